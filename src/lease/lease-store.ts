@@ -1,0 +1,47 @@
+/**
+ * The port between flannel and a datastore (etcd v3, etcd v2, embedded, Kubernetes; a fake in tests).
+ * One conformance suite (test/conformance/lease-store.suite.ts) says what every implementation does.
+ */
+
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
+
+/** Changes of the set of leases, the own one included: first a snapshot, then single changes; again a snapshot after a gap. */
+export type LeaseUpdate =
+  | { readonly type: "snapshot"; readonly leases: readonly Lease[] }
+  | { readonly type: "put"; readonly lease: Lease }
+  | { readonly type: "delete"; readonly key: string };
+
+/** What {@link LeaseStore.acquire} needs. */
+export interface AcquireRequest {
+  readonly network: NetworkConfig;
+  readonly attributes: LeaseAttributes;
+  /** The subnets of the previous run (subnet.env), taken again if free and compatible. */
+  readonly previous: SubnetPair | undefined;
+}
+
+export interface LeaseStore extends AsyncDisposable {
+  /** The raw network config (JSON text). Throws StoreError: NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED. */
+  readNetworkConfig(): Promise<string>;
+
+  /** The raw config now (undefined = there is none) and after each change, until aborted. Retries by itself, never ends with an error. */
+  watchNetworkConfig(signal: AbortSignal): AsyncIterable<string | undefined>;
+
+  /**
+   * Takes a lease in the order: own one by public IP, previous subnet, a random one of the first 100 free.
+   * Throws StoreError: OUT_OF_SUBNETS, UNAVAILABLE, UNAUTHENTICATED.
+   */
+  acquire(request: AcquireRequest): Promise<OwnLease>;
+
+  /**
+   * Extends the own lease and publishes `attributes`, by compare-and-swap.
+   * Throws StoreError LEASE_LOST if the key is gone or another host's: acquire again.
+   */
+  renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease>;
+
+  /**
+   * All leases, then their changes, until aborted. Broken connections, compaction and junk are dealt with inside:
+   * a junk entry is skipped and logged once; after a gap comes a new snapshot. Never ends with an error.
+   */
+  watchLeases(signal: AbortSignal): AsyncIterable<LeaseUpdate>;
+}

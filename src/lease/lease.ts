@@ -1,0 +1,35 @@
+/** What a lease is: the claim of one host on one subnet per family, and what its peers must know to reach it. */
+
+import type { Ip } from "../address/ip.ts";
+import type { Prefix } from "../address/prefix.ts";
+
+/** A host's subnets; at least one of them is there. */
+export interface SubnetPair {
+  readonly ipv4: Prefix | undefined;
+  readonly ipv6: Prefix | undefined;
+}
+
+/** What a host tells its peers. JSON values stay as they came: each backend checks its own. */
+export interface LeaseAttributes {
+  readonly publicIp: Ip | undefined;
+  readonly publicIpv6: Ip | undefined;
+  /** "vxlan", "host-gw"…; empty for backends that write none (udp, alloc, cloud). */
+  readonly backendType: string;
+  /** Any JSON value; undefined = absent. For vxlan `{"VNI":1,"VtepMAC":"…"}`. */
+  readonly backendData: unknown;
+  readonly backendV6Data: unknown;
+}
+
+/** One lease as read from a store. Immutable: a change is a new object, so that identity means “nothing changed”. */
+export interface Lease {
+  /** The key under `subnets/`, e.g. "10.5.52.0-24" or "10.5.52.0-24&fc00:0:0:34::-64"; unique within a network. */
+  readonly key: string;
+  readonly subnets: SubnetPair;
+  readonly attributes: LeaseAttributes;
+}
+
+/** The lease this host holds, with what is needed to keep it. */
+export interface OwnLease extends Lease {
+  /** Wall-clock time of expiry in ms since the epoch; undefined = a reservation, which never expires. */
+  readonly expiresAtMs: number | undefined;
+}
