@@ -4,7 +4,7 @@
  * printed, stored and replayed; addresses are in canonical text form, devices go by name.
  */
 
-/** A VXLAN device. A difference in a field marked (fixed) means that the device has to be made again. */
+/** A VXLAN device (kernel: drivers/net/vxlan). A difference in a field marked (fixed) means making the device again. */
 export interface VxlanLink {
   readonly kind: "link";
   readonly name: string;
@@ -24,9 +24,20 @@ export interface VxlanLink {
   readonly mtuBytes: number;
   /** "c6:d2:32:6f:8f:44". */
   readonly mac: string;
+  /** Administratively up (IFF_UP). */
+  readonly up: boolean;
 }
 
-/** An address on a device. */
+/** A device that bears one of our names and is not what we make: seen, reported, never touched. */
+export interface ForeignLink {
+  readonly kind: "link";
+  readonly name: string;
+  readonly type: "foreign";
+  /** The kernel's name for what it is, e.g. "bridge". */
+  readonly linkKind: string;
+}
+
+/** An address on a device of ours. */
 export interface DeviceAddress {
   readonly kind: "address";
   readonly device: string;
@@ -34,7 +45,7 @@ export interface DeviceAddress {
   readonly address: string;
 }
 
-/** A unicast route in the main table with our protocol number. */
+/** A unicast route in the main table. */
 export interface Route {
   readonly kind: "route";
   /** "10.5.2.0/24". */
@@ -42,8 +53,10 @@ export interface Route {
   readonly device: string;
   /** Next hop; undefined = directly on the device. */
   readonly via: string | undefined;
-  /** Pretend that the next hop is on the link (RTNH_F_ONLINK). */
+  /** Take the next hop as reachable on the link (RTNH_F_ONLINK). */
   readonly onlink: boolean;
+  /** Who made it (rtm_protocol); ours is {@link RTPROT_FLANNEL}. */
+  readonly protocol: number;
 }
 
 /** A permanent neighbour entry: address → MAC. */
@@ -62,17 +75,62 @@ export interface FdbEntry {
   readonly destination: string;
 }
 
-export type StateObject = VxlanLink | DeviceAddress | Route | Neighbour | FdbEntry;
+export type StateObject = VxlanLink | ForeignLink | DeviceAddress | Route | Neighbour | FdbEntry;
 export type StateKind = StateObject["kind"];
 
 /** In the order in which things are made; they are removed in the reverse order. */
-export const STATE_KINDS = [
-  "link",
-  "address",
-  "fdb",
-  "neighbour",
-  "route",
-] as const satisfies readonly StateKind[];
+export const STATE_KINDS = ["link", "address", "fdb", "neighbour", "route"] as const satisfies StateKind[];
 
-/** Everything that this host should hold. */
-export type DesiredState = readonly StateObject[];
+/** rtm_protocol of our routes: "F", a number nobody has in linux/rtnetlink.h or iproute2's rt_protos. */
+export const RTPROT_FLANNEL = 70;
+
+/** Objects by {@link keyOf}: what this host should hold, or was seen to hold. */
+export type State = ReadonlyMap<string, StateObject>;
+
+/** What makes two objects the same thing, perhaps with other contents: what the kernel, too, holds only once. */
+export function keyOf(object: StateObject): string {
+  switch (object.kind) {
+    case "link":
+      return `link ${object.name}`;
+    case "address":
+      return `address ${object.device} ${object.address}`;
+    case "route":
+      return `route ${object.destination}`;
+    case "neighbour":
+      return `neighbour ${object.device} ${object.address}`;
+    case "fdb":
+      return `fdb ${object.device} ${object.mac}`;
+  }
+}
+
+/** The device that an object stands on or falls with. */
+export const deviceOf = (object: StateObject): string =>
+  object.kind === "link" ? object.name : object.device;
+
+/** Whether two objects are equal in every field. */
+export function sameObject(a: StateObject, b: StateObject): boolean {
+  if (a === b) return true;
+  const left = a as unknown as Record<string, unknown>;
+  const right = b as unknown as Record<string, unknown>;
+  for (const field in left) if (left[field] !== right[field]) return false;
+  for (const field in right) if (!(field in left)) return false;
+  return true;
+}
+
+/** One line for logs and `plan` output, in the words of ip(8) and bridge(8). */
+export function describeObject(object: StateObject): string {
+  switch (object.kind) {
+    case "link":
+      return object.type === "foreign"
+        ? `device ${object.name} (${object.linkKind})`
+        : `device ${object.name} vxlan id ${object.vni} dev ${object.lower} local ${object.local} port ${object.port} mtu ${object.mtuBytes} address ${object.mac}`;
+    case "address":
+      return `address ${object.address} dev ${object.device}`;
+    case "route":
+      return `route ${object.destination}${object.via === undefined ? "" : ` via ${object.via}`} dev ${object.device}${object.onlink ? " onlink" : ""}`;
+    case "neighbour":
+      return `neighbour ${object.address} lladdr ${object.mac} dev ${object.device}`;
+    case "fdb":
+      return `fdb ${object.mac} dst ${object.destination} dev ${object.device}`;
+  }
+}

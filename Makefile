@@ -1,0 +1,54 @@
+# Everything a developer or a newcomer types. Each target installs what it needs first.
+#   make demo    three hosts on this machine, containers on each, every pair pinged; until Ctrl-C
+#   make test    type check, lint and all layers of tests
+#   make bench   measurements, printed and written to bench/results/
+#   make build   dist/ for bin/flanneld and bin/flannelctl
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit lint format bench clean packages
+SHELL := /bin/sh
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts' 2>/dev/null) scripts/build.ts package.json
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# The stamp npm itself writes: newer than the lock file means installed.
+node_modules/.package-lock.json: package-lock.json .npmrc
+	@echo "==> installing the pinned Node.js and libraries (npm ci)"
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+dist/flanneld.mjs: node_modules/.package-lock.json $(SOURCES)
+	@echo "==> building dist/"
+	@node scripts/build.ts
+
+build: dist/flanneld.mjs
+
+packages:
+	@scripts/packages.sh $(WANT)
+
+demo: build
+	@scripts/packages.sh demo
+	@node scripts/demo.ts
+
+test: build
+	@scripts/packages.sh test
+	@node scripts/test.ts
+
+unit: node_modules/.package-lock.json
+	@node scripts/test.ts unit
+
+lint: node_modules/.package-lock.json
+	@tsc -p .
+	@biome check
+
+format: node_modules/.package-lock.json
+	@biome check --write
+
+bench: build
+	@scripts/packages.sh bench
+	@node bench/run.ts
+
+clean:
+	rm -rf dist bench/results node_modules

@@ -1,0 +1,59 @@
+/**
+ * Bundles each command into one file in dist/, with the native part of koffi beside it, so that a start reads two
+ * files and the result can be copied anywhere.
+ */
+
+import { cpSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, type Plugin } from "esbuild";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const dist = join(root, "dist");
+
+/** Writes the place of each log call into it ("run.ts:42"), which the bundle would otherwise have forgotten. */
+const namedLogCalls: Plugin = {
+  name: "named-log-calls",
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, ({ path }) => {
+      const lines = readFileSync(path, "utf8").split("\n");
+      const contents = lines
+        .map((line, index) =>
+          line.replace(
+            /\b(log|logger|#logger)\.(info|warn|error|debug)\(/g,
+            (_, name: string, level: string) => `${name}.at("${basename(path)}:${index + 1}").${level}(`,
+          ),
+        )
+        .join("\n");
+      return { contents, loader: "ts" };
+    });
+  },
+};
+
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist, { recursive: true });
+await build({
+  entryPoints: ["flanneld", "flannelctl"].map((name) => join(root, "src/cmd", `${name}.ts`)),
+  outdir: dist,
+  outExtension: { ".js": ".mjs" },
+  bundle: true,
+  platform: "node",
+  format: "esm",
+  target: "node26",
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: "none",
+  plugins: [namedLogCalls],
+  define: { __VERSION__: JSON.stringify(versionOf(join(root, "package.json"))) },
+  banner: {
+    js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
+  },
+});
+for (const arch of ["x64", "arm64"]) {
+  const native = join(root, `node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`);
+  cpSync(native, join(dist, `koffi-${arch}.node`), { force: true, recursive: true, filter: () => true });
+}
+
+function versionOf(file: string): string {
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Installs the Debian packages that a make target needs and this machine lacks: with root and apt, else names them.
+# usage: packages.sh demo|test|bench
+set -eu
+
+case ${1:-} in
+  demo) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client" ;;
+  test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
+    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io ethtool:ethtool tcpdump:tcpdump dash:dash" ;;
+  *)
+    echo "usage: packages.sh demo|test|bench" >&2
+    exit 2
+    ;;
+esac
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=
+for pair in $want; do
+  command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+  echo "These Debian packages are missing:$missing" >&2
+  echo "Install them (as root: apt-get install$missing) and run make again." >&2
+  exit 1
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "==> installing Debian packages:$missing"
+# policy-rc.d: a package that brings a service must not start it; tests and demo start their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$log" "$policy"' EXIT
+fi
+# shellcheck disable=SC2086 # a list of names
+if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing; } >"$log" 2>&1; then
+  tail -n 20 "$log" >&2
+  echo "apt-get could not install:$missing" >&2
+  exit 1
+fi

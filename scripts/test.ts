@@ -1,0 +1,87 @@
+/**
+ * Runs all layers of tests with node:test and closes with one line of totals. Fails when a test failed, when a
+ * skip was not expected, or when a layer held no test.
+ * usage: test.ts [unit|arch|conformance|netns|e2e …]   (none = type check, lint and all layers)
+ */
+
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+import { run } from "node:test";
+import { spec } from "node:test/reporters";
+
+interface Layer {
+  readonly name: string;
+  readonly pattern: string;
+  /** How many files may run at once: what measures the kernel of one machine runs alone. */
+  readonly concurrency: number;
+}
+
+const LAYERS: readonly Layer[] = [
+  { name: "unit", pattern: "src/**/*.test.ts", concurrency: 2 },
+  { name: "arch", pattern: "test/arch/*.test.ts", concurrency: 2 },
+  { name: "conformance", pattern: "test/conformance/*.test.ts", concurrency: 1 },
+  { name: "netns", pattern: "test/netns/*.test.ts", concurrency: 2 },
+  { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 1 },
+];
+/** Tests that may say why they do not run here. None: a machine that can run `make test` can run all of them. */
+const EXPECTED_SKIPS = 0;
+const FILE_TIMEOUT_MS = 300_000;
+
+const wanted = process.argv.slice(2);
+const layers = wanted.length === 0 ? LAYERS : LAYERS.filter((layer) => wanted.includes(layer.name));
+const totals = { passed: 0, failed: 0, skipped: 0 };
+let isGood = true;
+
+if (wanted.length === 0) {
+  isGood = check("type check", "tsc", ["-p", "."]) && isGood;
+  isGood = check("lint and format", "biome", ["check"]) && isGood;
+  isGood =
+    check("shellcheck", "shellcheck", [
+      "-x",
+      "-P",
+      "bin",
+      ...globSync(["bin/*", "scripts/*.sh", "deploy/**/*.sh", ".ci/run"]),
+    ]) && isGood;
+}
+for (const layer of layers) await runLayer(layer);
+if (totals.skipped !== EXPECTED_SKIPS) {
+  console.log(`${totals.skipped} tests were skipped, ${EXPECTED_SKIPS} were expected to be`);
+  isGood = false;
+}
+console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+process.exit(isGood && totals.failed === 0 && totals.passed > 0 ? 0 : 1);
+
+function check(title: string, command: string, args: string[]): boolean {
+  const startedMs = Date.now();
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
+  console.log(`${status === 0 ? "✔" : "✖"} ${title} (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`);
+  if (status !== 0) console.log(stdout + stderr);
+  totals[status === 0 ? "passed" : "failed"]++;
+  return status === 0;
+}
+
+async function runLayer(layer: Layer): Promise<void> {
+  const files = globSync(layer.pattern).sort();
+  const startedMs = Date.now();
+  let tests = 0;
+  console.log(`\n==> ${layer.name}: ${files.length} files`);
+  const stream = run({ files, concurrency: layer.concurrency, timeout: FILE_TIMEOUT_MS });
+  const isTest = (event: { details: { type?: string | undefined } }) => event.details.type !== "suite";
+  stream.on("test:pass", (event) => {
+    if (!isTest(event)) return;
+    tests++;
+    if (event.skip !== undefined || event.todo !== undefined) totals.skipped++;
+    else totals.passed++;
+  });
+  stream.on("test:fail", (event) => {
+    if (!isTest(event)) return;
+    tests++;
+    totals.failed++;
+  });
+  for await (const chunk of stream.compose(spec)) process.stdout.write(chunk as Buffer);
+  console.log(`==> ${layer.name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
+  if (tests === 0) {
+    console.log(`✖ layer ${layer.name} holds no test`);
+    isGood = false;
+  }
+}

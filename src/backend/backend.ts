@@ -1,0 +1,78 @@
+/**
+ * A backend decides how packets reach the peers. It is a pure function from what is known to what this host should
+ * hold, plus the little that its peers must know of it. It does no I/O and remembers nothing that it could not derive.
+ */
+
+import type { Ip } from "../address/ip.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { Lease, SubnetPair } from "../lease/lease.ts";
+import type { Ownership } from "../state/kernel.ts";
+import type { State, StateObject } from "../state/objects.ts";
+
+/** The host as a backend sees it. */
+export interface Host {
+  /** External interface: carries the traffic between hosts. */
+  readonly interfaceName: string;
+  readonly interfaceMtuBytes: number;
+  /** Its own addresses, the source of tunnel packets. */
+  readonly ipv4: Ip | undefined;
+  readonly ipv6: Ip | undefined;
+  /** The addresses that peers use to reach it; not its own behind NAT. */
+  readonly publicIp: Ip | undefined;
+  readonly publicIpv6: Ip | undefined;
+}
+
+/** What a backend publishes in the lease. */
+export interface PublishedData {
+  readonly backendType: string;
+  readonly backendData: unknown;
+  readonly backendV6Data: unknown;
+}
+
+export interface PlanInput {
+  readonly host: Host;
+  readonly network: NetworkConfig;
+  /** Own subnets; undefined before the lease is taken: then only the devices are planned. */
+  readonly own: SubnetPair | undefined;
+  readonly peers: Iterable<Lease>;
+}
+
+/** A peer that cannot be reached as it stands, and why. */
+export interface PeerProblem {
+  readonly key: string;
+  readonly message: string;
+}
+
+export interface Plan {
+  readonly state: State;
+  readonly problems: readonly PeerProblem[];
+}
+
+/** A backend bound to its part of the network config and to this host's identity. */
+export interface Backend {
+  readonly type: string;
+  readonly published: PublishedData;
+  /** What an operator should know about this configuration, to be logged once. */
+  readonly notes: readonly string[];
+  /** MTU for containers, in bytes (FLANNEL_MTU). Throws ConfigError when nothing is left of the interface's. */
+  mtuBytes(host: Host): number;
+  ownership(network: NetworkConfig): Ownership;
+  plan(input: PlanInput): Plan;
+}
+
+/** What a backend is made from. */
+export interface BackendContext {
+  readonly network: NetworkConfig;
+  /** Devices found on the host that bear one of the backend's names, e.g. to keep their MAC over a restart. */
+  readonly existing: readonly StateObject[];
+  /** `count` random bytes. */
+  readonly randomBytes: (count: number) => Uint8Array;
+}
+
+/** How a backend comes to be; throws ConfigError naming the bad member of `Backend`. */
+export interface BackendFactory {
+  readonly type: string;
+  /** Names of the devices it may have on a host, to be looked up before {@link create}. */
+  deviceNames(network: NetworkConfig): readonly string[];
+  create(context: BackendContext): Backend;
+}

@@ -1,0 +1,30 @@
+/** The clock as a port, so that what waits can be tested without waiting. */
+export interface Timers {
+  /** Monotonic milliseconds since some fixed moment. */
+  nowMs(): number;
+  /** Calls `callback` once after `delayMs`; the returned function calls it off. */
+  after(delayMs: number, callback: () => void): () => void;
+}
+
+/** The process's own clock. */
+export const systemTimers: Timers = {
+  nowMs: () => performance.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Resolves after `delayMs`, or at once when aborted. */
+export function sleep(timers: Timers, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const finish = () => {
+      cancel();
+      signal?.removeEventListener("abort", finish);
+      resolve();
+    };
+    const cancel = timers.after(delayMs, finish);
+    signal?.addEventListener("abort", finish, { once: true });
+  });
+}

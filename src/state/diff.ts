@@ -1,0 +1,112 @@
+/**
+ * From what is there to what should be: the operations, in the order that never leaves a gap. New things are made
+ * bottom up (a route comes last, when its neighbour and FDB entry can carry it), then old ones go top down.
+ */
+
+import type { Operation } from "./kernel.ts";
+import {
+  deviceOf,
+  keyOf,
+  STATE_KINDS,
+  type State,
+  type StateKind,
+  type StateObject,
+  sameObject,
+  type VxlanLink,
+} from "./objects.ts";
+
+/** A device of our name that somebody else made stands in the way. */
+export interface Obstacle {
+  readonly key: string;
+  readonly message: string;
+}
+
+export interface Difference {
+  readonly operations: readonly Operation[];
+  readonly obstacles: readonly Obstacle[];
+}
+
+const RANK: Readonly<Record<StateKind, number>> = Object.fromEntries(
+  STATE_KINDS.map((kind, rank) => [kind, rank]),
+) as Record<StateKind, number>;
+
+/** What turns `observed` into `desired`. Nothing is planned on a device that cannot be had (see obstacles). */
+export function diffStates(desired: State, observed: State): Difference {
+  const obstacles: Obstacle[] = [];
+  const blocked = new Set<string>();
+  const remade = new Set<string>();
+  const creates: Operation[] = [];
+  const removes: Operation[] = [];
+  for (const [key, want] of desired) {
+    if (want.kind !== "link") continue;
+    const have = observed.get(key);
+    if (have?.kind !== "link") continue;
+    if (have.type === "foreign") {
+      blocked.add(have.name);
+      obstacles.push({
+        key,
+        message: `device ${have.name} exists and is not flannel's (it is a ${have.linkKind} device): remove or rename it, or choose another VNI in the network config`,
+      });
+    } else if (want.type === "vxlan" && mustRemake(have, want)) {
+      remade.add(have.name);
+    }
+  }
+  let matched = 0;
+  for (const [key, want] of desired) {
+    const have = observed.get(key);
+    if (have !== undefined) matched++;
+    if (have === want || blocked.has(deviceOf(want))) continue;
+    if (have === undefined || (want.kind !== "link" && remade.has(deviceOf(have)))) {
+      creates.push({ action: "create", object: want });
+    } else if (!sameObject(have, want)) {
+      creates.push({ action: "replace", object: want, previous: have });
+    }
+  }
+  if (matched < observed.size) {
+    for (const [key, have] of observed) {
+      if (desired.has(key) || (have.kind === "link" && have.type === "foreign")) continue;
+      if (have.kind !== "link" && remade.has(deviceOf(have))) continue; // goes with the device
+      removes.push({ action: "remove", object: have });
+    }
+  }
+  const byRank = (a: Operation, b: Operation) => RANK[a.object.kind] - RANK[b.object.kind];
+  creates.sort(byRank);
+  removes.sort((a, b) => byRank(b, a));
+  return { operations: [...creates, ...removes], obstacles };
+}
+
+/** Whether turning `have` into `want` takes a new device (drivers/net/vxlan: what vxlan_changelink refuses). */
+export const mustRemake = (have: VxlanLink, want: VxlanLink): boolean =>
+  have.vni !== want.vni ||
+  have.lower !== want.lower ||
+  have.local !== want.local ||
+  have.port !== want.port ||
+  have.learning !== want.learning ||
+  have.gbp !== want.gbp;
+
+/** The state after `operation` succeeded: what the reconciler believes until it looks again. */
+export function applyToModel(model: Map<string, StateObject>, operation: Operation): void {
+  const { object } = operation;
+  if (operation.action === "remove") {
+    model.delete(keyOf(object));
+    if (object.kind === "link") dropDependents(model, object.name);
+    return;
+  }
+  if (
+    operation.action === "replace" &&
+    operation.previous.kind === "link" &&
+    operation.previous.type === "vxlan" &&
+    object.kind === "link" &&
+    object.type === "vxlan" &&
+    mustRemake(operation.previous, object)
+  ) {
+    dropDependents(model, object.name);
+  }
+  model.set(keyOf(object), object);
+}
+
+function dropDependents(model: Map<string, StateObject>, device: string): void {
+  for (const [key, object] of model) {
+    if (object.kind !== "link" && deviceOf(object) === device) model.delete(key);
+  }
+}

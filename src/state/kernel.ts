@@ -1,0 +1,40 @@
+/** The reconciler's port to the kernel: look, change, be told. Implemented over netlink, and by a fake in tests. */
+
+import type { Prefix } from "../address/prefix.ts";
+import type { FlannelError } from "../base/error.ts";
+import type { StateKind, StateObject } from "./objects.ts";
+
+/**
+ * How ours is told from others': devices by name; routes by protocol number, or by leading through a device of ours
+ * into one of our networks (what Go flannel left); addresses, permanent neighbours and FDB entries by their device.
+ */
+export interface Ownership {
+  readonly devices: ReadonlySet<string>;
+  readonly networks: readonly Prefix[];
+}
+
+/** One change to the kernel. `replace` carries what is there now, so that exactly that and nothing else is changed. */
+export type Operation =
+  | { readonly action: "create"; readonly object: StateObject }
+  | { readonly action: "replace"; readonly object: StateObject; readonly previous: StateObject }
+  | { readonly action: "remove"; readonly object: StateObject };
+
+/** Something about an object of ours that the kernel reported: now so, or gone. */
+export interface Change {
+  readonly action: "set" | "gone";
+  readonly object: StateObject;
+}
+
+/** What a notification may be: changes, or the news that some were lost (look again). */
+export type KernelNotice = readonly Change[] | "overrun";
+
+export interface Kernel {
+  /** What the kernel holds of ours, of the given kinds. Throws FlannelError when the kernel cannot be asked. */
+  observe(ownership: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]>;
+
+  /** Makes the changes in order; one result each, undefined = done. One failure does not hold up the others. */
+  apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]>;
+
+  /** Notices from now on (the kernel is subscribed when this returns), until aborted. Never ends with an error. */
+  watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<KernelNotice>;
+}

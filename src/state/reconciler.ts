@@ -1,0 +1,309 @@
+/**
+ * The one engine that makes the kernel equal to the desired state and keeps it so.
+ *
+ * It holds a model of what the kernel has. A pass looks again at the kinds that are in doubt, compares the model with
+ * the desired state and applies the difference in one batch. It runs when the desired state changes, when a kernel
+ * notice does not fit the model (somebody else changed something; or notices were lost), when a failed operation is
+ * due again, and every `resyncIntervalMs` with everything in doubt. Notices never change the model: they only say
+ * “look again”, so that a lost, late or repeated one costs nothing.
+ */
+
+import { type FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Timers } from "../base/timers.ts";
+import { applyToModel, diffStates } from "./diff.ts";
+import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import {
+  describeObject,
+  keyOf,
+  STATE_KINDS,
+  type State,
+  type StateKind,
+  type StateObject,
+  sameObject,
+} from "./objects.ts";
+
+/** What to hold. */
+export interface Target {
+  readonly state: State;
+  readonly ownership: Ownership;
+  /** Only add and mend, remove nothing: until the peers are known, what an earlier run left may still be right. */
+  readonly keepOthers: boolean;
+}
+
+export interface ReconcilerStatus {
+  /** Whether the last pass left nothing to do. */
+  readonly converged: boolean;
+  /** What stands in the way, one line each. */
+  readonly problems: readonly string[];
+  readonly passes: number;
+  /** Operations made because something else had changed what is ours. */
+  readonly repairs: number;
+}
+
+export interface ReconcilerOptions {
+  readonly kernel: Kernel;
+  readonly logger: Logger;
+  readonly timers: Timers;
+  /** How often everything is looked at again though nothing seems to have happened. */
+  readonly resyncIntervalMs: number;
+}
+
+interface Failure {
+  readonly object: StateObject;
+  readonly message: string;
+  readonly delayMs: number;
+  readonly retryAtMs: number;
+}
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 30_000;
+/** Answers that mean that the model, not the request, was wrong. */
+const STALE_CODES = ["EEXIST", "ENOENT", "ESRCH", "ENODEV", "ENOBUFS", "EADDRNOTAVAIL", "ENETUNREACH"];
+
+export class Reconciler {
+  readonly #kernel: Kernel;
+  readonly #logger: Logger;
+  readonly #timers: Timers;
+  readonly #resyncIntervalMs: number;
+  readonly #model = new Map<string, StateObject>();
+  readonly #doubtful = new Set<StateKind>(STATE_KINDS);
+  readonly #failures = new Map<string, Failure>();
+  readonly #reported = new Set<string>();
+  #target: Target | undefined;
+  #handledTarget: Target | undefined;
+  #obstacles: readonly string[] = [];
+  #observeError: string | undefined;
+  #drift = 0;
+  #passes = 0;
+  #repairs = 0;
+  #wake: (() => void) | undefined;
+  #isAwake = false;
+  #waiters: { readonly target: Target; readonly resolve: () => void }[] = [];
+
+  constructor(options: ReconcilerOptions) {
+    this.#kernel = options.kernel;
+    this.#logger = options.logger;
+    this.#timers = options.timers;
+    this.#resyncIntervalMs = options.resyncIntervalMs;
+  }
+
+  /** Sets what to hold from now on. The promise resolves when a pass for it (or for a later one) has ended, well or not. */
+  setTarget(target: Target): Promise<void> {
+    if (this.#target !== undefined && !sameOwnership(this.#target.ownership, target.ownership))
+      this.#doubtAll();
+    this.#target = target;
+    const handled = new Promise<void>((resolve) => this.#waiters.push({ target, resolve }));
+    this.#rouse();
+    return handled;
+  }
+
+  /** Looks at everything again soon. */
+  lookAgain(): void {
+    this.#doubtAll();
+    this.#rouse();
+  }
+
+  get status(): ReconcilerStatus {
+    const problems = [...this.#obstacles, ...[...this.#failures.values()].map((failure) => failure.message)];
+    if (this.#observeError !== undefined) problems.push(this.#observeError);
+    const isHandled = this.#target !== undefined && this.#target === this.#handledTarget;
+    return {
+      converged: isHandled && problems.length === 0,
+      problems,
+      passes: this.#passes,
+      repairs: this.#repairs,
+    };
+  }
+
+  /** Works until aborted; then returns with the kernel left as it is. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stopWaiting = () => this.#rouse();
+    signal.addEventListener("abort", stopWaiting);
+    let watching: Promise<void> | undefined;
+    try {
+      while (!signal.aborted) {
+        await this.#waitForWork();
+        if (signal.aborted || this.#target === undefined) continue;
+        const target = this.#target;
+        await this.#pass(target);
+        if (watching === undefined && !target.keepOthers) {
+          // Only now: thousands of notices about our own first pass would say nothing new. What happened between that
+          // pass and the subscription is found by looking again.
+          watching = this.#watch(signal);
+          this.lookAgain();
+        }
+        this.#handledTarget = target;
+        const waiters = this.#waiters;
+        this.#waiters = [];
+        for (const waiter of waiters) waiter.resolve();
+      }
+    } finally {
+      signal.removeEventListener("abort", stopWaiting);
+      for (const waiter of this.#waiters) waiter.resolve();
+      await watching;
+    }
+  }
+
+  async #pass(target: Target): Promise<void> {
+    const startedMs = this.#timers.nowMs();
+    const driftAtStart = this.#drift;
+    this.#passes++;
+    if (!(await this.#look(target))) return;
+    const { operations, obstacles } = diffStates(target.state, this.#model);
+    this.#obstacles = obstacles.map((obstacle) => obstacle.message);
+    for (const message of this.#obstacles) this.#reportOnce(message);
+    const nowMs = this.#timers.nowMs();
+    const due = operations.filter((operation) => {
+      if (operation.action === "remove" && target.keepOthers) return false;
+      const failure = this.#failures.get(keyOf(operation.object));
+      return failure === undefined || failure.object !== operation.object || failure.retryAtMs <= nowMs;
+    });
+    this.#forgetSettledFailures(operations);
+    if (due.length > 0) {
+      const results = await this.#kernel.apply(due);
+      const done = due.filter((operation, index) => this.#settle(operation, results[index]));
+      this.#logWork(done, driftAtStart > 0, this.#timers.nowMs() - startedMs);
+    }
+    this.#drift -= driftAtStart;
+    if (this.status.problems.length === 0) this.#reported.clear();
+  }
+
+  /** Looks again at the doubtful kinds. False if the kernel could not be asked. */
+  async #look(target: Target): Promise<boolean> {
+    if (this.#doubtful.size === 0) return true;
+    const kinds = new Set(this.#doubtful);
+    this.#doubtful.clear();
+    try {
+      const observed = await this.#kernel.observe(target.ownership, kinds);
+      for (const [key, object] of this.#model) if (kinds.has(object.kind)) this.#model.delete(key);
+      for (const object of observed) {
+        const key = keyOf(object);
+        const wanted = target.state.get(key);
+        // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
+        this.#model.set(key, wanted !== undefined && sameObject(wanted, object) ? wanted : object);
+      }
+      this.#observeError = undefined;
+      return true;
+    } catch (error) {
+      for (const kind of kinds) this.#doubtful.add(kind);
+      this.#observeError = `the kernel cannot be asked what it holds: ${messageOf(error)}`;
+      this.#reportOnce(this.#observeError);
+      this.#timers.after(LONGEST_RETRY_MS / 30, () => this.#rouse());
+      return false;
+    }
+  }
+
+  /** Takes note of one result; true if the operation is done. */
+  #settle(operation: Operation, error: FlannelError | undefined): boolean {
+    const key = keyOf(operation.object);
+    if (error === undefined || (operation.action === "remove" && isNotFound(error))) {
+      applyToModel(this.#model, operation);
+      this.#failures.delete(key);
+      return true;
+    }
+    if (STALE_CODES.some((code) => hasCode(error, code))) this.#doubtAll();
+    const delayMs = Math.min(LONGEST_RETRY_MS, (this.#failures.get(key)?.delayMs ?? FIRST_RETRY_MS / 2) * 2);
+    const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
+    this.#failures.set(key, {
+      object: operation.object,
+      message,
+      delayMs,
+      retryAtMs: this.#timers.nowMs() + delayMs,
+    });
+    // The first failure is often a race with a change that the next look shows; what fails again is worth a line.
+    if (delayMs > FIRST_RETRY_MS) this.#reportOnce(message);
+    this.#timers.after(delayMs + 1, () => this.#rouse());
+    return false;
+  }
+
+  #forgetSettledFailures(operations: readonly Operation[]): void {
+    if (this.#failures.size === 0) return;
+    const wanted = new Set(operations.map((operation) => keyOf(operation.object)));
+    for (const key of this.#failures.keys()) if (!wanted.has(key)) this.#failures.delete(key);
+  }
+
+  #logWork(done: readonly Operation[], isRepair: boolean, tookMs: number): void {
+    if (done.length === 0) return;
+    const named = done
+      .slice(0, 3)
+      .map((operation) => `${operation.action} ${describeObject(operation.object)}`)
+      .join("; ");
+    const more = done.length > 3 ? ` and ${done.length - 3} more` : "";
+    const took = `in ${tookMs.toFixed(1)} ms`;
+    if (isRepair) {
+      this.#repairs += done.length;
+      this.#logger.warn(`Something else changed what is flannel's; repaired ${took}: ${named}${more}`);
+    } else {
+      this.#logger.debug(`Kernel: ${done.length} operations ${took}: ${named}${more}`);
+    }
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const ownership = () => this.#target?.ownership ?? { devices: new Set<string>(), networks: [] };
+    for await (const notice of this.#kernel.watch(ownership, signal)) this.#consider(notice);
+  }
+
+  #consider(notice: KernelNotice): void {
+    if (notice === "overrun") {
+      this.#logger.info("Kernel notifications were lost; looking at everything again");
+      this.lookAgain();
+      return;
+    }
+    const surprises = notice.filter((change) => !this.#isExpected(change));
+    if (surprises.length === 0) return;
+    this.#drift += surprises.length;
+    for (const { object } of surprises) {
+      if (object.kind === "link") this.#doubtAll();
+      else this.#doubtful.add(object.kind);
+    }
+    this.#rouse();
+  }
+
+  #isExpected(change: Change): boolean {
+    const known = this.#model.get(keyOf(change.object));
+    if (change.action === "gone") return known === undefined || !sameObject(known, change.object);
+    return known !== undefined && sameObject(known, change.object);
+  }
+
+  #reportOnce(message: string): void {
+    if (this.#reported.has(message)) return;
+    this.#reported.add(message);
+    this.#logger.error(message);
+  }
+
+  #doubtAll(): void {
+    for (const kind of STATE_KINDS) this.#doubtful.add(kind);
+  }
+
+  #rouse(): void {
+    this.#isAwake = true;
+    this.#wake?.();
+  }
+
+  async #waitForWork(): Promise<void> {
+    if (!this.#isAwake) {
+      await new Promise<void>((resolve) => {
+        const cancel = this.#timers.after(this.#resyncIntervalMs, () => {
+          this.#doubtAll();
+          resolve();
+        });
+        this.#wake = () => {
+          cancel();
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+    this.#isAwake = false;
+  }
+}
+
+function sameOwnership(a: Ownership, b: Ownership): boolean {
+  const key = (ownership: Ownership) =>
+    [
+      ...ownership.devices,
+      ...ownership.networks.map((network) => `${network.base}/${network.length}`),
+    ].join();
+  return a === b || key(a) === key(b);
+}

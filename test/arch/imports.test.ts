@@ -1,0 +1,136 @@
+/**
+ * The dependency directions of docs/ARCHITECTURE.md, as a table of who may import whom, and why not others.
+ * Reads the sources as text; tests and benchmarks beside the sources may import more.
+ */
+
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const src = join(root, "src");
+
+/** What each folder may import besides itself and `base`. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  address: [],
+  netlink: ["address"],
+  packet: ["address"],
+  config: ["address"],
+  lease: ["address", "config"],
+  state: ["address", "netlink"],
+  firewall: ["address"],
+  backend: ["address", "config", "lease", "state"],
+  status: ["address"],
+  agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
+  linux: ["address", "netlink", "state", "firewall"],
+  lab: ["address", "config", "lease", "netlink", "linux"],
+  testing: ["address", "netlink", "config", "lease", "state", "firewall"],
+  cmd: [
+    "address",
+    "netlink",
+    "config",
+    "lease",
+    "state",
+    "firewall",
+    "backend",
+    "status",
+    "agent",
+    "linux",
+    "lab",
+  ],
+};
+
+/** Folders that are functions of their inputs: no system, no clock, no chance; tested without any of them. */
+const PURE = ["address", "netlink", "packet", "state", "backend"];
+
+const FORBIDDEN_TEXT: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
+  { pattern: /from "node:/, reason: "a pure folder takes the system through a port" },
+  { pattern: /\b(?:Date\.now|performance\.now|new Date\()/, reason: "a pure folder is told the time" },
+  { pattern: /\bMath\.random|\bcrypto\./, reason: "a pure folder is handed its chance" },
+  { pattern: /\bprocess\./, reason: "a pure folder knows no process" },
+  { pattern: /\bconsole\./, reason: "what has to be said goes through the injected logger" },
+];
+
+const sources = globSync("**/*.ts", { cwd: src })
+  .filter((file) => !/\.(test|bench)\.ts$/.test(file))
+  .sort();
+
+const folderOf = (file: string): string => file.split("/")[0]!;
+const importsOf = (text: string): string[] =>
+  [...text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1]!);
+
+test("every folder of src has its place in the table", () => {
+  assert.deepEqual(
+    [...new Set(sources.map(folderOf))].filter((folder) => !(folder in MAY_IMPORT)),
+    [],
+  );
+});
+
+for (const [folder, allowed] of Object.entries(MAY_IMPORT)) {
+  test(`${folder} imports only ${["base", ...allowed].join(", ")}`, () => {
+    const wrong: string[] = [];
+    for (const file of sources.filter((name) => folderOf(name) === folder)) {
+      for (const imported of importsOf(readFileSync(join(src, file), "utf8"))) {
+        if (!imported.startsWith(".")) continue;
+        const target = folderOf(relative(src, normalize(join(src, dirname(file), imported))));
+        if (target !== folder && target !== "base" && !allowed.includes(target)) {
+          wrong.push(`src/${file} imports ${imported}`);
+        }
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+}
+
+for (const folder of PURE) {
+  test(`${folder} is pure`, () => {
+    const wrong: string[] = [];
+    for (const file of sources.filter((name) => folderOf(name) === folder)) {
+      const code = readFileSync(join(src, file), "utf8")
+        .split("\n")
+        .filter((line) => !/^\s*(?:\*|\/\/|\/\*)/.test(line))
+        .join("\n");
+      for (const { pattern, reason } of FORBIDDEN_TEXT) {
+        if (pattern.test(code)) wrong.push(`src/${file}: ${pattern} (${reason})`);
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+}
+
+test("backends never import each other", () => {
+  const shared = ["backend.ts", "backends.ts", "members.ts", "peers.ts"];
+  const wrong: string[] = [];
+  for (const file of sources.filter(
+    (name) => folderOf(name) === "backend" && !name.endsWith("/backends.ts"),
+  )) {
+    for (const imported of importsOf(readFileSync(join(src, file), "utf8"))) {
+      if (imported.startsWith("./") && !shared.includes(imported.slice(2)))
+        wrong.push(`src/${file} imports ${imported}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("only src/linux calls into C", () => {
+  const wrong = sources.filter(
+    (file) =>
+      folderOf(file) !== "linux" && importsOf(readFileSync(join(src, file), "utf8")).includes("koffi"),
+  );
+  assert.deepEqual(wrong, []);
+});
+
+test("no source is longer than 300 lines without a stated reason", () => {
+  const long = sources.filter((file) => {
+    const text = readFileSync(join(src, file), "utf8");
+    return (
+      !file.endsWith("_pb.ts") &&
+      text.split("\n").length > 301 &&
+      !/^ \* Longer than 300 lines because /m.test(text)
+    );
+  });
+  assert.deepEqual(long, []);
+});
