@@ -1,0 +1,81 @@
+/**
+ * The leases of a network as this host knows them: snapshots and changes of a store applied to a map.
+ *
+ * A lease whose content did not change keeps its object, so that whoever compares by identity sees that nothing
+ * happened.
+ */
+
+import { isDeepStrictEqual } from "node:util";
+import { formatIp, type Ip } from "../address/ip.ts";
+import type { Lease } from "./lease.ts";
+import type { LeaseUpdate } from "./lease-store.ts";
+
+export interface LeaseTable {
+  /** Applies an update; true = something is different now. A snapshot replaces everything. */
+  apply(update: LeaseUpdate): boolean;
+  get(key: string): Lease | undefined;
+  /** All leases but the one with `ownKey`, in the order in which they came. */
+  peers(ownKey: string | undefined): readonly Lease[];
+  /** Addresses that more than one lease claims: of these hosts only one can be reached. */
+  sharedPublicIps(): readonly SharedPublicIp[];
+  readonly size: number;
+}
+
+/** Several leases of one public address. */
+export interface SharedPublicIp {
+  readonly ip: Ip;
+  readonly leases: readonly Lease[];
+}
+
+export function createLeaseTable(): LeaseTable {
+  let leases: Map<string, Lease> = new Map();
+
+  return {
+    apply(update) {
+      switch (update.type) {
+        case "snapshot": {
+          const before = leases;
+          leases = new Map();
+          for (const lease of update.leases) leases.set(lease.key, keepIfSame(before.get(lease.key), lease));
+          return leases.size !== before.size || [...leases].some(([key, lease]) => before.get(key) !== lease);
+        }
+        case "put": {
+          const before = leases.get(update.lease.key);
+          const lease = keepIfSame(before, update.lease);
+          leases.set(lease.key, lease);
+          return lease !== before;
+        }
+        case "delete":
+          return leases.delete(update.key);
+      }
+    },
+    get: (key) => leases.get(key),
+    peers: (ownKey) =>
+      leases
+        .values()
+        .filter((lease) => lease.key !== ownKey)
+        .toArray(),
+    sharedPublicIps() {
+      const byAddress = new Map<string, { ip: Ip; leases: Lease[] }>();
+      for (const lease of leases.values()) {
+        for (const ip of [lease.attributes.publicIp, lease.attributes.publicIpv6]) {
+          if (ip === undefined) continue;
+          const address = formatIp(ip);
+          const group = byAddress.get(address);
+          if (group === undefined) byAddress.set(address, { ip, leases: [lease] });
+          else group.leases.push(lease);
+        }
+      }
+      return byAddress
+        .values()
+        .filter((group) => group.leases.length > 1)
+        .toArray();
+    },
+    get size() {
+      return leases.size;
+    },
+  };
+}
+
+const keepIfSame = (before: Lease | undefined, now: Lease): Lease =>
+  before !== undefined && isDeepStrictEqual(before, now) ? before : now;
