@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { type FlagTable, parseFlags, variableOf } from "./flags.ts";
+import { describeFlags, formatUsage, redactUrl } from "./flags-text.ts";
+
+const TABLE = {
+  name: { kind: "string", default: "nobody", help: "a name" },
+  "ip-masq": { kind: "bool", help: "a switch" },
+  forward: { kind: "bool", default: true, help: "another switch" },
+  count: { kind: "int", default: 5, help: "a number" },
+  hosts: { kind: "list", default: ["a"], help: "some hosts" },
+  iface: { kind: "repeatable", help: "again and again" },
+  secret: { kind: "string", secret: true, help: "not to be told" },
+} as const satisfies FlagTable;
+
+const parse = (args: string[], variables: Record<string, string> = {}) =>
+  parseFlags(TABLE, { args, environment: { variables, prefix: "FLANNELD_" } });
+
+function parsed(args: string[], variables?: Record<string, string>) {
+  const result = parse(args, variables);
+  assert.equal(result.type, "ok", JSON.stringify(result));
+  return (result as Extract<typeof result, { type: "ok" }>).flags;
+}
+
+function failed(args: string[], variables?: Record<string, string>) {
+  const result = parse(args, variables);
+  assert.equal(result.type, "error", JSON.stringify(result));
+  return result as Extract<typeof result, { type: "error" }>;
+}
+
+test("defaults when nothing is given", () => {
+  assert.deepEqual(parsed([]).values, {
+    name: "nobody",
+    "ip-masq": false,
+    forward: true,
+    count: 5,
+    hosts: ["a"],
+    iface: [],
+    secret: "",
+  });
+  assert.deepEqual(parsed([]).sources, {});
+});
+
+test("one or two dashes, blank or equals sign: all the same", () => {
+  for (const args of [["-name", "x=y"], ["--name", "x=y"], ["-name=x=y"], ["--name=x=y"]]) {
+    assert.equal(parsed(args).values.name, "x=y");
+  }
+});
+
+test("bools: alone, every spelling of Go's ParseBool, never a following word", () => {
+  assert.equal(parsed(["--ip-masq"]).values["ip-masq"], true);
+  for (const word of ["1", "t", "T", "true", "TRUE", "True"]) {
+    assert.equal(parsed([`-ip-masq=${word}`]).values["ip-masq"], true);
+  }
+  for (const word of ["0", "f", "F", "false", "FALSE", "False"]) {
+    assert.equal(parsed([`--forward=${word}`]).values.forward, false);
+  }
+  assert.deepEqual(parsed(["--ip-masq", "false"]).positional, ["false"]);
+  assert.match(failed(["--ip-masq=yes"]).message, /^--ip-masq: "yes" is neither true nor false$/);
+});
+
+test("lists split at commas, repeatable flags collect, other flags take the last", () => {
+  const { values } = parsed(["-hosts", "b, c,,d", "-iface=e0", "-iface", "e,1", "-count=1", "-count=-2"]);
+  assert.deepEqual(values.hosts, ["b", "c", "d"]);
+  assert.deepEqual(values.iface, ["e0", "e,1"]);
+  assert.equal(values.count, -2);
+});
+
+test("-- ends the flags, words between flags are positional", () => {
+  const flags = parsed(["h1", "--count", "3", "--", "ls", "--count"]);
+  assert.deepEqual(flags.positional, ["h1"]);
+  assert.deepEqual(flags.rest, ["ls", "--count"]);
+});
+
+test("an unknown flag is an error that asks for the usage and does not repeat its value", () => {
+  assert.deepEqual(failed(["--secert=hunter2"]), {
+    type: "error",
+    message: "unknown flag --secert",
+    unknownFlag: true,
+  });
+  for (const arg of ["---name", "--=x", "-=", "--constructor", "--toString=1"]) {
+    assert.equal(failed([arg]).unknownFlag, true, arg);
+  }
+});
+
+test("a missing value is noticed at the end and before another flag", () => {
+  assert.equal(failed(["--name"]).message, "--name needs a value, but nothing follows it");
+  const error = failed(["--count", "--secret=hunter2"]);
+  assert.equal(error.message, "--count needs a value, but --secret follows it");
+  assert.equal(error.unknownFlag, false);
+  assert.equal(parsed(["--count", "-3"]).values.count, -3);
+});
+
+test("numbers must be whole", () => {
+  for (const text of ["x", "", "1.5", "1e3", "9007199254740993"]) {
+    assert.match(failed([`--count=${text}`]).message, /^--count: ".*" is not a whole number$/);
+  }
+});
+
+test("help is asked for with -h or --help", () => {
+  assert.deepEqual(parse(["-h"]), { type: "help" });
+  assert.deepEqual(parse(["--help"]), { type: "help" });
+});
+
+test("environment: every flag, below the command line, empty means unset, errors name the variable", () => {
+  assert.equal(variableOf("FLANNELD_", "etcd-endpoints"), "FLANNELD_ETCD_ENDPOINTS");
+  const variables = {
+    FLANNELD_IP_MASQ: "true",
+    FLANNELD_NAME: "env",
+    FLANNELD_IFACE: "e0",
+    FLANNELD_COUNT: "",
+  };
+  const flags = parsed(["--name=arg"], variables);
+  assert.equal(flags.values.name, "arg");
+  assert.equal(flags.values["ip-masq"], true);
+  assert.equal(flags.values.count, 5);
+  assert.deepEqual(flags.values.iface, ["e0"]);
+  assert.deepEqual(flags.sources, { name: "--name", "ip-masq": "FLANNELD_IP_MASQ", iface: "FLANNELD_IFACE" });
+  assert.deepEqual(parsed(["--iface=e1"], variables).values.iface, ["e1"]);
+  assert.match(
+    failed([], { FLANNELD_COUNT: "many" }).message,
+    /^FLANNELD_COUNT: "many" is not a whole number$/,
+  );
+  assert.deepEqual(parsed([], { FLANNELD_NAMES: "x", HOME: "/" }).unknownVariables, ["FLANNELD_NAMES"]);
+});
+
+test("no argument list makes the parser throw", () => {
+  const argument = fc.oneof(fc.string(), fc.constantFrom("--", "-", "--name", "-ip-masq="));
+  fc.assert(fc.property(fc.array(argument), (args) => void parse(args)));
+});
+
+test("usage names every flag and its default", () => {
+  const usage = formatUsage("Usage: x [flags]", TABLE);
+  assert.match(usage, /^Usage: x \[flags\]\n/);
+  for (const name of Object.keys(TABLE)) assert.ok(usage.includes(`--${name}`));
+  assert.match(usage, /a number \(default 5\)/);
+  assert.match(usage, /again and again \(repeatable\)/);
+});
+
+test("W11 the description shows what was given and no secret", () => {
+  assert.equal(describeFlags(TABLE, parsed([])), "all flags at their defaults");
+  const flags = parsed(["--secret=hunter2", "--hosts=http://u:hunter2@h1:1,h2"], { FLANNELD_NAME: "n" });
+  const text = describeFlags(TABLE, flags);
+  assert.equal(text, "name=n (FLANNELD_NAME) hosts=http://[redacted]@h1:1,h2 secret=[redacted]");
+  assert.equal(redactUrl("https://u:p/w@x@h:2379"), "https://[redacted]@h:2379");
+});

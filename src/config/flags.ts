@@ -1,0 +1,218 @@
+/**
+ * Command-line flags in the manner of Go's `flag` package, declared as data. `-name value`, `-name=value`, `--name value`
+ * and `--name=value` mean the same; a bool takes its value only after "="; "--" ends the flags. Every flag can also come
+ * from an environment variable (prefix, upper case, "-" → "_"); the command line wins, an empty variable counts as unset.
+ *
+ * The parser checks form, not meaning: ranges and addresses are the business of whoever owns the flag.
+ */
+
+interface FlagCommon {
+  /** One sentence without a full stop, for the usage. */
+  readonly help: string;
+  /** The value must never be shown. */
+  readonly secret?: true;
+  /** What the value is called in the usage: "address", "file"…; by default what the kind says. */
+  readonly value?: string;
+}
+
+/**
+ * A declared flag. A `list` is one comma-separated value; a `repeatable` flag collects one item each time it is given
+ * (from the environment: one item).
+ */
+export type FlagSpec = FlagCommon &
+  (
+    | { readonly kind: "string"; readonly default?: string }
+    | { readonly kind: "bool"; readonly default?: boolean }
+    | { readonly kind: "int"; readonly default?: number }
+    | { readonly kind: "list"; readonly default?: readonly string[] }
+    | { readonly kind: "repeatable" }
+  );
+
+/** Flags by name, without dashes, in the order of the usage. */
+export type FlagTable = Readonly<Record<string, FlagSpec>>;
+
+interface ValueOfKind {
+  string: string;
+  bool: boolean;
+  int: number;
+  list: readonly string[];
+  repeatable: readonly string[];
+}
+type FlagValue = ValueOfKind[keyof ValueOfKind];
+
+/** The value of each flag of the table `T`. */
+export type FlagValues<T extends FlagTable> = { readonly [N in keyof T]: ValueOfKind[T[N]["kind"]] };
+
+/** The flags of a command line, with where each came from. */
+export interface ParsedFlags<T extends FlagTable> {
+  readonly values: FlagValues<T>;
+  /** For each flag that was given, the spelling to name in messages: "--iface" or "FLANNELD_IFACE". */
+  readonly sources: Readonly<{ [N in keyof T]?: string }>;
+  /** Arguments that are no flags. */
+  readonly positional: readonly string[];
+  /** Arguments after "--". */
+  readonly rest: readonly string[];
+  /** Variables with our prefix that name no flag: perhaps a slip of the pen. */
+  readonly unknownVariables: readonly string[];
+}
+
+/**
+ * `help` asks for the usage (exit 0); `error` is a message without a line end, and `unknownFlag` says that the usage
+ * should be printed with it (exit 2 for all errors, as Go does).
+ */
+export type FlagResult<T extends FlagTable> =
+  | { readonly type: "ok"; readonly flags: ParsedFlags<T> }
+  | { readonly type: "help" }
+  | { readonly type: "error"; readonly message: string; readonly unknownFlag: boolean };
+
+export interface FlagSource {
+  readonly args: readonly string[];
+  /** The process environment, and the prefix of our variables in it: "FLANNELD_". */
+  readonly environment?: {
+    readonly variables: Readonly<Record<string, string | undefined>>;
+    readonly prefix: string;
+  };
+}
+
+class FlagError extends Error {
+  readonly unknownFlag: boolean;
+  constructor(message: string, unknownFlag = false) {
+    super(message);
+    this.unknownFlag = unknownFlag;
+  }
+}
+
+/** Parses `source` by `table`. Never throws, never exits: what is wrong is in the result. */
+export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): FlagResult<T> {
+  try {
+    const given = readArguments(table, source.args);
+    if (given === "help") return { type: "help" };
+    const unknownVariables = readEnvironment(table, source.environment, given);
+    const values = Object.fromEntries(
+      Object.entries(table).map(([name, spec]) => [name, given.values.get(name) ?? defaultOf(spec)]),
+    ) as FlagValues<T>;
+    const sources = Object.fromEntries(given.sources) as ParsedFlags<T>["sources"];
+    const { positional, rest } = given;
+    return { type: "ok", flags: { values, sources, positional, rest, unknownVariables } };
+  } catch (error) {
+    if (!(error instanceof FlagError)) throw error;
+    return { type: "error", message: error.message, unknownFlag: error.unknownFlag };
+  }
+}
+
+/** The name of the environment variable of a flag: ("FLANNELD_", "etcd-endpoints") → "FLANNELD_ETCD_ENDPOINTS". */
+export const variableOf = (prefix: string, name: string): string =>
+  prefix + name.toUpperCase().replaceAll("-", "_");
+
+/** The words that Go's `strconv.ParseBool` knows; undefined for any other. */
+export function parseBool(text: string): boolean | undefined {
+  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
+  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
+  return undefined;
+}
+
+/** What the flag is when nobody gives it. */
+export function defaultOf(spec: FlagSpec): FlagValue {
+  switch (spec.kind) {
+    case "string":
+      return spec.default ?? "";
+    case "bool":
+      return spec.default ?? false;
+    case "int":
+      return spec.default ?? 0;
+    case "list":
+      return spec.default ?? [];
+    case "repeatable":
+      return [];
+  }
+}
+
+interface Given {
+  readonly values: Map<string, FlagValue>;
+  readonly sources: Map<string, string>;
+  readonly positional: string[];
+  readonly rest: string[];
+}
+
+function readArguments(table: FlagTable, args: readonly string[]): Given | "help" {
+  const given: Given = { values: new Map(), sources: new Map(), positional: [], rest: [] };
+  for (let index = 0; index < args.length; index++) {
+    const arg = args[index]!;
+    if (arg === "--") {
+      given.rest.push(...args.slice(index + 1));
+      break;
+    }
+    const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(arg);
+    if (match === null) {
+      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`, true);
+      given.positional.push(arg);
+      continue;
+    }
+    const name = match[1]!;
+    const spec = specOf(table, name);
+    if (spec === undefined) {
+      if (name === "h" || name === "help") return "help";
+      throw new FlagError(`unknown flag ${nameOnly(arg)}`, true);
+    }
+    let text = match[2];
+    if (text === undefined && spec.kind === "bool") text = "true";
+    if (text === undefined) {
+      text = args[++index];
+      const next = /^--?([^-=]+)/.exec(text ?? "")?.[1];
+      if (text === undefined || (next !== undefined && specOf(table, next) !== undefined)) {
+        const follower = next === undefined ? "nothing" : `--${next}`;
+        throw new FlagError(`--${name} needs a value, but ${follower} follows it`);
+      }
+    }
+    store(given, name, spec, text, `--${name}`);
+  }
+  return given;
+}
+
+function readEnvironment(table: FlagTable, environment: FlagSource["environment"], given: Given): string[] {
+  if (environment === undefined) return [];
+  const { variables, prefix } = environment;
+  const known = new Map(Object.keys(table).map((name) => [variableOf(prefix, name), name]));
+  for (const [variable, name] of known) {
+    const text = variables[variable];
+    if (text === undefined || text === "" || given.values.has(name)) continue;
+    store(given, name, table[name]!, text, variable);
+  }
+  return Object.keys(variables).filter((variable) => variable.startsWith(prefix) && !known.has(variable));
+}
+
+function store(given: Given, name: string, spec: FlagSpec, text: string, source: string): void {
+  const value = convert(spec, text, source);
+  const earlier = given.values.get(name);
+  given.values.set(name, spec.kind === "repeatable" ? [...((earlier ?? []) as string[]), text] : value);
+  given.sources.set(name, source);
+}
+
+function convert(spec: FlagSpec, text: string, source: string): FlagValue {
+  switch (spec.kind) {
+    case "bool": {
+      const value = parseBool(text);
+      if (value !== undefined) return value;
+      throw new FlagError(`${source}: ${JSON.stringify(text)} is neither true nor false`);
+    }
+    case "int": {
+      const value = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
+      if (Number.isSafeInteger(value)) return value;
+      throw new FlagError(`${source}: ${JSON.stringify(text)} is not a whole number`);
+    }
+    case "list":
+      return text
+        .split(",")
+        .map((item) => item.trim())
+        .filter((item) => item !== "");
+    case "string":
+    case "repeatable":
+      return text;
+  }
+}
+
+const specOf = (table: FlagTable, name: string): FlagSpec | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;
+
+/** The flag without its value, which may be a secret with its flag's name misspelt. */
+const nameOnly = (arg: string): string => arg.replace(/=.*/s, "");

@@ -1,0 +1,139 @@
+/** The flags of flanneld: names, defaults and help as Go's flanneld has them, so that existing unit files go on to work. */
+
+import type { FlagTable } from "./flags.ts";
+
+/** Prefix of the environment variables: `--etcd-endpoints` is also FLANNELD_ETCD_ENDPOINTS. */
+export const ENVIRONMENT_PREFIX = "FLANNELD_";
+
+export const FLANNELD_FLAGS = {
+  "etcd-endpoints": {
+    kind: "list",
+    value: "urls",
+    default: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
+    help: "comma-separated list of etcd endpoints",
+  },
+  "etcd-prefix": {
+    kind: "string",
+    value: "path",
+    default: "/coreos.com/network",
+    help: "prefix of all keys in etcd",
+  },
+  "etcd-keyfile": { kind: "string", value: "file", help: "client key for etcd (PEM)" },
+  "etcd-certfile": { kind: "string", value: "file", help: "client certificate for etcd (PEM)" },
+  "etcd-cafile": {
+    kind: "string",
+    value: "file",
+    help: "certificate authority that etcd is checked against (PEM)",
+  },
+  "etcd-username": { kind: "string", value: "name", help: "user name for etcd" },
+  "etcd-password": { kind: "string", value: "password", secret: true, help: "password for etcd" },
+  iface: {
+    kind: "repeatable",
+    value: "interface",
+    help: "external interface, by name or by an address that it holds; the first match wins",
+  },
+  "iface-regex": {
+    kind: "repeatable",
+    value: "regex",
+    help: "external interface by regular expression, on addresses, then on names; tried after --iface",
+  },
+  "iface-can-reach": {
+    kind: "string",
+    value: "ip",
+    help: "take the interface that the kernel would use to reach this address",
+  },
+  "public-ip": {
+    kind: "string",
+    value: "ip",
+    help: "IPv4 address told to peers instead of the interface's own",
+  },
+  "public-ipv6": {
+    kind: "string",
+    value: "ip",
+    help: "IPv6 address told to peers instead of the interface's own",
+  },
+  "subnet-file": {
+    kind: "string",
+    value: "file",
+    default: "/run/flannel/subnet.env",
+    help: "file that the subnet, MTU and other results are written to",
+  },
+  "subnet-lease-renew-margin": {
+    kind: "int",
+    value: "minutes",
+    default: 60,
+    help: "renew the lease this many minutes before it expires, 1 to 1439",
+  },
+  "ip-masq": { kind: "bool", help: "masquerade traffic that leaves the flannel network" },
+  "ip-masq-fully-random-disable": {
+    kind: "bool",
+    help: "do not ask for fully random ports when masquerading",
+  },
+  "ip-blackhole-route": {
+    kind: "bool",
+    help: "blackhole route for the own subnet, for when no bridge owns it",
+  },
+  "iptables-forward-rules": {
+    kind: "bool",
+    default: true,
+    help: "accept traffic of the flannel network in the FORWARD chain",
+  },
+  "iptables-resync": {
+    kind: "int",
+    value: "seconds",
+    default: 5,
+    help: "time between two checks of the firewall",
+  },
+  "kube-subnet-mgr": { kind: "bool", help: "use the Kubernetes API instead of etcd" },
+  "kube-api-url": {
+    kind: "string",
+    value: "url",
+    help: "Kubernetes API server, instead of the in-cluster one",
+  },
+  "kubeconfig-file": {
+    kind: "string",
+    value: "file",
+    help: "kubeconfig, instead of the in-cluster configuration",
+  },
+  "kube-annotation-prefix": {
+    kind: "string",
+    value: "prefix",
+    default: "flannel.alpha.coreos.com",
+    help: "prefix of flannel's annotations on Kubernetes nodes",
+  },
+  "net-config-path": {
+    kind: "string",
+    value: "file",
+    default: "/etc/kube-flannel/net-conf.json",
+    help: "network config when --kube-subnet-mgr is on",
+  },
+  "set-node-network-unavailable": {
+    kind: "bool",
+    default: true,
+    help: "set NodeNetworkUnavailable to false on the Kubernetes node when flannel is up",
+  },
+  "healthz-ip": { kind: "string", value: "ip", default: "0.0.0.0", help: "address of the health server" },
+  "healthz-port": { kind: "int", value: "port", default: 0, help: "TCP port of the health server, 0 = off" },
+  v: { kind: "int", value: "level", default: 0, help: "verbosity of the log" },
+  vmodule: { kind: "string", value: "text", help: "accepted for compatibility (klog), without effect" },
+  log_backtrace_at: {
+    kind: "string",
+    value: "text",
+    help: "accepted for compatibility (klog), without effect",
+  },
+  logtostderr: {
+    kind: "bool",
+    default: true,
+    help: "accepted for compatibility (klog): logs always go to stderr",
+  },
+  log_dir: { kind: "string", value: "dir", help: "accepted for compatibility (klog), without effect" },
+  alsologtostderr: { kind: "bool", help: "accepted for compatibility (klog), without effect" },
+  stderrthreshold: {
+    kind: "string",
+    value: "text",
+    help: "accepted for compatibility (klog), without effect",
+  },
+  version: { kind: "bool", help: "print the version and exit" },
+} as const satisfies FlagTable;
+
+export type FlanneldFlags = typeof FLANNELD_FLAGS;

@@ -1,0 +1,225 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { formatIp } from "../address/ip.ts";
+import { ConfigError } from "../base/error.ts";
+import { defaultOf, parseFlags } from "./flags.ts";
+import { describeOptions, notYetSupported, readOptions } from "./options.ts";
+import { parseGoRegExp } from "./options-regexp.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "./options-table.ts";
+
+function options(args: readonly string[], variables: Record<string, string> = {}) {
+  const result = parseFlags(FLANNELD_FLAGS, { args, environment: { variables, prefix: ENVIRONMENT_PREFIX } });
+  assert.equal(result.type, "ok", JSON.stringify(result));
+  if (result.type !== "ok") throw new Error("unreachable");
+  return readOptions(result.flags, variables);
+}
+
+function fault(args: readonly string[], variables?: Record<string, string>): string {
+  try {
+    options(args, variables);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message;
+  }
+  assert.fail(`no error for ${args.join(" ")}`);
+}
+
+test("the defaults are Go flannel's", () => {
+  const { flags, ...rest } = options([]);
+  assert.deepEqual(flags.sources, {});
+  assert.deepEqual(rest, {
+    etcd: {
+      endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
+      prefix: "/coreos.com/network",
+      keyFile: undefined,
+      certFile: undefined,
+      caFile: undefined,
+      username: undefined,
+      password: undefined,
+    },
+    interface: {
+      iface: [],
+      ifaceRegex: [],
+      ifaceCanReach: undefined,
+      publicIp: undefined,
+      publicIpv6: undefined,
+    },
+    firewall: { ipMasq: false, randomFully: true, forwardRules: true, resyncMs: 5000 },
+    kube: {
+      enabled: false,
+      apiUrl: undefined,
+      kubeconfigFile: undefined,
+      annotationPrefix: "flannel.alpha.coreos.com",
+      netConfigPath: "/etc/kube-flannel/net-conf.json",
+      setNodeNetworkUnavailable: true,
+      nodeName: undefined,
+      podName: undefined,
+      podNamespace: undefined,
+      eventQueueDepth: 5000,
+      continueWhenCacheNotReady: false,
+    },
+    subnetFile: "/run/flannel/subnet.env",
+    renewMarginMs: 3_600_000,
+    blackholeRoute: false,
+    healthz: undefined,
+    verbosity: 0,
+    wireguardKeyFile: undefined,
+    cloudKeyId: undefined,
+    cloudKeySecret: undefined,
+    notifySocket: undefined,
+  });
+});
+
+test("reads a command line as unit files have it", () => {
+  const line =
+    "-etcd-endpoints=https://10.0.0.1:2379,https://10.0.0.2:2379 -etcd-prefix=/k8s/network/ -etcd-cafile=/ca.pem " +
+    "-etcd-certfile=/c.pem -etcd-keyfile=/k.pem --iface=eth1 --iface 10.0.0.9 --iface= --iface-regex=^10\\.0 " +
+    "--iface-can-reach=8.8.8.8 --public-ip=192.0.2.1 --public-ipv6=2001:db8::1 --subnet-lease-renew-margin=1439 " +
+    "--ip-masq=true --healthz-ip=::1 --healthz-port=8090 --v=2 --logtostderr=true --alsologtostderr -vmodule=a=1 " +
+    "-log_dir=/var/log -stderrthreshold=INFO -log_backtrace_at=x:1 --iptables-resync=30 --iptables-forward-rules=f";
+  const read = options(line.split(" "));
+  assert.deepEqual(read.etcd.endpoints, ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]);
+  assert.equal(read.etcd.prefix, "/k8s/network");
+  assert.deepEqual(read.interface.iface, ["eth1", "10.0.0.9"]);
+  assert.deepEqual(read.interface.ifaceRegex, [/^10\.0/]);
+  assert.equal(formatIp(read.interface.publicIp!), "192.0.2.1");
+  assert.equal(formatIp(read.healthz!.ip), "::1");
+  assert.equal(read.renewMarginMs, 1439 * 60_000);
+  assert.equal(read.verbosity, 2);
+  assert.deepEqual(read.firewall, {
+    ipMasq: true,
+    randomFully: true,
+    forwardRules: false,
+    resyncMs: 30_000,
+  });
+});
+
+test("reads the other environment variables", () => {
+  const read = options([], {
+    NODE_NAME: "n1",
+    EVENT_QUEUE_DEPTH: "10",
+    CONT_WHEN_CACHE_NOT_READY: "true",
+    WIREGUARD_KEY_FILE: "/k",
+    NOTIFY_SOCKET: "/run/systemd/notify",
+    FLANNELD_SUBNET_FILE: "/s",
+  });
+  assert.equal(read.kube.nodeName, "n1");
+  assert.equal(read.kube.eventQueueDepth, 10);
+  assert.equal(read.kube.continueWhenCacheNotReady, true);
+  assert.equal(read.wireguardKeyFile, "/k");
+  assert.equal(read.notifySocket, "/run/systemd/notify");
+  assert.equal(read.subnetFile, "/s");
+  assert.match(fault([], { EVENT_QUEUE_DEPTH: "-1" }), /^EVENT_QUEUE_DEPTH: "-1"/);
+  assert.match(fault([], { CONT_WHEN_CACHE_NOT_READY: "x" }), /^CONT_WHEN_CACHE_NOT_READY: "x"/);
+});
+
+test("every flag with a bad value is named", () => {
+  const cases: [string, RegExp][] = [
+    ["--subnet-lease-renew-margin=0", /^--subnet-lease-renew-margin: 0 is not within 1…1439$/],
+    ["--subnet-lease-renew-margin=1440", /^--subnet-lease-renew-margin: 1440 is not within 1…1439$/],
+    ["--healthz-port=65536", /^--healthz-port: 65536 is not within 0…65535$/],
+    ["--healthz-ip=localhost", /^--healthz-ip: "localhost" is not an IP address$/],
+    ["--iptables-resync=0", /^--iptables-resync: 0 is not within/],
+    ["--v=-1", /^--v: -1 is not within/],
+    ["--public-ip=10.0.0.300", /^--public-ip: "10.0.0.300" is not an IPv4 address$/],
+    ["--public-ip=::1", /^--public-ip: "::1" is not an IPv4 address$/],
+    ["--public-ipv6=1.2.3.4", /^--public-ipv6: "1.2.3.4" is not an IPv6 address$/],
+    ["--iface-can-reach=example.org", /^--iface-can-reach: "example.org" is not an IP address$/],
+    ["--iface-regex=eth(", /^--iface-regex: "eth\(" is not a regular expression/],
+    ["--subnet-file=", /^--subnet-file: is empty/],
+    ["--etcd-prefix=/", /^--etcd-prefix: must name a path/],
+    ["--etcd-prefix=", /^--etcd-prefix: is empty/],
+    ["--etcd-endpoints=", /^--etcd-endpoints: is empty/],
+    ["--etcd-endpoints=ftp://h:1", /^--etcd-endpoints: "ftp:\/\/h:1" is not of the form/],
+    ["--etcd-endpoints=http://h:99999", /^--etcd-endpoints: "http:\/\/h:99999" is not of the form/],
+    ["--etcd-endpoints=http://h:1/v2/keys", /^--etcd-endpoints: "http:\/\/h:1\/v2\/keys" must end after/],
+    ["--etcd-keyfile=k", /^--etcd-keyfile: a client key needs its certificate/],
+    ["--etcd-certfile=c", /^--etcd-certfile: a client certificate needs its key/],
+    ["--etcd-username=u", /^--etcd-username: a user name needs a password/],
+    ["--etcd-password=hunter2", /^--etcd-password: a password needs a user name/],
+    ["--kube-annotation-prefix=", /^--kube-annotation-prefix: is empty/],
+    ["--net-config-path=", /^--net-config-path: is empty/],
+    ["false", /^argument "false" belongs to no flag/],
+  ];
+  for (const [arg, message] of cases) assert.match(fault([arg]), message);
+  assert.match(fault([], { FLANNELD_PUBLIC_IP: "x" }), /^FLANNELD_PUBLIC_IP: "x"/);
+});
+
+test("W10 certificates without an https endpoint are refused; without a scheme they make it https", () => {
+  assert.match(fault(["--etcd-cafile=ca"]), /^--etcd-cafile: .*https:\/\//);
+  assert.match(
+    fault(["--etcd-cafile=ca", "--etcd-endpoints=https://a:1,http://b:1"]),
+    /^--etcd-cafile: .*http:/,
+  );
+  assert.deepEqual(options(["--etcd-cafile=ca", "--etcd-endpoints=h:2379"]).etcd.endpoints, [
+    "https://h:2379",
+  ]);
+  assert.deepEqual(options(["--etcd-endpoints=localhost:2379"]).etcd.endpoints, ["http://localhost:2379"]);
+});
+
+test("W11 no secret is in the description, in an endpoint, or in an error", () => {
+  const read = options(["--etcd-username=root", "--v=1"], {
+    FLANNELD_ETCD_PASSWORD: "hunter2",
+    FLANNELD_ETCD_ENDPOINTS: "http://root:hunter2@h:2379",
+    ACCESS_KEY_SECRET: "hunter2",
+  });
+  assert.equal(read.etcd.password, "hunter2");
+  assert.equal(
+    describeOptions(read),
+    "etcd-endpoints=http://[redacted]@h:2379 (FLANNELD_ETCD_ENDPOINTS) etcd-username=root " +
+      "etcd-password=[redacted] (FLANNELD_ETCD_PASSWORD) v=1",
+  );
+  for (const endpoints of [
+    "http://root:hunter2@h:1/x",
+    "http://root:hunter2/3@h:1",
+    "http://root:hunter2,x@h:1",
+  ]) {
+    assert.doesNotMatch(fault([`--etcd-endpoints=${endpoints}`]), /hunter2/);
+  }
+  assert.doesNotMatch(fault(["--etcd-username=root", "--etcd-password", "the", "hunter2"]), /hunter2/);
+});
+
+test("user and password inside an endpoint count as the flags would, and the flags win", () => {
+  const { endpoints, username, password } = options(["--etcd-endpoints=http://u:p%40ss@h:1"]).etcd;
+  assert.deepEqual(
+    { endpoints, username, password },
+    {
+      endpoints: ["http://h:1"],
+      username: "u",
+      password: "p@ss",
+    },
+  );
+  const both = options(["--etcd-endpoints=http://u:p@h:1", "--etcd-username=v", "--etcd-password=q"]).etcd;
+  assert.equal(both.username, "v");
+  assert.equal(both.password, "q");
+});
+
+test("options of features to come are refused when they are used", () => {
+  assert.deepEqual(notYetSupported(options([])), []);
+  assert.deepEqual(notYetSupported(options(["--kube-subnet-mgr=false"])), []);
+  assert.deepEqual(notYetSupported(options(["--kube-api-url=http://k"], { FLANNELD_KUBE_SUBNET_MGR: "1" })), [
+    "FLANNELD_KUBE_SUBNET_MGR is not supported by this version yet: remove it",
+    "--kube-api-url is not supported by this version yet: remove it",
+  ]);
+});
+
+test("regular expressions in Go's spelling", () => {
+  assert.ok(parseGoRegExp("(?i)^ETH").test("eth0"));
+  assert.ok(parseGoRegExp("^ens[[:digit:]]+\\z").test("ens33"));
+  assert.ok(!parseGoRegExp("^ens[^[:digit:]]").test("ens33"));
+  assert.ok(parseGoRegExp("(?P<net>10\\.0)\\.").test("10.0.0.1"));
+  assert.ok(parseGoRegExp("eth(0|1)$").test("eth1"));
+  for (const text of ["[", "a**", "\\pL", "[[:nope:]]"])
+    assert.throws(() => parseGoRegExp(text), SyntaxError);
+});
+
+test("docs/flags.md lists every flag with its default and its variable", () => {
+  const page = readFileSync(new URL("../../docs/flags.md", import.meta.url), "utf8");
+  for (const [name, spec] of Object.entries(FLANNELD_FLAGS)) {
+    const row = page.split("\n").find((line) => line.startsWith(`| \`--${name}\``));
+    assert.ok(row, `--${name} is missing`);
+    const value = String(defaultOf(spec));
+    if (value !== "") assert.ok(row.includes(`\`${value}\``), `--${name}: default ${value} is missing`);
+  }
+});

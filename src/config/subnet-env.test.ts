@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { formatPrefix, parsePrefix } from "../address/prefix.ts";
+import { ConfigError } from "../base/error.ts";
+import { formatSubnetEnv, parseSubnetEnv, type SubnetEnv, writeSubnetEnv } from "./subnet-env.ts";
+
+const prefix = (text: string) => {
+  const parsed = parsePrefix(text);
+  assert.ok(parsed);
+  return parsed;
+};
+
+const IPV4: SubnetEnv = {
+  network: { ipv4: prefix("10.5.0.0/16"), ipv6: undefined },
+  subnets: { ipv4: prefix("10.5.72.0/24"), ipv6: undefined },
+  mtuBytes: 1450,
+  ipMasq: false,
+};
+const DUAL: SubnetEnv = {
+  network: { ipv4: prefix("10.5.0.0/16"), ipv6: prefix("2001:cafe:42::/56") },
+  subnets: { ipv4: prefix("10.5.72.0/24"), ipv6: prefix("2001:cafe:42::/64") },
+  mtuBytes: 1450,
+  ipMasq: true,
+};
+const IPV4_TEXT =
+  "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
+
+test("writes the lines in the fixed order", () => {
+  assert.equal(formatSubnetEnv(IPV4), IPV4_TEXT);
+  assert.equal(
+    formatSubnetEnv(DUAL),
+    "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_IPV6_NETWORK=2001:cafe:42::/56\n" +
+      "FLANNEL_IPV6_SUBNET=2001:cafe:42::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+  );
+});
+
+test("writes no IPv4 lines when only IPv6 is enabled", () => {
+  const ipv6Only = {
+    ...DUAL,
+    network: { ...DUAL.network, ipv4: undefined },
+    subnets: { ...DUAL.subnets, ipv4: undefined },
+  };
+  assert.doesNotMatch(formatSubnetEnv(ipv6Only), /FLANNEL_NETWORK|FLANNEL_SUBNET/);
+  assert.deepEqual(parseSubnetEnv(formatSubnetEnv(ipv6Only)).missing, []);
+});
+
+test("reads back what it wrote", () => {
+  for (const env of [IPV4, DUAL]) {
+    assert.deepEqual(parseSubnetEnv(formatSubnetEnv(env)), { ...env, missing: [], invalid: [] });
+  }
+});
+
+test("passes over comments, blank lines, unknown variables, quotes and carriage returns", () => {
+  const text = `# made by hand\r\n\n${IPV4_TEXT.replaceAll("\n", "\r\n").replace("10.5.72.1/24", '"10.5.72.1/24"')}FLANNEL_NEW=1\nnonsense\n`;
+  assert.deepEqual(parseSubnetEnv(text), { ...IPV4, missing: [], invalid: [] });
+});
+
+test("says what a half-written file lacks", () => {
+  assert.deepEqual(parseSubnetEnv("").missing, [
+    "FLANNEL_NETWORK",
+    "FLANNEL_SUBNET",
+    "FLANNEL_MTU",
+    "FLANNEL_IPMASQ",
+  ]);
+  const half = parseSubnetEnv("FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.7");
+  assert.deepEqual(half.missing, ["FLANNEL_MTU", "FLANNEL_IPMASQ"]);
+  assert.deepEqual(half.invalid, ["FLANNEL_SUBNET"]);
+  assert.equal(half.subnets.ipv4, undefined);
+  assert.equal(half.network.ipv4 && formatPrefix(half.network.ipv4), "10.5.0.0/16");
+});
+
+test("refuses values of the wrong family or type, and never throws", () => {
+  const parsed = parseSubnetEnv("FLANNEL_SUBNET=fc00::1/64\nFLANNEL_MTU=-1\nFLANNEL_IPMASQ=yes\n");
+  assert.deepEqual(parsed.invalid, ["FLANNEL_SUBNET", "FLANNEL_MTU", "FLANNEL_IPMASQ"]);
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), (text) => void parseSubnetEnv(`FLANNEL_SUBNET=${text}`)),
+  );
+});
+
+test("hands text, path and mode to the writer, and explains a failure", () => {
+  const calls: unknown[][] = [];
+  writeSubnetEnv("/run/flannel/subnet.env", IPV4, (...call) => calls.push(call));
+  assert.deepEqual(calls, [["/run/flannel/subnet.env", IPV4_TEXT, 0o644]]);
+  const readOnly = () => {
+    throw new Error("EROFS: read-only file system");
+  };
+  assert.throws(
+    () => writeSubnetEnv("/x/subnet.env", IPV4, readOnly),
+    (error) => error instanceof ConfigError && /\/x\/subnet\.env.*EROFS.*--subnet-file/.test(error.message),
+  );
+});

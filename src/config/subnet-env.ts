@@ -1,0 +1,139 @@
+/**
+ * subnet.env, the file through which flanneld tells Docker, CNI plugins and scripts what this host got:
+ *
+ *     FLANNEL_NETWORK=10.5.0.0/16
+ *     FLANNEL_SUBNET=10.5.72.1/24
+ *     FLANNEL_IPV6_NETWORK=2001:cafe:42::/56
+ *     FLANNEL_IPV6_SUBNET=2001:cafe:42::1/64
+ *     FLANNEL_MTU=1450
+ *     FLANNEL_IPMASQ=false
+ *
+ * Order and spelling are fixed; a family that is not enabled has no lines. The subnet is written as its first usable
+ * address, the one that the host's bridge takes.
+ */
+
+import type { Family } from "../address/ip.ts";
+import { formatIp } from "../address/ip.ts";
+import { addressAt, formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
+import { ConfigError, messageOf } from "../base/error.ts";
+
+/** One prefix per family. */
+export interface PrefixPair {
+  readonly ipv4: Prefix | undefined;
+  readonly ipv6: Prefix | undefined;
+}
+
+/** What the file says. */
+export interface SubnetEnv {
+  /** The whole flannel network. */
+  readonly network: PrefixPair;
+  /** This host's part of it. */
+  readonly subnets: PrefixPair;
+  /** MTU for containers. */
+  readonly mtuBytes: number;
+  /** Whether flanneld masquerades, so that Docker or CNI must not. */
+  readonly ipMasq: boolean;
+}
+
+/** What could be read from a file that may be old, half-written or edited by hand. */
+export interface ParsedSubnetEnv {
+  readonly network: PrefixPair;
+  readonly subnets: PrefixPair;
+  readonly mtuBytes: number | undefined;
+  readonly ipMasq: boolean | undefined;
+  /** Names of variables that should be there and are not. */
+  readonly missing: readonly string[];
+  /** Names of variables whose value makes no sense; they count as absent, not as missing. */
+  readonly invalid: readonly string[];
+}
+
+/** Writes a file so that readers see the old text or the new one, never a part; makes the parent directory. */
+export type AtomicFileWriter = (path: string, text: string, mode: number) => void;
+
+/** Readable by everyone: Docker's and CNI's scripts do not all run as root. */
+const SUBNET_ENV_MODE = 0o644;
+
+/** The text of the file. */
+export function formatSubnetEnv(env: SubnetEnv): string {
+  const lines: string[] = [];
+  if (env.network.ipv4 !== undefined && env.subnets.ipv4 !== undefined) {
+    lines.push(`FLANNEL_NETWORK=${formatPrefix(env.network.ipv4)}`);
+    lines.push(`FLANNEL_SUBNET=${formatFirstUsable(env.subnets.ipv4)}`);
+  }
+  if (env.network.ipv6 !== undefined && env.subnets.ipv6 !== undefined) {
+    lines.push(`FLANNEL_IPV6_NETWORK=${formatPrefix(env.network.ipv6)}`);
+    lines.push(`FLANNEL_IPV6_SUBNET=${formatFirstUsable(env.subnets.ipv6)}`);
+  }
+  lines.push(`FLANNEL_MTU=${env.mtuBytes}`, `FLANNEL_IPMASQ=${env.ipMasq}`);
+  return `${lines.join("\n")}\n`;
+}
+
+/** Writes the file with `write`. Throws ConfigError if it cannot be written. */
+export function writeSubnetEnv(path: string, env: SubnetEnv, write: AtomicFileWriter): void {
+  try {
+    write(path, formatSubnetEnv(env), SUBNET_ENV_MODE);
+  } catch (error) {
+    throw new ConfigError(
+      `cannot write ${path}: ${messageOf(error)}; make its directory writable, or choose another file with --subnet-file`,
+      { cause: error },
+    );
+  }
+}
+
+/** Reads the text of the file. Blank lines, comments and unknown variables are passed over; it never throws. */
+export function parseSubnetEnv(text: string): ParsedSubnetEnv {
+  const variables = readVariables(text);
+  const invalid: string[] = [];
+  const take = <T>(name: string, parse: (value: string) => T | undefined): T | undefined => {
+    const value = variables.get(name);
+    if (value === undefined) return undefined;
+    const parsed = parse(value);
+    if (parsed === undefined) invalid.push(name);
+    return parsed;
+  };
+  const network = {
+    ipv4: take("FLANNEL_NETWORK", (value) => parseFamily(value, 4)),
+    ipv6: take("FLANNEL_IPV6_NETWORK", (value) => parseFamily(value, 6)),
+  };
+  const subnets = {
+    ipv4: take("FLANNEL_SUBNET", (value) => parseFamily(value, 4)),
+    ipv6: take("FLANNEL_IPV6_SUBNET", (value) => parseFamily(value, 6)),
+  };
+  const mtuBytes = take("FLANNEL_MTU", (value) => (/^[1-9]\d{0,5}$/.test(value) ? Number(value) : undefined));
+  const ipMasq = take("FLANNEL_IPMASQ", (value) =>
+    value === "true" ? true : value === "false" ? false : undefined,
+  );
+  const missing = expectedNames(variables).filter((name) => !variables.has(name));
+  return { network, subnets, mtuBytes, ipMasq, missing, invalid };
+}
+
+const IPV4_NAMES = ["FLANNEL_NETWORK", "FLANNEL_SUBNET"];
+const IPV6_NAMES = ["FLANNEL_IPV6_NETWORK", "FLANNEL_IPV6_SUBNET"];
+
+/** A family counts as enabled if either of its lines is there; without any, IPv4 is what one would expect. */
+function expectedNames(variables: ReadonlyMap<string, string>): string[] {
+  const hasIpv4 = IPV4_NAMES.some((name) => variables.has(name));
+  const hasIpv6 = IPV6_NAMES.some((name) => variables.has(name));
+  return [
+    ...(hasIpv4 || !hasIpv6 ? IPV4_NAMES : []),
+    ...(hasIpv6 ? IPV6_NAMES : []),
+    "FLANNEL_MTU",
+    "FLANNEL_IPMASQ",
+  ];
+}
+
+function readVariables(text: string): Map<string, string> {
+  const variables = new Map<string, string>();
+  for (const line of text.split("\n")) {
+    const match = /^([A-Z][A-Z\d_]*)=(["']?)(.*)\2$/.exec(line.trim());
+    if (match !== null) variables.set(match[1]!, match[3]!);
+  }
+  return variables;
+}
+
+function parseFamily(text: string, family: Family): Prefix | undefined {
+  const prefix = parsePrefix(text);
+  return prefix?.family === family ? prefix : undefined;
+}
+
+const formatFirstUsable = (subnet: Prefix): string => `${formatIp(addressAt(subnet, 1n))}/${subnet.length}`;
