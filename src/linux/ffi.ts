@@ -1,0 +1,83 @@
+/**
+ * Every C library function that this program calls, declared once, and the check of their results. Nothing else
+ * imports koffi (a foreign function interface: the calls are unsafe, a wrong declaration corrupts memory), so that
+ * another FFI can take its place.
+ */
+
+import koffi from "koffi";
+import { SyscallError } from "../base/error.ts";
+
+type Fd = number;
+
+const libc = koffi.load(null);
+
+/** Declares a function of the C library. The cast is the point where C's types become TypeScript's. */
+const declare = <F extends (...args: never[]) => unknown>(prototype: string): F =>
+  libc.func(prototype) as unknown as F;
+
+/** The raw functions, as in their man pages: section 2, and if_nametoindex(3). Results are unchecked: see {@link check}. */
+export const sys = {
+  socket: declare<(domain: number, type: number, protocol: number) => number>("int socket(int, int, int)"),
+  bind: declare<(fd: Fd, address: Uint8Array, length: number) => number>("int bind(int, void *, uint32_t)"),
+  getsockname: declare<(fd: Fd, address: Uint8Array, length: Uint32Array) => number>(
+    "int getsockname(int, void *, void *)",
+  ),
+  setsockopt: declare<(fd: Fd, level: number, name: number, value: Uint8Array, length: number) => number>(
+    "int setsockopt(int, int, int, void *, uint32_t)",
+  ),
+  send: declare<(fd: Fd, data: Uint8Array, length: number, flags: number) => number>(
+    "intptr_t send(int, void *, size_t, int)",
+  ),
+  sendto: declare<
+    (fd: Fd, data: Uint8Array, length: number, flags: number, to: Uint8Array, toLength: number) => number
+  >("intptr_t sendto(int, void *, size_t, int, void *, uint32_t)"),
+  recv: declare<(fd: Fd, data: Uint8Array, length: number, flags: number) => number>(
+    "intptr_t recv(int, void *, size_t, int)",
+  ),
+  open: declare<(path: string, flags: number) => number>("int open(const char *, int)"),
+  close: declare<(fd: Fd) => number>("int close(int)"),
+  ioctl: declare<(fd: Fd, request: number, argument: Uint8Array) => number>("int ioctl(int, ulong, void *)"),
+  unshare: declare<(flags: number) => number>("int unshare(int)"),
+  setns: declare<(fd: Fd, type: number) => number>("int setns(int, int)"),
+  mount: declare<
+    (source: string, target: string, type: string | null, flags: number, data: string | null) => number
+  >("int mount(const char *, const char *, const char *, ulong, const char *)"),
+  umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
+} as const;
+
+const ERRNO_NAMES = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+
+/** The errno of the last call (errno(3)); to be read before anything else is called. */
+export const lastErrno = (): number => koffi.errno();
+
+/** The SyscallError for the last call's errno. */
+export function lastError(call: string, detail = ""): SyscallError {
+  const errno = lastErrno();
+  return new SyscallError(call, errno, ERRNO_NAMES.get(errno) ?? `ERRNO_${errno}`, detail);
+}
+
+/** Gives back a result that is not negative; throws SyscallError for the others. */
+export function check(result: number, call: string, detail = ""): number {
+  if (result < 0) throw lastError(call, detail);
+  return result;
+}
+
+/** errno numbers that callers tell apart (asm-generic/errno-base.h, asm-generic/errno.h). */
+export const { EINTR, EAGAIN, ENOBUFS, ENOPROTOOPT, EPERM, EINVAL } = koffi.os.errno as Record<
+  "EINTR" | "EAGAIN" | "ENOBUFS" | "ENOPROTOOPT" | "EPERM" | "EINVAL",
+  number
+>;
+
+/** A watch on a descriptor, made by {@link pollFd}. */
+export interface PollHandle {
+  start(callback: (status: number) => void): void;
+  stop(): void;
+  close(): void;
+}
+
+/**
+ * Calls back from Node's own event loop (uv_poll_t) while the descriptor is readable. `status` is negative if
+ * the descriptor has an error pending; libuv then stops the watch, and start() begins it anew.
+ */
+export const pollFd = (fd: Fd, callback: (status: number) => void): PollHandle =>
+  koffi.node.poll(fd, callback as never) as unknown as PollHandle;

@@ -1,0 +1,90 @@
+/**
+ * Network namespaces (network_namespaces(7), setns(2)), named as `ip netns` does: bind mounts in /run/netns.
+ *
+ * Entering one changes only the calling thread, so everything here is synchronous: nothing else can run on the main
+ * thread meanwhile. Descriptors opened inside stay in their namespace for good.
+ */
+
+import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { check, sys } from "./ffi.ts";
+
+/** Where named namespaces are. */
+export const NETNS_DIRECTORY = "/run/netns";
+/** The namespace of the calling thread (proc(5)). */
+const OWN_NETNS = "/proc/thread-self/ns/net";
+
+// linux/sched.h, linux/mount.h
+const CLONE_NEWNET = 0x4000_0000;
+const MS_BIND = 0x1000;
+const MS_REC = 0x4000;
+const MS_SHARED = 1 << 20;
+const MNT_DETACH = 2;
+
+/** The path of a named namespace. */
+export const netnsPath = (name: string): string => `${NETNS_DIRECTORY}/${name}`;
+
+/**
+ * Makes a named namespace, with lo down, that `ip netns` sees too. Throws SyscallError: EPERM without root;
+ * EEXIST if there is one.
+ */
+export function createNetns(name: string): void {
+  shareNetnsDirectory();
+  const path = netnsPath(name);
+  closeSync(openSync(path, "wx", 0o444));
+  const fd = openSync(OWN_NETNS, "r");
+  try {
+    check(sys.unshare(CLONE_NEWNET), "unshare", "a new network namespace needs root");
+    try {
+      check(sys.mount(OWN_NETNS, path, "none", MS_BIND, null), "mount", path);
+    } finally {
+      check(sys.setns(fd, CLONE_NEWNET), "setns");
+    }
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Takes the name away; the namespace goes when nothing uses it any more. No error if there is none. */
+export function deleteNetns(name: string): void {
+  const path = netnsPath(name);
+  sys.umount2(path, MNT_DETACH); // fails if the file was left behind without a mount: then it only has to be removed
+  rmSync(path, { force: true });
+}
+
+/**
+ * Runs `inside` in the namespace at `path` and comes back. Not for async functions: they would go on in the
+ * caller's namespace after their first `await`. Throws ENOENT (no such namespace), SyscallError.
+ */
+export function withNetns<T>(path: string, inside: () => T): T {
+  const target = openSync(path, "r");
+  try {
+    const own = openSync(OWN_NETNS, "r");
+    try {
+      check(sys.setns(target, CLONE_NEWNET), "setns", path);
+      try {
+        return inside();
+      } finally {
+        check(sys.setns(own, CLONE_NEWNET), "setns");
+      }
+    } finally {
+      closeSync(own);
+    }
+  } finally {
+    closeSync(target);
+  }
+}
+
+/** Makes /run/netns a mount of its own, shared, so that names come and go in all mount namespaces (as iproute2 does). */
+function shareNetnsDirectory(): void {
+  mkdirSync(NETNS_DIRECTORY, { recursive: true, mode: 0o755 });
+  if (sys.mount("", NETNS_DIRECTORY, "none", MS_SHARED | MS_REC, null) === 0) return;
+  check(
+    sys.mount(NETNS_DIRECTORY, NETNS_DIRECTORY, "none", MS_BIND | MS_REC, null),
+    "mount",
+    NETNS_DIRECTORY,
+  );
+  check(sys.mount("", NETNS_DIRECTORY, "none", MS_SHARED | MS_REC, null), "mount", NETNS_DIRECTORY);
+}
