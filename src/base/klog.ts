@@ -1,0 +1,145 @@
+/**
+ * The logger of the daemon, in klog's text form (k8s.io/klog: "Lmmdd hh:mm:ss.uuuuuu threadid file:line] msg"):
+ *
+ *     I0720 15:29:05.891498   32578 main.ts:168] message
+ *
+ * Each message is one line whatever it holds, so that text from peers and files cannot pass for a line of ours.
+ */
+
+import { writeSync } from "node:fs";
+import { hasCode } from "./error.ts";
+import type { Logger } from "./logger.ts";
+
+export interface KlogOptions {
+  /** Takes whole lines, in order; must not throw. Usually {@link writeToStderr}. */
+  readonly write: (line: string) => void;
+  /** Debug messages up to this level are shown (`-v`). */
+  readonly verbosity: number;
+  readonly pid: number;
+  /** Microseconds since the epoch; by default the machine's clock. */
+  readonly nowUs?: () => number;
+}
+
+type Severity = "I" | "W" | "E" | "F";
+
+export class Klog implements Logger {
+  readonly #options: KlogOptions;
+  readonly #nowUs: () => number;
+  /** The caller's place, where a build step knew it; else it is looked up from the stack. */
+  readonly #source: string | undefined;
+
+  constructor(options: KlogOptions, source?: string) {
+    this.#options = options;
+    this.#nowUs = options.nowUs ?? wallClockUs;
+    this.#source = source;
+  }
+
+  /** The same logger for a known place: the build turns `log.info(…)` into `log.at("run.ts:42").info(…)`. */
+  at(source: string): Klog {
+    return new Klog(this.#options, source);
+  }
+
+  info(message: string): void {
+    this.#print("I", message);
+  }
+
+  warn(message: string): void {
+    this.#print("W", message);
+  }
+
+  error(message: string): void {
+    this.#print("E", message);
+  }
+
+  /** The last message of a run that ends with an error. Ending it is up to the caller. */
+  fatal(message: string): void {
+    this.#print("F", message);
+  }
+
+  debug(message: string, verbosity = 1): void {
+    if (verbosity <= this.#options.verbosity) this.#print("I", message);
+  }
+
+  #print(severity: Severity, message: string): void {
+    const source = this.#source ?? callerSource();
+    const pid = String(this.#options.pid).padStart(7);
+    this.#options.write(
+      `${severity}${formatTime(this.#nowUs())} ${pid} ${source}] ${escapeMessage(message)}\n`,
+    );
+  }
+}
+
+/** "0720 15:29:05.891498", local time. */
+function formatTime(us: number): string {
+  const ms = Math.floor(us / 1000);
+  const date = new Date(ms);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const micros = String(date.getMilliseconds() * 1000 + Math.floor(us - ms * 1000)).padStart(6, "0");
+  return (
+    `${two(date.getMonth() + 1)}${two(date.getDate())} ` +
+    `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${micros}`
+  );
+}
+
+/** Longer messages are cut: nothing of ours is that long, but a peer's data may be. */
+const MAX_MESSAGE_LENGTH = 8192;
+
+/** Control characters, line separators and marks that change the direction of text (Unicode TR9). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNSAFE = /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+
+function escapeMessage(message: string): string {
+  const surplus = message.length - MAX_MESSAGE_LENGTH;
+  const kept = surplus > 0 ? `${message.slice(0, MAX_MESSAGE_LENGTH)}… (${surplus} more)` : message;
+  return kept.replace(UNSAFE, escapeCharacter);
+}
+
+function escapeCharacter(character: string): string {
+  if (character === "\n") return "\\n";
+  if (character === "\t") return "\\t";
+  const code = character.charCodeAt(0);
+  return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
+}
+
+/** "main.ts:168": who called the method that called `#print`, from V8's stack text. */
+function callerSource(): string {
+  const frame = new Error().stack?.split("\n")[4]; // the title, this function, #print, info, and the caller
+  const match = /([^/(\s]+):(\d+):\d+\)?$/.exec(frame ?? "");
+  return match === null ? "unknown:0" : `${match[1]}:${match[2]}`;
+}
+
+let clockOffsetMs = 0;
+
+/** The wall clock with the fine steps of the monotonic one; follows the wall clock when that is set. */
+function wallClockUs(): number {
+  const coarseMs = Date.now();
+  const fineMs = clockOffsetMs + performance.now();
+  if (fineMs >= coarseMs && fineMs < coarseMs + 1) return fineMs * 1000;
+  clockOffsetMs = coarseMs - performance.now();
+  return coarseMs * 1000;
+}
+
+const STDERR = 2;
+const PATIENCE_MS = 50;
+const NEVER_CHANGED = new Int32Array(new SharedArrayBuffer(4));
+let isReaderStalled = false;
+
+/**
+ * Writes to stderr at once, so that nothing is lost when the process ends. If stderr is a full pipe that does not
+ * block, it waits a little for the reader; lines are dropped rather than the daemon held up by a reader that stalls.
+ */
+export function writeToStderr(line: string): void {
+  let rest: Uint8Array = Buffer.from(line);
+  let patienceMs = isReaderStalled ? 0 : PATIENCE_MS;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(STDERR, rest));
+      isReaderStalled = false;
+    } catch (error) {
+      if (!hasCode(error, "EAGAIN")) return; // closed: nobody reads
+      isReaderStalled = patienceMs-- <= 0;
+      if (isReaderStalled) return;
+      Atomics.wait(NEVER_CHANGED, 0, 0, 1);
+    }
+  }
+}
