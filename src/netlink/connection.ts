@@ -18,6 +18,7 @@ import {
   NLM_F_CAPPED,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
   NLMSG_DONE,
   NLMSG_ERROR,
   NLMSG_HDRLEN,
@@ -175,7 +176,7 @@ export class NetlinkConnection implements Disposable {
       writeRequest(writer, requests[index++]!, this.#nextSequence(), 0);
     }
     // Errors always answer; the one acknowledgement asked for tells that all before it are through.
-    writer.patchU16(lastAt + 6, requests[index - 1]!.flags | 0x01 | NLM_F_ACK);
+    writer.patchU16(lastAt + 6, requests[index - 1]!.flags | NLM_F_REQUEST | NLM_F_ACK);
     try {
       this.#socket.send(writer.written);
       this.#collect(requests, start, index, firstSequence, outcomes);

@@ -1,0 +1,51 @@
+/** Kernel parameters of the network (sysctl, /proc/sys/net; proc(5)). Each network namespace has its own. */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { FlannelError, hasCode, messageOf } from "../base/error.ts";
+import { withNetns } from "./netns.ts";
+
+/** Which namespace: a path, e.g. /run/netns/h1; default the caller's. */
+interface Where {
+  readonly netns?: string | undefined;
+}
+
+/**
+ * The value as text without the final newline; undefined if there is no such parameter (module not loaded, device
+ * gone, kernel without IPv6). `key` is written with slashes, as device names may hold dots: "ipv4/conf/flannel.1/rp_filter".
+ */
+export function readSysctl(key: string, where: Where = {}): string | undefined {
+  try {
+    return inNamespace(where, () => readFileSync(pathOf(key), "utf8").trimEnd());
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw sysctlError("read", key, error);
+  }
+}
+
+/** Sets a parameter, if it does not have the value yet: a read-only /proc/sys (containers) then does no harm. */
+export function writeSysctl(key: string, value: string, where: Where = {}): void {
+  try {
+    inNamespace(where, () => {
+      const path = pathOf(key);
+      if (readFileSync(path, "utf8").trimEnd() !== value) writeFileSync(path, value);
+    });
+  } catch (error) {
+    throw sysctlError(`set to ${value}`, key, error);
+  }
+}
+
+const inNamespace = <T>({ netns }: Where, run: () => T): T =>
+  netns === undefined ? run() : withNetns(netns, run);
+
+function pathOf(key: string): string {
+  if (!/^[^/.][^/]*(\/[^/.][^/]*)+$/.test(key))
+    throw new TypeError(`not a sysctl key: ${JSON.stringify(key)}`);
+  return `/proc/sys/net/${key}`;
+}
+
+const sysctlError = (action: string, key: string, cause: unknown): FlannelError =>
+  new FlannelError(
+    typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "EIO",
+    `cannot ${action}: sysctl net/${key}: ${messageOf(cause)}`,
+    { cause },
+  );

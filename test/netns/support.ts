@@ -1,0 +1,62 @@
+/** Fresh network namespaces for tests, gone after the test whatever happens, and an independent look into them. */
+
+import { execFileSync } from "node:child_process";
+import { createNetns, deleteNetns, netnsPath, withNetns } from "../../src/linux/netns.ts";
+
+/** The part of node:test's TestContext that is needed: where to register the clean-up. */
+interface Scope {
+  after(clean: () => void): void;
+}
+
+/** A namespace of the test's own. */
+export interface TestNetns {
+  readonly name: string;
+  /** /run/netns/NAME. */
+  readonly path: string;
+  /** Runs a program in it and gives back what it printed; throws with its stderr if it fails. */
+  run(program: string, ...args: string[]): string;
+  /** The same for programs that print JSON: `ip -json …`, `bridge -json …`. */
+  // biome-ignore lint/suspicious/noExplicitAny: the shape is the other program's
+  json(program: string, ...args: string[]): any;
+}
+
+let count = 0;
+
+/** Makes a namespace with lo up. Its name holds this process's id: test files run side by side. */
+export function freshNetns(scope: Scope, label = "t"): TestNetns {
+  const name = `ft-${process.pid}-${label}${count++}`;
+  const path = netnsPath(name);
+  createNetns(name);
+  const remove = (): void => deleteNetns(name);
+  process.once("exit", remove); // when the test is cut short by process.exit() or an uncaught error
+  scope.after(() => {
+    process.removeListener("exit", remove);
+    remove();
+  });
+  const run = (program: string, ...args: string[]): string =>
+    withNetns(path, () =>
+      execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }),
+    );
+  run("ip", "link", "set", "lo", "up");
+  return {
+    name,
+    path,
+    run,
+    json: (program, ...args) => JSON.parse(run(program, ...args) || "[]"),
+  };
+}
+
+/** Waits until `condition` gives a value that is not undefined or false, and gives it back. Fails after the deadline. */
+export async function waitFor<T>(
+  what: string,
+  condition: () => T | undefined | false | Promise<T | undefined | false>,
+  deadlineMs = 5000,
+): Promise<T> {
+  const end = performance.now() + deadlineMs;
+  for (;;) {
+    const value = await condition();
+    if (value !== undefined && value !== false) return value;
+    if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
