@@ -12,8 +12,7 @@
  * address, the one that the host's bridge takes.
  */
 
-import type { Family } from "../address/ip.ts";
-import { formatIp } from "../address/ip.ts";
+import { type Family, formatIp } from "../address/ip.ts";
 import { addressAt, formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
 
