@@ -1,0 +1,133 @@
+/**
+ * How a host gets its lease, whatever the datastore: the one it holds already (found by its public address), else the
+ * subnet of its previous run, else a random one of the first free. Every write is a compare-and-swap; whoever loses a
+ * race looks again and picks another (W4).
+ */
+
+import { formatIp, sameIp } from "../address/ip.ts";
+import { baseOf, formatPrefix, overlaps, type Prefix, samePrefix } from "../address/prefix.ts";
+import { StoreError } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import type { FamilyConfig, NetworkConfig } from "../config/network-config.ts";
+import { createFreeSubnets, drawSubnet, isCompatible } from "./allocation.ts";
+import type { LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
+import type { AcquireRequest } from "./lease-store.ts";
+
+/** How often a lost race is run again. */
+const MAX_ATTEMPTS = 10;
+
+/** One key under `subnets/` as it is in the store now. */
+export interface StoredLease {
+  readonly key: string;
+  readonly subnets: SubnetPair;
+  /** Undefined = the value is junk. The subnet is taken all the same. */
+  readonly attributes: LeaseAttributes | undefined;
+}
+
+/** What the algorithm needs of a datastore. Undefined or false = somebody else was faster: list again. */
+export interface LeaseWriter<Stored extends StoredLease> {
+  list(): Promise<readonly Stored[]>;
+  /** Makes a new lease, if nobody has the key and no lease made since `list` overlaps it. */
+  create(subnets: SubnetPair, attributes: LeaseAttributes): Promise<OwnLease | undefined>;
+  /** Extends an existing lease and publishes `attributes`, if it is still as listed. A reservation stays one (W7). */
+  refresh(stored: Stored, attributes: LeaseAttributes): Promise<OwnLease | undefined>;
+  /** Deletes a lease, if it is still as listed. */
+  remove(stored: Stored): Promise<boolean>;
+}
+
+/** Throws StoreError: OUT_OF_SUBNETS, CONFLICT (ten races lost), and whatever the writer throws. */
+export async function acquireLease<Stored extends StoredLease>(
+  writer: LeaseWriter<Stored>,
+  request: AcquireRequest,
+  random: () => number,
+  logger: Logger,
+): Promise<OwnLease> {
+  const { network, attributes } = request;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    const stored = await writer.list();
+    const own = stored.filter((lease) => isOwn(network, attributes, lease.attributes));
+    const usable = own.filter((lease) => isCompatiblePair(network, lease.subnets));
+    const reused = usable.find((lease) => isSamePair(lease.subnets, request.previous)) ?? usable[0];
+    if (reused !== undefined) {
+      const lease = await writer.refresh(reused, attributes);
+      if (lease !== undefined) return lease;
+      continue;
+    }
+    for (const lease of own) {
+      logger.info(`the lease ${lease.key} of this host does not fit the network config: deleting it`);
+    }
+    const removed = await Promise.all(own.map((lease) => writer.remove(lease)));
+    if (removed.includes(false)) continue;
+    const taken = stored.filter((lease) => !own.includes(lease)).map((lease) => lease.subnets);
+    const lease = await writer.create(chooseSubnets(request, taken, random), attributes);
+    if (lease !== undefined) return lease;
+    logger.debug(`another host took the subnet first (attempt ${attempt} of ${MAX_ATTEMPTS})`);
+  }
+  throw new StoreError(
+    "CONFLICT",
+    `lost the race for a subnet ${MAX_ATTEMPTS} times; many hosts start at once or few subnets are left`,
+  );
+}
+
+/**
+ * Whether a lease is the one of the host that publishes `attributes`: by public IPv4 address, or by the IPv6 address
+ * where the network has no IPv4 (W9: there all hosts have the same “no IPv4 address”).
+ */
+export function isOwn(
+  network: Pick<NetworkConfig, "ipv4">,
+  attributes: LeaseAttributes,
+  other: LeaseAttributes | undefined,
+): boolean {
+  const name = network.ipv4 === undefined ? "publicIpv6" : "publicIp";
+  const ours = attributes[name];
+  const theirs = other?.[name];
+  return ours !== undefined && theirs !== undefined && sameIp(ours, theirs);
+}
+
+/** Whether two leases share any address. */
+export const overlapsPair = (a: SubnetPair, b: SubnetPair): boolean =>
+  (a.ipv4 !== undefined && b.ipv4 !== undefined && overlaps(a.ipv4, b.ipv4)) ||
+  (a.ipv6 !== undefined && b.ipv6 !== undefined && overlaps(a.ipv6, b.ipv6));
+
+/** Each family by itself: turning IPv6 on does not cost a host its IPv4 subnet. */
+function chooseSubnets(
+  request: AcquireRequest,
+  taken: readonly SubnetPair[],
+  random: () => number,
+): SubnetPair {
+  const choose = (family: "ipv4" | "ipv6"): Prefix | undefined => {
+    const config = request.network[family];
+    if (config === undefined) return undefined;
+    const prefixes = taken.map((pair) => pair[family]).filter((prefix) => prefix !== undefined);
+    const free = createFreeSubnets(config, prefixes);
+    const previous = request.previous?.[family];
+    if (previous !== undefined && free.isFree(previous)) return previous;
+    const drawn = drawSubnet(free, random);
+    if (drawn === undefined) throw outOfSubnets(config, prefixes.length);
+    return drawn;
+  };
+  return { ipv4: choose("ipv4"), ipv6: choose("ipv6") };
+}
+
+function outOfSubnets(config: FamilyConfig, taken: number): StoreError {
+  const range = `${formatIp(baseOf(config.subnetMin))} to ${formatIp(baseOf(config.subnetMax))}`;
+  return new StoreError(
+    "OUT_OF_SUBNETS",
+    `out of subnets: all /${config.subnetLength} from ${range} in ${formatPrefix(config.network)} are taken (${taken} leases); ` +
+      "enlarge the network in the network config, or delete leases of hosts that are gone",
+  );
+}
+
+const isCompatiblePair = (network: NetworkConfig, pair: SubnetPair): boolean =>
+  isCompatibleFamily(network.ipv4, pair.ipv4) && isCompatibleFamily(network.ipv6, pair.ipv6);
+
+function isCompatibleFamily(config: FamilyConfig | undefined, subnet: Prefix | undefined): boolean {
+  if (config === undefined || subnet === undefined) return config === subnet;
+  return isCompatible(config, subnet);
+}
+
+const isSamePair = (a: SubnetPair, b: SubnetPair | undefined): boolean =>
+  b !== undefined && isSamePrefix(a.ipv4, b.ipv4) && isSamePrefix(a.ipv6, b.ipv6);
+
+const isSamePrefix = (a: Prefix | undefined, b: Prefix | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : samePrefix(a, b);

@@ -1,0 +1,202 @@
+/**
+ * The connection to an etcd cluster: gRPC over HTTP/2 to the first endpoint that works, the next one when it fails.
+ *
+ * A request goes to the endpoint that worked last; if that is down, silent or without a leader, each other one is tried
+ * once. Connections are pinged while a stream is open, so that a peer that vanished without a word is noticed.
+ */
+
+import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { StoreError } from "../../base/error.ts";
+import {
+  DialTimeout,
+  describeFailure,
+  type EtcdFailure,
+  isAuthenticationDisabled,
+  summarize,
+} from "./etcd-error.ts";
+import type { EtcdSettings } from "./etcd-options.ts";
+import { Auth, KV, Lease, Watch } from "./rpc_pb.ts";
+
+/** The services of one endpoint. */
+export interface EtcdClients {
+  readonly kv: Client<typeof KV>;
+  readonly lease: Client<typeof Lease>;
+  readonly watch: Client<typeof Watch>;
+  readonly auth: Client<typeof Auth>;
+}
+
+interface Endpoint {
+  readonly url: string;
+  readonly session: Http2SessionManager;
+  readonly clients: EtcdClients;
+}
+
+export class EtcdConnection implements Disposable {
+  readonly settings: EtcdSettings;
+  readonly #endpoints: readonly Endpoint[];
+  /** The endpoint that worked last. */
+  #current = 0;
+  /** The authentication token, or the attempt to get one; undefined = ask when needed. */
+  #token: Promise<string | undefined> | undefined;
+  #requestCount = 0;
+
+  constructor(settings: EtcdSettings) {
+    this.settings = settings;
+    const count: Interceptor = (next) => (request) => {
+      this.#requestCount++;
+      return next(request);
+    };
+    this.#endpoints = settings.endpoints.map((url) => openEndpoint(url, settings, count));
+  }
+
+  /** RPCs made so far, a stream being one. */
+  get requestCount(): number {
+    return this.#requestCount;
+  }
+
+  /**
+   * Makes a request: `send` is called with the clients of one endpoint after the other until it succeeds. It may run
+   * more than once, also after a request that etcd carried out but whose answer was lost: writes must be
+   * compare-and-swap. Throws StoreError.
+   */
+  async call<T>(send: (clients: EtcdClients, options: CallOptions) => Promise<T>): Promise<T> {
+    const timeoutMs = this.settings.timings.requestTimeoutMs;
+    return this.#atSomeEndpoint((clients, headers) => send(clients, { headers, timeoutMs }));
+  }
+
+  /**
+   * Opens a stream: `open` returns once the first message is there; without one in time it is given up. `signal` ends
+   * the stream. Throws StoreError.
+   */
+  async openStream<T>(
+    signal: AbortSignal,
+    open: (clients: EtcdClients, options: CallOptions) => Promise<T>,
+  ): Promise<T> {
+    return this.#atSomeEndpoint(async (clients, headers) => {
+      const late = new AbortController();
+      const timer = setTimeout(() => late.abort(new DialTimeout()), this.settings.timings.requestTimeoutMs);
+      // A member cut off from the others would stay silent for ever; so told, it ends the stream instead.
+      const options = {
+        headers: { ...headers, hasleader: "true" },
+        signal: AbortSignal.any([signal, late.signal]),
+      };
+      try {
+        return await open(clients, options);
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+  }
+
+  /** The StoreError for what a stream of {@link openStream} threw after it was open. */
+  streamFailed(error: unknown): StoreError {
+    const failure = describeFailure(error, this.#endpoints[this.#current]!.url, this.settings);
+    if (failure.staleToken) this.#token = undefined;
+    return summarize([failure], error);
+  }
+
+  /** Has the next request authenticate again: etcd does not always say that this is the cause. */
+  forgetToken(): void {
+    this.#token = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { session } of this.#endpoints) session.abort();
+  }
+
+  async #atSomeEndpoint<T>(
+    run: (clients: EtcdClients, headers: Record<string, string>) => Promise<T>,
+  ): Promise<T> {
+    const failures: EtcdFailure[] = [];
+    const start = this.#current;
+    let cause: unknown;
+    for (let step = 0; step < this.#endpoints.length; step++) {
+      const index = (start + step) % this.#endpoints.length;
+      try {
+        const result = await this.#atEndpoint(this.#endpoints[index]!, run);
+        this.#current = index;
+        return result;
+      } catch (error) {
+        if (error instanceof StoreError) throw error;
+        cause = error;
+        const failure = describeFailure(error, this.#endpoints[index]!.url, this.settings);
+        failures.push(failure);
+        if (!failure.tryNext) throw summarize([failure], error);
+      }
+    }
+    throw summarize(failures, cause);
+  }
+
+  async #atEndpoint<T>(
+    endpoint: Endpoint,
+    run: (clients: EtcdClients, headers: Record<string, string>) => Promise<T>,
+  ): Promise<T> {
+    await this.#dial(endpoint);
+    try {
+      return await run(endpoint.clients, await this.#authHeaders(endpoint));
+    } catch (error) {
+      if (!describeFailure(error, endpoint.url, this.settings).staleToken) throw error;
+      this.#token = undefined;
+      return await run(endpoint.clients, await this.#authHeaders(endpoint));
+    }
+  }
+
+  async #dial({ session }: Endpoint): Promise<void> {
+    const timer = setTimeout(() => session.abort(new DialTimeout()), this.settings.timings.dialTimeoutMs);
+    try {
+      if ((await session.connect()) === "error") throw session.error() ?? new DialTimeout();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #authHeaders({ clients }: Endpoint): Promise<Record<string, string>> {
+    const { user } = this.settings;
+    if (user === undefined) return {};
+    this.#token ??= authenticate(clients, user, this.settings.timings.requestTimeoutMs);
+    const pending = this.#token;
+    try {
+      const token = await pending;
+      return token === undefined ? {} : { token };
+    } catch (error) {
+      if (this.#token === pending) this.#token = undefined;
+      throw error;
+    }
+  }
+}
+
+function openEndpoint(url: string, settings: EtcdSettings, interceptor: Interceptor): Endpoint {
+  const { keepaliveIntervalMs, keepaliveTimeoutMs } = settings.timings;
+  const session = new Http2SessionManager(
+    url,
+    { pingIntervalMs: keepaliveIntervalMs, pingTimeoutMs: keepaliveTimeoutMs },
+    url.startsWith("https:") ? settings.tls : undefined,
+  );
+  const transport = createGrpcTransport({
+    baseUrl: url,
+    sessionManager: session,
+    interceptors: [interceptor],
+  });
+  const clients: EtcdClients = {
+    kv: createClient(KV, transport),
+    lease: createClient(Lease, transport),
+    watch: createClient(Watch, transport),
+    auth: createClient(Auth, transport),
+  };
+  return { url, session, clients };
+}
+
+/** Undefined = this etcd has authentication switched off. */
+async function authenticate(
+  clients: EtcdClients,
+  user: { readonly name: string; readonly password: string },
+  timeoutMs: number,
+): Promise<string | undefined> {
+  try {
+    return (await clients.auth.authenticate(user, { timeoutMs })).token;
+  } catch (error) {
+    if (isAuthenticationDisabled(error)) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * What went wrong with etcd, in words that say what to do. gRPC statuses, HTTP/2, TLS and socket errors all end here,
+ * once; further in there are only {@link StoreError}s. No message holds a password or token.
+ */
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { StoreError, type StoreErrorCode } from "../../base/error.ts";
+import type { EtcdSettings } from "./etcd-options.ts";
+
+/** A failed request to one endpoint. */
+export interface EtcdFailure {
+  readonly code: StoreErrorCode;
+  readonly reason: string;
+  /** Whether the endpoint is to blame, so that another one may do better. */
+  readonly tryNext: boolean;
+  /** Whether a new authentication token may help. */
+  readonly staleToken: boolean;
+}
+
+/** Thrown when a connection takes too long; etcd has not seen anything of the request. */
+export class DialTimeout extends Error {}
+
+/** Socket and TLS errors by Node.js's code; Ø stands for the endpoint. */
+const NETWORK_REASONS: readonly (readonly [pattern: RegExp, code: StoreErrorCode, reason: string])[] = [
+  [/^ECONNREFUSED$/, "UNAVAILABLE", "connection refused: is etcd running there?"],
+  [/^(ENOTFOUND|EAI_AGAIN)$/, "UNAVAILABLE", "the name cannot be resolved"],
+  [/^(EHOSTUNREACH|ENETUNREACH)$/, "UNAVAILABLE", "no route to it"],
+  [/^ETIMEDOUT$/, "UNAVAILABLE", "does not answer"],
+  [/^CERT_HAS_EXPIRED$/, "UNAUTHENTICATED", "its certificate has expired"],
+  [
+    /^CERT_NOT_YET_VALID$/,
+    "UNAUTHENTICATED",
+    "its certificate is not valid yet: is this host's clock right?",
+  ],
+  [
+    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
+    "UNAUTHENTICATED",
+    "its certificate is made out to another name: use a name or address that it holds",
+  ],
+  [
+    /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE|CERT_UNTRUSTED|INVALID_CA/,
+    "UNAUTHENTICATED",
+    "its certificate is not signed by an authority trusted here: give the right one with --etcd-cafile",
+  ],
+  [
+    /CERTIFICATE_REQUIRED|ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|HANDSHAKE_FAILURE)/,
+    "UNAUTHENTICATED",
+    "it wants a client certificate that it trusts: check --etcd-certfile and --etcd-keyfile",
+  ],
+  [
+    /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|^EPROTO$/,
+    "UNAVAILABLE",
+    "it does not speak TLS: write http://",
+  ],
+];
+
+/** etcd's own errors by their text, which is all that tells them apart (etcd api/v3rpc/rpctypes/error.go). */
+const STALE_TOKEN = /invalid auth token|revision of auth store is old/;
+const NO_AUTHENTICATION = /authentication is not enabled/;
+const WRONG_PASSWORD = /authentication failed/;
+const NO_USER = /user name is empty|user name not found/;
+const LEASE_NOT_FOUND = /requested lease not found/;
+const NO_SPACE = /database space exceeded/;
+const PERMISSION = /permission denied/;
+
+/** Whether the server does without passwords, so that ours is not needed. */
+export const isAuthenticationDisabled = (error: unknown): boolean =>
+  error instanceof ConnectError && NO_AUTHENTICATION.test(error.rawMessage);
+
+/** What a failed request to `endpoint` means. */
+export function describeFailure(error: unknown, endpoint: string, settings: EtcdSettings): EtcdFailure {
+  const failure = (code: StoreErrorCode, reason: string, more?: Partial<EtcdFailure>): EtcdFailure => ({
+    code,
+    reason: `${endpoint}: ${reason}`,
+    tryNext: code === "UNAVAILABLE",
+    staleToken: false,
+    ...more,
+  });
+  if (causesOf(error).some((each) => each instanceof DialTimeout))
+    return failure("UNAVAILABLE", "does not answer");
+  for (const nodeCode of nodeCodes(error)) {
+    const known = NETWORK_REASONS.find(([pattern]) => pattern.test(nodeCode));
+    if (known !== undefined) return failure(known[1], known[2], { tryNext: true });
+  }
+  if (!(error instanceof ConnectError)) {
+    return failure("UNAVAILABLE", `the connection broke (${nodeCodes(error)[0] ?? String(error)})`);
+  }
+  const text = error.rawMessage;
+  if (STALE_TOKEN.test(text))
+    return failure("UNAUTHENTICATED", "the session with etcd expired", { staleToken: true });
+  if (WRONG_PASSWORD.test(text)) {
+    return failure(
+      "UNAUTHENTICATED",
+      `does not accept the password of user ${settings.user?.name}; check --etcd-username and --etcd-password`,
+    );
+  }
+  if (NO_USER.test(text)) {
+    return failure("UNAUTHENTICATED", "wants a user and password: give --etcd-username and --etcd-password");
+  }
+  if (PERMISSION.test(text) || error.code === Code.PermissionDenied) {
+    const who = settings.user === undefined ? "this host" : `user ${settings.user.name}`;
+    return failure(
+      "UNAUTHENTICATED",
+      `${who} may not read and write ${settings.prefix}/; grant a role for this prefix (etcdctl role grant-permission)`,
+    );
+  }
+  if (LEASE_NOT_FOUND.test(text)) return failure("NOT_FOUND", "the etcd lease does not exist any more");
+  if (NO_SPACE.test(text)) {
+    return failure("UNAVAILABLE", "its database is full: compact, defragment, then etcdctl alarm disarm", {
+      tryNext: false,
+    });
+  }
+  switch (error.code) {
+    case Code.OutOfRange:
+      return failure("COMPACTED", "the revision asked for is compacted");
+    case Code.DeadlineExceeded:
+      return failure("UNAVAILABLE", "did not answer in time");
+    case Code.Unauthenticated:
+      return failure("UNAUTHENTICATED", text);
+    case Code.Unavailable:
+    case Code.ResourceExhausted:
+      return failure("UNAVAILABLE", text);
+    case Code.Aborted:
+    case Code.Canceled:
+    case Code.Internal:
+    case Code.Unknown: {
+      const hint = endpoint.startsWith("http:") ? "; if it serves TLS, write https://" : "";
+      return failure("UNAVAILABLE", `the connection broke (${text})${hint}`);
+    }
+    default:
+      return failure("INVALID", text);
+  }
+}
+
+/** One error for the failures at all endpoints. */
+export function summarize(failures: readonly EtcdFailure[], cause: unknown): StoreError {
+  const told = failures.find((failure) => failure.code === "UNAUTHENTICATED") ?? failures[0]!;
+  const reasons = failures.map((failure) => failure.reason).join("; ");
+  return new StoreError(told.code, `etcd at ${reasons}`, { cause });
+}
+
+/** The codes of the errors that caused each other, outermost first. */
+const nodeCodes = (error: unknown): readonly string[] =>
+  causesOf(error)
+    .map((each) => ("code" in each ? each.code : undefined))
+    .filter((code) => typeof code === "string");
+
+function causesOf(error: unknown): readonly Error[] {
+  const causes: Error[] = [];
+  for (let each = error; each instanceof Error && causes.length < 8; each = each.cause) causes.push(each);
+  return causes;
+}

@@ -1,0 +1,181 @@
+/**
+ * The lease store on etcd v3, sharing keys and values with Go flannel.
+ *
+ * A start costs the same few requests whatever the number of leases (W5): the config, one listing, a lease, a
+ * transaction; the watches go on from the revisions of what was read.
+ */
+
+import { messageOf, StoreError } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+import { systemTimers, type Timers } from "../../base/timers.ts";
+import { acquireLease } from "../acquire.ts";
+import type { LeaseAttributes, OwnLease } from "../lease.ts";
+import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
+import { EtcdConnection } from "./etcd-connection.ts";
+import { createLeaseView } from "./etcd-lease-view.ts";
+import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
+import { listRange, singleKey, toText } from "./etcd-range.ts";
+import {
+  createRecord,
+  extendRecord,
+  type Grant,
+  grantLease,
+  removeRecord,
+  revokeLease,
+} from "./etcd-record-writes.ts";
+import { createRecordStore, listRecords, type RecordListing, type RecordState } from "./etcd-records.ts";
+import { renewRecord } from "./etcd-renewal.ts";
+import { watchRange } from "./etcd-watch.ts";
+
+/** What the store needs of the world; the defaults are the real ones. */
+export interface EtcdPorts {
+  readonly logger: Logger;
+  readonly timers?: Timers;
+  /** Wall-clock time in ms since the epoch. */
+  readonly wallClockMs?: () => number;
+  /** 0 ≤ random() < 1. */
+  readonly random?: () => number;
+}
+
+export interface EtcdLeaseStore extends LeaseStore {
+  /** RPCs made so far; a stream counts as one. */
+  readonly requestCount: number;
+}
+
+/** Opens the store; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
+export function createEtcdLeaseStore(options: EtcdOptions, ports: EtcdPorts): EtcdLeaseStore {
+  const settings = readEtcdSettings(options);
+  for (const note of settings.notes) ports.logger.warn(note);
+  return new Store(new EtcdConnection(settings), {
+    timers: systemTimers,
+    wallClockMs: Date.now,
+    random: Math.random,
+    ...ports,
+  });
+}
+
+class Store implements EtcdLeaseStore {
+  readonly #connection: EtcdConnection;
+  readonly #ports: Required<EtcdPorts>;
+  readonly #records: ReturnType<typeof createRecordStore>;
+  readonly #disposed = new AbortController();
+  /** What a watch that begins later goes on from. */
+  #configAtStart: { readonly text: string | undefined; readonly revision: bigint } | undefined;
+  #listingAtStart: RecordListing | undefined;
+  /** The record of the own lease, as last written. */
+  #held: RecordState | undefined;
+
+  constructor(connection: EtcdConnection, ports: Required<EtcdPorts>) {
+    this.#connection = connection;
+    this.#ports = ports;
+    this.#records = createRecordStore(connection, ports.wallClockMs);
+  }
+
+  get requestCount(): number {
+    return this.#connection.requestCount;
+  }
+
+  get #configKey(): string {
+    return `${this.#connection.settings.prefix}/config`;
+  }
+
+  async readNetworkConfig(): Promise<string> {
+    const { kvs, revision } = await listRange(this.#connection, singleKey(this.#configKey));
+    const text = kvs[0] === undefined ? undefined : toText(kvs[0].value);
+    this.#configAtStart = { text, revision };
+    if (text === undefined) {
+      throw new StoreError(
+        "NOT_FOUND",
+        `no network config in etcd; write one: etcdctl put ${this.#configKey} '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'`,
+      );
+    }
+    return text;
+  }
+
+  async *watchNetworkConfig(signal: AbortSignal): AsyncGenerator<string | undefined, void> {
+    const start = this.#configAtStart;
+    if (start !== undefined) yield start.text;
+    for await (const update of this.#watch(
+      singleKey(this.#configKey),
+      start?.revision,
+      "the network config",
+      signal,
+    )) {
+      if (update.type === "snapshot") yield update.kvs[0] && toText(update.kvs[0].value);
+      else for (const event of update.events) yield event.type === 0 ? toText(event.kv!.value) : undefined;
+    }
+  }
+
+  async acquire(request: AcquireRequest): Promise<OwnLease> {
+    const { logger, random } = this.#ports;
+    const records = this.#records;
+    let grant: Grant | undefined;
+    let listing: RecordListing | undefined;
+    const keep = (held: Awaited<ReturnType<typeof extendRecord>>) => {
+      this.#held = held?.record;
+      return held?.lease;
+    };
+    try {
+      const lease = await acquireLease(
+        {
+          list: async () => {
+            listing = await listRecords(records);
+            return listing.records;
+          },
+          create: async (subnets, attributes) => {
+            grant ??= await grantLease(records);
+            return keep(await createRecord(records, subnets, attributes, grant, listing!.revision));
+          },
+          refresh: async (stored, attributes) =>
+            keep(await extendRecord(records, stored, stored.subnets, attributes)),
+          remove: (stored) => removeRecord(records, stored),
+        },
+        request,
+        random,
+        logger,
+      );
+      this.#listingAtStart = listing;
+      return lease;
+    } finally {
+      if (grant !== undefined && grant.id !== this.#held?.leaseId) {
+        // It would end by itself, a day later.
+        revokeLease(records, grant).catch((error) =>
+          logger.debug(`unused etcd lease not revoked: ${messageOf(error)}`),
+        );
+      }
+    }
+  }
+
+  async renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
+    const held = this.#held?.key === lease.key ? this.#held : undefined;
+    const renewed = await renewRecord(this.#records, held, lease, attributes, this.#ports.logger);
+    this.#held = renewed.record;
+    return renewed.lease;
+  }
+
+  async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
+    const start = this.#listingAtStart;
+    this.#listingAtStart = undefined; // thousands of leases, needed once
+    const view = createLeaseView(this.#records, this.#ports.logger);
+    if (start !== undefined) yield view.snapshot(start);
+    for await (const update of this.#watch(this.#records.range, start?.revision, "the leases", signal)) {
+      if (update.type === "snapshot") yield view.snapshotOf(update.kvs);
+      else yield* view.changes(update.events);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed.abort();
+    this.#connection[Symbol.dispose]();
+  }
+
+  #watch(
+    range: Parameters<typeof watchRange>[1],
+    revision: bigint | undefined,
+    what: string,
+    signal: AbortSignal,
+  ) {
+    const either = AbortSignal.any([signal, this.#disposed.signal]);
+    return watchRange(this.#connection, range, revision, what, this.#ports, either);
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * A range of etcd's keys, watched without a gap: first everything (unless the caller has a listing already), then
+ * changes. A broken stream is resumed after the last revision seen; when etcd has compacted that away, or is another
+ * store than before, everything is read again.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import { messageOf, StoreError } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+import { sleep, type Timers } from "../../base/timers.ts";
+import type { EtcdConnection } from "./etcd-connection.ts";
+import { type KeyRange, listRange } from "./etcd-range.ts";
+import type { Event, KeyValue } from "./kv_pb.ts";
+import { type WatchRequest, WatchRequestSchema, type WatchResponse } from "./rpc_pb.ts";
+
+export type RangeUpdate =
+  | { readonly type: "snapshot"; readonly kvs: readonly KeyValue[] }
+  | { readonly type: "events"; readonly events: readonly Event[] };
+
+/** What waits, draws lots and tells. */
+export interface WatchPorts {
+  readonly logger: Logger;
+  readonly timers: Timers;
+  /** 0 ≤ random() < 1. */
+  readonly random: () => number;
+}
+
+/**
+ * Watches until `signal` is aborted; never throws. `revision` is that of a listing which the caller has; undefined =
+ * begin with a snapshot. `what` is for the log: "the leases".
+ */
+export async function* watchRange(
+  connection: EtcdConnection,
+  range: KeyRange,
+  revision: bigint | undefined,
+  what: string,
+  ports: WatchPorts,
+  signal: AbortSignal,
+): AsyncGenerator<RangeUpdate, void, undefined> {
+  const outage = createOutage(connection, what, ports, signal);
+  let seen = revision;
+  while (!signal.aborted) {
+    using scope = new StreamScope(signal);
+    try {
+      if (seen === undefined) {
+        const listing = await listRange(connection, range);
+        if (signal.aborted) return;
+        seen = listing.revision;
+        yield { type: "snapshot", kvs: listing.kvs };
+      }
+      const stream = await openWatch(connection, range, seen + 1n, scope.signal);
+      if (stream.storeRevision < seen) throw compacted("etcd holds older data than before");
+      outage.over();
+      for await (const response of stream.responses) {
+        refuseCanceled(response, connection);
+        if (response.events.length > 0) {
+          // Not the header's revision: events up to there may still be on their way.
+          seen = response.events.at(-1)!.kv!.modRevision;
+          yield { type: "events", events: response.events };
+        } else if (response.header !== undefined && response.header.revision > seen) {
+          seen = response.header.revision; // progress: nothing happened up to here
+        }
+      }
+      throw new StoreError("UNAVAILABLE", "etcd ended the watch");
+    } catch (error) {
+      if (signal.aborted) return;
+      const failure = error instanceof StoreError ? error : connection.streamFailed(error);
+      if (failure.code === "COMPACTED") {
+        ports.logger.info(`${failure.message}: reading ${what} again`);
+        seen = undefined;
+      } else {
+        await outage.pause(failure);
+      }
+    }
+  }
+}
+
+/** Ends the stream whenever the block that opened it is left. */
+class StreamScope implements Disposable {
+  readonly #controller = new AbortController();
+  readonly signal: AbortSignal;
+  constructor(outer: AbortSignal) {
+    this.signal = AbortSignal.any([outer, this.#controller.signal]);
+  }
+  [Symbol.dispose](): void {
+    this.#controller.abort();
+  }
+}
+
+interface OpenWatch {
+  /** The store's revision when the watch began. */
+  readonly storeRevision: bigint;
+  readonly responses: AsyncIterable<WatchResponse>;
+}
+
+async function openWatch(
+  connection: EtcdConnection,
+  range: KeyRange,
+  startRevision: bigint,
+  signal: AbortSignal,
+): Promise<OpenWatch> {
+  const request = create(WatchRequestSchema, {
+    requestUnion: {
+      case: "createRequest",
+      value: { key: range.key, rangeEnd: range.end, startRevision, progressNotify: true },
+    },
+  });
+  return connection.openStream(signal, async ({ watch }, options) => {
+    const responses = watch.watch(keepOpen(request, signal), options)[Symbol.asyncIterator]();
+    const first = await responses.next();
+    if (first.done === true) throw new StoreError("UNAVAILABLE", "etcd ended the watch");
+    refuseCanceled(first.value, connection);
+    return {
+      storeRevision: first.value.header?.revision ?? 0n,
+      responses: { [Symbol.asyncIterator]: () => responses },
+    };
+  });
+}
+
+/** The client's side of the stream: one request, then silence until the end. */
+async function* keepOpen(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchRequest, void> {
+  yield request;
+  if (!signal.aborted)
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}
+
+function refuseCanceled(response: WatchResponse, connection: EtcdConnection): void {
+  if (!response.canceled) return;
+  if (response.compactRevision > 0n)
+    throw compacted(`etcd has compacted up to revision ${response.compactRevision}`);
+  // An expired token looks like a missing permission here.
+  connection.forgetToken();
+  throw new StoreError("UNAUTHENTICATED", `etcd refuses the watch: ${response.cancelReason}`);
+}
+
+const compacted = (message: string): StoreError => new StoreError("COMPACTED", message);
+
+/**
+ * Pauses that grow while an outage lasts, one line in the log when it begins and one when it is over. A watch that
+ * breaks again soon goes on with the long pauses.
+ */
+function createOutage(connection: EtcdConnection, what: string, ports: WatchPorts, signal: AbortSignal) {
+  const { retryMinMs, retryMaxMs } = connection.settings.timings;
+  let brokenSinceMs: number | undefined;
+  let watchingSinceMs = 0;
+  let failures = 0;
+  return {
+    async pause(failure: Error): Promise<void> {
+      const nowMs = ports.timers.nowMs();
+      if (brokenSinceMs === undefined) {
+        brokenSinceMs = nowMs;
+        if (nowMs - watchingSinceMs > retryMaxMs) failures = 0;
+        ports.logger.warn(`lost the watch on ${what} in etcd, trying again: ${messageOf(failure)}`);
+      }
+      const longestMs = Math.min(retryMaxMs, retryMinMs * 2 ** failures++);
+      await sleep(ports.timers, longestMs * (0.5 + ports.random() / 2), signal);
+    },
+    over(): void {
+      watchingSinceMs = ports.timers.nowMs();
+      if (brokenSinceMs === undefined) return;
+      const seconds = ((watchingSinceMs - brokenSinceMs) / 1000).toFixed(1);
+      ports.logger.info(`watching ${what} in etcd again after ${seconds} s`);
+      brokenSinceMs = undefined;
+    },
+  };
+}
