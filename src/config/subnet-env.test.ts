@@ -78,15 +78,15 @@ test("refuses values of the wrong family or type, and never throws", () => {
   );
 });
 
-test("hands text, path and mode to the writer, and explains a failure", () => {
+test("hands text, path and mode to the writer, and explains a failure", async () => {
   const calls: unknown[][] = [];
-  writeSubnetEnv("/run/flannel/subnet.env", IPV4, (...call) => calls.push(call));
+  await writeSubnetEnv("/run/flannel/subnet.env", IPV4, async (...call) => void calls.push(call));
   assert.deepEqual(calls, [["/run/flannel/subnet.env", IPV4_TEXT, 0o644]]);
-  const readOnly = () => {
+  const readOnly = async () => {
     throw new Error("EROFS: read-only file system");
   };
-  assert.throws(
-    () => writeSubnetEnv("/x/subnet.env", IPV4, readOnly),
+  await assert.rejects(
+    writeSubnetEnv("/x/subnet.env", IPV4, readOnly),
     (error) => error instanceof ConfigError && /\/x\/subnet\.env.*EROFS.*--subnet-file/.test(error.message),
   );
 });

@@ -47,7 +47,7 @@ export interface ParsedSubnetEnv {
 }
 
 /** Writes a file so that readers see the old text or the new one, never a part; makes the parent directory. */
-export type AtomicFileWriter = (path: string, text: string, mode: number) => void;
+export type AtomicFileWriter = (path: string, text: string, mode: number) => Promise<void>;
 
 /** Readable by everyone: Docker's and CNI's scripts do not all run as root. */
 const SUBNET_ENV_MODE = 0o644;
@@ -68,9 +68,9 @@ export function formatSubnetEnv(env: SubnetEnv): string {
 }
 
 /** Writes the file with `write`. Throws ConfigError if it cannot be written. */
-export function writeSubnetEnv(path: string, env: SubnetEnv, write: AtomicFileWriter): void {
+export async function writeSubnetEnv(path: string, env: SubnetEnv, write: AtomicFileWriter): Promise<void> {
   try {
-    write(path, formatSubnetEnv(env), SUBNET_ENV_MODE);
+    await write(path, formatSubnetEnv(env), SUBNET_ENV_MODE);
   } catch (error) {
     throw new ConfigError(
       `cannot write ${path}: ${messageOf(error)}; make its directory writable, or choose another file with --subnet-file`,

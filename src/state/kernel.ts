@@ -19,9 +19,12 @@ export type Operation =
   | { readonly action: "replace"; readonly object: StateObject; readonly previous: StateObject }
   | { readonly action: "remove"; readonly object: StateObject };
 
-/** Something about an object of ours that the kernel reported: now so, or gone. */
+/**
+ * What the kernel reported about an object of ours: `set` = it is now exactly so; `gone` = exactly this was removed;
+ * `touched` = something happened to the thing of this key (the other fields of `object` mean nothing).
+ */
 export interface Change {
-  readonly action: "set" | "gone";
+  readonly action: "set" | "gone" | "touched";
   readonly object: StateObject;
 }
 

@@ -12,6 +12,7 @@ import { type FlannelError, hasCode, isNotFound, messageOf } from "../base/error
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
 import { applyToModel, diffStates } from "./diff.ts";
+import { FailureBook } from "./failures.ts";
 import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
 import {
   describeObject,
@@ -47,17 +48,11 @@ export interface ReconcilerOptions {
   readonly timers: Timers;
   /** How often everything is looked at again though nothing seems to have happened. */
   readonly resyncIntervalMs: number;
+  /** Called after each pass: `status` may have changed. */
+  readonly onPass?: () => void;
 }
 
-interface Failure {
-  readonly object: StateObject;
-  readonly message: string;
-  readonly delayMs: number;
-  readonly retryAtMs: number;
-}
-
-const FIRST_RETRY_MS = 100;
-const LONGEST_RETRY_MS = 30_000;
+const OBSERVE_RETRY_MS = 1000;
 /** Answers that mean that the model, not the request, was wrong. */
 const STALE_CODES = ["EEXIST", "ENOENT", "ESRCH", "ENODEV", "ENOBUFS", "EADDRNOTAVAIL", "ENETUNREACH"];
 
@@ -66,9 +61,10 @@ export class Reconciler {
   readonly #logger: Logger;
   readonly #timers: Timers;
   readonly #resyncIntervalMs: number;
+  readonly #onPass: () => void;
   readonly #model = new Map<string, StateObject>();
   readonly #doubtful = new Set<StateKind>(STATE_KINDS);
-  readonly #failures = new Map<string, Failure>();
+  readonly #failures: FailureBook;
   readonly #reported = new Set<string>();
   #target: Target | undefined;
   #handledTarget: Target | undefined;
@@ -79,23 +75,30 @@ export class Reconciler {
   #repairs = 0;
   #wake: (() => void) | undefined;
   #isAwake = false;
-  #waiters: { readonly target: Target; readonly resolve: () => void }[] = [];
+  #passWaiters: (() => void)[] = [];
 
   constructor(options: ReconcilerOptions) {
     this.#kernel = options.kernel;
     this.#logger = options.logger;
     this.#timers = options.timers;
+    this.#failures = new FailureBook(options.timers, () => this.#rouse());
     this.#resyncIntervalMs = options.resyncIntervalMs;
+    this.#onPass = options.onPass ?? (() => {});
   }
 
-  /** Sets what to hold from now on. The promise resolves when a pass for it (or for a later one) has ended, well or not. */
-  setTarget(target: Target): Promise<void> {
+  /** Sets what to hold from now on. */
+  setTarget(target: Target): void {
     if (this.#target !== undefined && !sameOwnership(this.#target.ownership, target.ownership))
       this.#doubtAll();
     this.#target = target;
-    const handled = new Promise<void>((resolve) => this.#waiters.push({ target, resolve }));
     this.#rouse();
-    return handled;
+  }
+
+  /** Resolves once a pass has left nothing to do, or when aborted. */
+  async whenConverged(signal: AbortSignal): Promise<void> {
+    while (!this.status.converged && !signal.aborted) {
+      await new Promise<void>((resolve) => this.#passWaiters.push(resolve));
+    }
   }
 
   /** Looks at everything again soon. */
@@ -105,7 +108,7 @@ export class Reconciler {
   }
 
   get status(): ReconcilerStatus {
-    const problems = [...this.#obstacles, ...[...this.#failures.values()].map((failure) => failure.message)];
+    const problems = [...this.#obstacles, ...this.#failures.messages];
     if (this.#observeError !== undefined) problems.push(this.#observeError);
     const isHandled = this.#target !== undefined && this.#target === this.#handledTarget;
     return {
@@ -134,13 +137,12 @@ export class Reconciler {
           this.lookAgain();
         }
         this.#handledTarget = target;
-        const waiters = this.#waiters;
-        this.#waiters = [];
-        for (const waiter of waiters) waiter.resolve();
+        this.#releasePassWaiters();
+        this.#onPass();
       }
     } finally {
       signal.removeEventListener("abort", stopWaiting);
-      for (const waiter of this.#waiters) waiter.resolve();
+      this.#releasePassWaiters();
       await watching;
     }
   }
@@ -153,13 +155,10 @@ export class Reconciler {
     const { operations, obstacles } = diffStates(target.state, this.#model);
     this.#obstacles = obstacles.map((obstacle) => obstacle.message);
     for (const message of this.#obstacles) this.#reportOnce(message);
-    const nowMs = this.#timers.nowMs();
-    const due = operations.filter((operation) => {
-      if (operation.action === "remove" && target.keepOthers) return false;
-      const failure = this.#failures.get(keyOf(operation.object));
-      return failure === undefined || failure.object !== operation.object || failure.retryAtMs <= nowMs;
-    });
-    this.#forgetSettledFailures(operations);
+    this.#failures.keepOnly(operations);
+    const due = operations.filter(
+      (operation) => !(operation.action === "remove" && target.keepOthers) && this.#failures.isDue(operation),
+    );
     if (due.length > 0) {
       const results = await this.#kernel.apply(due);
       const done = due.filter((operation, index) => this.#settle(operation, results[index]));
@@ -189,38 +188,23 @@ export class Reconciler {
       for (const kind of kinds) this.#doubtful.add(kind);
       this.#observeError = `the kernel cannot be asked what it holds: ${messageOf(error)}`;
       this.#reportOnce(this.#observeError);
-      this.#timers.after(LONGEST_RETRY_MS / 30, () => this.#rouse());
+      this.#timers.after(OBSERVE_RETRY_MS, () => this.#rouse());
       return false;
     }
   }
 
   /** Takes note of one result; true if the operation is done. */
   #settle(operation: Operation, error: FlannelError | undefined): boolean {
-    const key = keyOf(operation.object);
     if (error === undefined || (operation.action === "remove" && isNotFound(error))) {
       applyToModel(this.#model, operation);
-      this.#failures.delete(key);
+      this.#failures.forget(operation);
       return true;
     }
     if (STALE_CODES.some((code) => hasCode(error, code))) this.#doubtAll();
-    const delayMs = Math.min(LONGEST_RETRY_MS, (this.#failures.get(key)?.delayMs ?? FIRST_RETRY_MS / 2) * 2);
-    const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
-    this.#failures.set(key, {
-      object: operation.object,
-      message,
-      delayMs,
-      retryAtMs: this.#timers.nowMs() + delayMs,
-    });
+    const { message, isFirst } = this.#failures.note(operation, error);
     // The first failure is often a race with a change that the next look shows; what fails again is worth a line.
-    if (delayMs > FIRST_RETRY_MS) this.#reportOnce(message);
-    this.#timers.after(delayMs + 1, () => this.#rouse());
+    if (!isFirst) this.#reportOnce(message);
     return false;
-  }
-
-  #forgetSettledFailures(operations: readonly Operation[]): void {
-    if (this.#failures.size === 0) return;
-    const wanted = new Set(operations.map((operation) => keyOf(operation.object)));
-    for (const key of this.#failures.keys()) if (!wanted.has(key)) this.#failures.delete(key);
   }
 
   #logWork(done: readonly Operation[], isRepair: boolean, tookMs: number): void {
@@ -262,14 +246,21 @@ export class Reconciler {
 
   #isExpected(change: Change): boolean {
     const known = this.#model.get(keyOf(change.object));
-    if (change.action === "gone") return known === undefined || !sameObject(known, change.object);
-    return known !== undefined && sameObject(known, change.object);
+    if (known === undefined) return change.action !== "set";
+    if (change.action === "touched") return false;
+    return sameObject(known, change.object) === (change.action === "set");
   }
 
   #reportOnce(message: string): void {
     if (this.#reported.has(message)) return;
     this.#reported.add(message);
     this.#logger.error(message);
+  }
+
+  #releasePassWaiters(): void {
+    const waiters = this.#passWaiters;
+    this.#passWaiters = [];
+    for (const resolve of waiters) resolve();
   }
 
   #doubtAll(): void {

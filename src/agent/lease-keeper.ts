@@ -1,0 +1,194 @@
+/**
+ * Keeps this host's lease: takes it, renews it before it ends, and takes one again when it was lost. Whatever the
+ * store answers, the daemon goes on: what can pass by itself is tried again, and said once.
+ */
+
+import { isDeepStrictEqual } from "node:util";
+import { formatIp, sameIp } from "../address/ip.ts";
+import { formatPrefix, samePrefix } from "../address/prefix.ts";
+import { hasCode, messageOf } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import { sleep, type Timers } from "../base/timers.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
+import type { LeaseStore } from "../lease/lease-store.ts";
+
+const RETRY_MS = 1_000;
+const RENEWAL_RETRY_MS = 60_000;
+
+export interface LeaseKeeperOptions {
+  readonly store: LeaseStore;
+  readonly network: NetworkConfig;
+  readonly attributes: LeaseAttributes;
+  /** Subnets of the previous run. */
+  readonly previous: SubnetPair | undefined;
+  /** How long before its end a lease is renewed. */
+  readonly renewMarginMs: number;
+  readonly logger: Logger;
+  readonly timers: Timers;
+  /** Wall clock, ms since the epoch: what `expiresAtMs` counts in. */
+  readonly wallClockMs: () => number;
+  /** Called whenever the host holds a lease of other subnets than before. */
+  readonly onSubnets: (own: OwnLease) => void;
+}
+
+export class LeaseKeeper {
+  readonly #options: LeaseKeeperOptions;
+  #own: OwnLease | undefined;
+  #problem: string | undefined = "no lease yet";
+  #rival: string | undefined;
+  #wake: (() => void) | undefined;
+  #isLost = false;
+
+  constructor(options: LeaseKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** What stands between this host and a lease that is its own; undefined = nothing. */
+  get problem(): string | undefined {
+    return this.#problem ?? this.#rival;
+  }
+
+  get own(): OwnLease | undefined {
+    return this.#own;
+  }
+
+  /** Takes a lease, however long that takes; undefined if aborted before. */
+  async acquire(signal: AbortSignal): Promise<OwnLease | undefined> {
+    const { store, network, attributes, logger, timers } = this.#options;
+    const previous = this.#own?.subnets ?? this.#options.previous;
+    let said = "";
+    while (!signal.aborted) {
+      try {
+        const own = await store.acquire({ network, attributes, previous });
+        this.#take(own);
+        return own;
+      } catch (error) {
+        this.#problem = `no lease: ${messageOf(error)}`;
+        if (said !== this.#problem) logger.error(`Cannot take a lease, trying on: ${messageOf(error)}`);
+        said = this.#problem;
+        await sleep(timers, RETRY_MS, signal);
+      }
+    }
+    return undefined;
+  }
+
+  /** Renews until aborted. To be called once a lease is held. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#waitUntilDue(signal);
+      if (signal.aborted) return;
+      if (this.#isLost) await this.acquire(signal);
+      else if (this.#rival !== undefined) await sleep(this.#options.timers, RENEWAL_RETRY_MS, signal);
+      else await this.#renew(signal);
+    }
+  }
+
+  /** Tells what the watch says of the key that this host holds; undefined = it is gone. */
+  observe(lease: Lease | undefined): void {
+    const own = this.#own;
+    if (own === undefined) return;
+    if (lease === undefined) {
+      this.#lose("its key was deleted or has expired");
+      return;
+    }
+    const mine = this.#options.attributes;
+    const theirs = lease.attributes;
+    const isSameHost =
+      sameAddress(theirs.publicIp, mine.publicIp) && sameAddress(theirs.publicIpv6, mine.publicIpv6);
+    if (!isSameHost) {
+      this.#lose(
+        `it is now held by ${theirs.publicIp === undefined ? "another host" : formatIp(theirs.publicIp)}`,
+      );
+    } else if (!isDeepStrictEqual(theirs.backendData, mine.backendData)) {
+      this.#reportRival(own);
+    } else if (this.#rival !== undefined) {
+      this.#rival = undefined;
+      this.#options.logger.info(`Lease ${describeSubnets(own.subnets)} is this host's alone again`);
+    }
+  }
+
+  #reportRival(own: OwnLease): void {
+    // Taking it back would only start a contest: two hosts that overwrite each other for ever.
+    const ip = this.#options.attributes.publicIp ?? this.#options.attributes.publicIpv6;
+    const text = `another host uses this host's public IP ${ip === undefined ? "" : formatIp(ip)} and with it the lease ${describeSubnets(own.subnets)}: give one of the two another address with --public-ip or --iface`;
+    if (this.#rival !== text) this.#options.logger.error(`Two hosts, one lease: ${text}`);
+    this.#rival = text;
+  }
+
+  #lose(reason: string): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    this.#problem = `lease lost: ${reason}`;
+    this.#options.logger.warn(
+      `Lost the lease on ${describeSubnets(this.#own!.subnets)}: ${reason}; taking one again`,
+    );
+    this.#wake?.();
+  }
+
+  #take(own: OwnLease): void {
+    const before = this.#own;
+    this.#own = own;
+    this.#isLost = false;
+    this.#problem = undefined;
+    this.#rival = undefined;
+    const life =
+      own.expiresAtMs === undefined ? "a reservation, which does not expire" : "renewed before it ends";
+    this.#options.logger.info(`Holding lease ${describeSubnets(own.subnets)} (${life})`);
+    if (before === undefined || !sameSubnets(before.subnets, own.subnets)) this.#options.onSubnets(own);
+  }
+
+  async #renew(signal: AbortSignal): Promise<void> {
+    const { store, attributes, logger, timers } = this.#options;
+    const own = this.#own!;
+    try {
+      this.#own = await store.renew(own, attributes);
+      logger.info(`Renewed lease ${describeSubnets(own.subnets)}`);
+    } catch (error) {
+      if (hasCode(error, "LEASE_LOST")) {
+        this.#lose(messageOf(error));
+        return;
+      }
+      const leftMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - this.#options.wallClockMs();
+      if (leftMs <= 0) this.#problem = `the lease has expired and cannot be renewed: ${messageOf(error)}`;
+      logger.error(
+        `Cannot renew lease ${describeSubnets(own.subnets)}, trying again: ${messageOf(error)}; it ${leftMs > 0 ? `ends in ${Math.round(leftMs / 1000)} s` : "has expired"}`,
+      );
+      await sleep(timers, Math.min(RENEWAL_RETRY_MS, Math.max(RETRY_MS, leftMs / 10)), signal);
+    }
+  }
+
+  #waitUntilDue(signal: AbortSignal): Promise<void> {
+    const { expiresAtMs } = this.#own!;
+    if (this.#isLost || signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const finish = () => {
+        cancel?.();
+        signal.removeEventListener("abort", finish);
+        this.#wake = undefined;
+        resolve();
+      };
+      const leftMs = (expiresAtMs ?? 0) - this.#options.wallClockMs();
+      // A lease shorter than the margin (a test's, or somebody's choice) is renewed after two thirds of its life.
+      const delayMs = Math.max(leftMs - this.#options.renewMarginMs, leftMs / 3, 0);
+      const cancel = expiresAtMs === undefined ? undefined : this.#options.timers.after(delayMs, finish);
+      signal.addEventListener("abort", finish, { once: true });
+      this.#wake = finish;
+    });
+  }
+}
+
+/** "10.5.1.0/24", "10.5.1.0/24, fc00:0:0:1::/64". */
+export const describeSubnets = (subnets: SubnetPair): string =>
+  [subnets.ipv4, subnets.ipv6]
+    .flatMap((subnet) => (subnet === undefined ? [] : [formatPrefix(subnet)]))
+    .join(", ");
+
+const sameAddress = (a: LeaseAttributes["publicIp"], b: LeaseAttributes["publicIp"]): boolean =>
+  a === undefined || b === undefined ? a === b : sameIp(a, b);
+
+function sameSubnets(a: SubnetPair, b: SubnetPair): boolean {
+  const same = (x: SubnetPair["ipv4"], y: SubnetPair["ipv4"]) =>
+    x === undefined || y === undefined ? x === y : samePrefix(x, y);
+  return same(a.ipv4, b.ipv4) && same(a.ipv6, b.ipv6);
+}

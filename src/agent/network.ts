@@ -1,0 +1,49 @@
+/**
+ * Waits for a network config that can be used: present, valid, and with a backend that accepts its part. What is wrong
+ * is said once and tried again every second: an operator may mend it while flanneld waits.
+ */
+
+import type { BackendFactory } from "../backend/backend.ts";
+import { findBackend } from "../backend/backends.ts";
+import { hasCode, messageOf } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import { sleep, type Timers } from "../base/timers.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
+import type { LeaseStore } from "../lease/lease-store.ts";
+
+const RETRY_MS = 1_000;
+
+export interface UsableNetwork {
+  readonly network: NetworkConfig;
+  readonly factory: BackendFactory;
+}
+
+/** Undefined if aborted before there was one. `where` tells an operator where the config belongs. */
+export async function waitForNetwork(
+  store: LeaseStore,
+  where: string,
+  signal: AbortSignal,
+  { logger, timers }: { readonly logger: Logger; readonly timers: Timers },
+  onProblem: (problem: string | undefined) => void,
+): Promise<UsableNetwork | undefined> {
+  let said = "";
+  while (!signal.aborted) {
+    try {
+      const network = parseNetworkConfig(await store.readNetworkConfig());
+      const factory = findBackend(network.backend.type);
+      factory.deviceNames(network);
+      for (const note of network.notes) logger.info(note);
+      onProblem(undefined);
+      return { network, factory };
+    } catch (error) {
+      const problem = hasCode(error, "NOT_FOUND")
+        ? `there is no network config at ${where}: put one there, e.g. {"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`
+        : messageOf(error);
+      if (problem !== said) logger.error(`No usable network config, trying every second: ${problem}`);
+      said = problem;
+      onProblem(problem);
+      await sleep(timers, RETRY_MS, signal);
+    }
+  }
+  return undefined;
+}

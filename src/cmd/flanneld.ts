@@ -1,0 +1,126 @@
+/** flanneld: builds the parts and joins them. */
+
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { runAgent } from "../agent/agent.ts";
+import { Readiness } from "../agent/readiness.ts";
+import { ConfigError } from "../base/error.ts";
+import { Klog, writeToStderr } from "../base/klog.ts";
+import { systemTimers } from "../base/timers.ts";
+import { parseFlags } from "../config/flags.ts";
+import { formatUsage } from "../config/flags-text.ts";
+import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
+import { createEtcdLeaseStore } from "../lease/etcd/etcd-lease-store.ts";
+import { writeFileAtomic } from "../linux/files.ts";
+import { openRtnetlink } from "../linux/netlink-socket.ts";
+import { openNotifications } from "../linux/notifications.ts";
+import { sdNotify } from "../linux/sd-notify.ts";
+import { NetlinkKernel } from "../state/netlink-kernel.ts";
+import { HealthServer } from "../status/health.ts";
+import { VERSION } from "./version.ts";
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+async function main(): Promise<number> {
+  const options = read();
+  if (typeof options === "number") return options;
+  const logger = new Klog({ write: writeToStderr, verbosity: options.verbosity, pid: process.pid });
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      logger.info(`${signal}: stopping; the data path stays as it is`);
+      stop.abort();
+    });
+  }
+  logger.info(`flanneld ${VERSION} with ${describeOptions(options)}`);
+  try {
+    await run(options, logger, stop.signal);
+    return 0;
+  } catch (error) {
+    if (stop.signal.aborted) return 0;
+    if (!(error instanceof ConfigError)) throw error;
+    logger.fatal(error.message);
+    return EXIT_FAILURE;
+  }
+}
+
+/** The options, or the exit code where there is nothing to run. */
+function read(): FlanneldOptions | number {
+  const environment = { variables: process.env, prefix: ENVIRONMENT_PREFIX };
+  const parsed = parseFlags(FLANNELD_FLAGS, { args: process.argv.slice(2), environment });
+  if (parsed.type === "help") {
+    process.stdout.write(formatUsage("usage: flanneld [flags]", FLANNELD_FLAGS));
+    return 0;
+  }
+  if (parsed.type === "error") {
+    process.stderr.write(`flanneld: ${parsed.message}\n`);
+    if (parsed.unknownFlag) process.stderr.write(formatUsage("usage: flanneld [flags]", FLANNELD_FLAGS));
+    return EXIT_USAGE;
+  }
+  if (parsed.flags.values.version) {
+    process.stdout.write(`${VERSION}\n`);
+    return 0;
+  }
+  const fail = (message: string): number => {
+    process.stderr.write(`flanneld: ${message}\n`);
+    return EXIT_FAILURE;
+  };
+  try {
+    const options = readOptions(parsed.flags, process.env);
+    const unsupported = notYetSupported(options);
+    return unsupported.length === 0 ? options : fail(unsupported.join("; "));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return fail(error.message);
+  }
+}
+
+async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {
+  const readiness = new Readiness();
+  await using health =
+    options.healthz === undefined
+      ? undefined
+      : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons });
+  if (health !== undefined) logger.info(`Health server on port ${health.port}`);
+  await using store = createEtcdLeaseStore(options.etcd, { logger, timers: systemTimers });
+  using rtnetlink = openRtnetlink();
+  const kernel = new NetlinkKernel({
+    rtnetlink,
+    openNotifications,
+    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+  });
+  await runAgent(
+    options,
+    {
+      store,
+      configPlace: `etcd key ${options.etcd.prefix}/config`,
+      kernel,
+      rtnetlink,
+      logger,
+      timers: systemTimers,
+      wallClockMs: Date.now,
+      randomBytes,
+      readFile,
+      writeFile: writeFileAtomic,
+      notifyReady: () => {
+        if (options.notifySocket !== undefined) sdNotify(options.notifySocket, "READY=1");
+      },
+    },
+    readiness,
+    signal,
+  );
+}
+
+function readFile(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+process.exitCode = await main();
+// Whatever still waits (a reply that nobody will read) must not hold up the end.
+process.exit();

@@ -1,0 +1,66 @@
+/** Operations that the kernel refused: when each is due again, and what to tell of it. One does not hold up others (W24). */
+
+import { type FlannelError, messageOf } from "../base/error.ts";
+import type { Timers } from "../base/timers.ts";
+import type { Operation } from "./kernel.ts";
+import { describeObject, keyOf, type StateObject } from "./objects.ts";
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 30_000;
+
+interface Failure {
+  /** What was to be made or removed: for anything else of the same key there is no reason to wait. */
+  readonly object: StateObject;
+  readonly message: string;
+  readonly delayMs: number;
+  readonly retryAtMs: number;
+}
+
+export class FailureBook {
+  readonly #timers: Timers;
+  readonly #rouse: () => void;
+  readonly #failures = new Map<string, Failure>();
+
+  /** `rouse` is called whenever an operation is due again. */
+  constructor(timers: Timers, rouse: () => void) {
+    this.#timers = timers;
+    this.#rouse = rouse;
+  }
+
+  get messages(): string[] {
+    return [...this.#failures.values()].map((failure) => failure.message);
+  }
+
+  /** Whether the operation may be tried now. */
+  isDue(operation: Operation): boolean {
+    const failure = this.#failures.get(keyOf(operation.object));
+    return (
+      failure === undefined ||
+      failure.object !== operation.object ||
+      failure.retryAtMs <= this.#timers.nowMs()
+    );
+  }
+
+  /** Notes that it failed; pauses double from 100 ms to 30 s. */
+  note(operation: Operation, error: FlannelError): { readonly message: string; readonly isFirst: boolean } {
+    const key = keyOf(operation.object);
+    const before = this.#failures.get(key);
+    const delayMs = before === undefined ? FIRST_RETRY_MS : Math.min(LONGEST_RETRY_MS, before.delayMs * 2);
+    const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
+    const retryAtMs = this.#timers.nowMs() + delayMs;
+    this.#failures.set(key, { object: operation.object, message, delayMs, retryAtMs });
+    this.#timers.after(delayMs + 1, this.#rouse);
+    return { message, isFirst: before === undefined };
+  }
+
+  forget(operation: Operation): void {
+    if (this.#failures.size > 0) this.#failures.delete(keyOf(operation.object));
+  }
+
+  /** Forgets all but those of `operations`: the others are no longer wanted. */
+  keepOnly(operations: readonly Operation[]): void {
+    if (this.#failures.size === 0) return;
+    const wanted = new Set(operations.map((operation) => keyOf(operation.object)));
+    for (const key of this.#failures.keys()) if (!wanted.has(key)) this.#failures.delete(key);
+  }
+}

@@ -1,0 +1,68 @@
+/** What a kernel notification says about our own objects; most of what happens on a host says nothing about them. */
+
+import type { Notification } from "../netlink/monitor.ts";
+import { NUD_PERMANENT } from "../netlink/neighbour.ts";
+import type { Change, Ownership } from "./kernel.ts";
+import {
+  stateOfAddress,
+  stateOfFdbEntry,
+  stateOfLink,
+  stateOfNeighbour,
+  stateOfRoute,
+} from "./kernel-objects.ts";
+import { RTPROT_FLANNEL } from "./objects.ts";
+
+/**
+ * Undefined = none of ours. `ownDevices` maps the indexes of our devices to their names and is kept up to date here;
+ * `nameOf` finds the name of another device.
+ */
+export function changeOf(
+  notification: Exclude<Notification, { type: "overrun" }>,
+  ownership: Ownership,
+  ownDevices: Map<number, string>,
+  nameOf: (index: number) => string,
+): Change | undefined {
+  const isNew = notification.change === "new";
+  switch (notification.type) {
+    case "link": {
+      const link = notification.value;
+      if (!ownership.devices.has(link.name)) return undefined;
+      if (isNew) ownDevices.set(link.index, link.name);
+      // Which lower device a removed one had cannot always be asked any more, and does not matter.
+      const object = stateOfLink(link, isNew ? nameOf(link.vxlan?.lowerIndex ?? 0) : "");
+      return { action: isNew ? "set" : "touched", object };
+    }
+    case "address": {
+      const device = ownDevices.get(notification.value.ifindex);
+      const object = device === undefined ? undefined : stateOfAddress(notification.value, device);
+      return object && { action: isNew ? "set" : "gone", object };
+    }
+    case "route": {
+      const route = notification.value;
+      const ownDevice = ownDevices.get(route.oif ?? 0);
+      if (ownDevice === undefined && route.protocol !== RTPROT_FLANNEL) return undefined;
+      const device = ownDevice ?? (route.oif === undefined ? "" : nameOf(route.oif));
+      const object = stateOfRoute(route, device, ownership);
+      return object && { action: isNew ? "set" : "gone", object };
+    }
+    case "neighbour": {
+      const { value } = notification;
+      const device = ownDevices.get(value.ifindex);
+      if (device === undefined) return undefined;
+      const object = isNew ? stateOfNeighbour(value, device) : undefined;
+      if (object !== undefined) return { action: "set", object };
+      // Gone, or no longer permanent: what it is now says nothing about what it was.
+      return { action: "touched", object: { kind: "neighbour", device, address: value.address, mac: "" } };
+    }
+    case "fdb": {
+      const { value } = notification;
+      const device = ownDevices.get(value.ifindex);
+      if (device === undefined) return undefined;
+      const object = isNew ? stateOfFdbEntry(value, device) : undefined;
+      if (object !== undefined) return { action: "set", object };
+      const isPermanent = (value.state & NUD_PERMANENT) !== 0;
+      if (!isPermanent && isNew) return undefined; // learned from traffic
+      return { action: "touched", object: { kind: "fdb", device, mac: value.mac, destination: "" } };
+    }
+  }
+}

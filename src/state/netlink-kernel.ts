@@ -1,0 +1,278 @@
+/** The kernel port over rtnetlink: dumps for looking, batches for changing. */
+
+import { FlannelError, hasCode } from "../base/error.ts";
+import { deleteAddress, newAddress } from "../netlink/address.ts";
+import { deleteLink, newLink, setLink, setNoLinkLocal } from "../netlink/link.ts";
+import type { NetlinkRequest } from "../netlink/message.ts";
+import { monitor, type NotificationSource } from "../netlink/monitor.ts";
+import { deleteFdbEntry, deleteNeighbour, newFdbEntry, newNeighbour } from "../netlink/neighbour.ts";
+import {
+  decodeRoute,
+  deleteRoute,
+  getRoutes,
+  newRoute,
+  RT_TABLE_MAIN,
+  routeProtocolOf,
+} from "../netlink/route.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import { mustRemake } from "./diff.ts";
+import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import { changeOf } from "./kernel-notices.ts";
+import {
+  stateOfAddress,
+  stateOfFdbEntry,
+  stateOfLink,
+  stateOfNeighbour,
+  stateOfRoute,
+} from "./kernel-objects.ts";
+import {
+  describeObject,
+  RTPROT_FLANNEL,
+  type StateKind,
+  type StateObject,
+  type VxlanLink,
+} from "./objects.ts";
+
+/** Operations between two turns of the event loop: about 10 ms of the kernel's time. */
+const OPERATIONS_PER_TURN = 1000;
+
+export interface NetlinkKernelOptions {
+  readonly rtnetlink: Rtnetlink;
+  /** Subscribes to kernel notifications from this call on. */
+  readonly openNotifications: () => NotificationSource;
+  /** Lets other work go on between parts of a long one. */
+  readonly breathe: () => Promise<void>;
+}
+
+export class NetlinkKernel implements Kernel {
+  readonly #rtnetlink: Rtnetlink;
+  readonly #openNotifications: () => NotificationSource;
+  readonly #breathe: () => Promise<void>;
+  /** Names of the devices of ours by index, for notices about a device that may be gone by then. */
+  readonly #ownDevices = new Map<number, string>();
+
+  constructor(options: NetlinkKernelOptions) {
+    this.#rtnetlink = options.rtnetlink;
+    this.#openNotifications = options.openNotifications;
+    this.#breathe = options.breathe;
+  }
+
+  async observe(ownership: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
+    const rtnetlink = this.#rtnetlink;
+    const found: StateObject[] = [];
+    const add = (object: StateObject | undefined) => {
+      if (object !== undefined) found.push(object);
+    };
+    const names = new Map<number, string>();
+    const nameOf = (index: number): string => {
+      let name = names.get(index);
+      if (name === undefined) {
+        name = rtnetlink.link(index)?.name ?? `#${index}`;
+        names.set(index, name);
+      }
+      return name;
+    };
+    for (const device of ownership.devices) {
+      const link = rtnetlink.link(device);
+      if (link === undefined) continue;
+      const { index } = link;
+      names.set(index, device);
+      this.#ownDevices.set(index, device);
+      if (kinds.has("link")) add(stateOfLink(link, nameOf(link.vxlan?.lowerIndex ?? 0)));
+      if (kinds.has("address")) {
+        for (const address of rtnetlink.addresses({ ifindex: index })) add(stateOfAddress(address, device));
+      }
+      if (kinds.has("neighbour")) {
+        for (const neighbour of rtnetlink.neighbours({ ifindex: index }))
+          add(stateOfNeighbour(neighbour, device));
+        await this.#breathe();
+      }
+      if (kinds.has("fdb")) {
+        for (const entry of rtnetlink.fdb({ ifindex: index })) add(stateOfFdbEntry(entry, device));
+        await this.#breathe();
+      }
+      if (kinds.has("route")) {
+        for (const family of [4, 6] as const) {
+          for (const message of rtnetlink.connection.dump(
+            getRoutes(family, { table: RT_TABLE_MAIN, oif: index }),
+          )) {
+            if (routeProtocolOf(message) === RTPROT_FLANNEL) continue; // found below, on whatever device
+            const route = decodeRoute(message);
+            if (route?.oif === index) add(stateOfRoute(route, device, ownership));
+          }
+        }
+      }
+    }
+    if (kinds.has("route")) {
+      for (const route of rtnetlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })) {
+        add(stateOfRoute(route, route.oif === undefined ? "" : nameOf(route.oif), ownership));
+      }
+    }
+    return found;
+  }
+
+  async apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]> {
+    const results = new Array<FlannelError | undefined>(operations.length).fill(undefined);
+    const indexes = new Map<string, number | undefined>();
+    const indexOf = (device: string): number => {
+      if (!indexes.has(device)) indexes.set(device, this.#rtnetlink.link(device)?.index);
+      const index = indexes.get(device);
+      if (index === undefined) throw new FlannelError("ENODEV", `device ${device} does not exist`);
+      return index;
+    };
+    let requests: NetlinkRequest[] = [];
+    let positions: number[] = [];
+    const flush = () => {
+      this.#rtnetlink.connection.batch(requests).forEach((error, at) => {
+        if (error !== undefined) results[positions[at]!] = explain(operations[positions[at]!]!, error);
+      });
+      requests = [];
+      positions = [];
+    };
+    for (const [position, operation] of operations.entries()) {
+      try {
+        if (operation.object.kind === "link") {
+          flush();
+          indexes.clear();
+          this.#applyLink(operation);
+        } else {
+          requests.push(requestOf(operation, indexOf));
+          positions.push(position);
+        }
+      } catch (error) {
+        if (!(error instanceof FlannelError)) throw error;
+        results[position] = explain(operation, error);
+      }
+      if (requests.length >= OPERATIONS_PER_TURN) {
+        flush();
+        await this.#breathe();
+      }
+    }
+    flush();
+    return results;
+  }
+
+  watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<KernelNotice> {
+    const source = this.#openNotifications();
+    const close = () => source[Symbol.dispose]();
+    if (signal.aborted) close();
+    else signal.addEventListener("abort", close, { once: true });
+    return this.#notices(source, ownership);
+  }
+
+  async *#notices(source: NotificationSource, ownership: () => Ownership): AsyncGenerator<KernelNotice> {
+    for await (const batch of monitor(source)) {
+      const changes: Change[] = [];
+      for (const notification of batch) {
+        if (notification.type === "overrun") {
+          yield "overrun";
+          continue;
+        }
+        const change = changeOf(notification, ownership(), this.#ownDevices, (index) =>
+          this.#lowerNameOf(index),
+        );
+        if (change !== undefined) changes.push(change);
+      }
+      if (changes.length > 0) yield changes;
+    }
+  }
+
+  #lowerNameOf(index: number): string {
+    return this.#rtnetlink.link(index)?.name ?? "";
+  }
+
+  #applyLink(operation: Operation): void {
+    const { object } = operation;
+    if (object.kind !== "link" || object.type !== "vxlan") return;
+    if (operation.action === "remove") {
+      this.#rtnetlink.connection.request(deleteLink(object.name));
+      return;
+    }
+    const previous = operation.action === "replace" ? operation.previous : undefined;
+    if (previous?.kind === "link" && previous.type === "vxlan") {
+      if (!mustRemake(previous, object)) {
+        const { mtuBytes, mac, up } = object;
+        this.#rtnetlink.connection.request(setLink(object.name, { mtuBytes, mac, up }));
+        return;
+      }
+      this.#rtnetlink.connection.request(deleteLink(object.name));
+    }
+    this.#makeVxlan(object);
+  }
+
+  #makeVxlan(link: VxlanLink): void {
+    const lower = this.#rtnetlink.link(link.lower);
+    if (lower === undefined) throw new FlannelError("ENODEV", `interface ${link.lower} does not exist`);
+    const { vni, local, port, learning, gbp } = link;
+    this.#rtnetlink.connection.request(
+      newLink({
+        name: link.name,
+        kind: "vxlan",
+        mtuBytes: link.mtuBytes,
+        mac: link.mac,
+        vxlan: { vni, lowerIndex: lower.index, local, port, learning, gbp },
+      }),
+    );
+    try {
+      this.#rtnetlink.connection.request(setNoLinkLocal(link.name));
+    } catch {
+      // A kernel without IPv6 has no link-local address to keep away.
+    }
+    this.#rtnetlink.connection.request(setLink(link.name, { up: link.up }));
+  }
+}
+
+/** The request for anything but a link. */
+function requestOf(operation: Operation, indexOf: (device: string) => number): NetlinkRequest {
+  const { action, object } = operation;
+  const isRemoval = action === "remove";
+  switch (object.kind) {
+    case "address": {
+      const spec = { ifindex: indexOf(object.device), prefix: object.address };
+      return isRemoval ? deleteAddress(spec) : newAddress(spec);
+    }
+    case "neighbour": {
+      const spec = { ifindex: indexOf(object.device), address: object.address, mac: object.mac };
+      return isRemoval ? deleteNeighbour(spec) : newNeighbour(spec);
+    }
+    case "fdb": {
+      const spec = { ifindex: indexOf(object.device), mac: object.mac, destination: object.destination };
+      return isRemoval ? deleteFdbEntry(spec) : newFdbEntry(spec);
+    }
+    case "route": {
+      const spec = {
+        destination: object.destination,
+        oif: indexOf(object.device),
+        gateway: object.via,
+        onlink: object.onlink,
+        protocol: object.protocol,
+      };
+      // A removal names every field, so that only exactly this route can go; a creation takes nobody's place.
+      return isRemoval ? deleteRoute(spec) : newRoute(spec, action === "replace" ? "replace" : "create");
+    }
+    case "link":
+      throw new Error(`not for links: ${describeObject(object)}`);
+  }
+}
+
+/** The kernel's error with what an operator can do about it, where that is known. */
+function explain(operation: Operation, error: FlannelError): FlannelError {
+  const advice = adviceFor(operation, error);
+  return advice === undefined
+    ? error
+    : new FlannelError(error.code, `${error.message}: ${advice}`, { cause: error });
+}
+
+function adviceFor({ action, object }: Operation, error: FlannelError): string | undefined {
+  if (hasCode(error, "EPERM")) return "flanneld needs root or the capability CAP_NET_ADMIN";
+  if (action !== "create") return undefined;
+  if (object.kind === "route" && hasCode(error, "EEXIST")) {
+    return `a route to ${object.destination} that is not flannel's is there (see 'ip route show ${object.destination}'): remove it`;
+  }
+  if (object.kind !== "link" || object.type !== "vxlan") return undefined;
+  if (hasCode(error, "EOPNOTSUPP")) return "this kernel has no vxlan: load it with 'modprobe vxlan'";
+  if (hasCode(error, "EEXIST") || hasCode(error, "EADDRINUSE")) {
+    return `another device uses VNI ${object.vni} on UDP port ${object.port} (see 'ip -d link show type vxlan'): remove it, or choose another VNI or Port in the network config`;
+  }
+  return undefined;
+}
