@@ -4,7 +4,7 @@ import { SyscallError } from "../base/error.ts";
 import { NetlinkConnection } from "../netlink/connection.ts";
 import { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import { check, EAGAIN, EINTR, ENOPROTOOPT, lastErrno, lastError, sys } from "./ffi.ts";
+import { check, EAGAIN, EINTR, ENOBUFS, ENOPROTOOPT, lastErrno, lastError, sys } from "./ffi.ts";
 import { withNetns } from "./netns.ts";
 
 // bits/socket.h, linux/netlink.h, asm-generic/socket.h
@@ -56,6 +56,9 @@ export function openNetlink(options: NetlinkOptions & { readonly family?: number
       }
     },
     receive: () => receiveDatagram(fd, buffer, 0),
+    discard() {
+      while (sys.recv(fd, buffer, 0, MSG_DONTWAIT) >= 0 || lastErrno() === ENOBUFS);
+    },
     close() {
       if (isOpen) sys.close(fd);
       isOpen = false;

@@ -49,6 +49,8 @@ export class NetlinkConnection implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #writer = new Writer();
   #sequence = 0;
+  /** An answer was lost or did not come: remains of it may be waiting. */
+  #isInDoubt = false;
 
   /** Takes over the socket: closing the connection closes it. */
   constructor(socket: NetlinkSocket) {
@@ -116,10 +118,19 @@ export class NetlinkConnection implements Disposable {
 
   #send(request: NetlinkRequest, flags: number): number {
     const sequence = this.#nextSequence();
-    this.#writer.clear();
+    this.#begin();
     writeRequest(this.#writer, request, sequence, flags);
     this.#socket.send(this.#writer.written);
     return sequence;
+  }
+
+  /** An empty buffer to write requests in. */
+  #begin(): Writer {
+    // The kernel drops further answers to a socket that overran, until everything that waits has been read.
+    if (this.#isInDoubt) this.#socket.discard();
+    this.#isInDoubt = false;
+    this.#writer.clear();
+    return this.#writer;
   }
 
   #receive(request: NetlinkRequest): NetlinkMessage[] {
@@ -128,11 +139,13 @@ export class NetlinkConnection implements Disposable {
       datagram = this.#socket.receive();
     } catch (error) {
       if (!hasCode(error, "ENOBUFS")) throw error;
+      this.#isInDoubt = true;
       throw new NetlinkError("ENOBUFS", describeRequest(request), {
         kernelMessage: "the kernel's answer was lost",
       });
     }
     if (datagram === undefined) {
+      this.#isInDoubt = true;
       throw new NetlinkError("ETIMEDOUT", describeRequest(request), {
         kernelMessage: "no answer from the kernel",
       });
@@ -140,13 +153,20 @@ export class NetlinkConnection implements Disposable {
     return splitMessages(datagram);
   }
 
-  /** Undefined = the kernel says that the table changed meanwhile, or that answers were lost. */
+  /** Undefined = the table changed meanwhile, or a part was lost. */
   #dumpOnce(request: NetlinkRequest): NetlinkMessage[] | undefined {
     const sequence = this.#send(request, NLM_F_DUMP);
     const answers: NetlinkMessage[] = [];
     let interrupted = false;
     for (;;) {
-      for (const message of this.#receive(request)) {
+      let received: NetlinkMessage[] = [];
+      try {
+        received = this.#receive(request);
+      } catch (error) {
+        if (!hasCode(error, "ENOBUFS")) throw error;
+        interrupted = true; // a part is missing; the rest must be read before the kernel starts another dump
+      }
+      for (const message of received) {
         if (message.sequence !== sequence || message.type === NLMSG_NOOP) continue;
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
         if (message.type !== NLMSG_DONE && message.type !== NLMSG_ERROR) {
@@ -165,8 +185,7 @@ export class NetlinkConnection implements Disposable {
     start: number,
     outcomes: (NetlinkError | undefined)[],
   ): number {
-    const writer = this.#writer;
-    writer.clear();
+    const writer = this.#begin();
     const firstSequence = this.#sequence + 1;
     const limit = Math.min(requests.length, start + CHUNK_MESSAGES);
     let index = start;

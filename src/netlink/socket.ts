@@ -11,5 +11,7 @@ export interface NetlinkSocket {
    * The bytes belong to the caller. Throws SyscallError: ENOBUFS when answers were lost, EMSGSIZE when one was too long.
    */
   receive(): Uint8Array | undefined;
+  /** Throws away everything that waits to be received. */
+  discard(): void;
   close(): void;
 }
