@@ -1,0 +1,81 @@
+/** The port to the firewall tools, and what their failures mean to an operator. */
+
+import { FlannelError, isNotFound } from "../base/error.ts";
+
+export interface CommandResult {
+  /** Exit code; 128 + n if signal n ended it. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command found in PATH. Rejects with an error of code `ENOENT` if there is no such command. */
+export interface FirewallExec {
+  run(command: string, args: readonly string[], stdin?: string): Promise<CommandResult>;
+}
+
+/**
+ * - `FIREWALL_TOOL_MISSING`: nft or iptables is not installed.
+ * - `FIREWALL_LOCKED`: another program holds the xtables lock; the next check tries again.
+ * - `FIREWALL_REFUSED`: the tool or the kernel said no; its own words are in the message.
+ */
+export type FirewallErrorCode = "FIREWALL_TOOL_MISSING" | "FIREWALL_LOCKED" | "FIREWALL_REFUSED";
+
+export class FirewallError extends FlannelError {
+  declare readonly code: FirewallErrorCode;
+  constructor(code: FirewallErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** Seconds that iptables may wait for the xtables lock before it gives up (iptables-restore(8), `--wait`). */
+export const LOCK_WAIT_SECONDS = 5;
+
+/** iptables' exit code when the lock is held by somebody else (RESOURCE_PROBLEM in its xtables.h). */
+const RESOURCE_PROBLEM = 4;
+
+/** Runs a firewall tool and gives its standard output; anything but success is a {@link FirewallError}. */
+export async function runTool(
+  exec: FirewallExec,
+  command: string,
+  args: readonly string[],
+  stdin?: string,
+): Promise<string> {
+  let result: CommandResult;
+  try {
+    result = await exec.run(command, args, stdin);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    throw new FirewallError("FIREWALL_TOOL_MISSING", missingText(command), { cause: error });
+  }
+  if (result.code === 0) return result.stdout;
+  const said = result.stderr.trim() || result.stdout.trim() || `exit code ${result.code}`;
+  if (result.code === RESOURCE_PROBLEM && /lock/i.test(said)) {
+    throw new FirewallError("FIREWALL_LOCKED", lockedText(command));
+  }
+  throw new FirewallError("FIREWALL_REFUSED", refusedText(command, said));
+}
+
+function missingText(command: string): string {
+  const remedy =
+    command === "nft"
+      ? `install the package "nftables", or set "EnableNFTables": false in the network config to use iptables`
+      : `install the package "iptables", or set "EnableNFTables": true in the network config to use nftables`;
+  return `"${command}" is not installed and the firewall rules need it: ${remedy}; or run flanneld with --ip-masq=false --iptables-forward-rules=false`;
+}
+
+const lockedText = (command: string): string =>
+  `${command}: another program has held the xtables lock for ${LOCK_WAIT_SECONDS} s; nothing was changed, the next check tries again ` +
+  `(“fuser -v /run/xtables.lock” shows who holds it)`;
+
+function refusedText(command: string, said: string): string {
+  const advice = /permission|not permitted/i.test(said)
+    ? "; this needs root (CAP_NET_ADMIN)"
+    : /not supported|does not exist.*table|table.*does not exist|can't initialize/i.test(said)
+      ? `; the kernel lacks what ${command === "nft" ? "nftables" : "iptables"} needs: load its modules ` +
+        `(${command === "nft" ? "modprobe nf_tables nft_masq nft_chain_nat" : "modprobe iptable_nat iptable_filter xt_MASQUERADE xt_comment xt_mark"})`
+      : /is incompatible|use 'nft' tool/i.test(said)
+        ? `; rules written with nft stand in a table that iptables uses: move them to a table of their own, or set "EnableNFTables": true`
+        : "";
+  return `${command} failed, nothing was changed${advice}. It said: ${said}`;
+}
