@@ -45,7 +45,7 @@ export async function renewRecord(
         : current;
   }
   throw new StoreError(
-    "CONFLICT",
+    "LEASE_LOST",
     `the lease ${lease.key} of this host changes faster than it can be renewed`,
   );
 }
