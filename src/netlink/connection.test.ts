@@ -7,7 +7,7 @@ import { FakeNetlinkSocket, type FakeReply } from "../testing/fake-netlink-socke
 import { NetlinkConnection } from "./connection.ts";
 import { NetlinkError } from "./error.ts";
 import { getLink, RTM_NEWLINK } from "./link.ts";
-import { type NetlinkMessage, NLM_F_ACK } from "./message.ts";
+import { type NetlinkMessage, NLM_F_ACK, NLMSG_ERROR } from "./message.ts";
 import { deleteRoute, newRoute, RTM_DELROUTE } from "./route.ts";
 
 /** A connection to a kernel that answers with `answer`, and a record of what it was asked. */
