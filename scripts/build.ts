@@ -1,9 +1,9 @@
 /**
- * Bundles each command into one file in dist/, with the native part of koffi beside it, so that a start reads two
- * files and the result can be copied anywhere.
+ * Bundles each command into one file in dist/, so that a start reads one file instead of hundreds. Only koffi's native
+ * part stays in node_modules, where the bundle finds it from dist/.
  */
 
-import { cpSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
@@ -33,7 +33,9 @@ const namedLogCalls: Plugin = {
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
 await build({
-  entryPoints: ["flanneld", "flannelctl"].map((name) => join(root, "src/cmd", `${name}.ts`)),
+  entryPoints: ["flanneld", "flannelctl"]
+    .map((name) => join(root, "src/cmd", `${name}.ts`))
+    .filter((f) => existsSync(f)),
   outdir: dist,
   outExtension: { ".js": ".mjs" },
   bundle: true,
@@ -49,11 +51,6 @@ await build({
     js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
   },
 });
-for (const arch of ["x64", "arm64"]) {
-  const native = join(root, `node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`);
-  cpSync(native, join(dist, `koffi-${arch}.node`), { force: true, recursive: true, filter: () => true });
-}
-
 function versionOf(file: string): string {
   return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }

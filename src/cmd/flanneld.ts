@@ -7,10 +7,10 @@ import { Readiness } from "../agent/readiness.ts";
 import { ConfigError } from "../base/error.ts";
 import { Klog, writeToStderr } from "../base/klog.ts";
 import { systemTimers } from "../base/timers.ts";
-import { parseFlags } from "../config/flags.ts";
-import { formatUsage } from "../config/flags-text.ts";
+import { type ParsedFlags, parseFlags } from "../config/flags.ts";
+import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
-import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
 import { createEtcdLeaseStore } from "../lease/etcd/etcd-lease-store.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
@@ -68,6 +68,7 @@ function read(): FlanneldOptions | number {
     return EXIT_FAILURE;
   };
   try {
+    hideSecretsFromProcessList(parsed.flags);
     const options = readOptions(parsed.flags, process.env);
     const unsupported = notYetSupported(options);
     return unsupported.length === 0 ? options : fail(unsupported.join("; "));
@@ -75,6 +76,12 @@ function read(): FlanneldOptions | number {
     if (!(error instanceof ConfigError)) throw error;
     return fail(error.message);
   }
+}
+
+/** A password given as a flag would stand in `ps` for everybody to read: what ps shows is written anew, without it. */
+function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
+  if (!flags.sources["etcd-password"]?.startsWith("-")) return;
+  process.title = `flanneld ${describeFlags(FLANNELD_FLAGS, flags)}`;
 }
 
 async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {
