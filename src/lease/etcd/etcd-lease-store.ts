@@ -11,8 +11,8 @@ import { systemTimers, type Timers } from "../../base/timers.ts";
 import { acquireLease } from "../acquire.ts";
 import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
+import { createLeaseView } from "../lease-view.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
-import { createLeaseView } from "./etcd-lease-view.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
 import { listRange, singleKey, toText } from "./etcd-range.ts";
 import {
@@ -23,9 +23,19 @@ import {
   removeRecord,
   revokeLease,
 } from "./etcd-record-writes.ts";
-import { createRecordStore, listRecords, type RecordListing, type RecordState } from "./etcd-records.ts";
+import {
+  createRecordStore,
+  decodeRecord,
+  leaseEntryOf,
+  listRecords,
+  nameOf,
+  type RecordListing,
+  type RecordState,
+  recordsIn,
+} from "./etcd-records.ts";
 import { renewRecord } from "./etcd-renewal.ts";
 import { watchRange } from "./etcd-watch.ts";
+import { Event_EventType } from "./kv_pb.ts";
 
 /** What the store needs of the world; the defaults are the real ones. */
 export interface EtcdPorts {
@@ -102,7 +112,9 @@ class Store implements EtcdLeaseStore {
       signal,
     )) {
       if (update.type === "snapshot") yield update.kvs[0] && toText(update.kvs[0].value);
-      else for (const event of update.events) yield event.type === 0 ? toText(event.kv!.value) : undefined;
+      else
+        for (const event of update.events)
+          yield event.type === Event_EventType.PUT ? toText(event.kv!.value) : undefined;
     }
   }
 
@@ -120,7 +132,7 @@ class Store implements EtcdLeaseStore {
         {
           list: async () => {
             listing = await listRecords(records);
-            return listing.records;
+            return recordsIn(listing);
           },
           create: async (subnets, attributes) => {
             grant ??= await grantLease(records);
@@ -156,11 +168,22 @@ class Store implements EtcdLeaseStore {
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
     const start = this.#listingAtStart;
     this.#listingAtStart = undefined; // thousands of leases, needed once
-    const view = createLeaseView(this.#records, this.#ports.logger);
-    if (start !== undefined) yield view.snapshot(start);
-    for await (const update of this.#watch(this.#records.range, start?.revision, "the leases", signal)) {
-      if (update.type === "snapshot") yield view.snapshotOf(update.kvs);
-      else yield* view.changes(update.events);
+    const records = this.#records;
+    const view = createLeaseView(`etcd under ${records.prefix}`, this.#ports.logger);
+    if (start !== undefined) yield view.snapshot(start.entries.map(leaseEntryOf));
+    for await (const update of this.#watch(records.range, start?.revision, "the leases", signal)) {
+      if (update.type === "snapshot") {
+        yield view.snapshot(update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv))));
+        continue;
+      }
+      for (const { type, kv } of update.events) {
+        if (kv === undefined) continue;
+        const change =
+          type === Event_EventType.DELETE
+            ? view.delete(nameOf(records, kv))
+            : view.put(leaseEntryOf(decodeRecord(records, kv)));
+        if (change !== undefined) yield change;
+      }
     }
   }
 

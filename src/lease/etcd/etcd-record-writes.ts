@@ -134,8 +134,9 @@ async function prolong(store: RecordStore, id: bigint): Promise<Grant | undefine
   if (id === 0n) return NO_GRANT;
   const startMs = store.wallClockMs();
   const ttlSeconds = await store.connection.call(async ({ lease }, options) => {
-    for await (const answer of lease.leaseKeepAlive(once({ ID: id }), options)) return Number(answer.TTL);
-    return 0;
+    let answered = 0;
+    for await (const answer of lease.leaseKeepAlive(once({ ID: id }), options)) answered = Number(answer.TTL);
+    return answered;
   });
   if (ttlSeconds <= 0) return undefined;
   if (ttlSeconds < store.connection.settings.timings.leaseTtlSeconds) return grantLease(store);

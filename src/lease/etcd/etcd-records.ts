@@ -1,8 +1,9 @@
 /** The keys under `subnets/` as records: where they are, what they hold, and the reading of all of them at once. */
 
 import type { StoredLease } from "../acquire.ts";
-import type { Lease } from "../lease.ts";
+import type { LeaseAttributes } from "../lease.ts";
 import { decodeLeaseKey, decodeLeaseValue, isProblem, type Problem } from "../lease-codec.ts";
+import type { LeaseEntry } from "../lease-view.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { type KeyRange, keysUnder, listRange, toBytes, toText } from "./etcd-range.ts";
 import type { KeyValue } from "./kv_pb.ts";
@@ -17,11 +18,13 @@ export interface RecordState {
   readonly leaseId: bigint;
 }
 
-/** A record as it was read. */
-export interface EtcdRecord extends StoredLease, RecordState {
-  /** Why there are no attributes, if there are none. */
-  readonly valueProblem: string | undefined;
-}
+/** A record as it was read: with attributes, or with what is wrong with its value. */
+export type EtcdRecord = StoredLease &
+  RecordState &
+  (
+    | { readonly attributes: LeaseAttributes; readonly valueProblem: undefined }
+    | { readonly attributes: undefined; readonly valueProblem: string }
+  );
 
 /** Where the records are. */
 export interface RecordStore {
@@ -38,58 +41,54 @@ export function createRecordStore(connection: EtcdConnection, wallClockMs: () =>
   return { connection, prefix, range: keysUnder(prefix), wallClockMs };
 }
 
-/** All records, and the keys beside them that are none, as of `revision`. */
+/** Everything under `subnets/`, as of `revision`. */
 export interface RecordListing {
-  readonly records: readonly EtcdRecord[];
-  readonly junkKeys: readonly (Problem & { readonly key: string })[];
+  readonly entries: readonly RecordEntry[];
   readonly revision: bigint;
 }
+
+/** A key and its record, or why it is none. A junk value is a record all the same: its subnet is taken. */
+export type RecordEntry = readonly [key: string, content: EtcdRecord | Problem];
 
 /** Reads everything: one request for up to 10,000 leases. Throws StoreError. */
 export async function listRecords(store: RecordStore): Promise<RecordListing> {
   const { kvs, revision } = await listRange(store.connection, store.range);
-  return { ...sortRecords(store, kvs), revision };
+  return { entries: kvs.map((kv) => decodeRecord(store, kv)), revision };
 }
 
-/** Tells records from junk keys. */
-export function sortRecords(
-  store: RecordStore,
-  kvs: readonly KeyValue[],
-): Pick<RecordListing, "records" | "junkKeys"> {
-  const records: EtcdRecord[] = [];
-  const junkKeys: (Problem & { key: string })[] = [];
-  for (const kv of kvs) {
-    const record = decodeRecord(store, kv);
-    if (isProblem(record)) junkKeys.push({ key: nameOf(store, kv), ...record });
-    else records.push(record);
-  }
-  return { records, junkKeys };
-}
+/** The records in a listing. */
+export const recordsIn = (listing: RecordListing): readonly EtcdRecord[] =>
+  listing.entries
+    .map(([, content]) => content)
+    .filter((content): content is EtcdRecord => !isProblem(content));
 
 /** The record of `key` now; undefined = there is none. Throws StoreError. */
 export async function readRecord(store: RecordStore, key: string): Promise<EtcdRecord | undefined> {
   const request = { key: pathOf(store, key) };
   const { kvs } = await store.connection.call(({ kv }, options) => kv.range(request, options));
-  const record = kvs[0] === undefined ? undefined : decodeRecord(store, kvs[0]);
-  return record === undefined || isProblem(record) ? undefined : record;
+  if (kvs[0] === undefined) return undefined;
+  const [, content] = decodeRecord(store, kvs[0]);
+  return isProblem(content) ? undefined : content;
 }
 
-/** A problem = the key is no subnet. A junk value is a record without attributes: its subnet is taken. */
-export function decodeRecord(store: RecordStore, kv: KeyValue): EtcdRecord | Problem {
+export function decodeRecord(store: RecordStore, kv: KeyValue): RecordEntry {
   const key = nameOf(store, kv);
   const subnets = decodeLeaseKey(key);
-  if (isProblem(subnets)) return subnets;
+  if (isProblem(subnets)) return [key, subnets];
   const value = toText(kv.value);
   const attributes = decodeLeaseValue(value);
   const state = { key, subnets, value, modRevision: kv.modRevision, leaseId: kv.lease };
   return isProblem(attributes)
-    ? { ...state, attributes: undefined, valueProblem: attributes.problem }
-    : { ...state, attributes, valueProblem: undefined };
+    ? [key, { ...state, attributes: undefined, valueProblem: attributes.problem }]
+    : [key, { ...state, attributes, valueProblem: undefined }];
 }
 
-/** The lease in a record; undefined = its value is junk. */
-export const leaseOf = ({ key, subnets, attributes }: EtcdRecord): Lease | undefined =>
-  attributes && { key, subnets, attributes };
+/** What peers see of an entry. */
+export function leaseEntryOf([key, content]: RecordEntry): LeaseEntry {
+  if (isProblem(content)) return [key, content];
+  const { subnets, attributes, valueProblem } = content;
+  return [key, attributes === undefined ? { problem: valueProblem } : { key, subnets, attributes }];
+}
 
 /** The part of an etcd key after `subnets/`. */
 export const nameOf = (store: RecordStore, kv: KeyValue): string => toText(kv.key).slice(store.prefix.length);
