@@ -1,0 +1,50 @@
+/** The operator's tool: which command, then what it says. */
+
+import { basename, dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { FlannelError } from "../base/error.ts";
+import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
+import { labCommands } from "../lab/commands.ts";
+import { VERSION } from "./version.ts";
+
+const context: CommandContext = {
+  program: invocation(),
+  print: (line) => void process.stdout.write(`${line}\n`),
+  printError: (line) => void process.stderr.write(`${line}\n`),
+};
+
+const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
+  lab: labCommands(besideLauncher("flanneld")),
+  version: defineCommand({
+    summary: "print the version",
+    synopsis: "",
+    flags: {},
+    async run(_, { print }) {
+      print(`flannelctl ${VERSION}`);
+      return 0;
+    },
+  }),
+});
+
+process.stdout.on("error", () => process.exit(1)); // whoever read it has gone (`| head`)
+try {
+  process.exitCode = await flannelctl.run(process.argv.slice(2), context, context.program);
+} catch (error) {
+  if (!(error instanceof FlannelError) && !(error instanceof Error && "code" in error)) throw error;
+  context.printError(`flannelctl: ${error.message}`);
+  process.exitCode = 1;
+}
+
+/** The launcher of that name in bin/, seen from dist/flannelctl.mjs or from src/cmd/flannelctl.ts. */
+function besideLauncher(name: string): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const root = basename(here) === "dist" ? dirname(here) : dirname(dirname(here));
+  return join(root, "bin", name);
+}
+
+/** How to call this program again from where the user is. */
+function invocation(): string {
+  const launcher = besideLauncher("flannelctl");
+  const fromHere = relative(process.cwd(), launcher);
+  return fromHere.startsWith("..") ? launcher : fromHere;
+}

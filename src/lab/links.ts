@@ -1,0 +1,97 @@
+/** The lab's namespaces, and the links, addresses and routes between them. Synchronous, as the kernel is. */
+
+import { closeSync, openSync } from "node:fs";
+import { openRtnetlink } from "../linux/netlink-socket.ts";
+import { createNetns, netnsPath } from "../linux/netns.ts";
+import { readSysctl, writeSysctl } from "../linux/sysctl.ts";
+import { IFA_F_NODAD, newAddress } from "../netlink/address.ts";
+import { type LinkSpec, newLink, setLink } from "../netlink/link.ts";
+import { newRoute } from "../netlink/route.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { ContainerNetwork } from "./container-network.ts";
+import type { Container, Host, Hub } from "./topology.ts";
+
+const UNDERLAY_BRIDGE = "underlay";
+const CONTAINER_BRIDGE = "cni0";
+const UPLINK = "eth0";
+
+export function makeHub(hub: Hub): void {
+  createNetns(hub.netns);
+  using rtnl = openNode(hub.netns);
+  const bridge = addLink(rtnl, { name: UNDERLAY_BRIDGE, kind: "bridge", up: true });
+  addAddress(rtnl, bridge, hub.prefix);
+}
+
+/** A host on the hub's bridge that forwards packets, as a host of containers does. */
+export function makeHost(host: Host, hub: Hub): void {
+  createNetns(host.netns);
+  plug(hub.netns, UNDERLAY_BRIDGE, { port: host.name, netns: host.netns });
+  using rtnl = openNode(host.netns);
+  const uplink = bringUp(rtnl, UPLINK);
+  addAddress(rtnl, uplink, host.prefix);
+  rtnl.connection.request(newRoute({ destination: "0.0.0.0/0", gateway: hub.address, oif: uplink }));
+  for (const key of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) {
+    const where = { netns: netnsPath(host.netns) };
+    if (readSysctl(key, where) !== undefined) writeSysctl(key, "1", where);
+  }
+}
+
+/** The bridge that containers of this host are on: what Docker or a CNI plugin makes from subnet.env. */
+export function makeContainerBridge(host: Host, network: ContainerNetwork): void {
+  using rtnl = openRtnetlink({ netns: netnsPath(host.netns) });
+  const { mtuBytes } = network;
+  const bridge = addLink(rtnl, { name: CONTAINER_BRIDGE, kind: "bridge", mtuBytes, up: true });
+  for (const family of network.families) addAddress(rtnl, bridge, family.prefixAt(1));
+}
+
+export function makeContainer(container: Container, host: Host, network: ContainerNetwork): void {
+  createNetns(container.netns);
+  const { mtuBytes } = network;
+  plug(host.netns, CONTAINER_BRIDGE, { port: container.hostPort, netns: container.netns, mtuBytes });
+  using rtnl = openNode(container.netns);
+  const uplink = bringUp(rtnl, UPLINK);
+  for (const { prefixAt, addressAt, everything } of network.families) {
+    addAddress(rtnl, uplink, prefixAt(container.addressOffset));
+    rtnl.connection.request(newRoute({ destination: everything, gateway: addressAt(1), oif: uplink }));
+  }
+}
+
+/** A veth from a bridge to the uplink of another namespace. The end outside never exists elsewhere, so names cannot clash. */
+function plug(
+  bridgeNetns: string,
+  bridge: string,
+  to: { readonly port: string; readonly netns: string; readonly mtuBytes?: number },
+): void {
+  using rtnl = openRtnetlink({ netns: netnsPath(bridgeNetns) });
+  const { port, mtuBytes } = to;
+  const masterIndex = rtnl.linkByName(bridge)!.index;
+  const netNsFd = openSync(netnsPath(to.netns), "r");
+  try {
+    const peer = { name: UPLINK, netNsFd, mtuBytes };
+    addLink(rtnl, { name: port, kind: "veth", masterIndex, mtuBytes, up: true, peer });
+  } finally {
+    closeSync(netNsFd);
+  }
+}
+
+/** A connection to a fresh namespace, whose lo is brought up. */
+function openNode(netns: string): Rtnetlink {
+  const rtnl = openRtnetlink({ netns: netnsPath(netns) });
+  bringUp(rtnl, "lo");
+  return rtnl;
+}
+
+function addLink(rtnl: Rtnetlink, spec: LinkSpec): number {
+  rtnl.connection.request(newLink(spec));
+  return rtnl.linkByName(spec.name)!.index;
+}
+
+function bringUp(rtnl: Rtnetlink, name: string): number {
+  rtnl.connection.request(setLink(name, { up: true }));
+  return rtnl.linkByName(name)!.index;
+}
+
+function addAddress(rtnl: Rtnetlink, ifindex: number, prefix: string): void {
+  const flags = prefix.includes(":") ? IFA_F_NODAD : 0;
+  rtnl.connection.request(newAddress({ ifindex, prefix, flags }));
+}

@@ -1,0 +1,99 @@
+/**
+ * What is known of a lab after its maker is gone: state.json in its directory. It is written before the first thing of
+ * the lab is made and again with each process, so that `lab down` finds everything whenever the maker was killed.
+ */
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { FlannelError, isNotFound } from "../base/error.ts";
+import { writeFileAtomic } from "../linux/files.ts";
+import { netnsPath } from "../linux/netns.ts";
+import type { ProcessId } from "./processes.ts";
+import { LABS_DIRECTORY, labDirectory, nodesOf, type Topology } from "./topology.ts";
+
+export interface LabProcess extends ProcessId {
+  /** "up": the command that makes the lab, as long as it does. */
+  readonly role: "up" | "datastore" | "flanneld";
+  /** Name of the node that it runs in; empty for "up". */
+  readonly node: string;
+}
+
+export interface LabState {
+  /** Raised when the shape of this file changes. */
+  readonly version: typeof VERSION;
+  readonly topology: Topology;
+  readonly processes: readonly LabProcess[];
+}
+
+const VERSION = 1;
+
+const stateFile = (name: string): string => `${labDirectory(name)}/state.json`;
+
+/** A new lab. Throws FlannelError EEXIST if its name or one of its namespaces' is taken. */
+export async function claimLab(topology: Topology, maker: ProcessId): Promise<LabState> {
+  const { name } = topology;
+  const made = mkdirSync(labDirectory(name), { recursive: true, mode: 0o755 });
+  if (made === undefined) {
+    throw new FlannelError(
+      "EEXIST",
+      `there is a lab ${JSON.stringify(name)} already: remove it with "lab down --name ${name}", or choose another --name`,
+    );
+  }
+  // Namespaces that no lab has made are somebody else's: once they are in a state file, `lab down` would take them.
+  const foreign = nodesOf(topology).find(({ netns }) => existsSync(netnsPath(netns)));
+  if (foreign !== undefined) {
+    rmdirSync(labDirectory(name));
+    throw new FlannelError(
+      "EEXIST",
+      `the network namespace ${foreign.netns} exists and is no lab's: choose another --name`,
+    );
+  }
+  return saveState({ version: VERSION, topology, processes: [{ ...maker, role: "up", node: "" }] });
+}
+
+/** The state with one more process, saved. */
+export const recordProcess = (state: LabState, process: LabProcess): Promise<LabState> =>
+  saveState({ ...state, processes: [...state.processes, process] });
+
+async function saveState(state: LabState): Promise<LabState> {
+  await writeFileAtomic(stateFile(state.topology.name), `${JSON.stringify(state, undefined, 2)}\n`, 0o644);
+  return state;
+}
+
+/** Undefined if there is no such lab, or its maker was killed before it made anything. Throws FlannelError if unreadable. */
+export function readState(name: string): LabState | undefined {
+  try {
+    const state = JSON.parse(readFileSync(stateFile(name), "utf8")) as LabState;
+    if (state.version === VERSION) return state;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new FlannelError(
+    "INVALID",
+    `${stateFile(name)} was not written by this version: remove the lab with the version that made it`,
+  );
+}
+
+/** A lab that must exist. Throws FlannelError that names the ones there are. */
+export function requireState(name: string): LabState {
+  const state = readState(name);
+  if (state !== undefined) return state;
+  throw new FlannelError("NOT_FOUND", `there is no lab ${JSON.stringify(name)}; ${describeLabs()}`);
+}
+
+/** "there are: a, b" or how to make one. */
+export function describeLabs(): string {
+  const names = labNames();
+  return names.length === 0
+    ? 'make one with "lab up"'
+    : `there are: ${names.join(", ")} (choose with --name)`;
+}
+
+function labNames(): string[] {
+  try {
+    return readdirSync(LABS_DIRECTORY).sort();
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
