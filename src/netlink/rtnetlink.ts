@@ -44,11 +44,12 @@ export class Rtnetlink implements Disposable {
 
   /** One device by name or index; undefined if there is none. */
   link(ref: LinkRef): Link | undefined {
+    if (ref === "") return undefined;
     try {
       const [message] = this.connection.request(getLink(ref));
       return message === undefined ? undefined : decodeLink(message);
     } catch (error) {
-      if (isNotFound(error)) return undefined;
+      if (isNotFound(error) || hasCode(error, "ERANGE")) return undefined; // ERANGE: longer than any name
       throw error;
     }
   }
