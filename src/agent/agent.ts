@@ -1,34 +1,28 @@
 /**
- * The life of the daemon: network config → external interface → device → lease → subnet.env → peers → ready, then on
- * until told to stop. What it programs is left in the kernel: containers go on talking while flanneld is away.
+ * The life of the daemon: network config → external interface → device → lease → subnet.env and firewall → peers →
+ * ready, then on until told to stop. What it programs is left in the kernel: containers go on talking while it is away.
  */
 
 import { formatIp, type Ip } from "../address/ip.ts";
-import { type Prefix, samePrefix } from "../address/prefix.ts";
-import type { Host } from "../backend/backend.ts";
-import { messageOf } from "../base/error.ts";
+import type { Backend, Host } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
-import { sleep, type Timers } from "../base/timers.ts";
+import type { Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
-import {
-  type AtomicFileWriter,
-  parseSubnetEnv,
-  type SubnetEnv,
-  writeSubnetEnv,
-} from "../config/subnet-env.ts";
-import type { OwnLease, SubnetPair } from "../lease/lease.ts";
+import type { AtomicFileWriter } from "../config/subnet-env.ts";
+import type { FirewallExec } from "../firewall/exec.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
-import { createLeaseTable } from "../lease/lease-table.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Kernel } from "../state/kernel.ts";
 import { Reconciler } from "../state/reconciler.ts";
 import { chooseExternalInterface, type ExternalInterface } from "./external-interface.ts";
+import { keepFirewall } from "./firewall-keeper.ts";
 import { readHostInterfaces } from "./host-interfaces.ts";
 import { describeSubnets, LeaseKeeper } from "./lease-keeper.ts";
-import { waitForNetwork } from "./network.ts";
-import { logLeaseUpdate, ProblemLog } from "./peers.ts";
+import { type UsableNetwork, waitForNetwork } from "./network.ts";
+import { PeerFollower, ProblemLog } from "./peers.ts";
 import type { Readiness } from "./readiness.ts";
+import { previousSubnets, SubnetFile } from "./subnet-file.ts";
 
 /** Everything outside of the program, as `cmd` joins it. */
 export interface AgentPorts {
@@ -37,6 +31,7 @@ export interface AgentPorts {
   readonly configPlace: string;
   readonly kernel: Kernel;
   readonly rtnetlink: Rtnetlink;
+  readonly firewallExec: FirewallExec;
   readonly logger: Logger;
   readonly timers: Timers;
   readonly wallClockMs: () => number;
@@ -50,7 +45,6 @@ export interface AgentPorts {
 
 /** How often the kernel is looked at though nothing seems to have happened. */
 const RESYNC_MS = 60_000;
-const SUBNET_FILE_RETRY_MS = 1_000;
 
 /** Runs until aborted. Throws ConfigError for what only the operator can mend with a new start. */
 export async function runAgent(
@@ -60,24 +54,16 @@ export async function runAgent(
   signal: AbortSignal,
 ): Promise<void> {
   const { store, logger, timers, kernel } = ports;
+  for (const subject of ["network config", "lease", "subnet.env", "firewall", "peers", "kernel"]) {
+    readiness.set(subject, "not there yet");
+  }
   const usable = await waitForNetwork(store, ports.configPlace, signal, ports, (problem) =>
     readiness.set("network config", problem),
   );
   if (usable === undefined) return;
-  const { network, factory } = usable;
-  const host = hostOf(
-    chooseExternalInterface(readHostInterfaces(ports.rtnetlink), options.interface, {
-      ipv4: network.ipv4 !== undefined,
-      ipv6: network.ipv6 !== undefined,
-    }),
-  );
-  logHost(logger, host);
-  const existing = await kernel.observe(
-    { devices: new Set(factory.deviceNames(network)), networks: [] },
-    new Set(["link"]),
-  );
-  const backend = factory.create({ network, existing, randomBytes: ports.randomBytes });
-  for (const note of backend.notes) logger.warn(note);
+  const { network } = usable;
+  const host = chooseHost(options, ports, network);
+  const backend = await createBackend(usable, ports);
   const mtuBytes = backend.mtuBytes(host);
 
   const reconciler = new Reconciler({
@@ -87,21 +73,7 @@ export async function runAgent(
     resyncIntervalMs: RESYNC_MS,
     onPass: () => readiness.changed(),
   });
-  const ownership = backend.ownership(network);
-  const table = createLeaseTable();
-  const problems = new ProblemLog(logger);
-  let arePeersKnown = false;
-  const replan = (): void => {
-    const own = keeper.own;
-    const { state, problems: found } = backend.plan({
-      host,
-      network,
-      own: own?.subnets,
-      peers: table.peers(own?.key),
-    });
-    problems.report(found);
-    reconciler.setTarget({ state, ownership, keepOthers: !arePeersKnown });
-  };
+  const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const keeper = new LeaseKeeper({
     store,
     network,
@@ -111,14 +83,23 @@ export async function runAgent(
     logger,
     timers,
     wallClockMs: ports.wallClockMs,
-    onSubnets(own) {
+    onSubnets({ subnets }) {
       replan();
-      void publishSubnets(own);
+      const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };
+      subnetFile.publish({ network: networks, subnets, mtuBytes, ipMasq: options.firewall.ipMasq }, signal);
     },
   });
-  readiness.set("subnet.env", "not written yet");
-  readiness.watch("peers", () => (arePeersKnown ? [] : ["their leases are not known yet"]));
+  const follower = new PeerFollower(store, keeper, logger, () => replan());
+  const problems = new ProblemLog(logger);
+  const ownership = backend.ownership(network);
+  const replan = (): void => {
+    const { own } = keeper;
+    const plan = backend.plan({ host, network, own: own?.subnets, peers: follower.table.peers(own?.key) });
+    problems.report(plan.problems);
+    reconciler.setTarget({ state: plan.state, ownership, keepOthers: !follower.isKnown });
+  };
   readiness.watch("lease", () => (keeper.problem === undefined ? [] : [keeper.problem]));
+  readiness.watch("peers", () => (follower.isKnown ? [] : ["their leases are not known yet"]));
   readiness.watch("kernel", () => {
     const { converged, problems: obstacles } = reconciler.status;
     return converged || obstacles.length > 0 ? obstacles : ["not everything is programmed yet"];
@@ -128,93 +109,54 @@ export async function runAgent(
   try {
     replan(); // the device first: what a lease promises to peers must be there
     await reconciler.whenConverged(signal);
-    if ((await keeper.acquire(signal)) === undefined) return;
-    await Promise.all([keeper.run(signal), followLeases(), announceReadiness()]);
+    const own = await keeper.acquire(signal);
+    if (own === undefined) return;
+    const subnets = () => keeper.own?.subnets ?? own.subnets;
+    await Promise.all([
+      keeper.run(signal),
+      follower.run(signal),
+      keepFirewall(
+        { ...ports, options: options.firewall, network, readiness, exec: ports.firewallExec },
+        subnets,
+        signal,
+      ),
+      announceReadiness(),
+    ]);
   } finally {
     await reconciling;
-  }
-
-  async function followLeases(): Promise<void> {
-    const coalesced = oncePerTurn(replan);
-    for await (const update of store.watchLeases(signal)) {
-      const key =
-        update.type === "snapshot" ? undefined : update.type === "put" ? update.lease.key : update.key;
-      const before = key === undefined ? undefined : table.get(key);
-      const ownKey = keeper.own?.key;
-      const isChanged = table.apply(update);
-      // The first snapshot may be the listing from which the lease was taken: it need not hold the lease yet.
-      const tellsOfOwn = key === undefined ? arePeersKnown : key === ownKey;
-      if (ownKey !== undefined && tellsOfOwn) keeper.observe(table.get(ownKey));
-      if (isChanged && key !== ownKey) logLeaseUpdate(logger, update, before);
-      if (isChanged || !arePeersKnown) coalesced();
-      arePeersKnown = true;
-    }
   }
 
   async function announceReadiness(): Promise<void> {
     await readiness.whenReady(signal);
     if (signal.aborted) return;
-    logger.info(
-      `flanneld is ready: ${describeSubnets(keeper.own!.subnets)}, ${table.size} leases in the network`,
-    );
+    logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}, ${follower.table.size} leases`);
     ports.notifyReady();
   }
-
-  /** Writes subnet.env however long that takes, unless the subnets change meanwhile. */
-  async function publishSubnets(own: OwnLease): Promise<void> {
-    const env: SubnetEnv = {
-      network: { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network },
-      subnets: own.subnets,
-      mtuBytes,
-      ipMasq: options.firewall.ipMasq,
-    };
-    let said: string | undefined;
-    while (!signal.aborted && keeper.own?.subnets === own.subnets) {
-      try {
-        await writeSubnetEnv(options.subnetFile, env, ports.writeFile);
-        logger.info(`Wrote ${options.subnetFile}`);
-        readiness.set("subnet.env", undefined);
-        return;
-      } catch (error) {
-        const problem = messageOf(error);
-        if (problem !== said) logger.error(`${problem}; trying every second`);
-        said = problem;
-        readiness.set("subnet.env", problem);
-        await sleep(timers, SUBNET_FILE_RETRY_MS, signal);
-      }
-    }
-  }
 }
 
-/** The subnets of the previous run, if they are of this network. */
-function previousSubnets(text: string | undefined, network: NetworkConfig): SubnetPair | undefined {
-  if (text === undefined) return undefined;
-  const { network: previousNetwork, subnets } = parseSubnetEnv(text);
-  const isSame = (a: Prefix | undefined, b: Prefix | undefined) =>
-    a === undefined || b === undefined ? a === b : samePrefix(a, b);
-  const isSameNetwork =
-    isSame(previousNetwork.ipv4, network.ipv4?.network) &&
-    isSame(previousNetwork.ipv6, network.ipv6?.network);
-  return isSameNetwork ? subnets : undefined;
+function chooseHost(options: FlanneldOptions, ports: AgentPorts, network: NetworkConfig): Host {
+  const families = { ipv4: network.ipv4 !== undefined, ipv6: network.ipv6 !== undefined };
+  const chosen = chooseExternalInterface(readHostInterfaces(ports.rtnetlink), options.interface, families);
+  const host = hostOf(chosen);
+  logHost(ports.logger, host);
+  return host;
 }
 
-/** Calls `action` once, in the next turn of the event loop, however often it is asked for: bursts cost one plan. */
-function oncePerTurn(action: () => void): () => void {
-  let isDue = false;
-  return () => {
-    if (isDue) return;
-    isDue = true;
-    setImmediate(() => {
-      isDue = false;
-      action();
-    });
-  };
+async function createBackend({ network, factory }: UsableNetwork, ports: AgentPorts): Promise<Backend> {
+  const devices = new Set(factory.deviceNames(network));
+  const existing = await ports.kernel.observe({ devices, networks: [] }, new Set(["link"]));
+  const backend = factory.create({ network, existing, randomBytes: ports.randomBytes });
+  for (const note of backend.notes) ports.logger.warn(note);
+  return backend;
 }
 
-const hostOf = ({ name, mtuBytes, ...addresses }: ExternalInterface): Host => ({
+const hostOf = ({ name, mtuBytes, ipv4, ipv6, publicIp, publicIpv6 }: ExternalInterface): Host => ({
   interfaceName: name,
   interfaceMtuBytes: mtuBytes,
-  ...addresses,
+  ipv4,
+  ipv6,
+  publicIp,
+  publicIpv6,
 });
 
 function logHost(logger: Logger, host: Host): void {

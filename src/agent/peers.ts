@@ -1,14 +1,68 @@
-/** Follows the leases of the network, and says what changed among the peers in the words of an operator. */
+/** The peers of this host: follows the leases of the network, and says what changed in the words of an operator. */
 
 import { formatIp } from "../address/ip.ts";
 import type { PeerProblem } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Lease } from "../lease/lease.ts";
-import type { LeaseUpdate } from "../lease/lease-store.ts";
-import { describeSubnets } from "./lease-keeper.ts";
+import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
+import { createLeaseTable, type LeaseTable } from "../lease/lease-table.ts";
+import { describeSubnets, type LeaseKeeper } from "./lease-keeper.ts";
+
+export class PeerFollower {
+  readonly table: LeaseTable = createLeaseTable();
+  readonly #store: LeaseStore;
+  readonly #keeper: LeaseKeeper;
+  readonly #logger: Logger;
+  readonly #replan: () => void;
+  #isKnown = false;
+  #isReplanDue = false;
+
+  /** `replan` is called in the turn after a change: a burst of changes costs one plan. */
+  constructor(store: LeaseStore, keeper: LeaseKeeper, logger: Logger, replan: () => void) {
+    this.#store = store;
+    this.#keeper = keeper;
+    this.#logger = logger;
+    this.#replan = replan;
+  }
+
+  /** Whether the leases were seen yet: until then, nobody can tell which routes of an earlier run are stale. */
+  get isKnown(): boolean {
+    return this.#isKnown;
+  }
+
+  /** Follows the leases until aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    for await (const update of this.#store.watchLeases(signal)) this.#take(update);
+  }
+
+  #take(update: LeaseUpdate): void {
+    const key = keyOf(update);
+    const before = key === undefined ? undefined : this.table.get(key);
+    const ownKey = this.#keeper.own?.key;
+    const isChanged = this.table.apply(update);
+    // The first snapshot may be the listing from which the lease was taken: it need not hold the lease yet.
+    const tellsOfOwn = key === undefined ? this.#isKnown : key === ownKey;
+    if (ownKey !== undefined && tellsOfOwn) this.#keeper.observe(this.table.get(ownKey));
+    if (isChanged && key !== ownKey) logUpdate(this.#logger, update, before);
+    if (isChanged || !this.#isKnown) this.#replanSoon();
+    this.#isKnown = true;
+  }
+
+  #replanSoon(): void {
+    if (this.#isReplanDue) return;
+    this.#isReplanDue = true;
+    setImmediate(() => {
+      this.#isReplanDue = false;
+      this.#replan();
+    });
+  }
+}
+
+const keyOf = (update: LeaseUpdate): string | undefined =>
+  update.type === "snapshot" ? undefined : update.type === "put" ? update.lease.key : update.key;
 
 /** One line for an update that changed something; a snapshot is one line however many leases it holds. */
-export function logLeaseUpdate(logger: Logger, update: LeaseUpdate, before: Lease | undefined): void {
+function logUpdate(logger: Logger, update: LeaseUpdate, before: Lease | undefined): void {
   switch (update.type) {
     case "snapshot":
       logger.info(`Leases in the network: ${update.leases.length}`);

@@ -12,6 +12,7 @@ import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
 import { createEtcdLeaseStore } from "../lease/etcd/etcd-lease-store.ts";
+import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNotifications } from "../linux/notifications.ts";
@@ -105,6 +106,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       configPlace: `etcd key ${options.etcd.prefix}/config`,
       kernel,
       rtnetlink,
+      firewallExec: { run: runCommand },
       logger,
       timers: systemTimers,
       wallClockMs: Date.now,

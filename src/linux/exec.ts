@@ -52,6 +52,8 @@ export async function exec(
     const timer = setTimeout(() => {
       timedOut = true;
       child.kill("SIGKILL");
+      child.stdout?.destroy(); // children of its own may live on and hold these
+      child.stderr?.destroy();
     }, timeoutMs);
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       output.stdout += text;
@@ -74,6 +76,21 @@ export async function exec(
       else resolve(output);
     });
   });
+}
+
+/** As {@link exec}, for callers to whom any exit code is a result; 128 + 9 if it had to be killed after 30 s. */
+export async function runCommand(
+  program: string,
+  args: readonly string[],
+  input?: string,
+): Promise<ExecResult & { readonly code: number }> {
+  try {
+    return { code: 0, ...(await exec(program, args, input === undefined ? {} : { input })) };
+  } catch (error) {
+    if (!(error instanceof ExecError) || !["EXIT", "SIGNAL", "ETIMEDOUT"].includes(error.code)) throw error;
+    const { stdout, stderr, message } = error;
+    return { code: error.exitCode ?? 137, stdout, stderr: stderr === "" ? message : stderr };
+  }
 }
 
 /** The end of what a failing program said, in one line. */

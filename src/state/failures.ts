@@ -31,6 +31,11 @@ export class FailureBook {
     return [...this.#failures.values()].map((failure) => failure.message);
   }
 
+  /** Whether the thing it concerns could not be made or removed before. */
+  has(operation: Operation): boolean {
+    return this.#failures.has(keyOf(operation.object));
+  }
+
   /** Whether the operation may be tried now. */
   isDue(operation: Operation): boolean {
     const failure = this.#failures.get(keyOf(operation.object));

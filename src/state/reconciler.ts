@@ -8,7 +8,7 @@
  * “look again”, so that a lost, late or repeated one costs nothing.
  */
 
-import { type FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
+import { FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
 import { applyToModel, diffStates } from "./diff.ts";
@@ -52,7 +52,7 @@ export interface ReconcilerOptions {
   readonly onPass?: () => void;
 }
 
-const OBSERVE_RETRY_MS = 1000;
+const POSTPONED_MS = 1000;
 /** Answers that mean that the model, not the request, was wrong. */
 const STALE_CODES = ["EEXIST", "ENOENT", "ESRCH", "ENODEV", "ENOBUFS", "EADDRNOTAVAIL", "ENETUNREACH"];
 
@@ -69,8 +69,7 @@ export class Reconciler {
   #target: Target | undefined;
   #handledTarget: Target | undefined;
   #obstacles: readonly string[] = [];
-  #observeError: string | undefined;
-  #drift = 0;
+  #kernelError: string | undefined;
   #passes = 0;
   #repairs = 0;
   #wake: (() => void) | undefined;
@@ -109,7 +108,7 @@ export class Reconciler {
 
   get status(): ReconcilerStatus {
     const problems = [...this.#obstacles, ...this.#failures.messages];
-    if (this.#observeError !== undefined) problems.push(this.#observeError);
+    if (this.#kernelError !== undefined) problems.push(this.#kernelError);
     const isHandled = this.#target !== undefined && this.#target === this.#handledTarget;
     return {
       converged: isHandled && problems.length === 0,
@@ -129,14 +128,20 @@ export class Reconciler {
         await this.#waitForWork();
         if (signal.aborted || this.#target === undefined) continue;
         const target = this.#target;
-        await this.#pass(target);
+        try {
+          await this.#pass(target);
+          this.#kernelError = undefined;
+          this.#handledTarget = target;
+        } catch (error) {
+          if (!(error instanceof FlannelError)) throw error;
+          this.#postpone(error);
+        }
         if (watching === undefined && !target.keepOthers) {
           // Only now: thousands of notices about our own first pass would say nothing new. What happened between that
           // pass and the subscription is found by looking again.
           watching = this.#watch(signal);
           this.lookAgain();
         }
-        this.#handledTarget = target;
         this.#releasePassWaiters();
         this.#onPass();
       }
@@ -149,9 +154,8 @@ export class Reconciler {
 
   async #pass(target: Target): Promise<void> {
     const startedMs = this.#timers.nowMs();
-    const driftAtStart = this.#drift;
     this.#passes++;
-    if (!(await this.#look(target))) return;
+    await this.#look(target);
     const { operations, obstacles } = diffStates(target.state, this.#model);
     this.#obstacles = obstacles.map((obstacle) => obstacle.message);
     for (const message of this.#obstacles) this.#reportOnce(message);
@@ -160,37 +164,37 @@ export class Reconciler {
       (operation) => !(operation.action === "remove" && target.keepOthers) && this.#failures.isDue(operation),
     );
     if (due.length > 0) {
+      // What was in place before, or would be had it not been refused, is missing because somebody changed it.
+      const isRepair =
+        target === this.#handledTarget && !due.some((operation) => this.#failures.has(operation));
       const results = await this.#kernel.apply(due);
       const done = due.filter((operation, index) => this.#settle(operation, results[index]));
-      this.#logWork(done, driftAtStart > 0, this.#timers.nowMs() - startedMs);
+      this.#logWork(done, isRepair, this.#timers.nowMs() - startedMs);
     }
-    this.#drift -= driftAtStart;
     if (this.status.problems.length === 0) this.#reported.clear();
   }
 
-  /** Looks again at the doubtful kinds. False if the kernel could not be asked. */
-  async #look(target: Target): Promise<boolean> {
-    if (this.#doubtful.size === 0) return true;
+  /** Looks again at the doubtful kinds. */
+  async #look(target: Target): Promise<void> {
+    if (this.#doubtful.size === 0) return;
     const kinds = new Set(this.#doubtful);
     this.#doubtful.clear();
-    try {
-      const observed = await this.#kernel.observe(target.ownership, kinds);
-      for (const [key, object] of this.#model) if (kinds.has(object.kind)) this.#model.delete(key);
-      for (const object of observed) {
-        const key = keyOf(object);
-        const wanted = target.state.get(key);
-        // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
-        this.#model.set(key, wanted !== undefined && sameObject(wanted, object) ? wanted : object);
-      }
-      this.#observeError = undefined;
-      return true;
-    } catch (error) {
-      for (const kind of kinds) this.#doubtful.add(kind);
-      this.#observeError = `the kernel cannot be asked what it holds: ${messageOf(error)}`;
-      this.#reportOnce(this.#observeError);
-      this.#timers.after(OBSERVE_RETRY_MS, () => this.#rouse());
-      return false;
+    const observed = await this.#kernel.observe(target.ownership, kinds);
+    for (const [key, object] of this.#model) if (kinds.has(object.kind)) this.#model.delete(key);
+    for (const object of observed) {
+      const key = keyOf(object);
+      const wanted = target.state.get(key);
+      // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
+      this.#model.set(key, wanted !== undefined && sameObject(wanted, object) ? wanted : object);
     }
+  }
+
+  /** The kernel could not be asked or told at all: try again with everything in doubt. */
+  #postpone(error: FlannelError): void {
+    this.#kernelError = `the kernel does not answer: ${messageOf(error)}`;
+    this.#reportOnce(this.#kernelError);
+    this.#doubtAll();
+    this.#timers.after(POSTPONED_MS, () => this.#rouse());
   }
 
   /** Takes note of one result; true if the operation is done. */
@@ -234,14 +238,12 @@ export class Reconciler {
       this.lookAgain();
       return;
     }
-    const surprises = notice.filter((change) => !this.#isExpected(change));
-    if (surprises.length === 0) return;
-    this.#drift += surprises.length;
-    for (const { object } of surprises) {
-      if (object.kind === "link") this.#doubtAll();
-      else this.#doubtful.add(object.kind);
+    for (const change of notice) {
+      if (this.#isExpected(change)) continue;
+      if (change.object.kind === "link") this.#doubtAll();
+      else this.#doubtful.add(change.object.kind);
+      this.#rouse();
     }
-    this.#rouse();
   }
 
   #isExpected(change: Change): boolean {
