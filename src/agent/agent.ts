@@ -71,8 +71,12 @@ export async function runAgent(
     logger,
     timers,
     resyncIntervalMs: RESYNC_MS,
-    onPass: () => readiness.changed(),
+    onPass() {
+      isProgrammed ||= follower.isKnown && reconciler.status.converged;
+      readiness.changed();
+    },
   });
+  let isProgrammed = false;
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const keeper = new LeaseKeeper({
     store,
@@ -101,8 +105,8 @@ export async function runAgent(
   readiness.watch("lease", () => (keeper.problem === undefined ? [] : [keeper.problem]));
   readiness.watch("peers", () => (follower.isKnown ? [] : ["their leases are not known yet"]));
   readiness.watch("kernel", () => {
-    const { converged, problems: obstacles } = reconciler.status;
-    return converged || obstacles.length > 0 ? obstacles : ["not everything is programmed yet"];
+    const obstacles = reconciler.status.problems;
+    return isProgrammed || obstacles.length > 0 ? obstacles : ["not everything is programmed yet"];
   });
 
   const reconciling = reconciler.run(signal);

@@ -213,10 +213,8 @@ export class Reconciler {
 
   #logWork(done: readonly Operation[], isRepair: boolean, tookMs: number): void {
     if (done.length === 0) return;
-    const named = done
-      .slice(0, 3)
-      .map((operation) => `${operation.action} ${describeObject(operation.object)}`)
-      .join("; ");
+    const describe = ({ action, object }: Operation) => `${action} ${describeObject(object)}`;
+    const named = done.slice(0, 3).map(describe).join("; ");
     const more = done.length > 3 ? ` and ${done.length - 3} more` : "";
     const took = `in ${tookMs.toFixed(1)} ms`;
     if (isRepair) {
