@@ -69,13 +69,25 @@ const lockedText = (command: string): string =>
   `(“fuser -v /run/xtables.lock” shows who holds it)`;
 
 function refusedText(command: string, said: string): string {
-  const advice = /permission|not permitted/i.test(said)
-    ? "; this needs root (CAP_NET_ADMIN)"
-    : /not supported|does not exist.*table|table.*does not exist|can't initialize/i.test(said)
-      ? `; the kernel lacks what ${command === "nft" ? "nftables" : "iptables"} needs: load its modules ` +
-        `(${command === "nft" ? "modprobe nf_tables nft_masq nft_chain_nat" : "modprobe iptable_nat iptable_filter xt_MASQUERADE xt_comment xt_mark"})`
-      : /is incompatible|use 'nft' tool/i.test(said)
-        ? `; rules written with nft stand in a table that iptables uses: move them to a table of their own, or set "EnableNFTables": true`
-        : "";
-  return `${command} failed, nothing was changed${advice}. It said: ${said}`;
+  const advice = ADVICE.find(({ pattern }) => pattern.test(said))?.text(command) ?? "";
+  // iptables-restore commits table by table, nft all or nothing
+  const state = command === "nft" ? "nothing was changed" : "the table it failed at was not changed";
+  return `${command} failed, ${state}${advice}. It said: ${said}`;
 }
+
+const ADVICE: readonly { readonly pattern: RegExp; readonly text: (command: string) => string }[] = [
+  { pattern: /permission denied|not permitted/i, text: () => "; this needs root (CAP_NET_ADMIN)" },
+  {
+    pattern: /CHAIN_ADD failed|incompatible/,
+    text: () =>
+      `; somebody made a chain with nft in a table that iptables uses (see “nft list ruleset”): move it to a table of its own, ` +
+      `or set "EnableNFTables": true in the network config`,
+  },
+  {
+    pattern: /not supported|protocol wrong|can't initialize|table does not exist|Could not fetch rule set/i,
+    text: (command) =>
+      command === "nft"
+        ? "; the kernel may lack nftables: modprobe nf_tables nft_chain_nat nft_masq"
+        : "; the kernel may lack what iptables needs: modprobe iptable_filter iptable_nat xt_MASQUERADE xt_comment xt_mark",
+  },
+];

@@ -32,6 +32,13 @@ export function parseIptablesSave(text: string): SavedTables {
   return tables;
 }
 
+/**
+ * Tables that iptables-nft did not print because somebody filled them with what only nft understands. Its restore would
+ * still write into them, blindly: whoever cannot read a table must not write it.
+ */
+export const unreadableTables = (text: string): string[] =>
+  [...text.matchAll(/^# Table `(\S+)' is incompatible/gm)].map((found) => found[1]!);
+
 /** Splits a rule into its arguments, quotes taken off. */
 export function ruleArguments(text: string): string[] {
   const words = text.match(/"(?:\\.|[^"\\])*"|\S+/g) ?? [];

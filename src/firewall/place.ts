@@ -1,9 +1,9 @@
 /** The places of a host where firewall rules can live: nftables, and iptables by variant and family. */
 
-import { type FirewallExec, LOCK_WAIT_SECONDS, runTool } from "./exec.ts";
+import { FirewallError, type FirewallExec, LOCK_WAIT_SECONDS, runTool } from "./exec.ts";
 import { type FirewallPlan, planIptables } from "./iptables-plan.ts";
-import { parseIptablesSave } from "./iptables-save.ts";
-import type { FamilyNames } from "./names.ts";
+import { parseIptablesSave, unreadableTables } from "./iptables-save.ts";
+import { CHAINS, type FamilyNames, ROLES } from "./names.ts";
 import { parseNftListing } from "./nft-listing.ts";
 import { type NftScope, planNft } from "./nft-plan.ts";
 import { type FirewallRules, withoutRandomFully } from "./rules.ts";
@@ -56,7 +56,15 @@ export function iptablesPlace(
     isLegacy: traits.backend === "legacy",
     async plan(wanted) {
       const rules = wanted[family.key];
-      const seen = parseIptablesSave(await runTool(exec, `${tool}-save`, []));
+      const text = await runTool(exec, `${tool}-save`, []);
+      const wantsNothing = ROLES.every((role) => rules[role].length === 0);
+      for (const role of ROLES) {
+        const { table } = CHAINS[role];
+        if ((wantsNothing || rules[role].length > 0) && unreadableTables(text).includes(table)) {
+          throw new FirewallError("FIREWALL_REFUSED", unreadableText(tool, table));
+        }
+      }
+      const seen = parseIptablesSave(text);
       return planIptables(traits.isAtLeast162 ? rules : withoutRandomFully(rules), seen);
     },
     async apply(script) {
@@ -64,6 +72,10 @@ export function iptablesPlace(
     },
   };
 }
+
+const unreadableText = (tool: string, table: string): string =>
+  `${tool} cannot read the table “${table}”, because somebody wrote rules into it that only nft understands; nothing was ` +
+  `changed there. Move them to a table of their own (see “nft list ruleset”), or set "EnableNFTables": true in the network config`;
 
 export function nftPlace(exec: FirewallExec, scope: NftScope): Place {
   return {
