@@ -30,6 +30,7 @@ interface Endpoint {
   readonly url: string;
   readonly session: Http2SessionManager;
   readonly clients: EtcdClients;
+  hasWorked: boolean;
 }
 
 export class EtcdConnection implements Disposable {
@@ -91,7 +92,7 @@ export class EtcdConnection implements Disposable {
 
   /** The StoreError for what a stream of {@link openStream} threw after it was open. */
   streamFailed(error: unknown): StoreError {
-    const failure = describeFailure(error, this.#endpoints[this.#current]!.url, this.settings);
+    const failure = this.#describe(error, this.#endpoints[this.#current]!);
     if (failure.staleToken) this.#token = undefined;
     return summarize([failure], error);
   }
@@ -113,14 +114,16 @@ export class EtcdConnection implements Disposable {
     let cause: unknown;
     for (let step = 0; step < this.#endpoints.length; step++) {
       const index = (start + step) % this.#endpoints.length;
+      const endpoint = this.#endpoints[index]!;
       try {
-        const result = await this.#atEndpoint(this.#endpoints[index]!, run);
+        const result = await this.#atEndpoint(endpoint, run);
         this.#current = index;
+        endpoint.hasWorked = true;
         return result;
       } catch (error) {
         if (error instanceof StoreError) throw error;
         cause = error;
-        const failure = describeFailure(error, this.#endpoints[index]!.url, this.settings);
+        const failure = this.#describe(error, endpoint);
         failures.push(failure);
         if (!failure.tryNext) throw summarize([failure], error);
       }
@@ -136,10 +139,14 @@ export class EtcdConnection implements Disposable {
     try {
       return await run(endpoint.clients, await this.#authHeaders(endpoint));
     } catch (error) {
-      if (!describeFailure(error, endpoint.url, this.settings).staleToken) throw error;
+      if (!this.#describe(error, endpoint).staleToken) throw error;
       this.#token = undefined;
       return await run(endpoint.clients, await this.#authHeaders(endpoint));
     }
+  }
+
+  #describe(error: unknown, { url, hasWorked }: Endpoint): EtcdFailure {
+    return describeFailure(error, url, hasWorked, this.settings);
   }
 
   async #dial({ session }: Endpoint): Promise<void> {
@@ -184,7 +191,7 @@ function openEndpoint(url: string, settings: EtcdSettings, interceptor: Intercep
     watch: createClient(Watch, transport),
     auth: createClient(Auth, transport),
   };
-  return { url, session, clients };
+  return { url, session, clients, hasWorked: false };
 }
 
 /** Undefined = this etcd has authentication switched off. */

@@ -4,7 +4,7 @@
  */
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { StoreError, type StoreErrorCode } from "../../base/error.ts";
+import { messageOf, StoreError, type StoreErrorCode } from "../../base/error.ts";
 import type { EtcdSettings } from "./etcd-options.ts";
 
 /** A failed request to one endpoint. */
@@ -20,7 +20,7 @@ export interface EtcdFailure {
 /** Thrown when a connection takes too long; etcd has not seen anything of the request. */
 export class DialTimeout extends Error {}
 
-/** Socket and TLS errors by Node.js's code; Ø stands for the endpoint. */
+/** Socket and TLS errors by Node.js's code. */
 const NETWORK_REASONS: readonly (readonly [pattern: RegExp, code: StoreErrorCode, reason: string])[] = [
   [/^ECONNREFUSED$/, "UNAVAILABLE", "connection refused: is etcd running there?"],
   [/^(ENOTFOUND|EAI_AGAIN)$/, "UNAVAILABLE", "the name cannot be resolved"],
@@ -54,21 +54,58 @@ const NETWORK_REASONS: readonly (readonly [pattern: RegExp, code: StoreErrorCode
   ],
 ];
 
-/** etcd's own errors by their text, which is all that tells them apart (etcd api/v3rpc/rpctypes/error.go). */
-const STALE_TOKEN = /invalid auth token|revision of auth store is old/;
-const NO_AUTHENTICATION = /authentication is not enabled/;
-const WRONG_PASSWORD = /authentication failed/;
-const NO_USER = /user name is empty|user name not found/;
-const LEASE_NOT_FOUND = /requested lease not found/;
-const NO_SPACE = /database space exceeded/;
-const PERMISSION = /permission denied/;
+/**
+ * etcd's own errors by their text, which is all that tells them apart (etcd, api/v3rpc/rpctypes/error.go). {user} and
+ * {prefix} are filled in.
+ */
+const SERVER_REASONS: readonly (readonly [
+  pattern: RegExp,
+  code: StoreErrorCode,
+  reason: string,
+  more?: Partial<EtcdFailure>,
+])[] = [
+  [
+    /invalid auth token|revision of auth store is old/,
+    "UNAUTHENTICATED",
+    "the session with etcd expired",
+    { staleToken: true },
+  ],
+  [
+    /authentication failed/,
+    "UNAUTHENTICATED",
+    "does not accept the password of {user}; check --etcd-username and --etcd-password",
+  ],
+  [
+    /user name is empty|user name not found/,
+    "UNAUTHENTICATED",
+    "wants a user and password: give --etcd-username and --etcd-password",
+  ],
+  [
+    /permission denied/,
+    "UNAUTHENTICATED",
+    "{user} may not read and write {prefix}/; grant a role for this prefix (etcdctl role grant-permission)",
+  ],
+  [/requested lease not found/, "NOT_FOUND", "the etcd lease does not exist any more"],
+  [/required revision has been compacted/, "COMPACTED", "the revision asked for is compacted"],
+  [
+    /database space exceeded/,
+    "UNAVAILABLE",
+    "its database is full: compact, defragment, then etcdctl alarm disarm",
+    { tryNext: false },
+  ],
+];
 
 /** Whether the server does without passwords, so that ours is not needed. */
 export const isAuthenticationDisabled = (error: unknown): boolean =>
-  error instanceof ConnectError && NO_AUTHENTICATION.test(error.rawMessage);
+  error instanceof ConnectError && /authentication is not enabled/.test(error.rawMessage);
 
-/** What a failed request to `endpoint` means. */
-export function describeFailure(error: unknown, endpoint: string, settings: EtcdSettings): EtcdFailure {
+/** What a failed request to `endpoint` means; `hasWorked` = it has answered before. */
+export function describeFailure(
+  error: unknown,
+  endpoint: string,
+  hasWorked: boolean,
+  settings: EtcdSettings,
+): EtcdFailure {
   const failure = (code: StoreErrorCode, reason: string, more?: Partial<EtcdFailure>): EtcdFailure => ({
     code,
     reason: `${endpoint}: ${reason}`,
@@ -76,46 +113,25 @@ export function describeFailure(error: unknown, endpoint: string, settings: Etcd
     staleToken: false,
     ...more,
   });
-  if (causesOf(error).some((each) => each instanceof DialTimeout))
+  if (causesOf(error).some((each) => each instanceof DialTimeout)) {
     return failure("UNAVAILABLE", "does not answer");
+  }
   for (const nodeCode of nodeCodes(error)) {
     const known = NETWORK_REASONS.find(([pattern]) => pattern.test(nodeCode));
     if (known !== undefined) return failure(known[1], known[2], { tryNext: true });
   }
-  if (!(error instanceof ConnectError)) {
-    return failure("UNAVAILABLE", `the connection broke (${nodeCodes(error)[0] ?? String(error)})`);
+  const text = error instanceof ConnectError ? error.rawMessage : messageOf(error);
+  const known = SERVER_REASONS.find(([pattern]) => pattern.test(text));
+  if (known !== undefined) {
+    const [, code, reason, more] = known;
+    const user = settings.user === undefined ? "this host" : `user ${settings.user.name}`;
+    return failure(code, reason.replace("{user}", user).replace("{prefix}", settings.prefix), more);
   }
-  const text = error.rawMessage;
-  if (STALE_TOKEN.test(text))
-    return failure("UNAUTHENTICATED", "the session with etcd expired", { staleToken: true });
-  if (WRONG_PASSWORD.test(text)) {
-    return failure(
-      "UNAUTHENTICATED",
-      `does not accept the password of user ${settings.user?.name}; check --etcd-username and --etcd-password`,
-    );
-  }
-  if (NO_USER.test(text)) {
-    return failure("UNAUTHENTICATED", "wants a user and password: give --etcd-username and --etcd-password");
-  }
-  if (PERMISSION.test(text) || error.code === Code.PermissionDenied) {
-    const who = settings.user === undefined ? "this host" : `user ${settings.user.name}`;
-    return failure(
-      "UNAUTHENTICATED",
-      `${who} may not read and write ${settings.prefix}/; grant a role for this prefix (etcdctl role grant-permission)`,
-    );
-  }
-  if (LEASE_NOT_FOUND.test(text)) return failure("NOT_FOUND", "the etcd lease does not exist any more");
-  if (NO_SPACE.test(text)) {
-    return failure("UNAVAILABLE", "its database is full: compact, defragment, then etcdctl alarm disarm", {
-      tryNext: false,
-    });
-  }
-  switch (error.code) {
-    case Code.OutOfRange:
-      return failure("COMPACTED", "the revision asked for is compacted");
+  switch (error instanceof ConnectError ? error.code : Code.Unknown) {
     case Code.DeadlineExceeded:
       return failure("UNAVAILABLE", "did not answer in time");
     case Code.Unauthenticated:
+    case Code.PermissionDenied:
       return failure("UNAUTHENTICATED", text);
     case Code.Unavailable:
     case Code.ResourceExhausted:
@@ -123,14 +139,18 @@ export function describeFailure(error: unknown, endpoint: string, settings: Etcd
     case Code.Aborted:
     case Code.Canceled:
     case Code.Internal:
-    case Code.Unknown: {
-      const hint = endpoint.startsWith("http:") ? "; if it serves TLS, write https://" : "";
-      return failure("UNAVAILABLE", `the connection broke (${text})${hint}`);
-    }
+    case Code.Unknown:
+      return failure("UNAVAILABLE", `the connection broke (${text})${hasWorked ? "" : schemeHint(endpoint)}`);
     default:
       return failure("INVALID", text);
   }
 }
+
+/** Plain HTTP/2 and TLS do not tell each other what they want: the connection just ends. */
+const schemeHint = (endpoint: string): string =>
+  endpoint.startsWith("http:")
+    ? "; if it serves TLS, write https://"
+    : "; if it serves no TLS, write http://";
 
 /** One error for the failures at all endpoints. */
 export function summarize(failures: readonly EtcdFailure[], cause: unknown): StoreError {

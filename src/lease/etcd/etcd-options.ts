@@ -3,6 +3,7 @@
  * {@link ConfigError} with its flag and path before the first connection (W10).
  */
 
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, getCACertificates, type SecureContextOptions } from "node:tls";
 import { ConfigError } from "../../base/error.ts";
@@ -76,42 +77,53 @@ export function readEtcdSettings(options: EtcdOptions): EtcdSettings {
   };
 }
 
-function readTls(options: EtcdOptions): SecureContextOptions {
-  const { caFile, certFile, keyFile } = options;
+function readTls({ caFile, certFile, keyFile }: EtcdOptions): SecureContextOptions {
   // Node.js trusts only the authorities compiled into it unless told of the machine's own.
   const ca =
-    caFile !== undefined
-      ? readPem("--etcd-cafile", caFile)
-      : [...getCACertificates("default"), ...getCACertificates("system")];
-  if (caFile !== undefined) check({ ca }, `--etcd-cafile ${caFile} holds no usable certificate`);
+    caFile === undefined
+      ? [...getCACertificates("default"), ...getCACertificates("system")]
+      : readCertificates("--etcd-cafile", caFile);
   if (certFile === undefined && keyFile === undefined) return { ca };
   if (certFile === undefined || keyFile === undefined) {
     throw new ConfigError("--etcd-certfile and --etcd-keyfile go together: give both");
   }
-  const cert = readPem("--etcd-certfile", certFile);
-  const key = readPem("--etcd-keyfile", keyFile);
-  check({ cert }, `--etcd-certfile ${certFile} holds no usable certificate`);
-  check({ key }, `--etcd-keyfile ${keyFile} holds no usable, unencrypted private key`);
+  const cert = readCertificates("--etcd-certfile", certFile);
+  const key = readText("--etcd-keyfile", keyFile);
+  check({ key }, `--etcd-keyfile: ${keyFile} holds no usable, unencrypted private key`);
   check({ cert, key }, `--etcd-certfile ${certFile} and --etcd-keyfile ${keyFile} do not belong together`);
   return { ca, cert, key };
 }
 
-function readPem(flag: string, path: string): string {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code ?? "unreadable";
-    throw new ConfigError(`${flag}: cannot read ${path}: ${reason}`);
-  }
-  if (!text.includes("-----BEGIN ")) throw new ConfigError(`${flag}: ${path} is not a PEM file`);
+function readCertificates(flag: string, path: string): string {
+  const text = readText(flag, path);
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  const isGood = blocks.length > 0 && blocks.every(isCertificate);
+  if (!isGood) throw new ConfigError(`${flag}: ${path} holds no usable certificate in PEM form`);
   return text;
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}
+
+function readText(flag: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new ConfigError(
+      `${flag}: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+    );
+  }
 }
 
 function check(context: SecureContextOptions, complaint: string): void {
   try {
     createSecureContext(context);
-  } catch (error) {
-    throw new ConfigError(`${complaint} (${(error as NodeJS.ErrnoException).code ?? "unknown format"})`);
+  } catch {
+    throw new ConfigError(complaint);
   }
 }
