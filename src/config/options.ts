@@ -116,6 +116,7 @@ const NOT_YET: readonly (readonly [
 ])[] = [
   ["kube-subnet-mgr", (options) => options.kube.enabled],
   ["kube-api-url", (options) => options.kube.apiUrl !== undefined],
+  ["ip-blackhole-route", (options) => options.blackholeRoute],
   ["kubeconfig-file", (options) => options.kube.kubeconfigFile !== undefined],
 ];
 
