@@ -8,6 +8,7 @@ import { parseSubnetEnv } from "../config/subnet-env.ts";
 import { exec } from "../linux/exec.ts";
 import { netnsPath } from "../linux/netns.ts";
 import { type ContainerNetwork, containerNetwork } from "./container-network.ts";
+import { excerptOf, hasError } from "./log-excerpt.ts";
 import { isAlive, type ProcessId, startDaemon } from "./processes.ts";
 import { type Host, type Hub, labDataDirectory, labDirectory } from "./topology.ts";
 
@@ -15,8 +16,9 @@ const ETCD_PORT = 2379;
 const CONFIG_KEY = "/coreos.com/network/config";
 /** For one daemon. A busy machine takes its time; a healthy lab needs a second. */
 const READY_MS = 60_000;
+/** For one that has logged an error: it tries on, but in a lab nobody comes to help. */
+const ERROR_READY_MS = 2000;
 const LOOK_MS = 10;
-const LOG_LINES = 8;
 
 /** Starts etcd in the hub, where all hosts reach it. Its files are not in `labDirectory`: etcd reserves 128 MB at once. */
 export function startEtcd(labName: string, hub: Hub): ProcessId {
@@ -91,27 +93,27 @@ async function waitFor<T>(
   look: () => T | undefined,
   signal: AbortSignal,
 ): Promise<T> {
-  const deadlineMs = systemTimers.nowMs() + READY_MS;
+  const startedMs = systemTimers.nowMs();
   for (;;) {
     signal.throwIfAborted();
     const wasAlive = isAlive(daemon);
     const found = look();
     if (found !== undefined) return found;
-    if (!wasAlive) throw new FlannelError("EXIT", `${name} ended by itself${logEnd(logFile)}`);
-    if (systemTimers.nowMs() > deadlineMs) {
-      throw new FlannelError(
-        "ETIMEDOUT",
-        `${name} is not ready after ${READY_MS / 1000} s${logEnd(logFile)}`,
-      );
+    const log = readIfThere(logFile) ?? "";
+    if (!wasAlive) throw new FlannelError("EXIT", `${name} ended by itself:${indented(log)}`);
+    const elapsedMs = systemTimers.nowMs() - startedMs;
+    if (elapsedMs > (hasError(log) ? ERROR_READY_MS : READY_MS)) {
+      const seconds = Math.round(elapsedMs / 1000);
+      throw new FlannelError("ETIMEDOUT", `${name} is not ready after ${seconds} s:${indented(log)}`);
     }
     await sleep(systemTimers, LOOK_MS, signal);
   }
 }
 
-function logEnd(logFile: string): string {
-  const lines = (readIfThere(logFile) ?? "").trimEnd().split("\n").slice(-LOG_LINES);
-  return lines.join("") === "" ? "" : `. The end of its log:\n${lines.map((line) => `  ${line}`).join("\n")}`;
-}
+const indented = (log: string): string =>
+  excerptOf(log)
+    .map((line) => `\n  ${line}`)
+    .join("");
 
 /** Whether the process's namespace has a TCP socket in state LISTEN (0A) on the port (proc_pid_net(5)). */
 function listensOn(pid: number, port: number): boolean {

@@ -74,11 +74,17 @@ export function readState(name: string): LabState | undefined {
   );
 }
 
-/** A lab that must exist. Throws FlannelError that names the ones there are. */
-export function requireState(name: string): LabState {
-  const state = readState(name);
+/** The lab of that name; without a name the only one there is. Throws FlannelError that names the ones there are. */
+export function requireState(name: string | undefined): LabState {
+  const names = labNames();
+  const [only = "", another] = names;
+  if (name === undefined && another !== undefined) {
+    throw new FlannelError("AMBIGUOUS", `which lab? ${describeLabs()}`);
+  }
+  const state = readState(name ?? only);
   if (state !== undefined) return state;
-  throw new FlannelError("NOT_FOUND", `there is no lab ${JSON.stringify(name)}; ${describeLabs()}`);
+  const what = name === undefined ? "there is no lab" : `there is no lab ${JSON.stringify(name)}`;
+  throw new FlannelError("NOT_FOUND", `${what}; ${describeLabs()}`);
 }
 
 /** "there are: a, b" or how to make one. */

@@ -16,6 +16,8 @@ import { formatIp } from "../address/ip.ts";
 import { addressAt, formatPrefix, type Prefix, sizeOf } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 
+/** Name of a lab that was given none. */
+export const DEFAULT_LAB = "lab";
 /** Holds one directory per lab: its state, logs and subnet files. On a memory file system, as the lab itself. */
 export const LABS_DIRECTORY = "/run/flannel-lab";
 /** Holds the datastores' files, which may be large. */

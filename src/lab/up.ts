@@ -1,6 +1,6 @@
 /** Making a lab: the plan, the state file, then everything in it. What fails is taken down again. */
 
-import { overlaps, type Prefix, parsePrefix } from "../address/prefix.ts";
+import { overlaps, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
 import type { ContainerNetwork } from "./container-network.ts";
@@ -94,12 +94,4 @@ function refuseOverlap({ ipv4 }: NetworkConfig, underlay: Prefix): void {
   throw new ConfigError(
     "the hosts' own network lies inside the flannel network: choose another one with --underlay, e.g. 172.31.255.0/24",
   );
-}
-
-/** The network config for when none is given. Throws ConfigError. */
-export function defaultNetworkConfig(network: string, backend: string): string {
-  if (parsePrefix(network) === undefined) {
-    throw new ConfigError(`--network: ${JSON.stringify(network)} is not a network like 10.5.0.0/16`);
-  }
-  return JSON.stringify({ Network: network, Backend: { Type: backend } });
 }
