@@ -20,8 +20,9 @@ const namedLogCalls: Plugin = {
       const contents = lines
         .map((line, index) =>
           line.replace(
-            /\b(log|logger|#logger)\.(info|warn|error|debug)\(/g,
-            (_, name: string, level: string) => `${name}.at("${basename(path)}:${index + 1}").${level}(`,
+            /((?:[\w$#]+\.)*#?logger)\.(info|warn|error|debug|fatal)\(/g,
+            (_, logger: string, level: string) =>
+              `(${logger}.at?.("${basename(path)}:${index + 1}")??${logger}).${level}(`,
           ),
         )
         .join("\n");

@@ -36,6 +36,9 @@ async function main(): Promise<number> {
     });
   }
   logger.info(`flanneld ${VERSION} with ${describeOptions(options)}`);
+  for (const variable of options.flags.unknownVariables) {
+    logger.warn(`Environment variable ${variable} is the name of no flag: it has no effect`);
+  }
   try {
     await run(options, logger, stop.signal);
     return 0;
