@@ -2,8 +2,8 @@
 
 import { after, before } from "node:test";
 import { silentLogger } from "../../src/base/logger.ts";
-import { createEtcdLeaseStore } from "../../src/lease/etcd/etcd-lease-store.ts";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
+import { openEtcdStore } from "../support/etcd-store.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 import { describeLeaseStore } from "./lease-store.suite.ts";
 
@@ -29,19 +29,14 @@ describeLeaseStore("etcd v3", async () => {
       | undefined;
   return {
     open: ({ logger = silentLogger, ttlSeconds } = {}) =>
-      createEtcdLeaseStore(
+      openEtcdStore(
+        `http://127.0.0.1:${line.port}`,
         {
-          endpoints: [`http://127.0.0.1:${line.port}`],
           prefix,
-          caFile: undefined,
-          certFile: undefined,
-          keyFile: undefined,
-          username: undefined,
-          password: undefined,
           timings: { retryMinMs: 20, retryMaxMs: 200, ...(ttlSeconds && { leaseTtlSeconds: ttlSeconds }) },
         },
-        { logger },
-      ),
+        logger,
+      ).store,
     writeConfig: async (text) => void (await etcd.ctl("put", `${prefix}/config`, "--", text)),
     write: async (key, value) => void (await etcd.ctl("put", pathOf(key), "--", value)),
     remove: async (key) => void (await etcd.ctl("del", pathOf(key))),

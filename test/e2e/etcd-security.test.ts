@@ -9,10 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { type ConfigError, hasCode, messageOf, type StoreErrorCode } from "../../src/base/error.ts";
-import { createEtcdLeaseStore } from "../../src/lease/etcd/etcd-lease-store.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 import { type Certificates, makeCertificates } from "../support/certificates.ts";
 import { type EtcdServer, freePort, startEtcd } from "../support/etcd.ts";
+import { openEtcdStore } from "../support/etcd-store.ts";
 import { until } from "../support/until.ts";
 
 const PREFIX = "/coreos.com/network";
@@ -30,33 +30,8 @@ after(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-interface Opened extends AsyncDisposable {
-  readonly store: ReturnType<typeof createEtcdLeaseStore>;
-  /** Everything that was logged. */
-  readonly log: readonly string[];
-}
-
-function open(endpoint: string | readonly string[], options: Partial<EtcdOptions> = {}): Opened {
-  const log: string[] = [];
-  const write = (message: string) => void log.push(message);
-  const store = createEtcdLeaseStore(
-    {
-      endpoints: typeof endpoint === "string" ? [endpoint] : endpoint,
-      prefix: PREFIX,
-      caFile: undefined,
-      certFile: undefined,
-      keyFile: undefined,
-      username: undefined,
-      password: undefined,
-      ...options,
-    },
-    { logger: { info: write, warn: write, error: write, debug: write } },
-  );
-  return { store, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
-}
-
 const read = async (endpoint: string, options?: Partial<EtcdOptions>) => {
-  await using opened = open(endpoint, options);
+  await using opened = openEtcdStore(endpoint, options);
   return await opened.store.readNetworkConfig();
 };
 
@@ -71,7 +46,7 @@ async function refused(attempt: Promise<unknown>, code: StoreErrorCode, message:
 
 const refusedAtOnce = (options: Partial<EtcdOptions>, message: RegExp, endpoint = "https://127.0.0.1:1") =>
   assert.throws(
-    () => open(endpoint, options),
+    () => openEtcdStore(endpoint, options),
     (error: ConfigError) => error.code === "CONFIG" && message.test(error.message),
   );
 
@@ -179,13 +154,13 @@ describe("etcd with users", () => {
   after(() => etcd[Symbol.asyncDispose]());
 
   it("lets us in with the password, in one more request", async () => {
-    await using opened = open(etcd.endpoint, { username: "flannel", password: PASSWORD });
+    await using opened = openEtcdStore(etcd.endpoint, { username: "flannel", password: PASSWORD });
     assert.equal(await opened.store.readNetworkConfig(), CONFIG);
     assert.equal(opened.store.requestCount, 2);
   });
 
   it("W11 a wrong password is said, and said nowhere", async () => {
-    await using opened = open(etcd.endpoint, { username: "flannel", password: `${PASSWORD}!` });
+    await using opened = openEtcdStore(etcd.endpoint, { username: "flannel", password: `${PASSWORD}!` });
     const attempt = opened.store.readNetworkConfig();
     await refused(attempt, "UNAUTHENTICATED", /does not accept the password of user flannel/);
     assert.ok(opened.log.length > 0);
@@ -202,7 +177,7 @@ describe("etcd with users", () => {
   });
 
   it("authenticates again when its session has expired, also for the watch", async () => {
-    await using opened = open(etcd.endpoint, {
+    await using opened = openEtcdStore(etcd.endpoint, {
       username: "flannel",
       password: PASSWORD,
       timings: { retryMinMs: 20, retryMaxMs: 100 },
@@ -229,16 +204,16 @@ describe("etcd with users", () => {
   });
 
   it("does without if etcd has authentication switched off", async () => {
-    await using open_ = await startEtcd();
-    await open_.ctl("put", `${PREFIX}/config`, CONFIG);
-    assert.equal(await read(open_.endpoint, { username: "flannel", password: PASSWORD }), CONFIG);
+    await using open = await startEtcd();
+    await open.ctl("put", `${PREFIX}/config`, CONFIG);
+    assert.equal(await read(open.endpoint, { username: "flannel", password: PASSWORD }), CONFIG);
   });
 });
 
 describe("etcd that is not there", () => {
   it("is named with the reason for each endpoint", async () => {
     const [one, two] = [await freePort(), await freePort()];
-    await using opened = open([`http://127.0.0.1:${one}`, `http://127.0.0.1:${two}`]);
+    await using opened = openEtcdStore([`http://127.0.0.1:${one}`, `http://127.0.0.1:${two}`]);
     await refused(
       opened.store.readNetworkConfig(),
       "UNAVAILABLE",

@@ -6,7 +6,7 @@
  */
 
 import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { StoreError } from "../../base/error.ts";
 import {
   DialTimeout,
@@ -16,6 +16,7 @@ import {
   summarize,
 } from "./etcd-error.ts";
 import type { EtcdSettings } from "./etcd-options.ts";
+import { EtcdSession } from "./etcd-session.ts";
 import { Auth, KV, Lease, Watch } from "./rpc_pb.ts";
 
 /** The services of one endpoint. */
@@ -28,7 +29,7 @@ export interface EtcdClients {
 
 interface Endpoint {
   readonly url: string;
-  readonly session: Http2SessionManager;
+  readonly session: EtcdSession;
   readonly clients: EtcdClients;
   hasWorked: boolean;
 }
@@ -175,7 +176,7 @@ export class EtcdConnection implements Disposable {
 
 function openEndpoint(url: string, settings: EtcdSettings, interceptor: Interceptor): Endpoint {
   const { keepaliveIntervalMs, keepaliveTimeoutMs } = settings.timings;
-  const session = new Http2SessionManager(
+  const session = new EtcdSession(
     url,
     { pingIntervalMs: keepaliveIntervalMs, pingTimeoutMs: keepaliveTimeoutMs },
     url.startsWith("https:") ? settings.tls : undefined,
