@@ -1,0 +1,96 @@
+/** The benchmarks' etcd: leases written into it, its own count of the requests that it served. */
+
+import { EtcdConnection } from "../../src/lease/etcd/etcd-connection.ts";
+import { readEtcdSettings } from "../../src/lease/etcd/etcd-options.ts";
+import { toBytes } from "../../src/lease/etcd/etcd-range.ts";
+import { startEtcd } from "../../test/support/etcd.ts";
+import { NETWORK_CONFIG, type Peer, peerAt } from "./peers.ts";
+
+/** Puts per transaction; etcd takes 128 at most. */
+const PUTS_PER_TRANSACTION = 100;
+const LEASE_SECONDS = 86_400n;
+const PORT = 2379;
+
+export interface BenchEtcd extends AsyncDisposable {
+  /** For hosts on the bridge. */
+  readonly endpoint: string;
+  /** A key prefix with a network config and the leases of peers 0…`count`-1, written once per count. */
+  networkOf(count: number): Promise<string>;
+  put(prefix: string, peer: Peer): Promise<void>;
+  remove(prefix: string, key: string): Promise<void>;
+  /** Requests served so far, by method; a stream counts as one. */
+  requests(): Promise<ReadonlyMap<string, number>>;
+}
+
+/** Starts etcd on the given address of this namespace, and on loopback, port 2379. */
+export async function startBenchEtcd(address: string): Promise<BenchEtcd> {
+  const endpoint = `http://${address}:${PORT}`;
+  const server = await startEtcd({
+    flags: [
+      ...["--listen-client-urls", `http://0.0.0.0:${PORT}`, "--advertise-client-urls", endpoint],
+      // As etcd has them by default, not as the tests want them.
+      ...["--heartbeat-interval", "100", "--election-timeout", "1000"],
+    ],
+  });
+  const connection = new EtcdConnection(
+    readEtcdSettings({
+      endpoints: [`http://127.0.0.1:${PORT}`],
+      prefix: "/bench",
+      keyFile: undefined,
+      certFile: undefined,
+      caFile: undefined,
+      username: undefined,
+      password: undefined,
+    }),
+  );
+  const { ID: lease } = await connection.call((clients, options) =>
+    clients.lease.leaseGrant({ TTL: LEASE_SECONDS }, options),
+  );
+  const putOf = (prefix: string, { key, value }: Peer) => ({
+    key: toBytes(`${prefix}/subnets/${key}`),
+    value: toBytes(value),
+    lease,
+  });
+  const filled = new Map<number, string>();
+
+  return {
+    endpoint,
+    async networkOf(count) {
+      const known = filled.get(count);
+      if (known !== undefined) return known;
+      const prefix = `/bench/${count}`;
+      await connection.call(({ kv }, options) =>
+        kv.put({ key: toBytes(`${prefix}/config`), value: toBytes(NETWORK_CONFIG) }, options),
+      );
+      for (let start = 0; start < count; start += PUTS_PER_TRANSACTION) {
+        const length = Math.min(PUTS_PER_TRANSACTION, count - start);
+        const success = Array.from({ length }, (_, offset) => ({
+          request: { case: "requestPut", value: putOf(prefix, peerAt(start + offset)) } as const,
+        }));
+        await connection.call(({ kv }, options) => kv.txn({ success }, options));
+      }
+      filled.set(count, prefix);
+      return prefix;
+    },
+    async put(prefix, peer) {
+      await connection.call(({ kv }, options) => kv.put(putOf(prefix, peer), options));
+    },
+    async remove(prefix, key) {
+      const request = { key: toBytes(`${prefix}/subnets/${key}`) };
+      await connection.call(({ kv }, options) => kv.deleteRange(request, options));
+    },
+    async requests() {
+      const text = await (await fetch(`http://127.0.0.1:${PORT}/metrics`)).text();
+      return new Map(
+        Array.from(text.matchAll(/^grpc_server_started_total\{grpc_method="(\w+)".*\} (\d+)$/gm), (match) => [
+          match[1]!,
+          Number(match[2]),
+        ]),
+      );
+    },
+    async [Symbol.asyncDispose]() {
+      connection[Symbol.dispose]();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
