@@ -35,6 +35,7 @@ export function diffStates(desired: State, observed: State): Difference {
   const obstacles: Obstacle[] = [];
   const blocked = new Set<string>();
   const remade = new Set<string>();
+  const withoutNeighbours = new Set<string>();
   const creates: Operation[] = [];
   const removes: Operation[] = [];
   for (const [key, want] of desired) {
@@ -47,25 +48,31 @@ export function diffStates(desired: State, observed: State): Difference {
         key,
         message: `device ${have.name} exists and is not flannel's (it is a ${have.linkKind} device): remove or rename it, or choose another VNI in the network config`,
       });
-    } else if (want.type === "vxlan" && mustRemake(have, want)) {
-      remade.add(have.name);
+    } else if (want.type === "vxlan") {
+      if (mustRemake(have, want)) remade.add(have.name);
+      // net/core/neighbour.c, neigh_changeaddr: a new MAC costs the device all its neighbours.
+      if (have.mac !== want.mac) withoutNeighbours.add(have.name);
     }
   }
+  /** Whether what is there goes when the devices are changed. */
+  const isLost = (have: StateObject): boolean =>
+    have.kind !== "link" &&
+    (remade.has(have.device) || (have.kind === "neighbour" && withoutNeighbours.has(have.device)));
   let matched = 0;
   for (const [key, want] of desired) {
     const have = observed.get(key);
     if (have !== undefined) matched++;
-    if (have === want || blocked.has(deviceOf(want))) continue;
-    if (have === undefined || (want.kind !== "link" && remade.has(deviceOf(have)))) {
+    if (blocked.has(deviceOf(want))) continue;
+    if (have === undefined || isLost(have)) {
       creates.push({ action: "create", object: want });
-    } else if (!sameObject(have, want)) {
+    } else if (have !== want && !sameObject(have, want)) {
       creates.push({ action: "replace", object: want, previous: have });
     }
   }
   if (matched < observed.size) {
+    const foreign = foreignDevices(observed);
     for (const [key, have] of observed) {
-      if (desired.has(key) || (have.kind === "link" && have.type === "foreign")) continue;
-      if (have.kind !== "link" && remade.has(deviceOf(have))) continue; // goes with the device
+      if (desired.has(key) || foreign.has(deviceOf(have)) || isLost(have)) continue;
       removes.push({ action: "remove", object: have });
     }
   }
@@ -73,6 +80,15 @@ export function diffStates(desired: State, observed: State): Difference {
   creates.sort(byRank);
   removes.sort((a, b) => byRank(b, a));
   return { operations: [...creates, ...removes], obstacles };
+}
+
+/** Devices of our names that are others', and with them whatever stands on them. */
+function foreignDevices(observed: State): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const have of observed.values()) {
+    if (have.kind === "link" && have.type === "foreign") names.add(have.name);
+  }
+  return names;
 }
 
 /** Whether turning `have` into `want` takes a new device (drivers/net/vxlan: what vxlan_changelink refuses). */
@@ -97,16 +113,18 @@ export function applyToModel(model: Map<string, StateObject>, operation: Operati
     operation.previous.kind === "link" &&
     operation.previous.type === "vxlan" &&
     object.kind === "link" &&
-    object.type === "vxlan" &&
-    mustRemake(operation.previous, object)
+    object.type === "vxlan"
   ) {
-    dropDependents(model, object.name);
+    if (mustRemake(operation.previous, object)) dropDependents(model, object.name);
+    else if (operation.previous.mac !== object.mac) dropDependents(model, object.name, "neighbour");
   }
   model.set(keyOf(object), object);
 }
 
-function dropDependents(model: Map<string, StateObject>, device: string): void {
+/** Forgets what stood on a device: all of it, or all of one kind. */
+function dropDependents(model: Map<string, StateObject>, device: string, kind?: StateKind): void {
   for (const [key, object] of model) {
-    if (object.kind !== "link" && deviceOf(object) === device) model.delete(key);
+    if (object.kind === "link" || object.device !== device) continue;
+    if (kind === undefined || object.kind === kind) model.delete(key);
   }
 }
