@@ -58,6 +58,13 @@ export class FailureBook {
     return { message, isFirst: before === undefined };
   }
 
+  /** Makes what failed for this key due now: something about it has changed. False if nothing failed. */
+  hasten(key: string): boolean {
+    const failure = this.#failures.get(key);
+    if (failure !== undefined) this.#failures.set(key, { ...failure, retryAtMs: this.#timers.nowMs() });
+    return failure !== undefined;
+  }
+
   forget(operation: Operation): void {
     if (this.#failures.size > 0) this.#failures.delete(keyOf(operation.object));
   }

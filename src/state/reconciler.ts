@@ -10,7 +10,7 @@
 
 import { FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Timers } from "../base/timers.ts";
+import { sleep, type Timers } from "../base/timers.ts";
 import { applyToModel, diffStates } from "./diff.ts";
 import { FailureBook } from "./failures.ts";
 import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
@@ -136,9 +136,9 @@ export class Reconciler {
           if (!(error instanceof FlannelError)) throw error;
           this.#postpone(error);
         }
-        if (watching === undefined && !target.keepOthers) {
-          // Only now: thousands of notices about our own first pass would say nothing new. What happened between that
-          // pass and the subscription is found by looking again.
+        if (watching === undefined && (!target.keepOthers || this.status.problems.length > 0)) {
+          // Only now: thousands of notices about our own first pass would say nothing new, but whatever stands in its
+          // way may be cleared away. What happened between that pass and the subscription is found by looking again.
           watching = this.#watch(signal);
           this.lookAgain();
         }
@@ -227,7 +227,16 @@ export class Reconciler {
 
   async #watch(signal: AbortSignal): Promise<void> {
     const ownership = () => this.#target?.ownership ?? { devices: new Set<string>(), networks: [] };
-    for await (const notice of this.#kernel.watch(ownership, signal)) this.#consider(notice);
+    while (!signal.aborted) {
+      try {
+        for await (const notice of this.#kernel.watch(ownership, signal)) this.#consider(notice);
+      } catch (error) {
+        if (!(error instanceof FlannelError)) throw error;
+        this.#reportOnce(`the kernel's notifications cannot be had, trying again: ${messageOf(error)}`);
+        await sleep(this.#timers, POSTPONED_MS, signal);
+        this.lookAgain();
+      }
+    }
   }
 
   #consider(notice: KernelNotice): void {
@@ -237,8 +246,10 @@ export class Reconciler {
       return;
     }
     for (const change of notice) {
-      if (this.#isExpected(change)) continue;
-      if (change.object.kind === "link") this.#doubtAll();
+      const isReleased = change.action === "touched" && this.#failures.hasten(keyOf(change.object));
+      if (this.#isExpected(change) && !isReleased) continue;
+      // With a device, or its last address, the kernel drops routes and neighbours and tells nobody (net/ipv4/fib_frontend.c).
+      if (change.object.kind === "link" || change.object.kind === "address") this.#doubtAll();
       else this.#doubtful.add(change.object.kind);
       this.#rouse();
     }
