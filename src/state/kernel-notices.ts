@@ -1,7 +1,9 @@
 /** What a kernel notification says about our own objects; most of what happens on a host says nothing about them. */
 
+import { containsPrefix, parsePrefix } from "../address/prefix.ts";
 import type { Notification } from "../netlink/monitor.ts";
 import { NUD_PERMANENT } from "../netlink/neighbour.ts";
+import { type Route as KernelRoute, RT_TABLE_MAIN } from "../netlink/route.ts";
 import type { Change, Ownership } from "./kernel.ts";
 import {
   stateOfAddress,
@@ -20,16 +22,21 @@ export function changeOf(
   notification: Exclude<Notification, { type: "overrun" }>,
   ownership: Ownership,
   ownDevices: Map<number, string>,
-  nameOf: (index: number) => string,
+  nameOf: (index: number | undefined) => string,
 ): Change | undefined {
   const isNew = notification.change === "new";
   switch (notification.type) {
     case "link": {
       const link = notification.value;
-      if (!ownership.devices.has(link.name)) return undefined;
+      const formerName = ownDevices.get(link.index);
+      if (!ownership.devices.has(link.name)) {
+        if (formerName === undefined) return undefined;
+        // Renamed, or under its new name removed.
+        return { action: "touched", object: { ...stateOfLink(link, ""), name: formerName } };
+      }
       if (isNew) ownDevices.set(link.index, link.name);
       // Which lower device a removed one had cannot always be asked any more, and does not matter.
-      const object = stateOfLink(link, isNew ? nameOf(link.vxlan?.lowerIndex ?? 0) : "");
+      const object = stateOfLink(link, isNew ? nameOf(link.vxlan?.lowerIndex) : "");
       return { action: isNew ? "set" : "touched", object };
     }
     case "address": {
@@ -40,10 +47,12 @@ export function changeOf(
     case "route": {
       const route = notification.value;
       const ownDevice = ownDevices.get(route.oif ?? 0);
-      if (ownDevice === undefined && route.protocol !== RTPROT_FLANNEL) return undefined;
-      const device = ownDevice ?? (route.oif === undefined ? "" : nameOf(route.oif));
-      const object = stateOfRoute(route, device, ownership);
-      return object && { action: isNew ? "set" : "gone", object };
+      const isPerhapsOurs = ownDevice !== undefined || route.protocol === RTPROT_FLANNEL;
+      const object = isPerhapsOurs
+        ? stateOfRoute(route, ownDevice ?? nameOf(route.oif), ownership)
+        : undefined;
+      if (object !== undefined) return { action: isNew ? "set" : "gone", object };
+      return isNearby(route, ownership) ? touchedRoute(route.destination) : undefined;
     }
     case "neighbour": {
       const { value } = notification;
@@ -66,3 +75,14 @@ export function changeOf(
     }
   }
 }
+
+/** Whether a route of somebody else's may have taken the place of ours, or given it free: the kernel tells only of the new one. */
+function isNearby(route: KernelRoute, ownership: Ownership): boolean {
+  const prefix = route.table === RT_TABLE_MAIN ? parsePrefix(route.destination) : undefined;
+  return prefix !== undefined && ownership.networks.some((network) => containsPrefix(network, prefix));
+}
+
+const touchedRoute = (destination: string): Change => ({
+  action: "touched",
+  object: { kind: "route", destination, device: "", via: undefined, onlink: false, protocol: 0 },
+});

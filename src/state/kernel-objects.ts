@@ -88,5 +88,9 @@ export function stateOfFdbEntry(entry: KernelFdbEntry, device: string): FdbEntry
   const isPermanent = (entry.state & NUD_PERMANENT) !== 0 && (entry.flags & NTF_EXT_LEARNED) === 0;
   const isGroup = (Number.parseInt(entry.mac.slice(0, 2), 16) & 1) === 1 || entry.mac === "00:00:00:00:00:00";
   if (!isPermanent || isGroup || entry.destination === undefined) return undefined;
-  return { kind: "fdb", device, mac: entry.mac, destination: entry.destination };
+  const { mac, destination } = entry;
+  const detour = (["port", "vni", "oif"] as const)
+    .flatMap((name) => (entry[name] === undefined ? [] : [`${name} ${entry[name]}`]))
+    .join(" ");
+  return { kind: "fdb", device, mac, destination, ...(detour === "" ? {} : { detour }) };
 }

@@ -2,7 +2,7 @@
 
 import { FlannelError, hasCode } from "../base/error.ts";
 import { deleteAddress, newAddress } from "../netlink/address.ts";
-import { deleteLink, newLink, setLink, setNoLinkLocal } from "../netlink/link.ts";
+import { deleteLink, type LinkSettings, newLink, setLink, setNoLinkLocal } from "../netlink/link.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
 import { monitor, type NotificationSource } from "../netlink/monitor.ts";
 import { deleteFdbEntry, deleteNeighbour, newFdbEntry, newNeighbour } from "../netlink/neighbour.ts";
@@ -11,6 +11,7 @@ import {
   deleteRoute,
   getRoutes,
   newRoute,
+  type RouteSpec,
   RT_TABLE_MAIN,
   routeProtocolOf,
 } from "../netlink/route.ts";
@@ -27,6 +28,7 @@ import {
 } from "./kernel-objects.ts";
 import {
   describeObject,
+  type Route,
   RTPROT_FLANNEL,
   type StateKind,
   type StateObject,
@@ -64,7 +66,8 @@ export class NetlinkKernel implements Kernel {
       if (object !== undefined) found.push(object);
     };
     const names = new Map<number, string>();
-    const nameOf = (index: number): string => {
+    const nameOf = (index: number | undefined): string => {
+      if (index === undefined) return "";
       let name = names.get(index);
       if (name === undefined) {
         name = rtnetlink.link(index)?.name ?? `#${index}`;
@@ -78,7 +81,7 @@ export class NetlinkKernel implements Kernel {
       const { index } = link;
       names.set(index, device);
       this.#ownDevices.set(index, device);
-      if (kinds.has("link")) add(stateOfLink(link, nameOf(link.vxlan?.lowerIndex ?? 0)));
+      if (kinds.has("link")) add(stateOfLink(link, nameOf(link.vxlan?.lowerIndex)));
       if (kinds.has("address")) {
         for (const address of rtnetlink.addresses({ ifindex: index })) add(stateOfAddress(address, device));
       }
@@ -105,7 +108,7 @@ export class NetlinkKernel implements Kernel {
     }
     if (kinds.has("route")) {
       for (const route of rtnetlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })) {
-        add(stateOfRoute(route, route.oif === undefined ? "" : nameOf(route.oif), ownership));
+        add(stateOfRoute(route, nameOf(route.oif), ownership));
       }
     }
     return found;
@@ -124,7 +127,8 @@ export class NetlinkKernel implements Kernel {
     let positions: number[] = [];
     const flush = () => {
       this.#rtnetlink.connection.batch(requests).forEach((error, at) => {
-        if (error !== undefined) results[positions[at]!] = explain(operations[positions[at]!]!, error);
+        const position = positions[at]!;
+        if (error !== undefined) results[position] ??= explain(operations[position]!, error);
       });
       requests = [];
       positions = [];
@@ -136,8 +140,10 @@ export class NetlinkKernel implements Kernel {
           indexes.clear();
           this.#applyLink(operation);
         } else {
-          requests.push(requestOf(operation, indexOf));
-          positions.push(position);
+          for (const request of requestsOf(operation, indexOf)) {
+            requests.push(request);
+            positions.push(position);
+          }
         }
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
@@ -168,17 +174,27 @@ export class NetlinkKernel implements Kernel {
           yield "overrun";
           continue;
         }
-        const change = changeOf(notification, ownership(), this.#ownDevices, (index) =>
-          this.#lowerNameOf(index),
-        );
-        if (change !== undefined) changes.push(change);
+        const change = this.#changeOf(notification, ownership());
+        if (change === "unknown") yield "overrun";
+        else if (change !== undefined) changes.push(change);
       }
       if (changes.length > 0) yield changes;
     }
   }
 
-  #lowerNameOf(index: number): string {
-    return this.#rtnetlink.link(index)?.name ?? "";
+  /** "unknown" = what it says cannot be found out. */
+  #changeOf(
+    notification: Parameters<typeof changeOf>[0],
+    ownership: Ownership,
+  ): Change | "unknown" | undefined {
+    try {
+      return changeOf(notification, ownership, this.#ownDevices, (index) =>
+        index === undefined ? "" : (this.#rtnetlink.link(index)?.name ?? ""),
+      );
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      return "unknown";
+    }
   }
 
   #applyLink(operation: Operation): void {
@@ -191,8 +207,7 @@ export class NetlinkKernel implements Kernel {
     const previous = operation.action === "replace" ? operation.previous : undefined;
     if (previous?.kind === "link" && previous.type === "vxlan") {
       if (!mustRemake(previous, object)) {
-        const { mtuBytes, mac, up } = object;
-        this.#rtnetlink.connection.request(setLink(object.name, { mtuBytes, mac, up }));
+        this.#rtnetlink.connection.request(setLink(object.name, changedSettings(previous, object)));
         return;
       }
       this.#rtnetlink.connection.request(deleteLink(object.name));
@@ -222,38 +237,52 @@ export class NetlinkKernel implements Kernel {
   }
 }
 
-/** The request for anything but a link. */
-function requestOf(operation: Operation, indexOf: (device: string) => number): NetlinkRequest {
+/** Only what differs: a MAC that is set, even to what it was, costs the device all its neighbours. */
+function changedSettings(have: VxlanLink, want: VxlanLink): LinkSettings {
+  return {
+    mtuBytes: have.mtuBytes === want.mtuBytes ? undefined : want.mtuBytes,
+    mac: have.mac === want.mac ? undefined : want.mac,
+    up: have.up === want.up ? undefined : want.up,
+  };
+}
+
+/** The requests for anything but a link. */
+function requestsOf(operation: Operation, indexOf: (device: string) => number): NetlinkRequest[] {
   const { action, object } = operation;
   const isRemoval = action === "remove";
   switch (object.kind) {
     case "address": {
       const spec = { ifindex: indexOf(object.device), prefix: object.address };
-      return isRemoval ? deleteAddress(spec) : newAddress(spec);
+      return [isRemoval ? deleteAddress(spec) : newAddress(spec)];
     }
     case "neighbour": {
       const spec = { ifindex: indexOf(object.device), address: object.address, mac: object.mac };
-      return isRemoval ? deleteNeighbour(spec) : newNeighbour(spec);
+      return [isRemoval ? deleteNeighbour(spec) : newNeighbour(spec)];
     }
     case "fdb": {
       const spec = { ifindex: indexOf(object.device), mac: object.mac, destination: object.destination };
-      return isRemoval ? deleteFdbEntry(spec) : newFdbEntry(spec);
+      return [isRemoval ? deleteFdbEntry(spec) : newFdbEntry(spec)];
     }
     case "route": {
-      const spec = {
-        destination: object.destination,
-        oif: indexOf(object.device),
-        gateway: object.via,
-        onlink: object.onlink,
-        protocol: object.protocol,
-      };
+      const spec = routeSpecOf(object, indexOf);
       // A removal names every field, so that only exactly this route can go; a creation takes nobody's place.
-      return isRemoval ? deleteRoute(spec) : newRoute(spec, action === "replace" ? "replace" : "create");
+      if (isRemoval) return [deleteRoute(spec)];
+      if (operation.action !== "replace" || operation.previous.kind !== "route") return [newRoute(spec)];
+      // NLM_F_REPLACE would take the place of the first route to the destination, which may be another's.
+      return [newRoute(spec, "append"), deleteRoute(routeSpecOf(operation.previous, indexOf))];
     }
     case "link":
       throw new Error(`not for links: ${describeObject(object)}`);
   }
 }
+
+const routeSpecOf = (route: Route, indexOf: (device: string) => number): RouteSpec => ({
+  destination: route.destination,
+  oif: indexOf(route.device),
+  gateway: route.via,
+  onlink: route.onlink,
+  protocol: route.protocol,
+});
 
 /** The kernel's error with what an operator can do about it, where that is known. */
 function explain(operation: Operation, error: FlannelError): FlannelError {

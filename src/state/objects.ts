@@ -73,6 +73,8 @@ export interface FdbEntry {
   readonly device: string;
   readonly mac: string;
   readonly destination: string;
+  /** Another UDP port, VNI or lower device than the device's own, e.g. "port 4789": seen where somebody set it, never wanted. */
+  readonly detour?: string;
 }
 
 export type StateObject = VxlanLink | ForeignLink | DeviceAddress | Route | Neighbour | FdbEntry;
@@ -131,6 +133,6 @@ export function describeObject(object: StateObject): string {
     case "neighbour":
       return `neighbour ${object.address} lladdr ${object.mac} dev ${object.device}`;
     case "fdb":
-      return `fdb ${object.mac} dst ${object.destination} dev ${object.device}`;
+      return `fdb ${object.mac} dst ${object.destination} dev ${object.device}${object.detour === undefined ? "" : ` ${object.detour}`}`;
   }
 }
