@@ -33,10 +33,7 @@ describe("network config", () => {
     assert.equal(ipv4({ Network: "10.5.0.0/23" }), "10.5.0.0/23 25 10.5.0.128/25 10.5.1.128/25");
     assert.equal(ipv4({ Network: "10.5.0.0/28" }), "10.5.0.0/28 30 10.5.0.4/30 10.5.0.12/30");
     assert.equal(ipv6({ IPv6Network: "fc00::/48" }), "fc00::/48 64 fc00:0:0:1::/64 fc00:0:0:ffff::/64");
-    assert.equal(
-      ipv6({ IPv6Network: "fc00::/63" }),
-      "fc00::/63 65 fc00::8000:0:0:0/65 fc00:0:0:1:8000::/65",
-    );
+    assert.equal(ipv6({ IPv6Network: "fc00::/63" }), "fc00::/63 65 fc00::8000:0:0:0/65 fc00:0:0:1:8000::/65");
     assert.equal(ipv6({ IPv6Network: "fc00::/124" }), "fc00::/124 126 fc00::4/126 fc00::c/126");
   });
 

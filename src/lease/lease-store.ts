@@ -29,7 +29,7 @@ export interface LeaseStore extends AsyncDisposable {
 
   /**
    * Takes a lease in the order: own one by public IP, previous subnet, a random one of the first 100 free.
-   * Throws StoreError: OUT_OF_SUBNETS, UNAVAILABLE, UNAUTHENTICATED.
+   * Throws StoreError: OUT_OF_SUBNETS, CONFLICT (ten lost races), UNAVAILABLE, UNAUTHENTICATED; all may go away by themselves.
    */
   acquire(request: AcquireRequest): Promise<OwnLease>;
 
@@ -41,7 +41,8 @@ export interface LeaseStore extends AsyncDisposable {
 
   /**
    * All leases, then their changes, until aborted. Broken connections, compaction and junk are dealt with inside:
-   * a junk entry is skipped and logged once; after a gap comes a new snapshot. Never ends with an error.
+   * a junk entry is skipped and logged once (a lease whose value turns to junk keeps its last good one); after a gap
+   * comes a new snapshot. Never ends with an error.
    */
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseUpdate>;
 }

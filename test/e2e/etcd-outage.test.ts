@@ -138,7 +138,7 @@ describe("an outage of etcd", () => {
 
   it("a quiet watch is no outage", async () => {
     await using etcd = await startEtcd({ flags: ALLOW_EAGER });
-    await using opened = openEtcdStore(etcd.endpoint, { timings: eager });
+    await using opened = openEtcdStore(etcd.endpoint, { timings: { ...eager, keepaliveTimeoutMs: 5_000 } });
     await using watch = follow(opened.store);
     await until(() => watch.snapshots === 1, "the snapshot");
     const pingedUntilMs = performance.now() + 5 * eager.keepaliveIntervalMs;
@@ -159,11 +159,11 @@ describe("several endpoints", () => {
       `http://127.0.0.1:${silent.port}`,
       etcd.endpoint,
     ];
-    await using opened = openEtcdStore(endpoints, { timings: eager });
+    await using opened = openEtcdStore(endpoints, { timings: { ...eager, requestTimeoutMs: 1_500 } });
     const lease = await opened.store.acquire({ network, attributes: attributesOf(1), previous: undefined });
     const startMs = performance.now();
     await opened.store.renew(lease, lease.attributes);
-    assert.ok(performance.now() - startMs < eager.requestTimeoutMs, "goes on with the one that works");
+    assert.ok(performance.now() - startMs < 1_500, "goes on with the one that works");
   });
 
   it("the watch goes over to another when one fails, and misses nothing", async () => {

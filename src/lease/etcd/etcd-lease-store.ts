@@ -69,9 +69,10 @@ class Store implements EtcdLeaseStore {
   readonly #ports: Required<EtcdPorts>;
   readonly #records: ReturnType<typeof createRecordStore>;
   readonly #disposed = new AbortController();
-  /** What a watch that begins later goes on from. */
+  /** What a watch that begins later goes on from; for leases only kept until there is one. */
   #configAtStart: { readonly text: string | undefined; readonly revision: bigint } | undefined;
   #listingAtStart: RecordListing | undefined;
+  #leaseWatches = 0;
   /** The record of the own lease, as last written. */
   #held: RecordState | undefined;
 
@@ -146,7 +147,7 @@ class Store implements EtcdLeaseStore {
         random,
         logger,
       );
-      this.#listingAtStart = listing;
+      this.#listingAtStart = this.#leaseWatches === 0 ? listing : undefined;
       return lease;
     } finally {
       if (grant !== undefined && grant.id !== this.#held?.leaseId) {
@@ -166,24 +167,30 @@ class Store implements EtcdLeaseStore {
   }
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
-    const start = this.#listingAtStart;
-    this.#listingAtStart = undefined; // thousands of leases, needed once
     const records = this.#records;
     const view = createLeaseView(`etcd under ${records.prefix}`, this.#ports.logger);
-    if (start !== undefined) yield view.snapshot(start.entries.map(leaseEntryOf));
-    for await (const update of this.#watch(records.range, start?.revision, "the leases", signal)) {
-      if (update.type === "snapshot") {
-        yield view.snapshot(update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv))));
-        continue;
+    const revision = this.#listingAtStart?.revision;
+    const entries = this.#listingAtStart?.entries.map(leaseEntryOf);
+    this.#listingAtStart = undefined; // thousands of records, needed once
+    this.#leaseWatches++;
+    try {
+      if (entries !== undefined) yield view.snapshot(entries);
+      for await (const update of this.#watch(records.range, revision, "the leases", signal)) {
+        if (update.type === "snapshot") {
+          yield view.snapshot(update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv))));
+          continue;
+        }
+        for (const { type, kv } of update.events) {
+          if (kv === undefined) continue;
+          const change =
+            type === Event_EventType.DELETE
+              ? view.delete(nameOf(records, kv))
+              : view.put(leaseEntryOf(decodeRecord(records, kv)));
+          if (change !== undefined) yield change;
+        }
       }
-      for (const { type, kv } of update.events) {
-        if (kv === undefined) continue;
-        const change =
-          type === Event_EventType.DELETE
-            ? view.delete(nameOf(records, kv))
-            : view.put(leaseEntryOf(decodeRecord(records, kv)));
-        if (change !== undefined) yield change;
-      }
+    } finally {
+      this.#leaseWatches--;
     }
   }
 
