@@ -3,7 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { BenchContext, Benchmark } from "./support/benchmark.ts";
 import { Daemon } from "./support/daemon.ts";
-import { PeerRouteCount } from "./support/kernel-events.ts";
+import { PeerEntryCount } from "./support/kernel-events.ts";
 import { type Measurement, median } from "./support/measurement.ts";
 import { processorMs, residentMb } from "./support/usage.ts";
 import { steady } from "./support/wait.ts";
@@ -35,9 +35,9 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
     const { bed, flanneld } = context;
     const prefix = await bed.etcd.networkOf(count);
     await using host = await bed.host();
-    using routes = new PeerRouteCount(host.path, count);
+    using entries = new PeerEntryCount(host.path, count);
     await using daemon = new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix });
-    await daemon.brings("the last route", routes.complete, 120_000);
+    await daemon.brings("the last entry", entries.all, 120_000);
     resident.push(
       await daemon.brings(
         "memory",

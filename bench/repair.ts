@@ -11,7 +11,7 @@ import { deleteRoute } from "../src/netlink/route.ts";
 import type { BenchHost } from "./support/bed.ts";
 import type { Benchmark } from "./support/benchmark.ts";
 import { Daemon } from "./support/daemon.ts";
-import { appears, KernelEvents, PeerRouteCount } from "./support/kernel-events.ts";
+import { appears, KernelEvents, PeerEntryCount } from "./support/kernel-events.ts";
 import { type Measurement, median } from "./support/measurement.ts";
 import { DEVICE, type Peer, peerAt } from "./support/peers.ts";
 
@@ -43,11 +43,11 @@ export const repair: Benchmark = {
     const deviceMs: number[] = [];
     for (let turn = 1; turn <= turns; turn++) {
       progress(`device, turn ${turn} of ${turns}`);
-      using routes = new PeerRouteCount(host.path, PEERS);
+      using entries = new PeerEntryCount(host.path, PEERS);
       using rtnetlink = openRtnetlink({ netns: host.path });
       const startedMs = performance.now();
       rtnetlink.connection.request(deleteLink(DEVICE));
-      deviceMs.push((await daemon.brings("all routes again", routes.complete)) - startedMs);
+      deviceMs.push((await daemon.brings("all entries again", entries.all)) - startedMs);
       host.expectComplete(PEERS);
       await daemon.ready();
     }

@@ -1,6 +1,7 @@
 /**
- * From the start of flanneld to subnet.env and to the last peer's route, on a host that never ran it, beside the floor:
- * `bridge -batch` and `ip -batch` with exactly the same entries, in an equal namespace whose device is prepared.
+ * From the start of flanneld to subnet.env and to the last entry of the last peer (route, neighbour, FDB), on a host that
+ * never ran it, beside the floor: `bridge -batch` and `ip -batch` with exactly the same entries, in an equal namespace
+ * whose device is prepared.
  */
 
 import { once } from "node:events";
@@ -9,7 +10,7 @@ import { join } from "node:path";
 import type { BenchHost } from "./support/bed.ts";
 import type { BenchContext, Benchmark } from "./support/benchmark.ts";
 import { Daemon } from "./support/daemon.ts";
-import { PeerRouteCount } from "./support/kernel-events.ts";
+import { PeerEntryCount } from "./support/kernel-events.ts";
 import { type Measurement, median } from "./support/measurement.ts";
 import { DEVICE, peerAt } from "./support/peers.ts";
 
@@ -30,18 +31,18 @@ export const start: Benchmark = {
 
 async function measureCount(context: BenchContext, count: number): Promise<Measurement[]> {
   const subnetEnvMs: number[] = [];
-  const lastRouteMs: number[] = [];
+  const lastEntryMs: number[] = [];
   const floorMs: number[] = [];
   for (let turn = 1; turn <= context.turns; turn++) {
     context.progress(`${count} leases, turn ${turn} of ${context.turns}`);
     const measured = await startFlanneld(context, count);
     subnetEnvMs.push(measured.subnetEnvMs);
-    lastRouteMs.push(measured.lastRouteMs);
+    lastEntryMs.push(measured.lastEntryMs);
     floorMs.push(await runBatches(context, count));
   }
   const leases = `${count.toLocaleString("en-US")} leases`;
   const isBarred = count === BARRED_COUNT;
-  const ratios = lastRouteMs.map((ms, turn) => ms / floorMs[turn]!);
+  const ratios = lastEntryMs.map((ms, turn) => ms / floorMs[turn]!);
   return [
     {
       measure: `${leases}: to subnet.env`,
@@ -51,14 +52,14 @@ async function measureCount(context: BenchContext, count: number): Promise<Measu
       samples: subnetEnvMs,
     },
     {
-      measure: `${leases}: to the last route`,
-      value: median(lastRouteMs),
+      measure: `${leases}: to the last entry`,
+      value: median(lastEntryMs),
       unit: "ms",
       floor: median(floorMs),
-      samples: lastRouteMs,
+      samples: lastEntryMs,
     },
     {
-      measure: `${leases}: to the last route ÷ floor`,
+      measure: `${leases}: to the last entry ÷ floor`,
       value: median(ratios),
       unit: "×",
       bar: isBarred ? FLOOR_RATIO_BAR : undefined,
@@ -70,16 +71,16 @@ async function measureCount(context: BenchContext, count: number): Promise<Measu
 async function startFlanneld({ bed, flanneld }: BenchContext, count: number) {
   const prefix = await bed.etcd.networkOf(count);
   await using host = await bed.host();
-  using routes = new PeerRouteCount(host.path, count);
+  using entries = new PeerEntryCount(host.path, count);
   await using daemon = new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix });
-  const [subnetEnv, lastRoute] = await Promise.all([
+  const [subnetEnv, lastEntry] = await Promise.all([
     daemon.brings("subnet.env", daemon.subnetEnvWritten),
-    daemon.brings("the last route", routes.complete, 120_000),
+    daemon.brings("the last entry", entries.all, 120_000),
   ]);
   host.expectComplete(count);
   await daemon.stop("SIGTERM");
   await bed.etcd.remove(prefix, daemon.leaseKey());
-  return { subnetEnvMs: subnetEnv - daemon.startedMs, lastRouteMs: lastRoute - daemon.startedMs };
+  return { subnetEnvMs: subnetEnv - daemon.startedMs, lastEntryMs: lastEntry - daemon.startedMs };
 }
 
 async function runBatches({ bed }: BenchContext, count: number): Promise<number> {
@@ -87,16 +88,16 @@ async function runBatches({ bed }: BenchContext, count: number): Promise<number>
   prepareDevice(host);
   const [fdb, addresses] = writeBatches(host, count);
   // Whoever listens costs the kernel a little: the same here as there.
-  using routes = new PeerRouteCount(host.path, count);
+  using entries = new PeerEntryCount(host.path, count);
   const startedMs = performance.now();
   const child = host.spawn("sh", ["-c", `bridge -batch '${fdb}' && ip -batch '${addresses}'`], {
     stdio: ["ignore", "ignore", "inherit"],
   });
   const [code] = await once(child, "exit");
   if (code !== 0) throw new Error(`bridge -batch or ip -batch failed: exit code ${code}`);
-  const lastRouteMs = await routes.complete;
+  const lastEntryMs = await entries.all;
   host.expectComplete(count);
-  return lastRouteMs - startedMs;
+  return lastEntryMs - startedMs;
 }
 
 function prepareDevice(host: BenchHost): void {

@@ -1,6 +1,7 @@
 /** The kernel's own word on when something happened in a namespace: its notifications. */
 
 import { openNotifications } from "../../src/linux/notifications.ts";
+import { AF_BRIDGE } from "../../src/netlink/family.ts";
 import {
   monitor,
   type Notification,
@@ -8,36 +9,60 @@ import {
   RTNLGRP_IPV4_ROUTE,
   RTNLGRP_NEIGH,
 } from "../../src/netlink/monitor.ts";
+import { NUD_PERMANENT, RTM_NEWNEIGH } from "../../src/netlink/neighbour.ts";
 import { RT_TABLE_MAIN, RTM_NEWROUTE } from "../../src/netlink/route.ts";
 import { type Peer, SUBNET_LENGTH } from "./peers.ts";
 import { within } from "./wait.ts";
 
 const EVENT_DEADLINE_MS = 15_000;
-// Places in a notification of one route: struct nlmsghdr (linux/netlink.h), then struct rtmsg (linux/rtnetlink.h).
+// Places in a notification: struct nlmsghdr (linux/netlink.h), then struct rtmsg (linux/rtnetlink.h) or ndmsg
+// (linux/neighbour.h).
 const NLMSG_TYPE_AT = 4;
+const NDM_FAMILY_AT = 16;
+const NDM_STATE_AT = 16 + 8;
 const RTM_DST_LEN_AT = 16 + 1;
 const RTM_TABLE_AT = 16 + 4;
 
-/** Counts the routes to peers that appear in a namespace from now on, at next to no cost. */
-export class PeerRouteCount implements Disposable {
-  /** When the last of them appeared, as performance.now(). */
-  readonly complete: Promise<number>;
+/** Counts what appears for peers in a namespace from now on, at next to no cost: routes, neighbours, FDB entries. */
+export class PeerEntryCount implements Disposable {
+  /** When there had been so many routes, as performance.now(). */
+  readonly routes: Promise<number>;
+  /** When there had been so many of each, as performance.now(). */
+  readonly all: Promise<number>;
   readonly #source: NotificationSource;
 
-  constructor(netns: string, count: number) {
-    this.#source = openNotifications({ netns, groups: [RTNLGRP_IPV4_ROUTE] });
-    this.complete = this.#count(count);
-    this.complete.catch(() => {}); // reported where it is awaited
+  constructor(netns: string, peers: number) {
+    this.#source = openNotifications({ netns, groups: [RTNLGRP_IPV4_ROUTE, RTNLGRP_NEIGH] });
+    const routes = Promise.withResolvers<number>();
+    const all = Promise.withResolvers<number>();
+    this.routes = routes.promise;
+    this.all = all.promise;
+    this.#count(peers, routes.resolve, all.resolve).catch((error) => {
+      routes.reject(error);
+      all.reject(error);
+    });
+    for (const promise of [this.routes, this.all]) promise.catch(() => {}); // reported where it is awaited
   }
 
-  async #count(total: number): Promise<number> {
-    let seen = 0;
+  async #count(
+    peers: number,
+    onRoutes: (atMs: number) => void,
+    onAll: (atMs: number) => void,
+  ): Promise<void> {
+    const seen = { route: 0, neighbour: 0, fdb: 0 };
     for (let received = await this.#source.next(); received; received = await this.#source.next()) {
       if (received.overrun) throw new Error("kernel notifications were lost");
-      for (const datagram of received.datagrams) if (isNewPeerRoute(datagram)) seen++;
-      if (seen >= total) return performance.now();
+      for (const datagram of received.datagrams) {
+        const kind = kindOf(datagram);
+        if (kind !== undefined) seen[kind]++;
+      }
+      if (seen.route < peers) continue;
+      onRoutes(performance.now());
+      if (seen.neighbour < peers || seen.fdb < peers) continue;
+      onAll(performance.now());
+      return;
     }
-    throw new Error(`${seen} of ${total} routes`);
+    throw new Error(`${seen.route} routes, ${seen.neighbour} neighbours, ${seen.fdb} FDB entries`);
   }
 
   [Symbol.dispose](): void {
@@ -45,10 +70,20 @@ export class PeerRouteCount implements Disposable {
   }
 }
 
-const isNewPeerRoute = (datagram: Uint8Array): boolean =>
-  datagram[NLMSG_TYPE_AT] === RTM_NEWROUTE &&
-  datagram[RTM_DST_LEN_AT] === SUBNET_LENGTH &&
-  datagram[RTM_TABLE_AT] === RT_TABLE_MAIN;
+/** Which part of a peer a notification tells of, read at fixed places. */
+function kindOf(datagram: Uint8Array): "route" | "neighbour" | "fdb" | undefined {
+  switch (datagram[NLMSG_TYPE_AT]) {
+    case RTM_NEWROUTE:
+      return datagram[RTM_DST_LEN_AT] === SUBNET_LENGTH && datagram[RTM_TABLE_AT] === RT_TABLE_MAIN
+        ? "route"
+        : undefined;
+    case RTM_NEWNEIGH:
+      if ((datagram[NDM_STATE_AT]! & NUD_PERMANENT) === 0) return undefined;
+      return datagram[NDM_FAMILY_AT] === AF_BRIDGE ? "fdb" : "neighbour";
+    default:
+      return undefined;
+  }
+}
 
 /** What can be waited for, as text: the parts of a peer coming and going. */
 export const appears = {
