@@ -14,7 +14,7 @@ import { FlannelError, messageOf } from "../base/error.ts";
 export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await makeDirectory(dirname(path));
     const file = await open(temporary, "w", 0o600);
     try {
       await file.writeFile(text);
@@ -28,5 +28,20 @@ export async function writeFileAtomic(path: string, text: string, mode: number):
     await rm(temporary, { force: true }).catch(() => {}); // on a read-only file system there is nothing to remove
     const code = (error as NodeJS.ErrnoException).code ?? "EIO";
     throw new FlannelError(code, `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** mkdir -p. Node's own never comes to an end where mkdir(2) says ENOENT although the parent is there, as in /proc. */
+async function makeDirectory(path: string): Promise<void> {
+  const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+  try {
+    await mkdir(path, 0o755);
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") return; // if it is no directory, what follows says so
+    if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
+    await makeDirectory(dirname(path));
+    await mkdir(path, 0o755).catch((again: unknown) => {
+      if (codeOf(again) !== "EEXIST") throw again;
+    });
   }
 }

@@ -1,6 +1,5 @@
 /** Kernel notifications (rtnetlink(7), “multicast groups”): the port NotificationSource on a real kernel. */
 
-import { hasCode } from "../base/error.ts";
 import { ALL_GROUPS, type NotificationSource, type ReceivedNotifications } from "../netlink/monitor.ts";
 import { sys } from "./ffi.ts";
 import { NETLINK_ROUTE, type NetlinkOptions, openFd, receiveNow } from "./netlink-socket.ts";
@@ -15,29 +14,26 @@ export interface NotificationOptions extends NetlinkOptions {
 const BATCH_DATAGRAMS = 2000;
 const DATAGRAM_BYTES = 64 * 1024;
 const DEFAULT_BUFFER_BYTES = 16 * 1024 * 1024;
-const REOPEN_DELAY_MS = 1000;
 
 /**
- * Subscribes to notifications, from this call on; they wait in the socket until they are asked for. Lost ones (ENOBUFS)
- * are told as an overrun; after any other error the socket is opened anew. Throws SyscallError if it cannot be opened now.
+ * Subscribes to notifications, from this call on; they wait in the socket until they are asked for. If some were lost
+ * (ENOBUFS), or receiving fails in any other way, this is told as an overrun. Throws SyscallError if there can be no socket.
  */
 export const openNotifications = (options: NotificationOptions = {}): NotificationSource =>
   new SocketSource(options);
 
 class SocketSource implements NotificationSource {
-  readonly #options: NotificationOptions;
+  readonly #fd: number;
+  readonly #watch: Watch;
   readonly #buffer = new Uint8Array(DATAGRAM_BYTES);
-  #socket: { readonly fd: number; readonly watch: Watch } | undefined;
-  #reopenTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
-  /** Something was lost since the last batch. */
-  #overrun = false;
   /** Settles the next() that waits. */
   #deliver: ((received: ReceivedNotifications | undefined) => void) | undefined;
 
   constructor(options: NotificationOptions) {
-    this.#options = options;
-    this.#open();
+    const sized = { receiveBufferBytes: DEFAULT_BUFFER_BYTES, ...options };
+    this.#fd = openFd(NETLINK_ROUTE, sized, options.groups ?? ALL_GROUPS).fd;
+    this.#watch = watchReadable(this.#fd, () => this.#take());
   }
 
   next(): Promise<ReceivedNotifications | undefined> {
@@ -49,75 +45,41 @@ class SocketSource implements NotificationSource {
   }
 
   [Symbol.dispose](): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#reopenTimer);
-    this.#closeSocket();
+    this.#watch.close();
+    sys.close(this.#fd);
     this.#settle(undefined);
   }
 
-  #open(): void {
-    const { fd } = openFd(
-      NETLINK_ROUTE,
-      { receiveBufferBytes: DEFAULT_BUFFER_BYTES, ...this.#options },
-      this.#options.groups ?? ALL_GROUPS,
-    );
-    this.#socket = { fd, watch: watchReadable(fd, () => this.#take()) };
-  }
-
-  #closeSocket(): void {
-    this.#socket?.watch.close();
-    if (this.#socket !== undefined) sys.close(this.#socket.fd);
-    this.#socket = undefined;
-  }
-
-  /** Hands what the socket holds to the next() that waits; while none waits or nothing is there, only watches or rests. */
+  /** Hands what the socket holds to the next() that waits. While none does, what comes stays in the socket. */
   #take(): void {
     if (this.#deliver === undefined) {
-      this.#socket?.watch.pause();
+      this.#watch.pause();
       return;
     }
-    const datagrams = this.#read();
-    if (datagrams.length > 0 || this.#overrun) {
-      const overrun = this.#overrun;
-      this.#overrun = false;
-      this.#settle({ datagrams, overrun });
-    } else {
-      this.#socket?.watch.resume();
-    }
+    const received = this.#read();
+    if (received.datagrams.length > 0 || received.overrun) this.#settle(received);
+    else this.#watch.resume();
   }
 
-  #read(): Uint8Array[] {
+  #read(): ReceivedNotifications {
     const datagrams: Uint8Array[] = [];
-    while (this.#socket !== undefined && datagrams.length < BATCH_DATAGRAMS) {
-      try {
-        const datagram = receiveNow(this.#socket.fd, this.#buffer);
+    try {
+      while (datagrams.length < BATCH_DATAGRAMS) {
+        const datagram = receiveNow(this.#fd, this.#buffer);
         if (datagram === undefined) break;
         datagrams.push(datagram);
-      } catch (error) {
-        this.#overrun = true;
-        if (!hasCode(error, "ENOBUFS") && !hasCode(error, "EMSGSIZE")) this.#reopen();
       }
+      return { datagrams, overrun: false };
+    } catch {
+      return { datagrams, overrun: true }; // SyscallError: whichever it is, the answer is to look again
     }
-    return datagrams;
   }
 
   #settle(received: ReceivedNotifications | undefined): void {
     const deliver = this.#deliver;
     this.#deliver = undefined;
     deliver?.(received);
-  }
-
-  #reopen(): void {
-    this.#closeSocket();
-    this.#reopenTimer = setTimeout(() => {
-      try {
-        this.#open();
-      } catch {
-        this.#reopen();
-        return;
-      }
-      this.#overrun = true; // whatever happened while there was no socket
-      this.#take();
-    }, REOPEN_DELAY_MS);
   }
 }
