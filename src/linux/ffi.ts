@@ -34,7 +34,6 @@ export const sys = {
   recv: declare<(fd: Fd, data: Uint8Array, length: number, flags: number) => number>(
     "intptr_t recv(int, void *, size_t, int)",
   ),
-  open: declare<(path: string, flags: number) => number>("int open(const char *, int)"),
   close: declare<(fd: Fd) => number>("int close(int)"),
   ioctl: declare<(fd: Fd, request: number, argument: Uint8Array) => number>("int ioctl(int, ulong, void *)"),
   unshare: declare<(flags: number) => number>("int unshare(int)"),
@@ -63,8 +62,8 @@ export function check(result: number, call: string, detail = ""): number {
 }
 
 /** errno numbers that callers tell apart (asm-generic/errno-base.h, asm-generic/errno.h). */
-export const { EINTR, EAGAIN, ENOBUFS, ENOPROTOOPT, EPERM, EINVAL } = koffi.os.errno as Record<
-  "EINTR" | "EAGAIN" | "ENOBUFS" | "ENOPROTOOPT" | "EPERM" | "EINVAL",
+export const { EINTR, EAGAIN, ENOBUFS, ENOPROTOOPT } = koffi.os.errno as Record<
+  "EINTR" | "EAGAIN" | "ENOBUFS" | "ENOPROTOOPT",
   number
 >;
 

@@ -11,6 +11,7 @@ import {
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
+  requestOf,
 } from "./message.ts";
 import { struct } from "./struct.ts";
 
@@ -107,7 +108,7 @@ function request(name: string, type: number, flags: number, spec: AddressSpec): 
     broadcast: spec.broadcast,
     flags: spec.flags,
   };
-  return { name, type, flags, layout: ADDRESS, body };
+  return requestOf(name, type, flags, ADDRESS, body);
 }
 
 /** Adds an address; EEXIST if it is there. With `replace` its flags are changed then instead. */
@@ -119,10 +120,5 @@ export const deleteAddress = (spec: AddressSpec): NetlinkRequest =>
   request("RTM_DELADDR", RTM_DELADDR, 0, spec);
 
 /** Asks for addresses, in a dump: all, of one family, or of one device (a filter that old kernels ignore). */
-export const getAddresses = (family: Family | undefined, ifindex?: number): NetlinkRequest => ({
-  name: "RTM_GETADDR",
-  type: RTM_GETADDR,
-  flags: 0,
-  layout: ADDRESS,
-  body: { af: family === undefined ? 0 : toAf(family), ifindex },
-});
+export const getAddresses = (family: Family | undefined, ifindex?: number): NetlinkRequest =>
+  requestOf("RTM_GETADDR", RTM_GETADDR, 0, ADDRESS, { af: family === undefined ? 0 : toAf(family), ifindex });

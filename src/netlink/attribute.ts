@@ -80,7 +80,9 @@ export function writeAttribute<T>(writer: Writer, id: number, kind: Kind<T>, val
   writer.u16(0);
   writer.u16(kind.isNested ? id | NLA_F_NESTED : id);
   kind.encode(writer, value);
-  writer.patchU16(at, writer.length - at);
+  const length = writer.length - at;
+  if (length > 0xffff) throw new RangeError(`attribute ${id}: ${length} bytes do not fit into one`);
+  writer.patchU16(at, length);
   writer.align();
 }
 

@@ -8,8 +8,10 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import { type AddressSpec, decodeAddress, newAddress } from "./address.ts";
+import { attributeTable, nested } from "./attribute.ts";
 import { NetlinkConnection } from "./connection.ts";
 import { NetlinkDecodeError, NetlinkError } from "./error.ts";
+import * as kind from "./kind.ts";
 import { decodeLink, type LinkSpec, newLink, setLink, setNoLinkLocal } from "./link.ts";
 import { type NetlinkMessage, type NetlinkRequest, splitMessages, writeRequest } from "./message.ts";
 import { decodeNotifications } from "./monitor.ts";
@@ -90,6 +92,72 @@ const u8 = fc.integer({ min: 0, max: 255 });
 const name = fc.stringMatching(/^[a-z][a-z0-9.-]{0,14}$/);
 const maybe = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
   fc.option(arbitrary, { nil: undefined });
+
+const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
+const EVERY_KIND = attributeTable({
+  A_U8: [1, "u8", kind.u8],
+  A_U16: [2, "u16", kind.u16],
+  A_U16BE: [3, "u16be", kind.u16be],
+  A_U32: [4, "u32", kind.u32],
+  A_U32BE: [5, "u32be", kind.u32be],
+  A_I32: [6, "i32", kind.i32],
+  A_U64: [7, "u64", kind.u64],
+  A_STRING: [8, "string", kind.string],
+  A_BYTES: [9, "bytes", kind.bytes],
+  A_FLAG: [10, "flag", kind.flag],
+  A_BOOL: [11, "bool", kind.bool],
+  A_IP: [12, "ip", kind.ip],
+  A_MAC: [13, "mac", kind.mac],
+  A_NESTED: [0x3fff, "nested", nested(attributeTable({ B_U8: [1, "u8", kind.u8] }))],
+});
+const written = (encode: (writer: Writer) => void): Uint8Array => {
+  const writer = new Writer();
+  encode(writer);
+  return writer.written.slice();
+};
+
+test("every kind of attribute comes back as it was sent", () => {
+  const values = fc.record(
+    {
+      u8,
+      u16: fc.integer({ min: 0, max: 0xffff }),
+      u16be: fc.integer({ min: 0, max: 0xffff }),
+      u32,
+      u32be: u32,
+      i32: fc.integer(),
+      u64: fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }),
+      string: fc.string({ unit: "grapheme" }).filter((text) => !text.includes("\0")),
+      bytes: fc.uint8Array(),
+      flag: fc.constant(true),
+      bool: fc.boolean(),
+      ip: fc.constantFrom("0.0.0.0", "255.255.255.255", "::", "2001:db8::1", "::ffff:192.0.2.1"),
+      mac,
+      nested: fc.record({ u8 }, { noNullPrototype: true }),
+    },
+    { requiredKeys: [], noNullPrototype: true },
+  );
+  fc.assert(
+    fc.property(values, (value) => {
+      const bytes = written((writer) => EVERY_KIND.encode(writer, value));
+      assert.equal(bytes.length % 4, 0);
+      assert.deepEqual(EVERY_KIND.decode(bytes, 0, bytes.length), value);
+    }),
+  );
+});
+
+test("numbers stand in the byte order that their kind says", () => {
+  const bytes = written((writer) =>
+    EVERY_KIND.encode(writer, { u16: 0x1234, u16be: 0x1234, u32be: 0x12345678 }),
+  );
+  assert.equal(Buffer.from(bytes).toString("hex"), "060002003412000006000300123400000800050012345678");
+});
+
+test("attributes that no row names are passed over, a flag that is false is not sent", () => {
+  const FUTURE = attributeTable({ A_NEW: [99, "new", kind.string], A_U8: [1, "u8", kind.u8] });
+  const bytes = written((writer) => FUTURE.encode(writer, { new: "unheard of", u8: 7 }));
+  assert.deepEqual(EVERY_KIND.decode(bytes, 0, bytes.length), { u8: 7 });
+  assert.equal(written((writer) => EVERY_KIND.encode(writer, { flag: false })).length, 0);
+});
 
 test("routes come back as they were sent", () => {
   const spec = fc.record({

@@ -5,12 +5,13 @@ import { AF_UNSPEC } from "./family.ts";
 import { i32, type Kind, mac, string, u8, u16, u32 } from "./kind.ts";
 import { type Bridge, type LinkInfo, linkInfoKind, type Tun, type Vxlan } from "./link-info.ts";
 import {
-  type Layout,
+  type BodyOf,
   layoutOf,
   type NetlinkMessage,
   type NetlinkRequest,
   NLM_F_CREATE,
   NLM_F_EXCL,
+  requestOf,
 } from "./message.ts";
 import { struct } from "./struct.ts";
 
@@ -68,28 +69,8 @@ const LINK_ATTRIBUTES = attributeTable({
   IFLA_LINK_NETNSID: [37, "linkNetNsId", i32],
 });
 
-interface LinkBody {
-  family: number;
-  hardwareType: number;
-  index: number;
-  flags: number;
-  change: number;
-  mac?: string | undefined;
-  name?: string | undefined;
-  mtuBytes?: number | undefined;
-  linkIndex?: number | undefined;
-  masterIndex?: number | undefined;
-  operState?: number | undefined;
-  info?: LinkInfo | undefined;
-  alias?: string | undefined;
-  familySpecific?: { inet6?: { addressGeneration?: number | undefined } | undefined } | undefined;
-  netNsFd?: number | undefined;
-  extendedMask?: number | undefined;
-  carrier?: number | undefined;
-  linkNetNsId?: number | undefined;
-}
-
-const LINK: Layout<LinkBody> = layoutOf(IFINFOMSG, LINK_ATTRIBUTES);
+const LINK = layoutOf(IFINFOMSG, LINK_ATTRIBUTES);
+type LinkBody = BodyOf<typeof LINK>;
 
 /** A device as the kernel tells of it. */
 export interface Link {
@@ -184,30 +165,25 @@ function settingsBody({ up, ...rest }: LinkSettings): Partial<LinkBody> {
 export function newLink({ kind, vxlan, bridge, peer: other, ...settings }: LinkSpec): NetlinkRequest {
   const info: LinkInfo = { kind, vxlan, bridge, peer: other === undefined ? undefined : settingsBody(other) };
   const body: Partial<LinkBody> = { ...settingsBody(settings), info };
-  return { name: "RTM_NEWLINK", type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, layout: LINK, body };
+  return requestOf("RTM_NEWLINK", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, LINK, body);
 }
 
 /** Changes a device; `name` in the settings renames it (the device is then given by index, and must be down on old kernels). */
 export function setLink(ref: LinkRef, settings: LinkSettings & { readonly name?: string }): NetlinkRequest {
   const body: Partial<LinkBody> = { ...settingsBody(settings), ...refBody(ref) };
-  return { name: "RTM_NEWLINK", type: RTM_NEWLINK, flags: 0, layout: LINK, body };
+  return requestOf("RTM_NEWLINK", RTM_NEWLINK, 0, LINK, body);
 }
 
 /** No automatic IPv6 link-local address: to be sent before the device goes up. EAFNOSUPPORT or EINVAL without IPv6. */
 export function setNoLinkLocal(ref: LinkRef): NetlinkRequest {
   const familySpecific = { inet6: { addressGeneration: IN6_ADDR_GEN_MODE_NONE } };
   const body: Partial<LinkBody> = { ...refBody(ref), familySpecific };
-  return { name: "RTM_NEWLINK", type: RTM_NEWLINK, flags: 0, layout: LINK, body };
+  return requestOf("RTM_NEWLINK", RTM_NEWLINK, 0, LINK, body);
 }
 
 /** Removes a device; ENODEV if there is none. */
-export const deleteLink = (ref: LinkRef): NetlinkRequest => ({
-  name: "RTM_DELLINK",
-  type: RTM_DELLINK,
-  flags: 0,
-  layout: LINK,
-  body: refBody(ref),
-});
+export const deleteLink = (ref: LinkRef): NetlinkRequest =>
+  requestOf("RTM_DELLINK", RTM_DELLINK, 0, LINK, refBody(ref));
 
 // linux/rtnetlink.h: leave the counters out of the answer
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
@@ -218,5 +194,5 @@ export function getLink(ref?: LinkRef): NetlinkRequest {
     ...(ref === undefined ? {} : refBody(ref)),
     extendedMask: RTEXT_FILTER_SKIP_STATS,
   };
-  return { name: "RTM_GETLINK", type: RTM_GETLINK, flags: 0, layout: LINK, body };
+  return requestOf("RTM_GETLINK", RTM_GETLINK, 0, LINK, body);
 }

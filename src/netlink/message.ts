@@ -43,7 +43,7 @@ export interface NetlinkRequest {
   readonly type: number;
   /** NLM_F_… beyond REQUEST, ACK and DUMP, which the connection adds. */
   readonly flags: number;
-  // biome-ignore lint/suspicious/noExplicitAny: `body` is checked against `layout` where the request is made
+  // biome-ignore lint/suspicious/noExplicitAny: requestOf() has checked `body` against `layout`
   readonly layout: Layout<any>;
   readonly body: object;
 }
@@ -53,6 +53,18 @@ export interface Layout<T> {
   decode(bytes: Uint8Array, start: number, end: number): T;
   encode(writer: Writer, value: Partial<T>): void;
 }
+
+/** The value of a layout. */
+export type BodyOf<L> = L extends Layout<infer T> ? T : never;
+
+/** Puts a request together. */
+export const requestOf = <T>(
+  name: string,
+  type: number,
+  flags: number,
+  layout: Layout<T>,
+  body: Partial<T>,
+): NetlinkRequest => ({ name, type, flags, layout, body });
 
 /** Joins a struct and a table. Fields of both share one object, so their names must differ. */
 export function layoutOf<H, A>(header: Struct<H>, attributes: AttributeTable<A>): Layout<H & A> {

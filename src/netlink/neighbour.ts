@@ -8,6 +8,7 @@ import { attributeTable } from "./attribute.ts";
 import { AF_BRIDGE, familyOfText, fromAf, toAf } from "./family.ts";
 import { i32, ip, mac, u8, u16, u16be, u32 } from "./kind.ts";
 import {
+  type BodyOf,
   layoutOf,
   type NetlinkMessage,
   type NetlinkRequest,
@@ -15,6 +16,7 @@ import {
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
+  requestOf,
 } from "./message.ts";
 import { struct } from "./struct.ts";
 
@@ -145,7 +147,7 @@ const MODE_FLAGS = {
   append: NLM_F_CREATE | NLM_F_APPEND,
 } as const;
 
-const neighbourBody = (spec: NeighbourSpec): object => ({
+const neighbourBody = (spec: NeighbourSpec): Partial<BodyOf<typeof NEIGHBOUR>> => ({
   af: toAf(familyOfText(spec.address)),
   ifindex: spec.ifindex,
   state: NUD_PERMANENT,
@@ -154,7 +156,7 @@ const neighbourBody = (spec: NeighbourSpec): object => ({
   protocol: spec.protocol,
 });
 
-const fdbBody = (spec: FdbSpec): object => ({
+const fdbBody = (spec: FdbSpec): Partial<BodyOf<typeof NEIGHBOUR>> => ({
   af: AF_BRIDGE,
   ifindex: spec.ifindex,
   state: NUD_PERMANENT,
@@ -164,58 +166,25 @@ const fdbBody = (spec: FdbSpec): object => ({
 });
 
 /** Makes a permanent neighbour. `create`: EEXIST if there is one; `replace`: takes its place. */
-export const newNeighbour = (
-  spec: NeighbourSpec,
-  mode: "create" | "replace" = "replace",
-): NetlinkRequest => ({
-  name: "RTM_NEWNEIGH",
-  type: RTM_NEWNEIGH,
-  flags: MODE_FLAGS[mode],
-  layout: NEIGHBOUR,
-  body: neighbourBody(spec),
-});
+export const newNeighbour = (spec: NeighbourSpec, mode: "create" | "replace" = "replace"): NetlinkRequest =>
+  requestOf("RTM_NEWNEIGH", RTM_NEWNEIGH, MODE_FLAGS[mode], NEIGHBOUR, neighbourBody(spec));
 
 /** Removes a neighbour; ENOENT if there is none. */
-export const deleteNeighbour = (spec: NeighbourSpec): NetlinkRequest => ({
-  name: "RTM_DELNEIGH",
-  type: RTM_DELNEIGH,
-  flags: 0,
-  layout: NEIGHBOUR,
-  body: neighbourBody(spec),
-});
+export const deleteNeighbour = (spec: NeighbourSpec): NetlinkRequest =>
+  requestOf("RTM_DELNEIGH", RTM_DELNEIGH, 0, NEIGHBOUR, neighbourBody(spec));
 
 /** Makes a forwarding entry. `replace`: the MAC then has this one destination; `append`: one more of the zero MAC. */
-export const newFdbEntry = (spec: FdbSpec, mode: keyof typeof MODE_FLAGS = "replace"): NetlinkRequest => ({
-  name: "RTM_NEWNEIGH",
-  type: RTM_NEWNEIGH,
-  flags: MODE_FLAGS[mode],
-  layout: NEIGHBOUR,
-  body: fdbBody(spec),
-});
+export const newFdbEntry = (spec: FdbSpec, mode: keyof typeof MODE_FLAGS = "replace"): NetlinkRequest =>
+  requestOf("RTM_NEWNEIGH", RTM_NEWNEIGH, MODE_FLAGS[mode], NEIGHBOUR, fdbBody(spec));
 
 /** Removes a forwarding entry; ENOENT if there is none. */
-export const deleteFdbEntry = (spec: FdbSpec): NetlinkRequest => ({
-  name: "RTM_DELNEIGH",
-  type: RTM_DELNEIGH,
-  flags: 0,
-  layout: NEIGHBOUR,
-  body: fdbBody(spec),
-});
+export const deleteFdbEntry = (spec: FdbSpec): NetlinkRequest =>
+  requestOf("RTM_DELNEIGH", RTM_DELNEIGH, 0, NEIGHBOUR, fdbBody(spec));
 
 /** Asks for neighbours, in a dump. The device filter works in kernels from 4.20 on; older ones ignore it. */
-export const getNeighbours = (family: Family, ifindex?: number): NetlinkRequest => ({
-  name: "RTM_GETNEIGH",
-  type: RTM_GETNEIGH,
-  flags: 0,
-  layout: NEIGHBOUR,
-  body: { af: toAf(family), otherIndex: ifindex },
-});
+export const getNeighbours = (family: Family, ifindex?: number): NetlinkRequest =>
+  requestOf("RTM_GETNEIGH", RTM_GETNEIGH, 0, NEIGHBOUR, { af: toAf(family), otherIndex: ifindex });
 
 /** Asks for the forwarding entries of one device, in a dump. */
-export const getFdb = (ifindex: number): NetlinkRequest => ({
-  name: "RTM_GETNEIGH",
-  type: RTM_GETNEIGH,
-  flags: 0,
-  layout: NEIGHBOUR,
-  body: { af: AF_BRIDGE, otherIndex: ifindex },
-});
+export const getFdb = (ifindex: number): NetlinkRequest =>
+  requestOf("RTM_GETNEIGH", RTM_GETNEIGH, 0, NEIGHBOUR, { af: AF_BRIDGE, otherIndex: ifindex });

@@ -5,6 +5,7 @@ import { attributeTable } from "./attribute.ts";
 import { familyOfText, fromAf, splitPrefix, toAf } from "./family.ts";
 import { ip, type Kind, u8, u16, u32 } from "./kind.ts";
 import {
+  type BodyOf,
   layoutOf,
   type NetlinkMessage,
   type NetlinkRequest,
@@ -12,6 +13,7 @@ import {
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
+  requestOf,
 } from "./message.ts";
 import { struct } from "./struct.ts";
 import { align4 } from "./writer.ts";
@@ -199,7 +201,7 @@ export interface RouteSpec {
   readonly nextHops?: readonly NextHop[];
 }
 
-function bodyOf(spec: RouteSpec, protocol: number, scope: number): object {
+function bodyOf(spec: RouteSpec, protocol: number, scope: number): Partial<BodyOf<typeof ROUTE>> {
   const { address, length } = splitPrefix(spec.destination);
   const table = spec.table ?? RT_TABLE_MAIN;
   return {
@@ -235,17 +237,12 @@ export function newRoute(spec: RouteSpec, mode: keyof typeof MODE_FLAGS = "creat
     spec.gateway === undefined && spec.nextHops === undefined && (spec.type ?? RTN_UNICAST) === RTN_UNICAST;
   const scope = isDirect && familyOfText(spec.destination) === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   const body = bodyOf(spec, RTPROT_BOOT, scope);
-  return { name: "RTM_NEWROUTE", type: RTM_NEWROUTE, flags: MODE_FLAGS[mode], layout: ROUTE, body };
+  return requestOf("RTM_NEWROUTE", RTM_NEWROUTE, MODE_FLAGS[mode], ROUTE, body);
 }
 
 /** Removes the first route that fits everything given; ESRCH if none does. */
-export const deleteRoute = (spec: RouteSpec): NetlinkRequest => ({
-  name: "RTM_DELROUTE",
-  type: RTM_DELROUTE,
-  flags: 0,
-  layout: ROUTE,
-  body: bodyOf(spec, RTPROT_UNSPEC, RT_SCOPE_NOWHERE),
-});
+export const deleteRoute = (spec: RouteSpec): NetlinkRequest =>
+  requestOf("RTM_DELROUTE", RTM_DELROUTE, 0, ROUTE, bodyOf(spec, RTPROT_UNSPEC, RT_SCOPE_NOWHERE));
 
 /** Which routes a dump shall give. */
 export interface RouteFilter {
@@ -255,17 +252,17 @@ export interface RouteFilter {
 }
 
 /** Asks for the routes of one family, in a dump. The filter works in kernels from 4.20 on; older ones ignore it. */
-export const getRoutes = (family: Family, filter: RouteFilter = {}): NetlinkRequest => ({
-  name: "RTM_GETROUTE",
-  type: RTM_GETROUTE,
-  flags: 0,
-  layout: ROUTE,
-  body: { af: toAf(family), protocol: filter.protocol ?? 0, table: filter.table, oif: filter.oif },
-});
+export const getRoutes = (family: Family, filter: RouteFilter = {}): NetlinkRequest =>
+  requestOf("RTM_GETROUTE", RTM_GETROUTE, 0, ROUTE, {
+    af: toAf(family),
+    protocol: filter.protocol ?? 0,
+    table: filter.table,
+    oif: filter.oif,
+  });
 
 /** Asks which route packets to `address` take. ENETUNREACH, EHOSTUNREACH, EACCES… if none. */
 export function lookupRoute(address: string): NetlinkRequest {
   const family = familyOfText(address);
   const body = { af: toAf(family), dstLength: family === 4 ? 32 : 128, dst: address };
-  return { name: "RTM_GETROUTE", type: RTM_GETROUTE, flags: 0, layout: ROUTE, body };
+  return requestOf("RTM_GETROUTE", RTM_GETROUTE, 0, ROUTE, body);
 }
