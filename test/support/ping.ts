@@ -1,0 +1,67 @@
+/** Pings (iputils) from a network namespace: some that must come back, or one every 10 ms until stopped. */
+
+import { exec } from "../../src/linux/exec.ts";
+import { TestProcess } from "./process.ts";
+import { until } from "./until.ts";
+
+/** Sends `count` packets; how many came back. */
+export async function ping(
+  netns: string,
+  address: string,
+  { count = 5, args = [] }: { readonly count?: number; readonly args?: readonly string[] } = {},
+): Promise<number> {
+  const { stdout } = await exec(
+    "sh", // ping's exit code is 1 when nothing came back
+    [
+      "-c",
+      '"$@" || [ $? = 1 ]',
+      "sh",
+      "ping",
+      "-n",
+      "-i",
+      "0.01",
+      "-W",
+      "1",
+      "-c",
+      String(count),
+      ...args,
+      address,
+    ],
+    { netns },
+  );
+  return Number(/(\d+) received/.exec(stdout)![1]);
+}
+
+/** A ping every 10 ms. */
+export class PingStream implements AsyncDisposable {
+  readonly #process: TestProcess;
+
+  constructor(netns: string, address: string) {
+    this.#process = new TestProcess("ping", ["-n", "-i", "0.01", address], { netns });
+  }
+
+  /** Sequence numbers of the answers so far, in the order that they came. */
+  get answers(): number[] {
+    return [...this.#process.stdout.matchAll(/icmp_seq=(\d+) ttl/g)].map((match) => Number(match[1]));
+  }
+
+  /** Waits for so many more answers. */
+  async more(count: number): Promise<void> {
+    const wanted = this.answers.length + count;
+    await until(() => this.answers.length >= wanted, `${count} more answers to pings`);
+  }
+
+  /** Ends it. The sequence numbers that are missing below the last one that came, and those that came twice. */
+  async stop(): Promise<{ readonly sent: number; readonly lost: number[]; readonly repeated: number[] }> {
+    await this.#process.stop("SIGINT");
+    const { answers } = this;
+    const seen = new Set(answers);
+    const sent = Math.max(0, ...answers);
+    const lost = Array.from({ length: sent }, (_, index) => index + 1).filter((number) => !seen.has(number));
+    return { sent, lost, repeated: answers.filter((number, index) => answers.indexOf(number) !== index) };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
+  }
+}
