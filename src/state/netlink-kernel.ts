@@ -1,23 +1,14 @@
 /** The kernel port over rtnetlink: dumps for looking, batches for changing. */
 
-import { FlannelError, hasCode } from "../base/error.ts";
-import { deleteAddress, newAddress } from "../netlink/address.ts";
+import { FlannelError } from "../base/error.ts";
 import { deleteLink, type LinkSettings, newLink, setLink, setNoLinkLocal } from "../netlink/link.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
 import { monitor, type NotificationSource } from "../netlink/monitor.ts";
-import { deleteFdbEntry, deleteNeighbour, newFdbEntry, newNeighbour } from "../netlink/neighbour.ts";
-import {
-  decodeRoute,
-  deleteRoute,
-  getRoutes,
-  newRoute,
-  type RouteSpec,
-  RT_TABLE_MAIN,
-  routeProtocolOf,
-} from "../netlink/route.ts";
+import { decodeRoute, getRoutes, RT_TABLE_MAIN, routeProtocolOf } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { mustRemake } from "./diff.ts";
 import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import { explain } from "./kernel-advice.ts";
 import { changeOf } from "./kernel-notices.ts";
 import {
   stateOfAddress,
@@ -26,14 +17,8 @@ import {
   stateOfNeighbour,
   stateOfRoute,
 } from "./kernel-objects.ts";
-import {
-  describeObject,
-  type Route,
-  RTPROT_FLANNEL,
-  type StateKind,
-  type StateObject,
-  type VxlanLink,
-} from "./objects.ts";
+import { requestsOf } from "./kernel-requests.ts";
+import { RTPROT_FLANNEL, type StateKind, type StateObject, type VxlanLink } from "./objects.ts";
 
 /** Operations between two turns of the event loop: about 10 ms of the kernel's time. */
 const OPERATIONS_PER_TURN = 1000;
@@ -244,64 +229,4 @@ function changedSettings(have: VxlanLink, want: VxlanLink): LinkSettings {
     mac: have.mac === want.mac ? undefined : want.mac,
     up: have.up === want.up ? undefined : want.up,
   };
-}
-
-/** The requests for anything but a link. */
-function requestsOf(operation: Operation, indexOf: (device: string) => number): NetlinkRequest[] {
-  const { action, object } = operation;
-  const isRemoval = action === "remove";
-  switch (object.kind) {
-    case "address": {
-      const spec = { ifindex: indexOf(object.device), prefix: object.address };
-      return [isRemoval ? deleteAddress(spec) : newAddress(spec)];
-    }
-    case "neighbour": {
-      const spec = { ifindex: indexOf(object.device), address: object.address, mac: object.mac };
-      return [isRemoval ? deleteNeighbour(spec) : newNeighbour(spec)];
-    }
-    case "fdb": {
-      const spec = { ifindex: indexOf(object.device), mac: object.mac, destination: object.destination };
-      return [isRemoval ? deleteFdbEntry(spec) : newFdbEntry(spec)];
-    }
-    case "route": {
-      const spec = routeSpecOf(object, indexOf);
-      // A removal names every field, so that only exactly this route can go; a creation takes nobody's place.
-      if (isRemoval) return [deleteRoute(spec)];
-      if (operation.action !== "replace" || operation.previous.kind !== "route") return [newRoute(spec)];
-      // NLM_F_REPLACE would take the place of the first route to the destination, which may be another's.
-      return [newRoute(spec, "append"), deleteRoute(routeSpecOf(operation.previous, indexOf))];
-    }
-    case "link":
-      throw new Error(`not for links: ${describeObject(object)}`);
-  }
-}
-
-const routeSpecOf = (route: Route, indexOf: (device: string) => number): RouteSpec => ({
-  destination: route.destination,
-  oif: indexOf(route.device),
-  gateway: route.via,
-  onlink: route.onlink,
-  protocol: route.protocol,
-});
-
-/** The kernel's error with what an operator can do about it, where that is known. */
-function explain(operation: Operation, error: FlannelError): FlannelError {
-  const advice = adviceFor(operation, error);
-  return advice === undefined
-    ? error
-    : new FlannelError(error.code, `${error.message}: ${advice}`, { cause: error });
-}
-
-function adviceFor({ action, object }: Operation, error: FlannelError): string | undefined {
-  if (hasCode(error, "EPERM")) return "flanneld needs root or the capability CAP_NET_ADMIN";
-  if (action !== "create") return undefined;
-  if (object.kind === "route" && hasCode(error, "EEXIST")) {
-    return `a route to ${object.destination} that is not flannel's is there (see 'ip route show ${object.destination}'): remove it`;
-  }
-  if (object.kind !== "link" || object.type !== "vxlan") return undefined;
-  if (hasCode(error, "EOPNOTSUPP")) return "this kernel has no vxlan: load it with 'modprobe vxlan'";
-  if (hasCode(error, "EEXIST") || hasCode(error, "EADDRINUSE")) {
-    return `another device uses VNI ${object.vni} on UDP port ${object.port} (see 'ip -d link show type vxlan'): remove it, or choose another VNI or Port in the network config`;
-  }
-  return undefined;
 }

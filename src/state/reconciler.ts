@@ -11,18 +11,10 @@
 import { FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import { applyToModel, diffStates } from "./diff.ts";
+import { diffStates } from "./diff.ts";
 import { FailureBook } from "./failures.ts";
-import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
-import {
-  describeObject,
-  keyOf,
-  STATE_KINDS,
-  type State,
-  type StateKind,
-  type StateObject,
-  sameObject,
-} from "./objects.ts";
+import type { Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import { describeObject, keyOf, type State } from "./objects.ts";
 
 /** What to hold. */
 export interface Target {
@@ -62,8 +54,7 @@ export class Reconciler {
   readonly #timers: Timers;
   readonly #resyncIntervalMs: number;
   readonly #onPass: () => void;
-  readonly #model = new Map<string, StateObject>();
-  readonly #doubtful = new Set<StateKind>(STATE_KINDS);
+  readonly #model = new KernelModel();
   readonly #failures: FailureBook;
   readonly #reported = new Set<string>();
   #target: Target | undefined;
@@ -88,7 +79,7 @@ export class Reconciler {
   /** Sets what to hold from now on. */
   setTarget(target: Target): void {
     if (this.#target !== undefined && !sameOwnership(this.#target.ownership, target.ownership))
-      this.#doubtAll();
+      this.#model.doubtAll();
     this.#target = target;
     this.#rouse();
   }
@@ -102,7 +93,7 @@ export class Reconciler {
 
   /** Looks at everything again soon. */
   lookAgain(): void {
-    this.#doubtAll();
+    this.#model.doubtAll();
     this.#rouse();
   }
 
@@ -155,8 +146,8 @@ export class Reconciler {
   async #pass(target: Target): Promise<void> {
     const startedMs = this.#timers.nowMs();
     this.#passes++;
-    await this.#look(target);
-    const { operations, obstacles } = diffStates(target.state, this.#model);
+    await this.#model.look(this.#kernel, target.ownership, target.state);
+    const { operations, obstacles } = diffStates(target.state, this.#model.objects);
     this.#obstacles = obstacles.map((obstacle) => obstacle.message);
     for (const message of this.#obstacles) this.#reportOnce(message);
     this.#failures.keepOnly(operations);
@@ -174,37 +165,22 @@ export class Reconciler {
     if (this.status.problems.length === 0) this.#reported.clear();
   }
 
-  /** Looks again at the doubtful kinds. */
-  async #look(target: Target): Promise<void> {
-    if (this.#doubtful.size === 0) return;
-    const kinds = new Set(this.#doubtful);
-    this.#doubtful.clear();
-    const observed = await this.#kernel.observe(target.ownership, kinds);
-    for (const [key, object] of this.#model) if (kinds.has(object.kind)) this.#model.delete(key);
-    for (const object of observed) {
-      const key = keyOf(object);
-      const wanted = target.state.get(key);
-      // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
-      this.#model.set(key, wanted !== undefined && sameObject(wanted, object) ? wanted : object);
-    }
-  }
-
   /** The kernel could not be asked or told at all: try again with everything in doubt. */
   #postpone(error: FlannelError): void {
     this.#kernelError = `the kernel does not answer: ${messageOf(error)}`;
     this.#reportOnce(this.#kernelError);
-    this.#doubtAll();
+    this.#model.doubtAll();
     this.#timers.after(POSTPONED_MS, () => this.#rouse());
   }
 
   /** Takes note of one result; true if the operation is done. */
   #settle(operation: Operation, error: FlannelError | undefined): boolean {
     if (error === undefined || (operation.action === "remove" && isNotFound(error))) {
-      applyToModel(this.#model, operation);
+      this.#model.applied(operation);
       this.#failures.forget(operation);
       return true;
     }
-    if (STALE_CODES.some((code) => hasCode(error, code))) this.#doubtAll();
+    if (STALE_CODES.some((code) => hasCode(error, code))) this.#model.doubtAll();
     const { message, isFirst } = this.#failures.note(operation, error);
     // The first failure is often a race with a change that the next look shows; what fails again is worth a line.
     if (!isFirst) this.#reportOnce(message);
@@ -247,19 +223,10 @@ export class Reconciler {
     }
     for (const change of notice) {
       const isReleased = change.action === "touched" && this.#failures.hasten(keyOf(change.object));
-      if (this.#isExpected(change) && !isReleased) continue;
-      // With a device, or its last address, the kernel drops routes and neighbours and tells nobody (net/ipv4/fib_frontend.c).
-      if (change.object.kind === "link" || change.object.kind === "address") this.#doubtAll();
-      else this.#doubtful.add(change.object.kind);
+      if (this.#model.expects(change) && !isReleased) continue;
+      this.#model.doubt(change.object.kind);
       this.#rouse();
     }
-  }
-
-  #isExpected(change: Change): boolean {
-    const known = this.#model.get(keyOf(change.object));
-    if (known === undefined) return change.action !== "set";
-    if (change.action === "touched") return false;
-    return sameObject(known, change.object) === (change.action === "set");
   }
 
   #reportOnce(message: string): void {
@@ -274,10 +241,6 @@ export class Reconciler {
     for (const resolve of waiters) resolve();
   }
 
-  #doubtAll(): void {
-    for (const kind of STATE_KINDS) this.#doubtful.add(kind);
-  }
-
   #rouse(): void {
     this.#isAwake = true;
     this.#wake?.();
@@ -287,7 +250,7 @@ export class Reconciler {
     if (!this.#isAwake) {
       await new Promise<void>((resolve) => {
         const cancel = this.#timers.after(this.#resyncIntervalMs, () => {
-          this.#doubtAll();
+          this.#model.doubtAll();
           resolve();
         });
         this.#wake = () => {
