@@ -14,6 +14,7 @@ import { sleep, type Timers } from "../base/timers.ts";
 import { diffStates } from "./diff.ts";
 import { FailureBook } from "./failures.ts";
 import type { Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import { KernelModel } from "./model.ts";
 import { describeObject, keyOf, type State } from "./objects.ts";
 
 /** What to hold. */
