@@ -24,21 +24,25 @@ export function findNode(topology: Topology, name: string, container: boolean): 
 export async function execOnNode(node: Node, command: readonly string[]): Promise<number> {
   const [program, ...args] = command;
   if (program === undefined) throw new ConfigError("no command given: write it after --");
-  const start = (): ChildProcess => spawn(program, args, { stdio: "inherit" });
-  const child = withNetns(netnsPath(node.netns), start);
-  const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
+  let child: ChildProcess | undefined;
+  const pass = (signal: NodeJS.Signals): void => void child?.kill(signal);
   // The terminal sends its signals to the command too: then we only have to outlive it.
   const ignore = (): void => {};
+  // Before the command starts: it may be told to end as soon as it can be seen.
   process.on("SIGTERM", pass).on("SIGHUP", pass).on("SIGINT", ignore).on("SIGQUIT", ignore);
   try {
-    return await new Promise((resolve, reject) => {
-      child.on("error", (error) => reject(cannotRun(program, error)));
-      child.on("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal!]));
-    });
+    child = withNetns(netnsPath(node.netns), () => spawn(program, args, { stdio: "inherit" }));
+    return await exitCodeOf(child, program);
   } finally {
     process.off("SIGTERM", pass).off("SIGHUP", pass).off("SIGINT", ignore).off("SIGQUIT", ignore);
   }
 }
+
+const exitCodeOf = (child: ChildProcess, program: string): Promise<number> =>
+  new Promise((resolve, reject) => {
+    child.on("error", (error) => reject(cannotRun(program, error)));
+    child.on("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal!]));
+  });
 
 function cannotRun(program: string, error: Error): FlannelError {
   if (hasCode(error, "ENOENT")) return new FlannelError("ENOENT", `${program}: not found`);

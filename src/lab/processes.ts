@@ -86,28 +86,30 @@ function inodeOf(path: string): string | undefined {
   }
 }
 
+/** How long a process has to end by itself after SIGTERM. */
 const TERM_MS = 5000;
+/** How long the kernel has to end it after SIGKILL. */
 const KILL_MS = 5000;
 const LOOK_MS = 10;
 
 /**
- * Ends all processes that `find` gives, as long as it gives any: SIGTERM, after five seconds SIGKILL. Throws
+ * Ends all processes that `find` gives, as long as it gives any: SIGTERM, after `termMs` SIGKILL. Throws
  * FlannelError if one survives even that.
  */
-export async function endProcesses(find: () => readonly ProcessId[]): Promise<void> {
+export async function endProcesses(find: () => readonly ProcessId[], termMs = TERM_MS): Promise<void> {
   const startedMs = systemTimers.nowMs();
   const told = new Set<string>();
   for (;;) {
     const alive = find();
     if (alive.length === 0) return;
     const elapsedMs = systemTimers.nowMs() - startedMs;
-    if (elapsedMs > TERM_MS + KILL_MS) {
+    if (elapsedMs > termMs + KILL_MS) {
       throw new FlannelError(
         "EBUSY",
         `cannot end ${alive.map(({ pid }) => `process ${pid}`).join(", ")}: see what keeps it, then try again`,
       );
     }
-    const signal = elapsedMs < TERM_MS ? "SIGTERM" : "SIGKILL";
+    const signal = elapsedMs < termMs ? "SIGTERM" : "SIGKILL";
     for (const { pid, startTicks } of alive) {
       const key = `${signal} ${pid} ${startTicks}`;
       if (!told.has(key)) send(pid, signal);

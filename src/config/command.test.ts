@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { defineCommand, defineGroup } from "./command.ts";
+
+const flags = { count: { kind: "int", default: 1, help: "how many" } } as const;
+const group = defineGroup("A tool.", {
+  add: defineCommand({
+    summary: "add things",
+    synopsis: "[flags]",
+    flags,
+    async run({ values }, { print }) {
+      print(`added ${values.count}`);
+      return 0;
+    },
+  }),
+  run: defineCommand({
+    summary: "run a thing",
+    synopsis: "<place> -- command",
+    flags: {},
+    takes: { words: true, rest: true },
+    async run({ positional, rest }, { print }) {
+      print(`${positional} / ${rest}`);
+      return 7;
+    },
+  }),
+  more: defineGroup("More.", {
+    deep: defineCommand({ summary: "dig", synopsis: "", flags: {}, run: async () => 0 }),
+  }),
+});
+
+async function call(...args: string[]) {
+  const out: string[] = [];
+  const err: string[] = [];
+  const context = {
+    program: "bin/tool",
+    print: (line: string) => void out.push(line),
+    printError: (line: string) => void err.push(line),
+  };
+  const code = await group.run(args, context, "bin/tool");
+  return { code, out: out.join("\n"), err: err.join("\n") };
+}
+
+test("runs the command with its flags and gives back its exit code", async () => {
+  assert.deepEqual(await call("add", "--count=3"), { code: 0, out: "added 3", err: "" });
+  assert.deepEqual(await call("run", "h1", "--", "ls", "-l"), { code: 7, out: "h1 / ls,-l", err: "" });
+});
+
+test("what it does not understand is said, with where to look, and exits 2", async () => {
+  const cases: [string[], RegExp][] = [
+    [[], /^A tool\.\nusage: bin\/tool <command>/],
+    [["nope"], /^unknown command "nope"; bin\/tool knows: add, run, more, help$/],
+    [["toString"], /^unknown command/],
+    [["help", "nope"], /^unknown command "nope"/],
+    [["more", "nope"], /^unknown command "nope"; bin\/tool more knows: deep, help$/],
+    [["add", "--count=x"], /^--count: "x" is not a whole number; see bin\/tool add --help$/],
+    [["add", "--nope"], /^unknown flag --nope; see bin\/tool add --help$/],
+    [["add", "word"], /^"word" belongs to no flag/],
+    [["add", "--", "word"], /^"word" belongs to no flag/],
+  ];
+  for (const [args, message] of cases) {
+    const { code, out, err } = await call(...args);
+    assert.equal(code, 2, args.join(" "));
+    assert.equal(out, "");
+    assert.match(err, message);
+  }
+});
+
+test("help of the tool, of a group and of a command, asked for in any way", async () => {
+  for (const args of [["help"], ["--help"], ["-h"]]) {
+    assert.match((await call(...args)).out, /add {3}add things/);
+  }
+  for (const args of [
+    ["help", "more", "deep"],
+    ["more", "help", "deep"],
+    ["more", "deep", "--help"],
+  ]) {
+    assert.deepEqual(await call(...args), { code: 0, out: "dig\nusage: bin/tool more deep", err: "" });
+  }
+  assert.match((await call("help", "add")).out, /^add things\nusage: bin\/tool add \[flags\]\n {2}--count/);
+});
