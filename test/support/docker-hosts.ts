@@ -37,10 +37,7 @@ export async function startDockerHosts(
   await using stack = new AsyncDisposableStack();
   const bed = stack.use(new TestHosts(label, count));
   const { endpoint } = await startEtcdOn(bed.hub);
-  await bed.hub.run("etcdctl", ["--endpoints", endpoint, "put", `${ETCD_PREFIX}/config`], {
-    input: NETWORK_CONFIG,
-    env: { PATH: process.env.PATH, ETCDCTL_API: "3" },
-  });
+  await putNetworkConfig(bed.hub, endpoint);
   const hosts = await Promise.all(
     bed.hosts.map(async (host) => {
       const dockerHost = new DockerHost(host, endpoint, flags);
@@ -52,6 +49,14 @@ export async function startDockerHosts(
   );
   const owned = stack.move();
   return { hub: bed.hub, hosts, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() };
+}
+
+/** Writes the network config into etcd. */
+export async function putNetworkConfig(hub: TestHost, etcdEndpoint: string): Promise<void> {
+  await hub.run("etcdctl", ["--endpoints", etcdEndpoint, "put", `${ETCD_PREFIX}/config`], {
+    input: NETWORK_CONFIG,
+    env: { PATH: process.env.PATH, ETCDCTL_API: "3" },
+  });
 }
 
 export class DockerHost implements AsyncDisposable {
@@ -92,15 +97,20 @@ export class DockerHost implements AsyncDisposable {
 
   /** Starts flanneld and waits until it is ready. */
   async startFlanneld(): Promise<void> {
-    const env = { XTABLES_LOCKFILE: lockFileOf(this.host) };
-    const flanneld = this.host.start(FLANNELD, this.#flags, { env });
-    this.#flanneld = flanneld;
+    const flanneld = this.launchFlanneld();
     await flanneld.brings("flanneld ready", () => flanneld.stderr.includes("flanneld is ready"), 20_000);
+  }
+
+  /** Starts flanneld. */
+  launchFlanneld(env: Readonly<Record<string, string>> = {}): TestProcess {
+    const lock = { XTABLES_LOCKFILE: lockFileOf(this.host) };
+    this.#flanneld = this.host.start(FLANNELD, this.#flags, { env: { ...lock, ...env } });
+    return this.#flanneld;
   }
 
   /** Starts Docker with what flanneld wrote, and the container, which is the same one after a restart. */
   async startDocker(): Promise<void> {
-    const options = await this.#dockerOptions();
+    const options = await this.dockerOptions();
     const isFirst = this.#engine === undefined;
     this.#engine = await DockerEngine.start(this.host, options);
     if (isFirst) await this.#engine.importImage();
@@ -119,16 +129,16 @@ export class DockerHost implements AsyncDisposable {
     });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#engine?.[Symbol.asyncDispose]();
-    await this.#flanneld?.[Symbol.asyncDispose]();
-  }
-
-  /** What a unit's `$DOCKER_NETWORK_OPTIONS` becomes: the words of the value that mk-docker-opts.sh wrote. */
-  async #dockerOptions(): Promise<string[]> {
+  /** Runs mk-docker-opts.sh. What `$DOCKER_NETWORK_OPTIONS` in a unit becomes: the words of the value that it wrote. */
+  async dockerOptions(): Promise<string[]> {
     const file = join(this.host.directory, "etc/sysconfig/docker-network");
     await this.run(MK_DOCKER_OPTS, "-k", "DOCKER_NETWORK_OPTIONS", "-d", file, "-f", this.subnetFile);
     const value = /^DOCKER_NETWORK_OPTIONS="(.*)"$/m.exec(readFileSync(file, "utf8"))![1]!;
     return value.trim().split(/ +/);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#engine?.[Symbol.asyncDispose]();
+    await this.#flanneld?.[Symbol.asyncDispose]();
   }
 }

@@ -7,6 +7,7 @@ import { until } from "./until.ts";
 
 const END_DEADLINE_MS = 30_000;
 const TAIL_LINES = 20;
+const LINE_LENGTH = 500;
 
 export interface ProcessOptions {
   /** Path of the network namespace to run in; by default the test's own. */
@@ -102,7 +103,8 @@ export class TestProcess implements AsyncDisposable {
 
   /** The end of what it said. */
   tail(): string {
-    return `${this.stdout}${this.stderr}`.trimEnd().split("\n").slice(-TAIL_LINES).join("\n");
+    const lines = `${this.stdout}${this.stderr}`.trimEnd().split("\n").slice(-TAIL_LINES);
+    return lines.map((line) => line.slice(0, LINE_LENGTH)).join("\n");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
