@@ -81,8 +81,15 @@ export function requireState(name: string | undefined): LabState {
   if (name === undefined && another !== undefined) {
     throw new FlannelError("AMBIGUOUS", `which lab? ${describeLabs()}`);
   }
-  const state = readState(name ?? only);
+  const wanted = name ?? only;
+  const state = readState(wanted);
   if (state !== undefined) return state;
+  if (names.includes(wanted)) {
+    throw new FlannelError(
+      "NOT_FOUND",
+      `lab ${wanted} was never finished: "lab down --name ${wanted}" removes it`,
+    );
+  }
   const what = name === undefined ? "there is no lab" : `there is no lab ${JSON.stringify(name)}`;
   throw new FlannelError("NOT_FOUND", `${what}; ${describeLabs()}`);
 }
