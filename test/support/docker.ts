@@ -6,7 +6,9 @@
 
 import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
+import { hasCode, isNotFound } from "../../src/base/error.ts";
 import { type ExecOptions, exec } from "../../src/linux/exec.ts";
+import { atExit } from "./at-exit.ts";
 import type { TestHost } from "./hosts.ts";
 import type { ProcessOptions, TestProcess } from "./process.ts";
 import { until } from "./until.ts";
@@ -35,18 +37,21 @@ export class DockerEngine implements AsyncDisposable {
   readonly host: TestHost;
   /** dockerd's, outside of its pid namespace. */
   readonly pid: number;
-  readonly #process: TestProcess;
+  readonly #dockerd: TestProcess;
+  readonly #callOffExit: () => void;
 
-  private constructor(host: TestHost, process: TestProcess, pid: number) {
+  private constructor(host: TestHost, dockerd: TestProcess, pid: number, callOffExit: () => void) {
     this.host = host;
-    this.#process = process;
+    this.#dockerd = dockerd;
     this.pid = pid;
+    this.#callOffExit = callOffExit;
   }
 
   /** Starts dockerd with these options and waits until it answers. What an engine before it on this host had is there. */
   static async start(host: TestHost, options: readonly string[]): Promise<DockerEngine> {
     for (const name of ["cgroup", "lib"]) mkdirSync(join(host.directory, name), { recursive: true });
-    const process = host.start(
+    const callOffExit = atExit(() => removeCgroups(cgroupOf(host))); // after dockerd's end
+    const dockerd = host.start(
       "unshare",
       [
         ...["--mount", "--uts", "--ipc", "--cgroup", "--pid", "--fork", "--kill-child"],
@@ -56,8 +61,8 @@ export class DockerEngine implements AsyncDisposable {
       ],
       { env: { XTABLES_LOCKFILE: lockFileOf(host) } },
     );
-    await process.brings("dockerd listening", () => /API listen on/.test(process.stderr), 30_000);
-    return new DockerEngine(host, process, Number(/^pid (\d+)$/m.exec(process.stdout)![1]));
+    await dockerd.brings("dockerd listening", () => /API listen on/.test(dockerd.stderr), 30_000);
+    return new DockerEngine(host, dockerd, Number(/^pid (\d+)$/m.exec(dockerd.stdout)![1]), callOffExit);
   }
 
   /** The docker command line; what it printed, without the last line end. */
@@ -107,11 +112,12 @@ export class DockerEngine implements AsyncDisposable {
   /** Ends the engine as systemd does. Its containers end with it. */
   async stop(): Promise<void> {
     process.kill(this.pid, "SIGTERM");
-    await until(() => this.#process.hasEnded, `the end of dockerd on ${this.host.name}`, 30_000);
+    await until(() => this.#dockerd.hasEnded, `the end of dockerd on ${this.host.name}`, 30_000);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#process[Symbol.asyncDispose]();
+    await this.#dockerd[Symbol.asyncDispose]();
+    this.#callOffExit();
     removeCgroups(cgroupOf(this.host));
   }
 
@@ -155,15 +161,34 @@ export class Container {
   }
 }
 
-/** Removes the groups that the engine left behind, in every hierarchy (cgroups(7)). */
+const CGROUP_DEADLINE_MS = 5000;
+const NEVER_CHANGED = new Int32Array(new SharedArrayBuffer(4));
+
+/** Removes the groups that an engine left behind, in every hierarchy (cgroups(7)). Synchronous: for exit handlers too. */
 function removeCgroups(name: string): void {
   const roots = [CGROUPS, ...readdirSync(CGROUPS).map((controller) => join(CGROUPS, controller))];
+  const deadlineMs = performance.now() + CGROUP_DEADLINE_MS;
   for (const group of roots.map((root) => join(root, name)).filter((path) => existsSync(path))) {
-    const below = readdirSync(group, { recursive: true, withFileTypes: true }).filter((e) => e.isDirectory());
-    const deepestFirst = below
-      .map((entry) => join(entry.parentPath, entry.name))
-      .sort()
-      .reverse();
-    for (const path of [...deepestFirst, group]) rmdirSync(path);
+    const below = readdirSync(group, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(entry.parentPath, entry.name));
+    for (const path of [group, ...below].sort().reverse()) {
+      while (!removeIfEmpty(path)) {
+        // What was killed may still be about to end.
+        if (performance.now() > deadlineMs) throw new Error(`${path} stays in use`);
+        Atomics.wait(NEVER_CHANGED, 0, 0, 5);
+      }
+    }
+  }
+}
+
+function removeIfEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return true;
+    if (hasCode(error, "EBUSY")) return false;
+    throw error;
   }
 }

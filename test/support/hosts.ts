@@ -17,12 +17,10 @@ import { makeHost, makeHub } from "../../src/lab/links.ts";
 import { nodesOf, planTopology } from "../../src/lab/topology.ts";
 import { type ExecOptions, exec } from "../../src/linux/exec.ts";
 import { deleteNetns, netnsPath } from "../../src/linux/netns.ts";
+import { atExit } from "./at-exit.ts";
 import { type ProcessOptions, TestProcess } from "./process.ts";
 
 const UNDERLAY = parsePrefix("192.168.64.0/24")!;
-
-// By default a signal ends Node without its exit handlers, which clean up.
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(1));
 
 /** The hub or a host. */
 export class TestHost {
@@ -64,6 +62,7 @@ export class TestHosts implements AsyncDisposable {
   readonly hosts: readonly TestHost[];
   readonly #processes = new AsyncDisposableStack();
   readonly #removeAll: () => void;
+  readonly #callOffExit: () => void;
 
   /** `label` tells beds of one test process apart: letters and digits. */
   constructor(label: string, count: number) {
@@ -73,11 +72,12 @@ export class TestHosts implements AsyncDisposable {
       for (const { netns } of nodesOf(topology)) deleteNetns(netns);
       rmSync(directory, { recursive: true, force: true });
     };
-    process.once("exit", this.#removeAll);
+    this.#callOffExit = atExit(this.#removeAll);
     try {
       makeHub(topology.hub);
       for (const host of topology.hosts) makeHost(host, topology.hub);
     } catch (error) {
+      this.#callOffExit();
       this.#removeAll();
       throw error;
     }
@@ -87,7 +87,7 @@ export class TestHosts implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#processes[Symbol.asyncDispose]();
-    process.removeListener("exit", this.#removeAll);
+    this.#callOffExit();
     this.#removeAll();
   }
 }

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Writable } from "node:stream";
 import { withNetns } from "../../src/linux/netns.ts";
+import { atExit } from "./at-exit.ts";
 import { until } from "./until.ts";
 
 const END_DEADLINE_MS = 30_000;
@@ -33,7 +34,7 @@ export class TestProcess implements AsyncDisposable {
   #end: End | undefined;
 
   constructor(program: string, args: readonly string[], { netns, env, onStdout }: ProcessOptions = {}) {
-    // The kernel kills it with this process, however that ends (PR_SET_PDEATHSIG(2const)).
+    // The kernel kills it with this process, if that ends without exit handlers (PR_SET_PDEATHSIG(2const)).
     const start = () =>
       spawn("setpriv", ["--pdeathsig=KILL", program, ...args], {
         stdio: "pipe",
@@ -52,9 +53,11 @@ export class TestProcess implements AsyncDisposable {
       this.stderr += text;
     });
     child.stdin.on("error", () => {}); // it ended without reading all
+    const callOff = atExit(() => child.kill("SIGKILL"));
     this.ended = new Promise((resolve, reject) => {
       child.once("error", reject);
       child.once("close", (code, signal) => {
+        callOff();
         this.#end = code ?? signal!;
         resolve(this.#end);
       });
