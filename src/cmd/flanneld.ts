@@ -11,7 +11,6 @@ import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
-import { createEtcdLeaseStore } from "../lease/etcd/etcd-lease-store.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
@@ -19,10 +18,13 @@ import { openNotifications } from "../linux/notifications.ts";
 import { sdNotify } from "../linux/sd-notify.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
 import { HealthServer } from "../status/health.ts";
+import { configPlaceOf, openLeaseStore } from "./open-store.ts";
 import { VERSION } from "./version.ts";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
+/** How long whatever is under way may take after the signal to stop; nothing of it has to be finished. */
+const GRACE_MS = 800;
 
 async function main(): Promise<number> {
   const options = read();
@@ -33,6 +35,7 @@ async function main(): Promise<number> {
     process.on(signal, () => {
       logger.info(`${signal}: stopping; the data path stays as it is`);
       stop.abort();
+      setTimeout(() => process.exit(0), GRACE_MS).unref();
     });
   }
   logger.info(`flanneld ${VERSION} with ${describeOptions(options)}`);
@@ -95,7 +98,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       ? undefined
       : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
-  await using store = createEtcdLeaseStore(options.etcd, { logger, timers: systemTimers });
+  await using store = openLeaseStore(options.datastore, logger);
+  // Whoever waits for an answer of etcd waits no longer.
+  signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   using rtnetlink = openRtnetlink();
   const kernel = new NetlinkKernel({
     rtnetlink,
@@ -106,7 +111,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     options,
     {
       store,
-      configPlace: `etcd key ${options.etcd.prefix}/config`,
+      configPlace: configPlaceOf(options.datastore),
       kernel,
       rtnetlink,
       firewallExec: { run: runCommand },

@@ -2,6 +2,7 @@
 
 import { redactUrl } from "./flags-text.ts";
 import type { FlagReader } from "./options-reader.ts";
+import type { DatastoreFlags } from "./options-table.ts";
 
 /** Where etcd is and who we are to it. Files are named here and read by the store. */
 export interface EtcdConnectionOptions {
@@ -25,7 +26,7 @@ interface Credentials {
 }
 
 /** Throws ConfigError for the first fault. */
-export function readEtcdOptions(read: FlagReader): EtcdConnectionOptions {
+export function readEtcdOptions(read: FlagReader<DatastoreFlags>): EtcdConnectionOptions {
   const keyFile = read.text("etcd-keyfile");
   const certFile = read.text("etcd-certfile");
   const caFile = read.text("etcd-cafile");
@@ -44,12 +45,17 @@ export function readEtcdOptions(read: FlagReader): EtcdConnectionOptions {
     );
   }
   const { username, password } = readCredentials(read) ?? credentials ?? {};
-  const prefix = read.required("etcd-prefix").replace(/\/+/g, "/").replace(/\/$/, "");
-  if (prefix === "") throw read.fault("etcd-prefix", "must name a path such as /coreos.com/network");
-  return { endpoints, prefix, keyFile, certFile, caFile, username, password };
+  return { endpoints, prefix: readEtcdPrefix(read), keyFile, certFile, caFile, username, password };
 }
 
-function readCredentials(read: FlagReader): Credentials | undefined {
+/** The key prefix without a slash at the end. Throws ConfigError. */
+export function readEtcdPrefix(read: FlagReader<DatastoreFlags>): string {
+  const prefix = read.required("etcd-prefix").replace(/\/+/g, "/").replace(/\/$/, "");
+  if (prefix === "") throw read.fault("etcd-prefix", "must name a path such as /coreos.com/network");
+  return prefix;
+}
+
+function readCredentials(read: FlagReader<DatastoreFlags>): Credentials | undefined {
   const username = read.text("etcd-username");
   const password = read.text("etcd-password");
   if (username !== undefined && password === undefined) {
@@ -65,7 +71,7 @@ function readCredentials(read: FlagReader): Credentials | undefined {
 }
 
 function readEndpoints(
-  read: FlagReader,
+  read: FlagReader<DatastoreFlags>,
   isTls: boolean,
 ): { endpoints: string[]; credentials: Credentials | undefined } {
   const texts = read.flags.values["etcd-endpoints"];

@@ -1,43 +1,41 @@
-/** Reads single flags of flanneld and checks them; a fault is a ConfigError that begins with the spelling the user used. */
+/** Reads single flags and checks them; a fault is a ConfigError that begins with the spelling the user used. */
 
 import { type Family, type Ip, parseIp } from "../address/ip.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
-import type { ParsedFlags } from "./flags.ts";
+import type { FlagTable, ParsedFlags } from "./flags.ts";
 import { parseGoRegExp } from "./options-regexp.ts";
-import type { FlanneldFlags } from "./options-table.ts";
 
-type FlagName = keyof FlanneldFlags;
-type NameOfKind<K> = { [N in FlagName]: FlanneldFlags[N]["kind"] extends K ? N : never }[FlagName];
+type NameOfKind<T extends FlagTable, K> = { [N in keyof T]: T[N]["kind"] extends K ? N : never }[keyof T];
 
-export class FlagReader {
-  readonly flags: ParsedFlags<FlanneldFlags>;
-  constructor(flags: ParsedFlags<FlanneldFlags>) {
+export class FlagReader<T extends FlagTable> {
+  readonly flags: ParsedFlags<T>;
+  constructor(flags: ParsedFlags<T>) {
     this.flags = flags;
   }
 
   /** The error to throw for a flag: "--iface: …" or "FLANNELD_IFACE: …". */
-  fault(name: FlagName, complaint: string, options?: ErrorOptions): ConfigError {
-    return new ConfigError(`${this.flags.sources[name] ?? `--${name}`}: ${complaint}`, options);
+  fault(name: keyof T, complaint: string, options?: ErrorOptions): ConfigError {
+    return new ConfigError(`${this.flags.sources[name] ?? `--${String(name)}`}: ${complaint}`, options);
   }
 
-  int(name: NameOfKind<"int">, min: number, max: number): number {
-    const value = this.flags.values[name];
+  int(name: NameOfKind<T, "int">, min: number, max: number): number {
+    const value = this.#value<number>(name);
     if (value < min || value > max) throw this.fault(name, `${value} is not within ${min}…${max}`);
     return value;
   }
 
   /** Undefined if the flag is empty or not given. */
-  text(name: NameOfKind<"string">): string | undefined {
-    return this.flags.values[name] || undefined;
+  text(name: NameOfKind<T, "string">): string | undefined {
+    return this.#value<string>(name) || undefined;
   }
 
-  required(name: NameOfKind<"string">): string {
+  required(name: NameOfKind<T, "string">): string {
     const value = this.text(name);
     if (value === undefined) throw this.fault(name, "is empty: leave the flag out, or give it a value");
     return value;
   }
 
-  ip(name: NameOfKind<"string">, family?: Family): Ip | undefined {
+  ip(name: NameOfKind<T, "string">, family?: Family): Ip | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     const ip = parseIp(text);
@@ -50,7 +48,7 @@ export class FlagReader {
     return ip;
   }
 
-  regExps(name: NameOfKind<"repeatable">): RegExp[] {
+  regExps(name: NameOfKind<T, "repeatable">): RegExp[] {
     return this.texts(name).map((text) => {
       try {
         return parseGoRegExp(text);
@@ -61,7 +59,12 @@ export class FlagReader {
   }
 
   /** The items of a repeatable flag; empty ones, as templates leave them, do not count. */
-  texts(name: NameOfKind<"repeatable">): string[] {
-    return this.flags.values[name].filter((text) => text !== "");
+  texts(name: NameOfKind<T, "repeatable">): string[] {
+    return this.#value<readonly string[]>(name).filter((text) => text !== "");
+  }
+
+  /** The callers' types say which kind `name` is; TypeScript cannot conclude the value's type from that. */
+  #value<V>(name: keyof T): V {
+    return this.flags.values[name] as V;
   }
 }

@@ -1,11 +1,37 @@
-/** The flags of flanneld: names, defaults and help as Go's flanneld has them, so that existing unit files go on to work. */
+/**
+ * The flags of flanneld: names, defaults and help as Go's flanneld has them, so that existing unit files go on to work.
+ * Those of the datastore are flannelctl's too; the first four of them are ours.
+ */
 
 import type { FlagTable } from "./flags.ts";
 
 /** Prefix of the environment variables: `--etcd-endpoints` is also FLANNELD_ETCD_ENDPOINTS. */
 export const ENVIRONMENT_PREFIX = "FLANNELD_";
 
-export const FLANNELD_FLAGS = {
+export const DATASTORE_FLAGS = {
+  datastore: {
+    kind: "string",
+    value: "kind",
+    default: "etcd3",
+    help: "etcd3, etcd2 (old clusters), or embedded: flanneld itself serves the store, for small clusters",
+  },
+  "embedded-listen": {
+    kind: "list",
+    value: "addresses",
+    default: ["127.0.0.1:2379"],
+    help: "comma-separated addresses and ports on which the embedded store serves",
+  },
+  "embedded-data-dir": {
+    kind: "string",
+    value: "dir",
+    default: "/var/lib/flannel/store",
+    help: "where the embedded store keeps its data",
+  },
+  network: {
+    kind: "string",
+    value: "cidr",
+    help: "with the embedded store: write a network config for this network if there is none",
+  },
   "etcd-endpoints": {
     kind: "list",
     value: "urls",
@@ -27,6 +53,10 @@ export const FLANNELD_FLAGS = {
   },
   "etcd-username": { kind: "string", value: "name", help: "user name for etcd" },
   "etcd-password": { kind: "string", value: "password", secret: true, help: "password for etcd" },
+} as const satisfies FlagTable;
+
+export const FLANNELD_FLAGS = {
+  ...DATASTORE_FLAGS,
   iface: {
     kind: "repeatable",
     value: "interface",
@@ -136,4 +166,5 @@ export const FLANNELD_FLAGS = {
   version: { kind: "bool", help: "print the version and exit" },
 } as const satisfies FlagTable;
 
+export type DatastoreFlags = typeof DATASTORE_FLAGS;
 export type FlanneldFlags = typeof FLANNELD_FLAGS;

@@ -29,14 +29,17 @@ test("the defaults are Go flannel's", () => {
   const { flags, ...rest } = options([]);
   assert.deepEqual(flags.sources, {});
   assert.deepEqual(rest, {
-    etcd: {
-      endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
-      prefix: "/coreos.com/network",
-      keyFile: undefined,
-      certFile: undefined,
-      caFile: undefined,
-      username: undefined,
-      password: undefined,
+    datastore: {
+      kind: "etcd3",
+      etcd: {
+        endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
+        prefix: "/coreos.com/network",
+        keyFile: undefined,
+        certFile: undefined,
+        caFile: undefined,
+        username: undefined,
+        password: undefined,
+      },
     },
     interface: {
       iface: [],
@@ -79,8 +82,8 @@ test("reads a command line as unit files have it", () => {
     "--ip-masq=true --healthz-ip=::1 --healthz-port=8090 --v=2 --logtostderr=true --alsologtostderr -vmodule=a=1 " +
     "-log_dir=/var/log -stderrthreshold=INFO -log_backtrace_at=x:1 --iptables-resync=30 --iptables-forward-rules=f";
   const read = options(line.split(" "));
-  assert.deepEqual(read.etcd.endpoints, ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]);
-  assert.equal(read.etcd.prefix, "/k8s/network");
+  assert.deepEqual(read.datastore.etcd.endpoints, ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]);
+  assert.equal(read.datastore.etcd.prefix, "/k8s/network");
   assert.deepEqual(read.interface.iface, ["eth1", "10.0.0.9"]);
   assert.deepEqual(read.interface.ifaceRegex, [/^10\.0/]);
   assert.equal(formatIp(read.interface.publicIp!), "192.0.2.1");
@@ -152,10 +155,12 @@ test("W10 certificates without an https endpoint are refused; without a scheme t
     fault(["--etcd-cafile=ca", "--etcd-endpoints=https://a:1,http://b:1"]),
     /^--etcd-cafile: .*http:/,
   );
-  assert.deepEqual(options(["--etcd-cafile=ca", "--etcd-endpoints=h:2379"]).etcd.endpoints, [
+  assert.deepEqual(options(["--etcd-cafile=ca", "--etcd-endpoints=h:2379"]).datastore.etcd.endpoints, [
     "https://h:2379",
   ]);
-  assert.deepEqual(options(["--etcd-endpoints=localhost:2379"]).etcd.endpoints, ["http://localhost:2379"]);
+  assert.deepEqual(options(["--etcd-endpoints=localhost:2379"]).datastore.etcd.endpoints, [
+    "http://localhost:2379",
+  ]);
 });
 
 test("W11 no secret is in the description, in an endpoint, or in an error", () => {
@@ -164,7 +169,7 @@ test("W11 no secret is in the description, in an endpoint, or in an error", () =
     FLANNELD_ETCD_ENDPOINTS: "http://root:hunter2@h:2379",
     ACCESS_KEY_SECRET: "hunter2",
   });
-  assert.equal(read.etcd.password, "hunter2");
+  assert.equal(read.datastore.etcd.password, "hunter2");
   assert.equal(
     describeOptions(read),
     "etcd-endpoints=http://[redacted]@h:2379 (FLANNELD_ETCD_ENDPOINTS) etcd-username=root " +
@@ -181,7 +186,7 @@ test("W11 no secret is in the description, in an endpoint, or in an error", () =
 });
 
 test("user and password inside an endpoint count as the flags would, and the flags win", () => {
-  const { endpoints, username, password } = options(["--etcd-endpoints=http://u:p%40ss@h:1"]).etcd;
+  const { endpoints, username, password } = options(["--etcd-endpoints=http://u:p%40ss@h:1"]).datastore.etcd;
   assert.deepEqual(
     { endpoints, username, password },
     {
@@ -190,7 +195,8 @@ test("user and password inside an endpoint count as the flags would, and the fla
       password: "p@ss",
     },
   );
-  const both = options(["--etcd-endpoints=http://u:p@h:1", "--etcd-username=v", "--etcd-password=q"]).etcd;
+  const both = options(["--etcd-endpoints=http://u:p@h:1", "--etcd-username=v", "--etcd-password=q"])
+    .datastore.etcd;
   assert.equal(both.username, "v");
   assert.equal(both.password, "q");
 });

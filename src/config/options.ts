@@ -4,7 +4,7 @@ import type { Ip } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { type ParsedFlags, parseBool } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
-import { type EtcdConnectionOptions, readEtcdOptions } from "./options-etcd.ts";
+import { type DatastoreOptions, readDatastoreOptions } from "./options-datastore.ts";
 import { FlagReader } from "./options-reader.ts";
 import { FLANNELD_FLAGS, type FlanneldFlags } from "./options-table.ts";
 
@@ -44,7 +44,7 @@ export interface KubeOptions {
 }
 
 export interface FlanneldOptions {
-  readonly etcd: EtcdConnectionOptions;
+  readonly datastore: DatastoreOptions;
   readonly interface: InterfaceOptions;
   readonly firewall: FirewallOptions;
   readonly kube: KubeOptions;
@@ -77,7 +77,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
   const healthzPort = read.int("healthz-port", 0, 65535);
   const healthzIp = read.ip("healthz-ip") ?? ANY_IPV4;
   return {
-    etcd: readEtcdOptions(read),
+    datastore: readDatastoreOptions(read),
     interface: {
       iface: read.texts("iface"),
       ifaceRegex: read.regExps("iface-regex"),
@@ -141,7 +141,7 @@ function refuseArguments(flags: ParsedFlags<FlanneldFlags>): void {
   );
 }
 
-function readKube(read: FlagReader, environment: Environment): KubeOptions {
+function readKube(read: FlagReader<FlanneldFlags>, environment: Environment): KubeOptions {
   return {
     enabled: read.flags.values["kube-subnet-mgr"],
     apiUrl: read.text("kube-api-url"),

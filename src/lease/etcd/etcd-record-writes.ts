@@ -35,7 +35,8 @@ export interface Held {
   readonly record: RecordState;
 }
 
-const NO_GRANT: Grant = { id: 0n, expiresAtMs: undefined };
+/** For what never expires. */
+export const NO_GRANT: Grant = { id: 0n, expiresAtMs: undefined };
 
 /** A new etcd lease. Throws StoreError, as all of these. */
 export async function grantLease(store: RecordStore): Promise<Grant> {
@@ -91,12 +92,23 @@ export async function createRecord(
   return { lease: { key, subnets, attributes, expiresAtMs: grant.expiresAtMs }, record };
 }
 
+/** What a write compares. */
+type RecordVersion = Pick<RecordState, "key" | "modRevision">;
+
 /** Deletes a record; false = it is not as it was read any more. */
-export async function removeRecord(store: RecordStore, record: RecordState): Promise<boolean> {
+export async function removeRecord(store: RecordStore, record: RecordVersion): Promise<boolean> {
   const remove: RequestOp = {
     request: { case: "requestDeleteRange", value: { key: pathOf(store, record.key) } },
   };
   return (await transact(store, isUnchanged(store, record), [remove])).succeeded;
+}
+
+/** Takes a record off its etcd lease, its value as it is; false = it is not as it was read any more. */
+export async function keepRecordForever(store: RecordStore, record: RecordVersion): Promise<boolean> {
+  const write: RequestOp = {
+    request: { case: "requestPut", value: { key: pathOf(store, record.key), ignoreValue: true } },
+  };
+  return (await transact(store, isUnchanged(store, record), [write])).succeeded;
 }
 
 /**
@@ -146,7 +158,12 @@ async function prolong(store: RecordStore, id: bigint): Promise<Grant | undefine
 type RequestOp = MessageInitShape<typeof RequestOpSchema>;
 type Comparison = MessageInitShape<typeof CompareSchema>;
 
-const transact = (store: RecordStore, condition: Comparison, success: RequestOp[]): Promise<TxnResponse> =>
+/** Writes if the condition holds. Throws StoreError. */
+export const transact = (
+  store: Pick<RecordStore, "connection">,
+  condition: Comparison,
+  success: RequestOp[],
+): Promise<TxnResponse> =>
   store.connection.call(({ kv }, options) => kv.txn({ compare: [condition], success }, options));
 
 const revisionOf = (response: TxnResponse): bigint => response.header?.revision ?? 0n;
@@ -162,7 +179,7 @@ const isAbsent = (store: RecordStore, key: string): Comparison => ({
   targetUnion: { case: "version", value: 0n },
 });
 
-const isUnchanged = (store: RecordStore, record: RecordState): Comparison => ({
+const isUnchanged = (store: RecordStore, record: RecordVersion): Comparison => ({
   key: pathOf(store, record.key),
   target: Compare_CompareTarget.MOD,
   result: Compare_CompareResult.EQUAL,
