@@ -9,6 +9,7 @@
 import { writeSync } from "node:fs";
 import { hasCode } from "./error.ts";
 import type { Logger } from "./logger.ts";
+import { printable } from "./printable.ts";
 
 export interface KlogOptions {
   /** Takes whole lines, in order; must not throw. Usually {@link writeToStderr}. */
@@ -84,21 +85,10 @@ function formatTime(us: number): string {
 /** Longer messages are cut: nothing of ours is that long, but a peer's data may be. */
 const MAX_MESSAGE_LENGTH = 8192;
 
-/** Control characters, line separators and marks that change the direction of text (Unicode TR9). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNSAFE = /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
-
 function escapeMessage(message: string): string {
   const surplus = message.length - MAX_MESSAGE_LENGTH;
   const kept = surplus > 0 ? `${message.slice(0, MAX_MESSAGE_LENGTH)}… (${surplus} more)` : message;
-  return kept.replace(UNSAFE, escapeCharacter);
-}
-
-function escapeCharacter(character: string): string {
-  if (character === "\n") return "\\n";
-  if (character === "\t") return "\\t";
-  const code = character.charCodeAt(0);
-  return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
+  return printable(kept);
 }
 
 /** "main.ts:168": who called the method that called `#print`, from V8's stack text. */

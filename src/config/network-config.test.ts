@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { describe, it, test } from "node:test";
 import { formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import { type FamilyConfig, parseNetworkConfig, readMember } from "./network-config.ts";
+import { readMember } from "./json-members.ts";
+import { checkNetworkConfig, type FamilyConfig, parseNetworkConfig } from "./network-config.ts";
 
 const show = (family: FamilyConfig | undefined) =>
   family === undefined
@@ -178,4 +179,23 @@ describe("network config", () => {
       (error) => error instanceof ConfigError && !error.message.includes("geheim"),
     );
   });
+});
+
+test("a check names every fault at once, and the first is what parsing throws", () => {
+  const json = JSON.stringify({
+    Network: "10.5.0.0/16",
+    SubnetMin: "10.6.0.0",
+    SubnetMax: "10.5.0.1",
+    EnableIPv6: true,
+    EnableNFTables: "yes",
+    Backend: "vxlan",
+  });
+  const { config, faults } = checkNetworkConfig(json);
+  assert.equal(config, undefined);
+  const keys = ["SubnetMin", "SubnetMax", "IPv6Network", "EnableNFTables", "Backend"];
+  assert.equal(faults.length, keys.length);
+  for (const [index, key] of keys.entries()) {
+    assert.match(faults[index]!.message, new RegExp(`^network config: ${key} `));
+  }
+  assert.throws(() => parseNetworkConfig(json), faults[0]);
 });

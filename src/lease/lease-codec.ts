@@ -8,7 +8,7 @@
 
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
 import { baseOf, type Prefix, parsePrefix } from "../address/prefix.ts";
-import { readMember } from "../config/network-config.ts";
+import { readMember } from "../config/json-members.ts";
 import type { Lease, LeaseAttributes, SubnetPair } from "./lease.ts";
 
 /** Largest value that is looked at, in UTF-16 units. A real one has about 200. */

@@ -1,0 +1,55 @@
+/** Reading members of a JSON object as Go's encoding/json does it, with faults that name the member. */
+
+import { ConfigError } from "../base/error.ts";
+
+/** A JSON object. */
+export type Members = Readonly<Record<string, unknown>>;
+
+/**
+ * The member called `name` in any spelling of upper and lower case; of several the last, as in Go. `null` counts as
+ * absent. Use it for the members of `Backend` too.
+ */
+export function readMember(members: Members, name: string): unknown {
+  const wanted = name.toLowerCase();
+  let found: unknown;
+  for (const [key, value] of Object.entries(members)) {
+    if (key.toLowerCase() === wanted && value !== null) found = value;
+  }
+  return found;
+}
+
+/** true or false; absent gives `fallback`. Throws ConfigError. */
+export function readBoolean(members: Members, key: string, fallback: boolean): boolean {
+  const value = readMember(members, key) ?? fallback;
+  if (typeof value !== "boolean") {
+    throw new ConfigError(
+      `network config: ${key} must be true or false (without quotes), but is ${kindOf(value)}`,
+    );
+  }
+  return value;
+}
+
+/** A string; undefined = absent. Throws ConfigError. */
+export function readText(members: Members, key: string): string | undefined {
+  const value = readMember(members, key);
+  if (value !== undefined && typeof value !== "string") {
+    throw new ConfigError(`network config: ${key} must be a string in quotes, but is ${kindOf(value)}`);
+  }
+  return value;
+}
+
+/** Whether a JSON value is an object. */
+export const isObject = (value: unknown): value is Members =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** A value as it may stand in a message: in quotes, cut when it is long. */
+export const quote = (text: string): string =>
+  JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+
+/** What a JSON value is, for messages: "a list", "the number 7". */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "an object";
+  return typeof value === "string" ? `the string ${quote(value)}` : `the ${typeof value} ${String(value)}`;
+}
