@@ -10,7 +10,9 @@ import type { BenchHost } from "./bed.ts";
 import { waitFor, within } from "./wait.ts";
 
 const HEALTH_PORT = 8471;
+/** How much of the log an error shows; a crash prints the bundle's one long line. */
 const LOG_LINES = 15;
+const LOG_LINE_LENGTH = 300;
 
 /** How to start it. */
 export interface DaemonOptions {
@@ -127,6 +129,10 @@ export class Daemon implements AsyncDisposable {
   }
 
   #logTail(): string {
-    return readFileSync(this.#logPath, "utf8").trimEnd().split("\n").slice(-LOG_LINES).join("\n");
+    const lines = readFileSync(this.#logPath, "utf8").trimEnd().split("\n");
+    return lines
+      .slice(-LOG_LINES)
+      .map((line) => line.slice(0, LOG_LINE_LENGTH))
+      .join("\n");
   }
 }

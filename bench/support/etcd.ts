@@ -11,12 +11,16 @@ const PUTS_PER_TRANSACTION = 100;
 const LEASE_SECONDS = 86_400n;
 const PORT = 2379;
 
+/** A lease written, or taken away by its key below `subnets/`. */
+export type LeaseChange = { readonly put: Peer } | { readonly remove: string };
+
 export interface BenchEtcd extends AsyncDisposable {
   /** For hosts on the bridge. */
   readonly endpoint: string;
   /** A key prefix with a network config and the leases of peers 0…`count`-1, written once per count. */
   networkOf(count: number): Promise<string>;
-  put(prefix: string, peer: Peer): Promise<void>;
+  /** Makes all these changes in one transaction (128 at most): for whoever watches they happen at the same time. */
+  apply(prefix: string, changes: readonly LeaseChange[]): Promise<void>;
   remove(prefix: string, key: string): Promise<void>;
   /** Requests served so far, by method; a stream counts as one. */
   requests(): Promise<ReadonlyMap<string, number>>;
@@ -46,11 +50,23 @@ export async function startBenchEtcd(address: string): Promise<BenchEtcd> {
   const { ID: lease } = await connection.call((clients, options) =>
     clients.lease.leaseGrant({ TTL: LEASE_SECONDS }, options),
   );
-  const putOf = (prefix: string, { key, value }: Peer) => ({
-    key: toBytes(`${prefix}/subnets/${key}`),
-    value: toBytes(value),
-    lease,
-  });
+  const putOf = (prefix: string, { key, value }: Peer) =>
+    ({
+      request: {
+        case: "requestPut",
+        value: { key: toBytes(`${prefix}/subnets/${key}`), value: toBytes(value), lease },
+      },
+    }) as const;
+  const removalOf = (prefix: string, key: string) =>
+    ({
+      request: { case: "requestDeleteRange", value: { key: toBytes(`${prefix}/subnets/${key}`) } },
+    }) as const;
+  const apply = async (prefix: string, changes: readonly LeaseChange[]): Promise<void> => {
+    const success = changes.map((change) =>
+      "put" in change ? putOf(prefix, change.put) : removalOf(prefix, change.remove),
+    );
+    await connection.call(({ kv }, options) => kv.txn({ success }, options));
+  };
   const filled = new Map<number, string>();
 
   return {
@@ -64,21 +80,16 @@ export async function startBenchEtcd(address: string): Promise<BenchEtcd> {
       );
       for (let start = 0; start < count; start += PUTS_PER_TRANSACTION) {
         const length = Math.min(PUTS_PER_TRANSACTION, count - start);
-        const success = Array.from({ length }, (_, offset) => ({
-          request: { case: "requestPut", value: putOf(prefix, peerAt(start + offset)) } as const,
-        }));
-        await connection.call(({ kv }, options) => kv.txn({ success }, options));
+        await apply(
+          prefix,
+          Array.from({ length }, (_, offset) => ({ put: peerAt(start + offset) })),
+        );
       }
       filled.set(count, prefix);
       return prefix;
     },
-    async put(prefix, peer) {
-      await connection.call(({ kv }, options) => kv.put(putOf(prefix, peer), options));
-    },
-    async remove(prefix, key) {
-      const request = { key: toBytes(`${prefix}/subnets/${key}`) };
-      await connection.call(({ kv }, options) => kv.deleteRange(request, options));
-    },
+    apply,
+    remove: (prefix, key) => apply(prefix, [{ remove: key }]),
     async requests() {
       const text = await (await fetch(`http://127.0.0.1:${PORT}/metrics`)).text();
       return new Map(
