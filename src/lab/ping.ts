@@ -1,10 +1,10 @@
 /** Pinging every container of a lab from every other, and from every host. */
 
 import { FlannelError, hasCode } from "../base/error.ts";
+import { formatTable } from "../base/table.ts";
 import { exec } from "../linux/exec.ts";
 import { netnsPath } from "../linux/netns.ts";
 import { readSubnet } from "./daemons.ts";
-import { formatTable } from "./table.ts";
 import type { Node, Topology } from "./topology.ts";
 
 /** One cell of the table. */

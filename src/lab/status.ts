@@ -1,9 +1,9 @@
 /** How a lab is: which of its parts live, and what each host got. */
 
+import { formatTable } from "../base/table.ts";
 import { readSubnet } from "./daemons.ts";
 import { isAlive } from "./processes.ts";
 import type { LabState } from "./state.ts";
-import { formatTable } from "./table.ts";
 
 export interface LabStatus {
   readonly nodes: readonly NodeStatus[];
