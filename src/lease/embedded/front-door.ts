@@ -1,0 +1,163 @@
+/**
+ * One port for HTTP/2 (gRPC) and HTTP/1.1 (/health, /version), plain or TLS. With TLS the client says which (ALPN,
+ * RFC 7301); without, its first bytes do: HTTP/2 with prior knowledge begins with a preface (RFC 9113, 3.4).
+ */
+
+import { once } from "node:events";
+import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  createServer as createHttp2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { ConfigError, messageOf } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+
+export interface FrontDoorOptions {
+  readonly listen: readonly Listen[];
+  readonly tls: ServerTls | undefined;
+  readonly logger: Logger;
+  /** Serves an HTTP/2 request. */
+  readonly onStream: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+  /** Serves an HTTP/1.1 request. */
+  readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
+}
+
+/** Port 0 = any free one. */
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** PEM texts. */
+export interface ServerTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Whoever has no certificate signed by one of these is refused; undefined = everybody is let in. */
+  readonly clientCa: string | undefined;
+}
+
+/** A client that says nothing for so long is not one of ours. */
+const FIRST_BYTES_TIMEOUT_MS = 10_000;
+/** Then the system asks whether the other end still lives; without an answer the connection ends some seconds later. */
+const KEEPALIVE_DELAY_MS = 30_000;
+/** As etcd: a client's streams are not counted. Memory is bounded for each of them. */
+const MAX_STREAMS = 2 ** 31 - 1;
+/** What node:http2 may hold for one connection, in MB: a listing of 100,000 keys goes out in one piece. */
+const MAX_SESSION_MB = 256;
+
+export class FrontDoor implements AsyncDisposable {
+  readonly #servers: readonly Server[];
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #http2;
+  readonly #http1;
+  readonly #options: FrontDoorOptions;
+
+  /** Throws ConfigError if an address is taken or not this host's, or if the certificates do not fit. */
+  static async open(options: FrontDoorOptions): Promise<FrontDoor> {
+    const door = new FrontDoor(options);
+    try {
+      for (const [index, server] of door.#servers.entries()) await listen(server, options.listen[index]!);
+    } catch (error) {
+      await door[Symbol.asyncDispose]();
+      throw error;
+    }
+    return door;
+  }
+
+  private constructor(options: FrontDoorOptions) {
+    this.#options = options;
+    this.#http2 = createHttp2Server({
+      settings: { maxConcurrentStreams: MAX_STREAMS },
+      maxSessionMemory: MAX_SESSION_MB,
+    });
+    this.#http2.on("stream", options.onStream);
+    this.#http2.on("session", (session) => {
+      this.#sessions.add(session);
+      session.on("close", () => this.#sessions.delete(session));
+    });
+    this.#http2.on("sessionError", (error) => options.logger.debug(`store client: ${messageOf(error)}`));
+    this.#http1 = createHttp1Server(options.onRequest);
+    this.#servers = options.listen.map(() => this.#createServer());
+  }
+
+  /** Where it listens, in the order of `options.listen`. */
+  get addresses(): readonly AddressInfo[] {
+    return this.#servers.map((server) => server.address() as AddressInfo);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = this.#servers
+      .filter((server) => server.listening)
+      .map((server) => new Promise((resolve) => server.close(resolve)));
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#http1.close();
+    this.#http2.close();
+    await Promise.all(closed);
+  }
+
+  #createServer(): Server {
+    const { tls, logger } = this.#options;
+    const common = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_DELAY_MS };
+    if (tls === undefined) return this.#track(createTcpServer(common, (socket) => this.#sniff(socket)));
+    const server = createTlsServer(
+      {
+        ...common,
+        cert: tls.cert,
+        key: tls.key,
+        ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+        ALPNProtocols: ["h2", "http/1.1"],
+        handshakeTimeout: FIRST_BYTES_TIMEOUT_MS,
+      },
+      (socket) => this.#enter(socket, socket.alpnProtocol === "h2"),
+    );
+    server.on("tlsClientError", (error) => logger.debug(`store client refused: ${messageOf(error)}`));
+    return this.#track(server);
+  }
+
+  #track<S extends Server>(server: S): S {
+    server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+    return server;
+  }
+
+  /** Waits for enough bytes to tell HTTP/2 from HTTP/1.1: "PRI" is no method of the latter. */
+  #sniff(socket: Socket): void {
+    socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
+    const look = () => {
+      const bytes = socket.read() as Buffer | null;
+      if (bytes === null) return;
+      socket.unshift(bytes);
+      if (bytes.length < PREFACE_START.length && PREFACE_START.startsWith(bytes.toString("latin1"))) return;
+      socket.off("readable", look);
+      socket.setTimeout(0);
+      this.#enter(socket, bytes.toString("latin1", 0, PREFACE_START.length) === PREFACE_START);
+    };
+    socket.on("readable", look);
+  }
+
+  #enter(socket: Socket | TLSSocket, isHttp2: boolean): void {
+    (isHttp2 ? this.#http2 : this.#http1).emit("connection", socket);
+  }
+}
+
+const PREFACE_START = "PRI";
+
+async function listen(server: Server, { host, port }: Listen): Promise<void> {
+  try {
+    server.listen({ host, port, backlog: 4096 });
+    await once(server, "listening");
+  } catch (error) {
+    throw new ConfigError(`the store cannot listen on ${host} port ${port}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}

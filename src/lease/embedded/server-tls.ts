@@ -1,0 +1,60 @@
+/** The certificates of the embedded store's server, read from files as etcd's flags name them. */
+
+import { readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import { ConfigError, messageOf } from "../../base/error.ts";
+import type { ServerTls } from "./front-door.ts";
+
+/** Paths of PEM files, each with the flag it came from; "" = not given. */
+export interface ServerTlsFiles {
+  readonly cert: NamedFile;
+  readonly key: NamedFile;
+  /** Clients must have a certificate signed by one of these authorities. */
+  readonly clientCa: NamedFile;
+}
+
+export interface NamedFile {
+  readonly flag: string;
+  readonly path: string;
+}
+
+/** Undefined = none given: no TLS. Throws ConfigError naming the flag and the file. */
+export function readServerTls({ cert, key, clientCa }: ServerTlsFiles): ServerTls | undefined {
+  if (cert.path === "" && key.path === "") {
+    if (clientCa.path === "") return undefined;
+    throw new ConfigError(
+      `${clientCa.flag} asks clients for certificates, which needs TLS: give ${cert.flag} and ${key.flag} too`,
+    );
+  }
+  for (const [missing, given] of [
+    [cert, key],
+    [key, cert],
+  ] as const) {
+    if (missing.path === "") throw new ConfigError(`${given.flag} needs ${missing.flag} beside it`);
+  }
+  const tls = {
+    cert: readPem(cert),
+    key: readPem(key),
+    clientCa: clientCa.path === "" ? undefined : readPem(clientCa),
+  };
+  try {
+    createSecureContext({ cert: tls.cert, key: tls.key, ...(tls.clientCa && { ca: tls.clientCa }) });
+  } catch (cause) {
+    throw new ConfigError(
+      `${cert.flag} ${cert.path} and ${key.flag} ${key.path} cannot be used together: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+  return tls;
+}
+
+function readPem({ flag, path }: NamedFile): string {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ConfigError(`${flag}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+  if (!text.includes("-----BEGIN ")) throw new ConfigError(`${flag}: ${path} is not in PEM form`);
+  return text;
+}
