@@ -6,7 +6,7 @@ set -eu
 case ${1:-} in
   demo) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client" ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
-    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io ethtool:ethtool tcpdump:tcpdump dash:dash" ;;
+    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump dash:dash" ;;
   *)
     echo "usage: packages.sh demo|test|bench" >&2
     exit 2

@@ -6,6 +6,7 @@
 
 import koffi from "koffi";
 import { SyscallError } from "../base/error.ts";
+import { errnoName } from "../netlink/errno.ts";
 
 type Fd = number;
 
@@ -44,15 +45,13 @@ export const sys = {
   umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
 } as const;
 
-const ERRNO_NAMES = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
-
 /** The errno of the last call (errno(3)); to be read before anything else is called. */
 export const lastErrno = (): number => koffi.errno();
 
 /** The SyscallError for the last call's errno. */
 export function lastError(call: string, detail = ""): SyscallError {
   const errno = lastErrno();
-  return new SyscallError(call, errno, ERRNO_NAMES.get(errno) ?? `ERRNO_${errno}`, detail);
+  return new SyscallError(call, errno, errnoName(errno), detail);
 }
 
 /** Gives back a result that is not negative; throws SyscallError for the others. */
