@@ -91,6 +91,7 @@ export class BenchHost extends Namespace implements AsyncDisposable {
   readonly directory: string;
   readonly #hub: Rtnetlink;
   readonly #leg: string;
+  readonly #removeFiles = () => rmSync(this.directory, { recursive: true, force: true });
 
   constructor(hub: Rtnetlink, index: number) {
     super(`h${index}`);
@@ -98,6 +99,7 @@ export class BenchHost extends Namespace implements AsyncDisposable {
     this.#leg = `h${index}`;
     this.address = `192.168.${index >> 8}.${(index & 255) + 10}`;
     this.directory = mkdtempSync(join(tmpdir(), `flannel-bench-${process.pid}-`));
+    process.once("exit", this.#removeFiles);
     run("ip", "link", "add", this.#leg, "type", "veth", "peer", "name", "eth0", "netns", this.name);
     run("ip", "link", "set", this.#leg, "up", "master", BRIDGE);
     this.run("ip", "address", "add", `${this.address}/${PREFIX_LENGTH}`, "dev", "eth0");
@@ -134,7 +136,8 @@ export class BenchHost extends Namespace implements AsyncDisposable {
   /** Removes it and waits until the kernel has. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
-    rmSync(this.directory, { recursive: true, force: true });
+    process.removeListener("exit", this.#removeFiles);
+    this.#removeFiles();
     // The kernel takes a namespace apart in the background; the other end of its veth goes with it.
     await waitFor(
       `the end of ${this.name}`,
