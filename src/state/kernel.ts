@@ -26,6 +26,8 @@ export type Operation =
 export interface Change {
   readonly action: "set" | "gone" | "touched";
   readonly object: StateObject;
+  /** Port id of the netlink socket through which it was done; 0 or undefined = the kernel does not say. */
+  readonly portId?: number;
 }
 
 /** What a notification may be: changes, or the news that some were lost (look again). */

@@ -161,7 +161,7 @@ export class NetlinkKernel implements Kernel {
         }
         const change = this.#changeOf(notification, ownership());
         if (change === "unknown") yield "overrun";
-        else if (change !== undefined) changes.push(change);
+        else if (change !== undefined) changes.push({ ...change, portId: notification.portId });
       }
       if (changes.length > 0) yield changes;
     }

@@ -35,6 +35,15 @@ export interface ReconcilerStatus {
   readonly repairs: number;
 }
 
+/** What was put right because something else had changed it. */
+export interface Repair {
+  readonly operations: readonly Operation[];
+  /** From the first notice of it, or the start of the look that found it, until it was done. */
+  readonly tookMs: number;
+  /** Port id of the netlink socket through which the thing of this key ({@link keyOf}) was changed, where known. */
+  readonly portIds: ReadonlyMap<string, number>;
+}
+
 export interface ReconcilerOptions {
   readonly kernel: Kernel;
   readonly logger: Logger;
@@ -43,6 +52,8 @@ export interface ReconcilerOptions {
   readonly resyncIntervalMs: number;
   /** Called after each pass: `status` may have changed. */
   readonly onPass?: () => void;
+  /** Called after each pass that repaired something; without it a repair is a line in the log. */
+  readonly onRepair?: (repair: Repair) => void;
 }
 
 const POSTPONED_MS = 1000;
@@ -55,6 +66,7 @@ export class Reconciler {
   readonly #timers: Timers;
   readonly #resyncIntervalMs: number;
   readonly #onPass: () => void;
+  readonly #onRepair: ((repair: Repair) => void) | undefined;
   readonly #model = new KernelModel();
   readonly #failures: FailureBook;
   readonly #reported = new Set<string>();
@@ -64,6 +76,8 @@ export class Reconciler {
   #kernelError: string | undefined;
   #passes = 0;
   #repairs = 0;
+  /** What was reported since the last pass began, and when first. */
+  #news: { readonly atMs: number; readonly portIds: Map<string, number> } | undefined;
   #wake: (() => void) | undefined;
   #isAwake = false;
   #passWaiters: (() => void)[] = [];
@@ -75,6 +89,7 @@ export class Reconciler {
     this.#failures = new FailureBook(options.timers, () => this.#rouse());
     this.#resyncIntervalMs = options.resyncIntervalMs;
     this.#onPass = options.onPass ?? (() => {});
+    this.#onRepair = options.onRepair;
   }
 
   /** Sets what to hold from now on. */
@@ -146,6 +161,8 @@ export class Reconciler {
 
   async #pass(target: Target): Promise<void> {
     const startedMs = this.#timers.nowMs();
+    const news = this.#news;
+    this.#news = undefined;
     this.#passes++;
     await this.#model.look(this.#kernel, target.ownership, target.state);
     const { operations, obstacles } = diffStates(target.state, this.#model.objects);
@@ -161,7 +178,12 @@ export class Reconciler {
         target === this.#handledTarget && !due.some((operation) => this.#failures.has(operation));
       const results = await this.#kernel.apply(due);
       const done = due.filter((operation, index) => this.#settle(operation, results[index]));
-      this.#logWork(done, isRepair, this.#timers.nowMs() - startedMs);
+      const doneMs = this.#timers.nowMs();
+      this.#logWork(done, isRepair, doneMs - startedMs);
+      if (isRepair && done.length > 0) {
+        const tookMs = doneMs - (news?.atMs ?? startedMs);
+        this.#onRepair?.({ operations: done, tookMs, portIds: news?.portIds ?? new Map() });
+      }
     }
     if (this.status.problems.length === 0) this.#reported.clear();
   }
@@ -196,6 +218,7 @@ export class Reconciler {
     const took = `in ${tookMs.toFixed(1)} ms`;
     if (isRepair) {
       this.#repairs += done.length;
+      if (this.#onRepair !== undefined) return;
       this.#logger.warn(`Something else changed what is flannel's; repaired ${took}: ${named}${more}`);
     } else {
       this.#logger.debug(`Kernel: ${done.length} operations ${took}: ${named}${more}`);
@@ -225,6 +248,8 @@ export class Reconciler {
     for (const change of notice) {
       const isReleased = change.action === "touched" && this.#failures.hasten(keyOf(change.object));
       if (this.#model.expects(change) && !isReleased) continue;
+      this.#news ??= { atMs: this.#timers.nowMs(), portIds: new Map() };
+      if (change.portId) this.#news.portIds.set(keyOf(change.object), change.portId);
       this.#model.doubt(change.object.kind);
       this.#rouse();
     }
