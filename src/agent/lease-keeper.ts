@@ -64,6 +64,7 @@ export class LeaseKeeper {
         this.#take(own);
         return own;
       } catch (error) {
+        if (signal.aborted) break;
         this.#problem = `no lease: ${messageOf(error)}`;
         if (said !== this.#problem) logger.error(`Cannot take a lease, trying on: ${messageOf(error)}`);
         said = this.#problem;
@@ -145,6 +146,7 @@ export class LeaseKeeper {
       this.#own = await store.renew(own, attributes);
       logger.info(`Renewed lease ${describeSubnets(own.subnets)}`);
     } catch (error) {
+      if (signal.aborted) return;
       if (hasCode(error, "LEASE_LOST")) {
         this.#lose(messageOf(error));
         return;

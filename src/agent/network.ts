@@ -36,6 +36,7 @@ export async function waitForNetwork(
       onProblem(undefined);
       return { network, factory };
     } catch (error) {
+      if (signal.aborted) break;
       const problem = hasCode(error, "NOT_FOUND")
         ? `there is no network config at ${where}: put one there, e.g. {"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`
         : messageOf(error);
