@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
+import { withNetns } from "../../src/linux/netns.ts";
 
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number;
@@ -13,7 +14,11 @@ export interface TcpProxy extends AsyncDisposable {
   mend(): Promise<void>;
 }
 
-export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+/** `netns`: path of the network namespace in which it listens, on all addresses; default the own, on the loopback. */
+export async function startTcpProxy(
+  targetPort: number,
+  { netns }: { readonly netns?: string } = {},
+): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   const pairs = new Set<readonly [Socket, Socket]>();
   let isSilent = false;
@@ -35,8 +40,11 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   });
 
   const listen = async (port: number) => {
-    server.listen(port, "127.0.0.1");
-    await once(server, "listening");
+    const listening = once(server, "listening");
+    // Without a host name to look up, listen() makes its socket at once: in the namespace that we are in.
+    if (netns !== undefined) withNetns(netns, () => server.listen(port));
+    else server.listen(port, "127.0.0.1");
+    await listening;
     const address = server.address();
     if (address === null || typeof address === "string") throw new Error("no port");
     return address.port;
@@ -44,7 +52,11 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const close = async () => {
     const closed = server.listening ? once(server, "close") : undefined;
     server.close();
-    for (const socket of sockets) socket.resetAndDestroy();
+    for (const socket of sockets) {
+      // A socket that is shutting down cannot be reset: libuv refuses, and Node.js then never closes it.
+      if (socket.writableEnded) socket.destroy();
+      else socket.resetAndDestroy();
+    }
     await closed;
   };
 
