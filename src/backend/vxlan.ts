@@ -35,7 +35,7 @@ interface VxlanConfig {
   readonly gbp: boolean;
   readonly learning: boolean;
   readonly directRouting: boolean;
-  /** MTU of the external interface as given in the config; 0 = take the interface's. */
+  /** Takes the place of the external interface's MTU where that is larger; 0 = take the interface's. */
   readonly mtuBytes: number;
 }
 
@@ -49,6 +49,11 @@ const deviceName = (vni: number): string => `flannel.${vni}`;
 
 function parseVxlanConfig(network: NetworkConfig): VxlanConfig {
   const { backend } = network;
+  if (network.ipv4 === undefined || network.ipv6 !== undefined) {
+    throw new ConfigError(
+      "network config: the vxlan backend of this version carries IPv4 only: leave EnableIPv6 out and EnableIPv4 true",
+    );
+  }
   return {
     vni: integerMember(backend, "VNI", { minimum: 1, maximum: 2 ** 24 - 1, fallback: 1 }),
     port: integerMember(backend, "Port", { minimum: 0, maximum: 65535, fallback: 0 }) || DEFAULT_PORT,
@@ -61,15 +66,12 @@ function parseVxlanConfig(network: NetworkConfig): VxlanConfig {
 
 function createVxlanBackend(context: BackendContext): Backend {
   const config = parseVxlanConfig(context.network);
-  if (context.network.ipv4 === undefined || context.network.ipv6 !== undefined) {
-    throw new ConfigError(
-      "network config: the vxlan backend of this version carries IPv4 only: leave EnableIPv6 out and EnableIPv4 true",
-    );
-  }
   const device = deviceName(config.vni);
   const mac = vtepMac(context, device);
   const mtuBytes = (host: Host): number => {
-    const mtu = (config.mtuBytes || host.interfaceMtuBytes) - OVERHEAD_IPV4_BYTES;
+    // The kernel refuses more than the lower device can carry (drivers/net/vxlan: vxlan_change_mtu).
+    const mtu =
+      Math.min(config.mtuBytes || host.interfaceMtuBytes, host.interfaceMtuBytes) - OVERHEAD_IPV4_BYTES;
     if (mtu >= MINIMUM_MTU_BYTES) return mtu;
     throw new ConfigError(
       `an MTU of ${mtu + OVERHEAD_IPV4_BYTES} bytes leaves ${mtu} inside VXLAN, less than IPv4's ${MINIMUM_MTU_BYTES}: ` +
@@ -109,16 +111,16 @@ function createVxlanBackend(context: BackendContext): Backend {
     if (own?.ipv4 === undefined) return { state, problems };
     add({ kind: "address", device, address: `${formatIp(baseOf(own.ipv4))}/32` });
     const outcomeOfPeer = outcomes(input);
-    const holderOfMac = new Map<string, string>([[mac, "this host"]]);
+    const holders = new Map([[macClaim(mac), "this host"]]);
     for (const peer of peersOfType(input, "vxlan")) {
       const outcome = outcomeOfPeer(peer);
-      const holder = outcome.mac === undefined ? undefined : holderOfMac.get(outcome.mac);
-      if (outcome.problem !== undefined || holder !== undefined) {
-        const message = outcome.problem ?? `its VtepMAC ${outcome.mac} is already that of ${holder}`;
+      const taken = outcome.claims.find((claim) => holders.has(claim));
+      const message = outcome.problem ?? (taken && `its ${taken} is already that of ${holders.get(taken)}`);
+      if (message !== undefined) {
         problems.push({ key: peer.key, message });
         continue;
       }
-      holderOfMac.set(outcome.mac, peer.key);
+      for (const claim of outcome.claims) holders.set(claim, peer.key);
       for (const [key, object] of outcome.entries) state.set(key, object);
     }
     return { state, problems };
@@ -143,7 +145,7 @@ function createVxlanBackend(context: BackendContext): Backend {
 
   function outcomeOf(peer: Lease, input: PlanInput): Outcome {
     const subnet = peer.subnets.ipv4;
-    if (subnet === undefined) return { problem: "it has no IPv4 subnet" };
+    if (subnet === undefined) return refused("it has no IPv4 subnet");
     const data = parseLeaseData(peer.attributes.backendData);
     const problem =
       subnetProblem(subnet, input.network.ipv4, input.own?.ipv4) ??
@@ -152,7 +154,7 @@ function createVxlanBackend(context: BackendContext): Backend {
       (typeof data === "object" && data.vni !== undefined && data.vni !== config.vni
         ? `its VNI is ${data.vni}, this host's ${config.vni}`
         : undefined);
-    if (problem !== undefined || typeof data === "string") return { problem: problem ?? "" };
+    if (problem !== undefined || typeof data === "string") return refused(problem ?? "");
     const vtep = formatIp(baseOf(subnet));
     const objects: StateObject[] = [
       { kind: "fdb", device, mac: data.mac, destination: formatIp(peer.attributes.publicIp!) },
@@ -166,18 +168,25 @@ function createVxlanBackend(context: BackendContext): Backend {
         protocol: RTPROT_FLANNEL,
       },
     ];
-    return { mac: data.mac, entries: objects.map((object) => [keyOf(object), object] as const) };
+    return {
+      problem: undefined,
+      claims: [macClaim(data.mac), `VTEP address ${vtep}`],
+      entries: objects.map((object) => [keyOf(object), object] as const),
+    };
   }
 }
 
-/** What one peer comes to: its MAC and what the kernel should hold for it, or why it cannot be reached. */
-type Outcome =
-  | { readonly problem: string; readonly mac?: undefined }
-  | {
-      readonly problem?: undefined;
-      readonly mac: string;
-      readonly entries: readonly (readonly [string, StateObject])[];
-    };
+/** What one peer comes to: what the kernel should hold for it, or why it cannot be reached. */
+interface Outcome {
+  readonly problem: string | undefined;
+  /** What only one peer may have: the kernel's entries for it would take each other's place. */
+  readonly claims: readonly string[];
+  readonly entries: readonly (readonly [string, StateObject])[];
+}
+
+const refused = (problem: string): Outcome => ({ problem, claims: [], entries: [] });
+
+const macClaim = (mac: string): string => `VtepMAC ${mac}`;
 
 /**
  * Works out each lease once for the same host, network and own subnets: a lease never changes (a new one takes its
