@@ -180,7 +180,8 @@ function expected(peers: readonly Peer[], mtuBytes: number): string[] {
 // biome-ignore lint/suspicious/noExplicitAny: the shape is ip's
 type Json = any;
 
-function lookAt(netns: TestNetns, device: string): string[] {
+/** What is in the kernel on a device, one line each, sorted. */
+export function lookAt(netns: TestNetns, device: string): string[] {
   const link: Json = netns
     .json("ip", "-json", "-d", "address", "show")
     .find((each: Json) => each.ifname === device);
