@@ -2,9 +2,13 @@
 
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { adminCommands } from "../admin/commands.ts";
 import { FlannelError } from "../base/error.ts";
+import { printable } from "../base/printable.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
 import { labCommands } from "../lab/commands.ts";
+import { openLeaseAdmin } from "./open-store.ts";
+import { confirm, readText, untilInterrupted } from "./terminal.ts";
 import { VERSION } from "./version.ts";
 
 const context: CommandContext = {
@@ -14,6 +18,14 @@ const context: CommandContext = {
 };
 
 const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
+  ...adminCommands({
+    variables: process.env,
+    openStore: openLeaseAdmin,
+    readText,
+    confirm,
+    untilInterrupted,
+    wallClockMs: Date.now,
+  }),
   lab: labCommands(besideLauncher("flanneld")),
   version: defineCommand({
     summary: "print the version",
@@ -26,16 +38,24 @@ const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
   }),
 });
 
+// A password on the command line would stand in `ps` for everybody to read.
+if (process.argv.some((word) => /^--?etcd-password\b|:\/\/.*@/.test(word))) process.title = "flannelctl";
 process.stdout.on("error", () => process.exit(1)); // whoever read it has gone (`| head`)
-try {
-  process.exitCode = await flannelctl.run(process.argv.slice(2), context, context.program);
-} catch (error) {
-  if (!(error instanceof FlannelError) && !(error instanceof Error && "code" in error)) throw error;
-  context.printError(`flannelctl: ${error.message}`);
-  process.exitCode = 1;
+void main().then((exitCode) => {
+  process.exitCode = exitCode;
+});
+
+async function main(): Promise<number> {
+  try {
+    return await flannelctl.run(process.argv.slice(2), context, context.program);
+  } catch (error) {
+    if (!(error instanceof FlannelError) && !(error instanceof Error && "code" in error)) throw error;
+    context.printError(`flannelctl: ${printable(error.message)}`);
+    return 1;
+  }
 }
 
-/** The launcher of that name in bin/, seen from dist/flannelctl.mjs or from src/cmd/flannelctl.ts. */
+/** The launcher of that name in bin/, seen from dist/flannelctl.cjs or from src/cmd/flannelctl.ts. */
 function besideLauncher(name: string): string {
   const here = dirname(fileURLToPath(import.meta.url));
   const root = basename(here) === "dist" ? dirname(here) : dirname(dirname(here));

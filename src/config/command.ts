@@ -3,7 +3,7 @@
  * word ("lab up"). Exit codes: 0 done, 1 failed, 2 not understood.
  */
 
-import { type FlagTable, type ParsedFlags, parseFlags } from "./flags.ts";
+import { type FlagSource, type FlagTable, type ParsedFlags, parseFlags } from "./flags.ts";
 import { formatUsage } from "./flags-text.ts";
 
 /** What a command may use of the process it runs in. */
@@ -28,8 +28,13 @@ export function defineCommand<T extends FlagTable>(spec: {
   readonly synopsis: string;
   readonly summary: string;
   readonly flags: T;
-  /** Which words may stand there that are no flags: before "--", after it. Default none. */
-  readonly takes?: { readonly words?: boolean; readonly rest?: boolean };
+  /**
+   * Which words may stand there that are no flags: before "--" (any, or exactly these: `["SUBNET"]`), after it.
+   * Default none.
+   */
+  readonly takes?: { readonly words?: boolean | readonly string[]; readonly rest?: boolean };
+  /** Where flags may come from besides the command line. */
+  readonly environment?: FlagSource["environment"];
   run(flags: ParsedFlags<T>, context: CommandContext): Promise<number>;
 }): Command {
   return {
@@ -39,23 +44,34 @@ export function defineCommand<T extends FlagTable>(spec: {
         context.printError(`${message}; see ${path} --help`);
         return 2;
       };
-      const parsed = parseFlags(spec.flags, { args });
+      const { environment, takes } = spec;
+      const parsed = parseFlags(spec.flags, environment === undefined ? { args } : { args, environment });
       if (parsed.type === "help") {
         context.print(formatUsage(`${spec.summary}\nusage: ${path} ${spec.synopsis}`, spec.flags).trimEnd());
         return 0;
       }
       if (parsed.type === "error") return refuse(parsed.message);
       const { positional, rest } = parsed.flags;
-      const surplus = spec.takes?.words ? [] : positional;
-      const [word] = spec.takes?.rest ? surplus : [...surplus, ...rest];
+      const named = typeof takes?.words === "object" ? takes.words : [];
+      const missing = named[positional.length];
+      if (missing !== undefined) return refuse(`${missing} is missing`);
+      const surplus = takes?.words === true ? [] : positional.slice(named.length);
+      const [word] = takes?.rest ? surplus : [...surplus, ...rest];
       if (word !== undefined) return refuse(`${JSON.stringify(word)} belongs to no flag`);
       return spec.run(parsed.flags, context);
     },
   };
 }
 
-/** Commands chosen by their first word; `help [command…]` and `--help` explain them. */
-export function defineGroup(summary: string, commands: Readonly<Record<string, Command>>): Command {
+/**
+ * Commands chosen by their first word; `help [command…]` and `--help` explain them. The command called `standard`, if
+ * given, is meant where there is no first word, or a flag in its place.
+ */
+export function defineGroup(
+  summary: string,
+  commands: Readonly<Record<string, Command>>,
+  standard?: string,
+): Command {
   const names = Object.keys(commands);
   const width = Math.max(...names.map((name) => name.length));
   const usage = (path: string): string =>
@@ -63,7 +79,10 @@ export function defineGroup(summary: string, commands: Readonly<Record<string, C
       summary,
       `usage: ${path} <command>`,
       "",
-      ...names.map((name) => `  ${name.padEnd(width)}  ${commands[name]!.summary}`),
+      ...names.map((name) => {
+        const note = name === standard ? ` (also without "${name}")` : "";
+        return `  ${name.padEnd(width)}  ${commands[name]!.summary}${note}`;
+      }),
       "",
       `"${path} help <command>" tells more.`,
     ].join("\n");
@@ -71,12 +90,13 @@ export function defineGroup(summary: string, commands: Readonly<Record<string, C
   return {
     summary,
     async run(args, context, path) {
-      const [first, ...rest] = args;
+      const isHelp = ["help", "-h", "-help", "--help"].includes(args[0] ?? "");
+      const isStandard = standard !== undefined && !isHelp && (args[0] ?? "-").startsWith("-");
+      const [first, ...rest] = isStandard ? [standard, ...args] : args;
       if (first === undefined) {
         context.printError(usage(path));
         return 2;
       }
-      const isHelp = ["help", "-h", "-help", "--help"].includes(first);
       const name = isHelp ? rest[0] : first;
       if (name === undefined) {
         context.print(usage(path));

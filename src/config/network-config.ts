@@ -37,6 +37,8 @@ export interface BackendConfig {
 /** A config, or what is wrong with it. */
 export interface CheckedConfig {
   readonly config: NetworkConfig | undefined;
+  /** Its backend, also if something else is wrong. */
+  readonly backend: BackendConfig | undefined;
   /** In the order of the file's keys as documented; empty if there is a config. */
   readonly faults: readonly ConfigError[];
 }
@@ -63,7 +65,7 @@ export function checkNetworkConfig(json: string): CheckedConfig {
     }
   };
   const members = attempt(() => parseObject(json));
-  if (members === undefined) return { config: undefined, faults };
+  if (members === undefined) return { config: undefined, backend: undefined, faults };
   const enableIpv4 = attempt(() => readBoolean(members, "EnableIPv4", true));
   const enableIpv6 = attempt(() => readBoolean(members, "EnableIPv6", false));
   if (enableIpv4 === false && enableIpv6 === false) {
@@ -79,9 +81,9 @@ export function checkNetworkConfig(json: string): CheckedConfig {
   const enableNftables = attempt(() => readBoolean(members, "EnableNFTables", false));
   const backend = attempt(() => parseBackend(members, notes));
   if (faults.length > 0 || enableNftables === undefined || backend === undefined) {
-    return { config: undefined, faults };
+    return { config: undefined, backend, faults };
   }
-  return { config: { ipv4, ipv6, enableNftables, backend, notes }, faults };
+  return { backend, config: { ipv4, ipv6, enableNftables, backend, notes }, faults };
 }
 
 function parseObject(json: string): Members {

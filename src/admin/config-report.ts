@@ -1,0 +1,90 @@
+/** A network config as an operator wants to know it: everything that is wrong with it, and what it comes to. */
+
+import { formatIp } from "../address/ip.ts";
+import { baseOf, formatPrefix, sizeOf } from "../address/prefix.ts";
+import { findBackend } from "../backend/backends.ts";
+import { ConfigError } from "../base/error.ts";
+import {
+  type BackendConfig,
+  checkNetworkConfig,
+  type FamilyConfig,
+  type NetworkConfig,
+} from "../config/network-config.ts";
+
+export interface ConfigReport {
+  /** Undefined if there is any fault. */
+  readonly network: NetworkConfig | undefined;
+  /** Every fault of the network's part, and the first of the backend's. */
+  readonly faults: readonly string[];
+  /** Things an operator should read. */
+  readonly notes: readonly string[];
+}
+
+/** Checks the text of a config as flanneld will. Never throws. */
+export function reportConfig(text: string): ConfigReport {
+  const { config, backend, faults } = checkNetworkConfig(text);
+  const backendReport = backend === undefined ? { notes: [] } : reportBackend(backend, config);
+  const all = faults.map(({ message }) => message);
+  if (backendReport.fault !== undefined) all.push(backendReport.fault);
+  return {
+    network: all.length === 0 ? config : undefined,
+    faults: all,
+    notes: [...(config?.notes ?? []), ...backendReport.notes],
+  };
+}
+
+/** Whether a backend accepts its part; all of its checks need a network without faults. */
+function reportBackend(
+  backend: BackendConfig,
+  network: NetworkConfig | undefined,
+): { readonly fault?: string; readonly notes: readonly string[] } {
+  try {
+    const factory = findBackend(backend.type);
+    factory.deviceNames(network ?? { ...NO_NETWORK, backend });
+    if (network === undefined) return { notes: [] };
+    const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
+    return { notes: factory.create({ network, existing: [], randomBytes }).notes };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { fault: error.message, notes: [] };
+  }
+}
+
+const NO_NETWORK = { ipv4: undefined, ipv6: undefined, enableNftables: false, notes: [] };
+
+/** "10.5.0.0/16 in 255 subnets of /24 (10.5.1.0 to 10.5.255.0), backend vxlan". */
+export function describeConfig({ ipv4, ipv6, backend, enableNftables }: NetworkConfig): string {
+  const families = [ipv4, ipv6].filter((family) => family !== undefined).map(describeFamily);
+  return [...families, `backend ${backend.type}`, ...(enableNftables ? ["nftables"] : [])].join(", ");
+}
+
+function describeFamily({ network, subnetLength, subnetMin, subnetMax }: FamilyConfig): string {
+  const count = (subnetMax.base - subnetMin.base) / sizeOf(subnetMin) + 1n;
+  const range = `${formatIp(baseOf(subnetMin))} to ${formatIp(baseOf(subnetMax))}`;
+  return `${formatPrefix(network)} in ${count} subnets of /${subnetLength} (${range})`;
+}
+
+/** The config as JSON with every default filled in, keys as documented. */
+export function effectiveConfig({ ipv4, ipv6, enableNftables, backend }: NetworkConfig): unknown {
+  return {
+    EnableIPv4: ipv4 !== undefined,
+    EnableIPv6: ipv6 !== undefined,
+    ...effectiveFamily(ipv4, ["Network", "SubnetLen", "SubnetMin", "SubnetMax"]),
+    ...effectiveFamily(ipv6, ["IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax"]),
+    EnableNFTables: enableNftables,
+    Backend: { Type: backend.type, ...backend.members },
+  };
+}
+
+function effectiveFamily(
+  family: FamilyConfig | undefined,
+  [network, length, min, max]: readonly [string, string, string, string],
+): Record<string, unknown> {
+  if (family === undefined) return {};
+  return {
+    [network]: formatPrefix(family.network),
+    [length]: family.subnetLength,
+    [min]: formatIp(baseOf(family.subnetMin)),
+    [max]: formatIp(baseOf(family.subnetMax)),
+  };
+}

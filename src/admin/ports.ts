@@ -1,0 +1,21 @@
+/** What the operator's commands need of the process they run in. */
+
+import type { Logger } from "../base/logger.ts";
+import type { Environment } from "../config/options.ts";
+import type { DatastoreOptions } from "../config/options-datastore.ts";
+import type { LeaseAdmin } from "../lease/lease-admin.ts";
+
+export interface AdminPorts {
+  /** The process environment: variables of the datastore's flags count here as they do for flanneld. */
+  readonly variables: Environment;
+  /** Opens a store; nothing is sent yet. Throws ConfigError. */
+  openStore(options: DatastoreOptions, logger: Logger): LeaseAdmin;
+  /** The text of a file, or of standard input for "-". Throws ConfigError. */
+  readText(path: string): Promise<string>;
+  /** Asks at the terminal; undefined = there is none. */
+  confirm(question: string): Promise<boolean | undefined>;
+  /** Aborted by Ctrl-C or SIGTERM, which from then on do not end the process. */
+  untilInterrupted(): AbortSignal;
+  /** Wall-clock time in ms since the epoch. */
+  wallClockMs(): number;
+}

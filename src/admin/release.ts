@@ -1,0 +1,69 @@
+/** `flannelctl leases release`: takes a lease or reservation away, after asking. */
+
+import { samePrefix } from "../address/prefix.ts";
+import { ConfigError } from "../base/error.ts";
+import type { Command, CommandContext } from "../config/command.ts";
+import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
+import { parseSubnets } from "./arguments.ts";
+import { describeExpiry, describePublicIps, describeSubnet } from "./lease-text.ts";
+import type { AdminPorts } from "./ports.ts";
+import { defineStoreCommand } from "./store-command.ts";
+
+export const releaseCommand = (ports: AdminPorts): Command =>
+  defineStoreCommand(ports, {
+    summary: "take a lease or reservation away (asks first)",
+    words: ["SUBNET"],
+    flags: { yes: { kind: "bool", help: "do not ask" } },
+    run: (store, { values, positional: [subnet] }, context) =>
+      runRelease(store, subnet!, values.yes, ports, context),
+  });
+
+async function runRelease(
+  store: LeaseAdmin,
+  subnet: string,
+  yes: boolean,
+  ports: AdminPorts,
+  { print, printError }: CommandContext,
+): Promise<number> {
+  const record = findRecord(await store.listRecords(), subnet);
+  if (!yes) {
+    const expiry = (await store.readExpiries([record])).get(record.key);
+    const answer = await ports.confirm(question(record, describeExpiry(record, expiry, ports.wallClockMs())));
+    if (answer === undefined) {
+      printError("flannelctl: there is no terminal to ask at: give --yes to release without asking");
+      return 1;
+    }
+    if (!answer) {
+      print("Nothing was released.");
+      return 1;
+    }
+  }
+  if (!(await store.release(record))) {
+    printError(
+      `flannelctl: ${describeSubnet(record)} has changed in this moment: nothing was released; look at it and try again`,
+    );
+    return 1;
+  }
+  print(`${describeSubnet(record)} is released.`);
+  return 0;
+}
+
+/** By its subnet, or one of its two, or by the whole key, which may be junk. Throws ConfigError. */
+function findRecord(records: readonly LeaseRecord[], text: string): LeaseRecord {
+  const byKey = records.find(({ key }) => key === text);
+  if (byKey !== undefined) return byKey;
+  const { ipv4, ipv6 } = parseSubnets(text);
+  const found = records.find(
+    ({ subnets }) =>
+      subnets !== undefined &&
+      (ipv4 === undefined || (subnets.ipv4 !== undefined && samePrefix(subnets.ipv4, ipv4))) &&
+      (ipv6 === undefined || (subnets.ipv6 !== undefined && samePrefix(subnets.ipv6, ipv6))),
+  );
+  if (found !== undefined) return found;
+  throw new ConfigError(`there is no lease of ${text}; "leases" shows those there are`);
+}
+
+function question(record: LeaseRecord, expiry: string): string {
+  const life = record.lifeId === undefined ? "a reservation" : `expires in ${expiry}`;
+  return `Release ${describeSubnet(record)} of ${describePublicIps(record)} (${life})? If flanneld runs there, it takes a subnet again at once.`;
+}

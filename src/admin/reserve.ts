@@ -1,0 +1,130 @@
+/**
+ * `flannelctl leases reserve`: a subnet kept for the host with a certain public address. It never expires; whoever
+ * comes with that address takes it, nobody else.
+ */
+
+import { formatIp } from "../address/ip.ts";
+import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
+import { ConfigError } from "../base/error.ts";
+import type { Command, CommandContext } from "../config/command.ts";
+import { type FamilyConfig, type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
+import { isOwn, overlapsPair } from "../lease/acquire.ts";
+import { isCompatible } from "../lease/allocation.ts";
+import type { LeaseAttributes, SubnetPair } from "../lease/lease.ts";
+import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
+import { encodeLeaseKey } from "../lease/lease-codec.ts";
+import { parsePublicIps, parseSubnets } from "./arguments.ts";
+import { describePublicIps, describeSubnet } from "./lease-text.ts";
+import type { AdminPorts } from "./ports.ts";
+import { defineStoreCommand } from "./store-command.ts";
+
+/** How often a lost race is looked at again. */
+const MAX_ATTEMPTS = 5;
+
+export const reserveCommand = (ports: AdminPorts): Command =>
+  defineStoreCommand(ports, {
+    summary: "keep a subnet for the host with this public address, for ever",
+    words: ["SUBNET", "PUBLIC-IP"],
+    flags: {},
+    run: (store, { positional: [subnets, publicIps] }, context) =>
+      runReserve(store, parseSubnets(subnets!), attributesOf(publicIps!), context),
+  });
+
+const attributesOf = (publicIps: string): LeaseAttributes => {
+  const { ipv4, ipv6 } = parsePublicIps(publicIps);
+  return {
+    publicIp: ipv4,
+    publicIpv6: ipv6,
+    backendType: "",
+    backendData: undefined,
+    backendV6Data: undefined,
+  };
+};
+
+async function runReserve(
+  store: LeaseAdmin,
+  subnets: SubnetPair,
+  attributes: LeaseAttributes,
+  context: CommandContext,
+): Promise<number> {
+  const network = await readNetwork(store);
+  requireFit(network, subnets, attributes);
+  const key = encodeLeaseKey(subnets);
+  const isTheirs = (record: LeaseRecord): boolean => isOwn(network, attributes, record.attributes);
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    const records = await store.listRecords();
+    const existing = records.find((record) => record.key === key);
+    const obstacle = records.find(
+      (record) =>
+        record.subnets !== undefined &&
+        overlapsPair(record.subnets, subnets) &&
+        !(record === existing && isTheirs(record)),
+    );
+    if (obstacle !== undefined) throw new ConfigError(describeObstacle(obstacle));
+    const isDone =
+      existing === undefined
+        ? await store.reserve(subnets, attributes)
+        : existing.lifeId === undefined || (await store.keepForever(existing));
+    if (!isDone) continue;
+    const place = [subnets.ipv4, subnets.ipv6].filter((prefix) => prefix !== undefined).map(formatPrefix);
+    context.print(`${place.join(",")} is reserved for ${describePublicIps({ attributes })}.`);
+    for (const other of records.filter((record) => record !== existing && isTheirs(record))) {
+      const subnet = describeSubnet(other);
+      context.print(
+        `Note: that host holds ${subnet} too and may stay with it; to move it, stop flanneld there, then: ${context.program} leases release '${subnet}'`,
+      );
+    }
+    return 0;
+  }
+  throw new ConfigError("the leases change faster than they can be looked at: try again");
+}
+
+async function readNetwork(store: LeaseAdmin): Promise<NetworkConfig> {
+  const stored = await store.readNetworkConfig();
+  if (stored !== undefined) return parseNetworkConfig(stored.text);
+  throw new ConfigError(
+    `there is no network config at ${store.configPlace}, so no subnet can be reserved yet: write one with config set`,
+  );
+}
+
+/** Throws ConfigError unless a host of this network with these addresses could take the subnets. */
+function requireFit(network: NetworkConfig, subnets: SubnetPair, attributes: LeaseAttributes): void {
+  for (const family of ["ipv4", "ipv6"] as const) {
+    const config = network[family];
+    const subnet = subnets[family];
+    if (config !== undefined && subnet === undefined) {
+      throw new ConfigError(
+        `the network has ${label(family)}: name a subnet of ${formatPrefix(config.network)} too, with a comma between`,
+      );
+    }
+    if (subnet === undefined) continue;
+    if (config === undefined)
+      throw new ConfigError(`the network has no ${label(family)}: leave ${formatPrefix(subnet)} out`);
+    if (!isCompatible(config, subnet)) throw new ConfigError(describeMisfit(config, subnet));
+  }
+  const needed = network.ipv4 === undefined ? "publicIpv6" : "publicIp";
+  if (attributes[needed] === undefined) {
+    throw new ConfigError(
+      `hosts of this network are known by their public ${label(needed === "publicIp" ? "ipv4" : "ipv6")} address: name that`,
+    );
+  }
+}
+
+const label = (family: "ipv4" | "ipv6"): string => (family === "ipv4" ? "IPv4" : "IPv6");
+
+function describeMisfit(
+  { network, subnetLength, subnetMin, subnetMax }: FamilyConfig,
+  subnet: Prefix,
+): string {
+  const range = `${formatIp(baseOf(subnetMin))} to ${formatIp(baseOf(subnetMax))}`;
+  return `${formatPrefix(subnet)} is no subnet of ${formatPrefix(network)}: those are /${subnetLength} from ${range}`;
+}
+
+function describeObstacle(record: LeaseRecord): string {
+  const subnet = describeSubnet(record);
+  const holder =
+    record.attributes === undefined
+      ? "is taken by a key with a junk value"
+      : `belongs to ${describePublicIps(record)}`;
+  return `${subnet} ${holder}: choose another subnet, or release it first (leases release '${subnet}')`;
+}
