@@ -21,11 +21,11 @@ node_modules/.package-lock.json: package-lock.json .npmrc
 	@npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
-dist/flanneld.mjs: node_modules/.package-lock.json $(SOURCES)
+dist/flanneld.cjs: node_modules/.package-lock.json $(SOURCES)
 	@echo "==> building dist/"
 	@node scripts/build.ts
 
-build: dist/flanneld.mjs
+build: dist/flanneld.cjs
 
 packages:
 	@scripts/packages.sh $(WANT)

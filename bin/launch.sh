@@ -1,6 +1,6 @@
 # Sourced by the launchers beside it, with $here = this directory. Finds the bundle and Node.js, and becomes it.
 name=$(basename -- "$(readlink -f -- "$0")")
-bundle=$here/../dist/$name.mjs
+bundle=$here/../dist/$name.cjs
 if [ ! -f "$bundle" ]; then
   echo "$name: $bundle is missing: run 'make build' in $(dirname -- "$here") first" >&2
   exit 1

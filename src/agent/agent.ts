@@ -6,7 +6,7 @@
 import { formatIp, type Ip } from "../address/ip.ts";
 import type { Backend, Host } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Timers } from "../base/timers.ts";
+import { sleep, type Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { AtomicFileWriter } from "../config/subnet-env.ts";
@@ -41,10 +41,14 @@ export interface AgentPorts {
   readonly writeFile: AtomicFileWriter;
   /** Tells a supervisor that the daemon is ready. */
   readonly notifyReady: () => void;
+  /** Gives memory back that the start needed. */
+  readonly releaseMemory: () => void;
 }
 
 /** How often the kernel is looked at though nothing seems to have happened. */
 const RESYNC_MS = 60_000;
+/** After being ready, until what the start left behind is cleared away. */
+const SETTLED_MS = 1_000;
 
 /** Runs until aborted. Throws ConfigError for what only the operator can mend with a new start. */
 export async function runAgent(
@@ -135,6 +139,8 @@ export async function runAgent(
     if (signal.aborted) return;
     logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}, ${follower.table.size} leases`);
     ports.notifyReady();
+    await sleep(timers, SETTLED_MS, signal);
+    ports.releaseMemory();
   }
 }
 

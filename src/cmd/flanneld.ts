@@ -11,8 +11,10 @@ import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
+import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
+import { releaseMemory } from "../linux/memory.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNotifications } from "../linux/notifications.ts";
 import { sdNotify } from "../linux/sd-notify.ts";
@@ -104,6 +106,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   using rtnetlink = openRtnetlink();
   const kernel = new NetlinkKernel({
     rtnetlink,
+    settings: createDeviceSettings({ logger }),
     openNotifications,
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
   });
@@ -121,6 +124,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       randomBytes,
       readFile,
       writeFile: writeFileAtomic,
+      releaseMemory,
       notifyReady: () => {
         if (options.notifySocket !== undefined) sdNotify(options.notifySocket, "READY=1");
       },
@@ -138,6 +142,5 @@ function readFile(path: string): string | undefined {
   }
 }
 
-process.exitCode = await main();
-// Whatever still waits (a reply that nobody will read) must not hold up the end.
-process.exit();
+// Whatever still waits then (a reply that nobody will read) must not hold up the end.
+void main().then((exitCode) => process.exit(exitCode));

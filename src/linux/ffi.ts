@@ -16,6 +16,20 @@ const libc = koffi.load(null);
 const declare = <F extends (...args: never[]) => unknown>(prototype: string): F =>
   libc.func(prototype) as unknown as F;
 
+/** `struct ifreq` (linux/if.h; netdevice(7)) with the member that points to data. */
+const ifreq = koffi.struct("ifreq_data", {
+  ifr_name: koffi.array("uint8_t", 16),
+  ifr_data: "void *",
+  rest: koffi.array("uint8_t", 16),
+});
+
+/** What {@link sys.ioctlIfreq} is given; `ifr_data` is read and written by the kernel. */
+export interface IfreqData {
+  readonly ifr_name: Uint8Array;
+  readonly ifr_data: Uint32Array;
+  readonly rest: Uint8Array;
+}
+
 /** The raw functions, as in their man pages: section 2, and if_nametoindex(3). Results are unchecked: see {@link check}. */
 export const sys = {
   socket: declare<(domain: number, type: number, protocol: number) => number>("int socket(int, int, int)"),
@@ -37,11 +51,18 @@ export const sys = {
   ),
   close: declare<(fd: Fd) => number>("int close(int)"),
   ioctl: declare<(fd: Fd, request: number, argument: Uint8Array) => number>("int ioctl(int, ulong, void *)"),
+  /** ioctl(2) on a device, netdevice(7). */
+  ioctlIfreq: libc.func("ioctl", "int", ["int", "ulong", koffi.pointer(ifreq)]) as unknown as (
+    fd: Fd,
+    request: number,
+    argument: IfreqData,
+  ) => number,
   unshare: declare<(flags: number) => number>("int unshare(int)"),
   setns: declare<(fd: Fd, type: number) => number>("int setns(int, int)"),
   mount: declare<
     (source: string, target: string, type: string | null, flags: number, data: string | null) => number
   >("int mount(const char *, const char *, const char *, ulong, const char *)"),
+  malloc_trim: declare<(padBytes: number) => number>("int malloc_trim(size_t)"),
   umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
 } as const;
 

@@ -154,10 +154,20 @@ export const mac: Kind<string> = {
     return text;
   },
   encode: (writer, value) => {
-    for (const pair of value.split(":")) {
-      if (!/^[\da-f]{2}$/i.test(pair))
+    for (let at = 0; at < value.length; at += 3) {
+      const byte = (hexDigit(value.charCodeAt(at)) << 4) | hexDigit(value.charCodeAt(at + 1));
+      const isLast = at + 2 === value.length;
+      if (byte < 0 || (!isLast && value[at + 2] !== ":") || at + 3 === value.length) {
         throw new TypeError(`not a link-layer address: ${JSON.stringify(value)}`);
-      writer.u8(Number.parseInt(pair, 16));
+      }
+      writer.u8(byte);
     }
   },
 };
+
+/** Value of a hexadecimal digit; negative for any other character. */
+function hexDigit(code: number): number {
+  if (code >= 48 && code <= 57) return code - 48;
+  const lower = code | 32;
+  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
+}

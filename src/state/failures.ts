@@ -38,6 +38,7 @@ export class FailureBook {
 
   /** Whether the operation may be tried now. */
   isDue(operation: Operation): boolean {
+    if (this.#failures.size === 0) return true;
     const failure = this.#failures.get(keyOf(operation.object));
     return (
       failure === undefined ||
@@ -46,15 +47,19 @@ export class FailureBook {
     );
   }
 
-  /** Notes that it failed; pauses double from 100 ms to 30 s. */
+  /**
+   * Notes that it failed. The first retry is at once, since most first failures are races with a change that the next
+   * look shows; from then on pauses double from 100 ms to 30 s.
+   */
   note(operation: Operation, error: FlannelError): { readonly message: string; readonly isFirst: boolean } {
     const key = keyOf(operation.object);
     const before = this.#failures.get(key);
-    const delayMs = before === undefined ? FIRST_RETRY_MS : Math.min(LONGEST_RETRY_MS, before.delayMs * 2);
+    const delayMs =
+      before === undefined ? 0 : Math.min(LONGEST_RETRY_MS, Math.max(FIRST_RETRY_MS, before.delayMs * 2));
     const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
     const retryAtMs = this.#timers.nowMs() + delayMs;
     this.#failures.set(key, { object: operation.object, message, delayMs, retryAtMs });
-    this.#timers.after(delayMs + 1, this.#rouse);
+    this.#timers.after(delayMs, this.#rouse);
     return { message, isFirst: before === undefined };
   }
 
