@@ -40,6 +40,9 @@ export const sys = {
   setsockopt: declare<(fd: Fd, level: number, name: number, value: Uint8Array, length: number) => number>(
     "int setsockopt(int, int, int, void *, uint32_t)",
   ),
+  getsockopt: declare<
+    (fd: Fd, level: number, name: number, value: Uint8Array, length: Uint32Array) => number
+  >("int getsockopt(int, int, int, void *, void *)"),
   send: declare<(fd: Fd, data: Uint8Array, length: number, flags: number) => number>(
     "intptr_t send(int, void *, size_t, int)",
   ),

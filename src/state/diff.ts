@@ -7,6 +7,9 @@ import type { Operation } from "./kernel.ts";
 import {
   deviceOf,
   keyOf,
+  linkKey,
+  type Route,
+  RTPROT_FLANNEL,
   STATE_KINDS,
   type State,
   type StateKind,
@@ -63,7 +66,7 @@ export function diffStates(desired: State, observed: State): Difference {
     const have = observed.get(key);
     if (have !== undefined) matched++;
     if (blocked.has(deviceOf(want))) continue;
-    if (have === undefined || isLost(have)) {
+    if (have === undefined || isLost(have) || isInTheWay(have, want, observed)) {
       creates.push({ action: "create", object: want });
     } else if (have !== want && !sameObject(have, want)) {
       creates.push({ action: "replace", object: want, previous: have });
@@ -73,6 +76,7 @@ export function diffStates(desired: State, observed: State): Difference {
     const foreign = foreignDevices(observed);
     for (const [key, have] of observed) {
       if (desired.has(key) || foreign.has(deviceOf(have)) || isLost(have)) continue;
+      if (have.kind === "setting" || isUnmarked(have, observed)) continue;
       removes.push({ action: "remove", object: have });
     }
   }
@@ -81,6 +85,16 @@ export function diffStates(desired: State, observed: State): Difference {
   removes.sort((a, b) => byRank(b, a));
   return { operations: [...creates, ...removes], obstacles };
 }
+
+/** A route that bears no mark of ours and stands on no device of ours. */
+const isUnmarked = (object: StateObject, observed: State): object is Route =>
+  object.kind === "route" && object.protocol !== RTPROT_FLANNEL && !observed.has(linkKey(object.device));
+
+/** Somebody else's route to where we want one of our own. The kernel will refuse ours, and the operator is told. */
+const isInTheWay = (have: StateObject, want: StateObject, observed: State): boolean =>
+  isUnmarked(have, observed) &&
+  want.kind === "route" &&
+  (have.via !== want.via || have.device !== want.device);
 
 /** Devices of our names that are others', and with them whatever stands on them. */
 function foreignDevices(observed: State): ReadonlySet<string> {

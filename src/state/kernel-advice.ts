@@ -13,10 +13,18 @@ export function explain(operation: Operation, error: FlannelError): FlannelError
 
 function adviceFor({ action, object }: Operation, error: FlannelError): string | undefined {
   if (hasCode(error, "EPERM")) return "flanneld needs root or the capability CAP_NET_ADMIN";
+  if (object.kind === "address" && object.address.includes(":") && hasCode(error, "EACCES")) {
+    return `IPv6 is switched off on ${object.device}: 'sysctl -w net.ipv6.conf.all.disable_ipv6=0', or take EnableIPv6 out of the network config`;
+  }
+  if (object.kind === "setting" && object.name === "tx-checksum-ip-generic") {
+    return "the device does not allow it: take Backend.DisableTxChecksum out of the network config";
+  }
   if (action !== "create") return undefined;
   if (object.kind === "route" && hasCode(error, "EEXIST")) {
     return `a route to ${object.destination} that is not flannel's is there (see 'ip route show ${object.destination}'): remove it`;
   }
+  if (object.kind === "address" && hasCode(error, "EOPNOTSUPP"))
+    return "this kernel has no IPv6: take EnableIPv6 out of the network config";
   if (object.kind !== "link" || object.type !== "vxlan") return undefined;
   if (hasCode(error, "EOPNOTSUPP")) return "this kernel has no vxlan: load it with 'modprobe vxlan'";
   if (hasCode(error, "EEXIST") || hasCode(error, "EADDRINUSE")) {

@@ -15,7 +15,7 @@ import {
 import { RTPROT_FLANNEL } from "./objects.ts";
 
 /**
- * Undefined = none of ours. `ownDevices` maps the indexes of our devices to their names and is kept up to date here;
+ * Undefined = nothing that concerns us. `ownDevices` maps the indexes of our devices to their names and is kept up to date here;
  * `nameOf` finds the name of another device.
  */
 export function changeOf(
@@ -30,7 +30,7 @@ export function changeOf(
       const link = notification.value;
       const formerName = ownDevices.get(link.index);
       if (!ownership.devices.has(link.name)) {
-        if (formerName === undefined) return undefined;
+        if (formerName === undefined) return isNew && link.isUp ? undefined : touchedLink(link.name);
         // Renamed, or under its new name removed.
         return { action: "touched", object: { ...stateOfLink(link, ""), name: formerName } };
       }
@@ -40,7 +40,9 @@ export function changeOf(
       return { action: isNew ? "set" : "touched", object };
     }
     case "address": {
-      const device = ownDevices.get(notification.value.ifindex);
+      const { ifindex } = notification.value;
+      const device = ownDevices.get(ifindex);
+      if (device === undefined && !isNew) return touchedLink(nameOf(ifindex));
       const object = device === undefined ? undefined : stateOfAddress(notification.value, device);
       return object && { action: isNew ? "set" : "gone", object };
     }
@@ -81,6 +83,12 @@ function isNearby(route: KernelRoute, ownership: Ownership): boolean {
   const prefix = route.table === RT_TABLE_MAIN ? parsePrefix(route.destination) : undefined;
   return prefix !== undefined && ownership.networks.some((network) => containsPrefix(network, prefix));
 }
+
+/** With another's device that goes down, or its last address, go our routes through it, and nobody is told of them. */
+const touchedLink = (name: string): Change => ({
+  action: "touched",
+  object: { kind: "link", name, type: "foreign", linkKind: "" },
+});
 
 const touchedRoute = (destination: string): Change => ({
   action: "touched",

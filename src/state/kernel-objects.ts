@@ -9,7 +9,13 @@ import {
   NTF_EXT_LEARNED,
   NUD_PERMANENT,
 } from "../netlink/neighbour.ts";
-import { type Route as KernelRoute, RT_TABLE_MAIN, RTN_UNICAST } from "../netlink/route.ts";
+import {
+  type Route as KernelRoute,
+  RT_TABLE_MAIN,
+  RTN_BLACKHOLE,
+  RTN_UNICAST,
+  RTPROT_BOOT,
+} from "../netlink/route.ts";
 import type { Ownership } from "./kernel.ts";
 import {
   type DeviceAddress,
@@ -23,6 +29,8 @@ import {
 
 /** Metric of an IPv6 route to which none was given (net/ipv6: IP6_RT_PRIO_USER). */
 const IP6_RT_PRIO_USER = 1024;
+/** The last: whatever else leads to the destination (the route of a bridge, above all) goes first. */
+export const BLACKHOLE_METRIC = 2 ** 32 - 1;
 
 /** A device that bears one of our names. `lowerName` = name of the device with index `link.vxlan.lowerIndex`. */
 export function stateOfLink(link: Link, lowerName: string): VxlanLink | ForeignLink {
@@ -52,29 +60,35 @@ export function stateOfAddress(address: InterfaceAddress, device: string): Devic
   return { kind: "address", device, address: address.prefix };
 }
 
-/** A route that is ours: made by us, or leading through a device of ours into one of our networks. */
+/**
+ * A route that is ours: made by us, or leading through a device of ours into one of our networks; or one that may be
+ * Go flannel's: through a gateway into one of our networks, and without anybody's mark.
+ */
 export function stateOfRoute(route: KernelRoute, device: string, ownership: Ownership): Route | undefined {
-  const isPlain =
-    route.table === RT_TABLE_MAIN &&
-    route.type === RTN_UNICAST &&
-    route.tos === 0 &&
-    route.priority === (route.family === 4 ? 0 : IP6_RT_PRIO_USER) &&
-    route.nextHops.length === 0;
-  if (!isPlain) return undefined;
-  if (route.protocol !== RTPROT_FLANNEL) {
-    if (!ownership.devices.has(device)) return undefined;
-    const prefix = parsePrefix(route.destination);
+  if (route.table !== RT_TABLE_MAIN || route.tos !== 0 || route.nextHops.length > 0) return undefined;
+  const { destination, protocol } = route;
+  if (route.type === RTN_BLACKHOLE) {
+    if (protocol !== RTPROT_FLANNEL || route.priority !== BLACKHOLE_METRIC) return undefined;
+    return {
+      kind: "route",
+      type: "blackhole",
+      destination,
+      device: "",
+      via: undefined,
+      onlink: false,
+      protocol,
+    };
+  }
+  if (route.type !== RTN_UNICAST || route.priority !== (route.family === 4 ? 0 : IP6_RT_PRIO_USER))
+    return undefined;
+  if (protocol !== RTPROT_FLANNEL) {
+    const isUnmarkedGateway = protocol === RTPROT_BOOT && route.gateway !== undefined;
+    if (!ownership.devices.has(device) && !isUnmarkedGateway) return undefined;
+    const prefix = parsePrefix(destination);
     if (prefix === undefined || !ownership.networks.some((network) => containsPrefix(network, prefix)))
       return undefined;
   }
-  return {
-    kind: "route",
-    destination: route.destination,
-    device,
-    via: route.gateway,
-    onlink: route.onlink,
-    protocol: route.protocol,
-  };
+  return { kind: "route", destination, device, via: route.gateway, onlink: route.onlink, protocol };
 }
 
 /** A permanent neighbour of a device of ours; what the kernel resolved or noted by itself is not ours. */

@@ -3,17 +3,25 @@
 import { deleteAddress, newAddress } from "../netlink/address.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
 import { deleteFdbEntry, deleteNeighbour, newFdbEntry, newNeighbour } from "../netlink/neighbour.ts";
-import { deleteRoute, newRoute, type RouteSpec } from "../netlink/route.ts";
+import { deleteRoute, newRoute, type RouteSpec, RTN_BLACKHOLE } from "../netlink/route.ts";
 import type { Operation } from "./kernel.ts";
+import { BLACKHOLE_METRIC } from "./kernel-objects.ts";
 import { describeObject, type Route } from "./objects.ts";
 
-/** The requests for anything but a link; `indexOf` throws if there is no such device. */
-export function requestsOf(operation: Operation, indexOf: (device: string) => number): NetlinkRequest[] {
+/** linux/if_addr.h: no duplicate address detection, for which an address on a tunnel would have to wait. */
+const IFA_F_NODAD = 0x02;
+
+/** The requests for anything but links and settings; `indexOf` throws if there is no such device. */
+export function requestsOf(
+  operation: Operation,
+  indexOf: (device: string) => number,
+): readonly NetlinkRequest[] {
   const { action, object } = operation;
   const isRemoval = action === "remove";
   switch (object.kind) {
     case "address": {
-      const spec = { ifindex: indexOf(object.device), prefix: object.address };
+      const flags = object.address.includes(":") ? IFA_F_NODAD : undefined;
+      const spec = { ifindex: indexOf(object.device), prefix: object.address, ...(flags && { flags }) };
       return [isRemoval ? deleteAddress(spec) : newAddress(spec)];
     }
     case "neighbour": {
@@ -29,18 +37,33 @@ export function requestsOf(operation: Operation, indexOf: (device: string) => nu
       // A removal names every field, so that only exactly this route can go; a creation takes nobody's place.
       if (isRemoval) return [deleteRoute(spec)];
       if (operation.action !== "replace" || operation.previous.kind !== "route") return [newRoute(spec)];
-      // NLM_F_REPLACE would take the place of the first route to the destination, which may be another's.
-      return [newRoute(spec, "append"), deleteRoute(routeSpecOf(operation.previous, indexOf))];
+      return replaceRoute(operation.previous, object, indexOf);
     }
     case "link":
-      throw new Error(`not for links: ${describeObject(object)}`);
+    case "setting":
+      throw new Error(`no request of rtnetlink: ${describeObject(object)}`);
   }
+}
+
+function replaceRoute(
+  previous: Route,
+  next: Route,
+  indexOf: (device: string) => number,
+): readonly NetlinkRequest[] {
+  const spec = routeSpecOf(next, indexOf);
+  // IPv4: NLM_F_REPLACE would take the place of the first route to the destination, which may be another's.
+  if (!next.destination.includes(":"))
+    return [newRoute(spec, "append"), deleteRoute(routeSpecOf(previous, indexOf))];
+  // IPv6: an appended route is one more way of the same, and an onlink gateway is refused while a route over another
+  // device covers it (net/ipv6/route.c, ip6_route_check_nh_onlink).
+  if (previous.device === next.device) return [newRoute(spec, "replace")];
+  return [deleteRoute(routeSpecOf(previous, indexOf)), newRoute(spec)];
 }
 
 const routeSpecOf = (route: Route, indexOf: (device: string) => number): RouteSpec => ({
   destination: route.destination,
-  oif: indexOf(route.device),
-  gateway: route.via,
-  onlink: route.onlink,
   protocol: route.protocol,
+  ...(route.type === "blackhole"
+    ? { type: RTN_BLACKHOLE, priority: BLACKHOLE_METRIC }
+    : { oif: indexOf(route.device), gateway: route.via, onlink: route.onlink }),
 });

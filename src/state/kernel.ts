@@ -2,11 +2,13 @@
 
 import type { Prefix } from "../address/prefix.ts";
 import type { FlannelError } from "../base/error.ts";
-import type { StateKind, StateObject } from "./objects.ts";
+import type { SettingName, StateKind, StateObject } from "./objects.ts";
 
 /**
  * How ours is told from others': devices by name; routes by protocol number, or by leading through a device of ours
- * into one of our networks (what Go flannel left); addresses, permanent neighbours and FDB entries by their device.
+ * into one of our networks (what Go flannel left); addresses, settings, permanent neighbours and FDB entries by their
+ * device. Unmarked routes through a gateway into one of our networks (RTPROT_BOOT: Go's host-gw, or an operator's) are
+ * seen too; such a one gets our mark if it is just what we want, and is left alone otherwise.
  */
 export interface Ownership {
   readonly devices: ReadonlySet<string>;
@@ -42,4 +44,12 @@ export interface Kernel {
 
   /** Notices from now on (the kernel is subscribed when this returns), until aborted. Never ends with an error. */
   watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<KernelNotice>;
+}
+
+/** What of a device is not in rtnetlink: the other half of what {@link Kernel} is made of. */
+export interface DeviceSettings {
+  /** Undefined = there is no such setting, or no such device. */
+  read(device: string, name: SettingName): boolean | undefined;
+  /** Throws FlannelError. */
+  write(device: string, name: SettingName, on: boolean): void;
 }

@@ -41,10 +41,18 @@ export class KernelModel {
 
   /** Whether a reported change is no news. */
   expects(change: Change): boolean {
-    const known = this.#objects.get(keyOf(change.object));
-    if (known === undefined) return change.action !== "set";
+    const { object } = change;
+    const known = this.#objects.get(keyOf(object));
+    if (known === undefined && object.kind === "link" && change.action === "touched")
+      return !this.#carriesRoutes(object.name);
+    // Settings are told with every notice of their device; one that was never set here matters to nobody.
+    if (known === undefined) return change.action !== "set" || object.kind === "setting";
     if (change.action === "touched") return false;
     return sameObject(known, change.object) === (change.action === "set");
+  }
+
+  #carriesRoutes(device: string): boolean {
+    return this.#objects.values().some((object) => object.kind === "route" && object.device === device);
   }
 
   /** Puts in doubt what a change of this kind can have taken along. */

@@ -4,10 +4,10 @@ import { FlannelError } from "../base/error.ts";
 import { deleteLink, type LinkSettings, newLink, setLink, setNoLinkLocal } from "../netlink/link.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
 import { monitor, type NotificationSource } from "../netlink/monitor.ts";
-import { decodeRoute, getRoutes, RT_TABLE_MAIN, routeProtocolOf } from "../netlink/route.ts";
+import { decodeRoute, getRoutes, RT_TABLE_MAIN, RTPROT_BOOT, routeProtocolOf } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { mustRemake } from "./diff.ts";
-import type { Change, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import type { Change, DeviceSettings, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
 import { explain } from "./kernel-advice.ts";
 import { changeOf } from "./kernel-notices.ts";
 import {
@@ -18,13 +18,21 @@ import {
   stateOfRoute,
 } from "./kernel-objects.ts";
 import { requestsOf } from "./kernel-requests.ts";
-import { RTPROT_FLANNEL, type StateKind, type StateObject, type VxlanLink } from "./objects.ts";
+import {
+  type DeviceSetting,
+  RTPROT_FLANNEL,
+  SETTING_NAMES,
+  type StateKind,
+  type StateObject,
+  type VxlanLink,
+} from "./objects.ts";
 
 /** Operations between two turns of the event loop: about 10 ms of the kernel's time. */
 const OPERATIONS_PER_TURN = 1000;
 
 export interface NetlinkKernelOptions {
   readonly rtnetlink: Rtnetlink;
+  readonly settings: DeviceSettings;
   /** Subscribes to kernel notifications from this call on. */
   readonly openNotifications: () => NotificationSource;
   /** Lets other work go on between parts of a long one. */
@@ -33,6 +41,7 @@ export interface NetlinkKernelOptions {
 
 export class NetlinkKernel implements Kernel {
   readonly #rtnetlink: Rtnetlink;
+  readonly #settings: DeviceSettings;
   readonly #openNotifications: () => NotificationSource;
   readonly #breathe: () => Promise<void>;
   /** Names of the devices of ours by index, for notices about a device that may be gone by then. */
@@ -40,6 +49,7 @@ export class NetlinkKernel implements Kernel {
 
   constructor(options: NetlinkKernelOptions) {
     this.#rtnetlink = options.rtnetlink;
+    this.#settings = options.settings;
     this.#openNotifications = options.openNotifications;
     this.#breathe = options.breathe;
   }
@@ -60,6 +70,12 @@ export class NetlinkKernel implements Kernel {
       }
       return name;
     };
+    if (kinds.has("route")) {
+      // First, so that where one of ours goes to the same destination, ours is what is seen.
+      for (const route of rtnetlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_BOOT })) {
+        add(stateOfRoute(route, nameOf(route.oif), ownership));
+      }
+    }
     for (const device of ownership.devices) {
       const link = rtnetlink.link(device);
       if (link === undefined) continue;
@@ -67,6 +83,7 @@ export class NetlinkKernel implements Kernel {
       names.set(index, device);
       this.#ownDevices.set(index, device);
       if (kinds.has("link")) add(stateOfLink(link, nameOf(link.vxlan?.lowerIndex)));
+      if (kinds.has("setting")) found.push(...this.#settingsOf(device));
       if (kinds.has("address")) {
         for (const address of rtnetlink.addresses({ ifindex: index })) add(stateOfAddress(address, device));
       }
@@ -120,10 +137,13 @@ export class NetlinkKernel implements Kernel {
     };
     for (const [position, operation] of operations.entries()) {
       try {
-        if (operation.object.kind === "link") {
+        const { object } = operation;
+        if (object.kind === "link") {
           flush();
           indexes.clear();
           this.#applyLink(operation);
+        } else if (object.kind === "setting") {
+          this.#settings.write(object.device, object.name, object.on);
         } else {
           for (const request of requestsOf(operation, indexOf)) {
             requests.push(request);
@@ -165,6 +185,13 @@ export class NetlinkKernel implements Kernel {
       }
       if (changes.length > 0) yield changes;
     }
+  }
+
+  #settingsOf(device: string): DeviceSetting[] {
+    return SETTING_NAMES.flatMap((name) => {
+      const on = this.#settings.read(device, name);
+      return on === undefined ? [] : [{ kind: "setting", device, name, on } as const];
+    });
   }
 
   /** "unknown" = what it says cannot be found out. */

@@ -45,9 +45,30 @@ export interface DeviceAddress {
   readonly address: string;
 }
 
-/** A unicast route in the main table. */
+/** What can be set on a device, but not through rtnetlink. */
+export const SETTING_NAMES = [
+  /** Router advertisements change the host's routes and addresses (sysctl net.ipv6.conf.DEVICE.accept_ra). */
+  "accept_ra",
+  /** There is no IPv6 on the device (sysctl net.ipv6.conf.DEVICE.disable_ipv6). */
+  "disable_ipv6",
+  /** Checksums of sent packets are left to the device (ethtool(8), tx-checksum-ip-generic). */
+  "tx-checksum-ip-generic",
+] as const;
+export type SettingName = (typeof SETTING_NAMES)[number];
+
+/** A setting of a device of ours. One that is not wanted any more is left as it is: nobody knows what it was before. */
+export interface DeviceSetting {
+  readonly kind: "setting";
+  readonly device: string;
+  readonly name: SettingName;
+  readonly on: boolean;
+}
+
+/** A route in the main table. */
 export interface Route {
   readonly kind: "route";
+  /** What becomes of the packets; absent = they are sent on. A blackhole has no device: "". */
+  readonly type?: "blackhole";
   /** "10.5.2.0/24". */
   readonly destination: string;
   readonly device: string;
@@ -77,11 +98,25 @@ export interface FdbEntry {
   readonly detour?: string;
 }
 
-export type StateObject = VxlanLink | ForeignLink | DeviceAddress | Route | Neighbour | FdbEntry;
+export type StateObject =
+  | VxlanLink
+  | ForeignLink
+  | DeviceSetting
+  | DeviceAddress
+  | Route
+  | Neighbour
+  | FdbEntry;
 export type StateKind = StateObject["kind"];
 
 /** In the order in which things are made; they are removed in the reverse order. */
-export const STATE_KINDS = ["link", "address", "fdb", "neighbour", "route"] as const satisfies StateKind[];
+export const STATE_KINDS = [
+  "link",
+  "setting",
+  "address",
+  "fdb",
+  "neighbour",
+  "route",
+] as const satisfies StateKind[];
 
 /** rtm_protocol of our routes: "F", a number nobody has in linux/rtnetlink.h or iproute2's rt_protos. */
 export const RTPROT_FLANNEL = 70;
@@ -93,17 +128,23 @@ export type State = ReadonlyMap<string, StateObject>;
 export function keyOf(object: StateObject): string {
   switch (object.kind) {
     case "link":
-      return `link ${object.name}`;
+      return linkKey(object.name);
     case "address":
       return `address ${object.device} ${object.address}`;
+    case "setting":
+      return `setting ${object.device} ${object.name}`;
     case "route":
-      return `route ${object.destination}`;
+      // The two have different metrics, so the kernel holds both.
+      return `${object.type ?? "route"} ${object.destination}`;
     case "neighbour":
       return `neighbour ${object.device} ${object.address}`;
     case "fdb":
       return `fdb ${object.device} ${object.mac}`;
   }
 }
+
+/** The key of the device of that name. */
+export const linkKey = (name: string): string => `link ${name}`;
 
 /** The device that an object stands on or falls with. */
 export const deviceOf = (object: StateObject): string =>
@@ -128,7 +169,12 @@ export function describeObject(object: StateObject): string {
         : `device ${object.name} vxlan id ${object.vni} dev ${object.lower} local ${object.local} port ${object.port} mtu ${object.mtuBytes} address ${object.mac}`;
     case "address":
       return `address ${object.address} dev ${object.device}`;
+    case "setting":
+      return object.name === "tx-checksum-ip-generic"
+        ? `${object.name} ${object.on ? "on" : "off"} dev ${object.device}`
+        : `sysctl net.ipv6.conf.${object.device}.${object.name}=${object.on ? 1 : 0}`;
     case "route":
+      if (object.type !== undefined) return `${object.type} route ${object.destination}`;
       return `route ${object.destination}${object.via === undefined ? "" : ` via ${object.via}`} dev ${object.device}${object.onlink ? " onlink" : ""}`;
     case "neighbour":
       return `neighbour ${object.address} lladdr ${object.mac} dev ${object.device}`;

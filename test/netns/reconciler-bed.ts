@@ -13,6 +13,7 @@ import type { Logger } from "../../src/base/logger.ts";
 import { systemTimers } from "../../src/base/timers.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import type { Lease } from "../../src/lease/lease.ts";
+import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { type NotificationOptions, openNotifications } from "../../src/linux/notifications.ts";
 import type { Kernel, Operation } from "../../src/state/kernel.ts";
@@ -98,6 +99,7 @@ function startReconciler(netns: TestNetns, notifications: NotificationOptions = 
   const logger = recordingLogger(log);
   const real = new NetlinkKernel({
     rtnetlink,
+    settings: createDeviceSettings({ logger, netns: netns.path }),
     openNotifications: () => openNotifications({ netns: netns.path, ...notifications }),
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
   });
