@@ -5,6 +5,7 @@
 
 import { formatIp, type Ip } from "../address/ip.ts";
 import type { Backend, Host } from "../backend/backend.ts";
+import { messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
@@ -55,9 +56,12 @@ export async function runAgent(
   options: FlanneldOptions,
   ports: AgentPorts,
   readiness: Readiness,
-  signal: AbortSignal,
+  stop: AbortSignal,
 ): Promise<void> {
   const { store, logger, timers, kernel } = ports;
+  // A part that breaks ends all: half a daemon would look alive.
+  const parts = new AbortController();
+  const signal = AbortSignal.any([stop, parts.signal]);
   for (const subject of ["network config", "lease", "subnet.env", "firewall", "peers", "kernel"]) {
     readiness.set(subject, "not there yet");
   }
@@ -131,6 +135,7 @@ export async function runAgent(
       announceReadiness(),
     ]);
   } finally {
+    parts.abort();
     await reconciling;
   }
 
@@ -138,7 +143,11 @@ export async function runAgent(
     await readiness.whenReady(signal);
     if (signal.aborted) return;
     logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}, ${follower.table.size} leases`);
-    ports.notifyReady();
+    try {
+      ports.notifyReady();
+    } catch (error) {
+      logger.error(`Nobody could be told that flanneld is ready: ${messageOf(error)}`);
+    }
     await sleep(timers, SETTLED_MS, signal);
     ports.releaseMemory();
   }
