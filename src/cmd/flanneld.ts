@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { runAgent } from "../agent/agent.ts";
 import { Readiness } from "../agent/readiness.ts";
-import { ConfigError } from "../base/error.ts";
+import { ConfigError, FlannelError } from "../base/error.ts";
 import { Klog, writeToStderr } from "../base/klog.ts";
 import { systemTimers } from "../base/timers.ts";
 import { type ParsedFlags, parseFlags } from "../config/flags.ts";
@@ -49,7 +49,7 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     if (stop.signal.aborted) return 0;
-    if (!(error instanceof ConfigError)) throw error;
+    if (!(error instanceof FlannelError)) throw error;
     logger.fatal(error.message);
     return EXIT_FAILURE;
   }
@@ -87,9 +87,11 @@ function read(): FlanneldOptions | number {
   }
 }
 
-/** A password given as a flag would stand in `ps` for everybody to read: what ps shows is written anew, without it. */
+/** A password given in a flag would stand in `ps` for everybody to read: what ps shows is written anew, without it. */
 function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
-  if (!flags.sources["etcd-password"]?.startsWith("-")) return;
+  const isFlag = (name: "etcd-password" | "etcd-endpoints") => flags.sources[name]?.startsWith("-") === true;
+  const isInEndpoint = flags.values["etcd-endpoints"].some((endpoint) => endpoint.includes("@"));
+  if (!isFlag("etcd-password") && !(isFlag("etcd-endpoints") && isInEndpoint)) return;
   process.title = `flanneld ${describeFlags(FLANNELD_FLAGS, flags)}`;
 }
 
