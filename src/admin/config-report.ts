@@ -9,6 +9,7 @@ import {
   checkNetworkConfig,
   type FamilyConfig,
   type NetworkConfig,
+  parseNetworkConfig,
 } from "../config/network-config.ts";
 
 export interface ConfigReport {
@@ -33,14 +34,14 @@ export function reportConfig(text: string): ConfigReport {
   };
 }
 
-/** Whether a backend accepts its part; all of its checks need a network without faults. */
+/** Whether a backend accepts its part. If the network has faults, the backend is tried with another. */
 function reportBackend(
   backend: BackendConfig,
   network: NetworkConfig | undefined,
 ): { readonly fault?: string; readonly notes: readonly string[] } {
   try {
     const factory = findBackend(backend.type);
-    factory.deviceNames(network ?? { ...NO_NETWORK, backend });
+    factory.deviceNames(network ?? { ...ANY_NETWORK, backend });
     if (network === undefined) return { notes: [] };
     const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
     return { notes: factory.create({ network, existing: [], randomBytes }).notes };
@@ -50,7 +51,7 @@ function reportBackend(
   }
 }
 
-const NO_NETWORK = { ipv4: undefined, ipv6: undefined, enableNftables: false, notes: [] };
+const ANY_NETWORK = parseNetworkConfig('{"Network":"10.0.0.0/8"}');
 
 /** "10.5.0.0/16 in 255 subnets of /24 (10.5.1.0 to 10.5.255.0), backend vxlan". */
 export function describeConfig({ ipv4, ipv6, backend, enableNftables }: NetworkConfig): string {

@@ -7,6 +7,7 @@ import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
 import { labCommands } from "../lab/commands.ts";
+import { storeCommands } from "../lease/embedded/command.ts";
 import { openLeaseAdmin } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
 import { VERSION } from "./version.ts";
@@ -26,6 +27,7 @@ const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
     untilInterrupted,
     wallClockMs: Date.now,
   }),
+  store: storeCommands(),
   lab: labCommands(besideLauncher("flanneld")),
   version: defineCommand({
     summary: "print the version",

@@ -20,7 +20,7 @@ import { openNotifications } from "../linux/notifications.ts";
 import { sdNotify } from "../linux/sd-notify.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
 import { HealthServer } from "../status/health.ts";
-import { configPlaceOf, openLeaseStore } from "./open-store.ts";
+import { openLeaseStore } from "./open-store.ts";
 import { VERSION } from "./version.ts";
 
 const EXIT_FAILURE = 1;
@@ -102,7 +102,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       ? undefined
       : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
-  await using store = openLeaseStore(options.datastore, logger);
+  await using datastore = await openLeaseStore(options.datastore, logger);
+  const { store, configPlace } = datastore;
   // Whoever waits for an answer of etcd waits no longer.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   using rtnetlink = openRtnetlink();
@@ -116,7 +117,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     options,
     {
       store,
-      configPlace: configPlaceOf(options.datastore),
+      configPlace,
       kernel,
       rtnetlink,
       firewallExec: { run: runCommand },

@@ -1,37 +1,85 @@
-/** Opens the store that the options name: the one place that knows all of them. */
+/**
+ * Opens the store that the options name: the one place that knows all of them. What only one kind needs is loaded with
+ * it, so that a start reads no more than it uses.
+ */
 
-import { ConfigError } from "../base/error.ts";
+import { formatIp } from "../address/ip.ts";
+import { ConfigError, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import type { DatastoreOptions } from "../config/options-datastore.ts";
+import type { DatastoreOptions, EmbeddedDatastore, ListenAddress } from "../config/options-datastore.ts";
 import { createEtcdLeaseAdmin } from "../lease/etcd/etcd-lease-admin.ts";
 import { createEtcdLeaseStore } from "../lease/etcd/etcd-lease-store.ts";
 import type { LeaseAdmin } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
-/** The store for flanneld. Throws ConfigError. */
-export function openLeaseStore(options: DatastoreOptions, logger: Logger): LeaseStore {
-  switch (options.kind) {
-    case "etcd3":
-      return createEtcdLeaseStore(options.etcd, { logger });
-    case "etcd2":
-    case "embedded":
-      throw notYet(options.kind);
-  }
+/** A store for flanneld; with an embedded one, disposing this ends its server too. */
+export interface OpenedStore extends AsyncDisposable {
+  readonly store: LeaseStore;
+  /** Where the network config is, in an operator's words. */
+  readonly configPlace: string;
+}
+
+/** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
+export async function openLeaseStore(options: DatastoreOptions, logger: Logger): Promise<OpenedStore> {
+  await using parts = new AsyncDisposableStack();
+  if (options.kind === "etcd2") throw notYet(options.kind);
+  if (options.kind === "embedded") await serveEmbedded(options, logger, parts);
+  const store = parts.use(createEtcdLeaseStore(options.etcd, { logger }));
+  const owned = parts.move();
+  return {
+    store,
+    configPlace: `etcd key ${options.etcd.prefix}/config`,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** The operator's side of the store for flannelctl, which reaches an embedded one where flanneld serves it. Throws ConfigError. */
 export function openLeaseAdmin(options: DatastoreOptions, logger: Logger): LeaseAdmin {
-  switch (options.kind) {
-    case "etcd3":
-    case "embedded":
-      return createEtcdLeaseAdmin(options.etcd, { logger });
-    case "etcd2":
-      throw notYet(options.kind);
+  if (options.kind === "etcd2") throw notYet(options.kind);
+  return createEtcdLeaseAdmin(options.etcd, { logger });
+}
+
+async function serveEmbedded(
+  options: EmbeddedDatastore,
+  logger: Logger,
+  parts: AsyncDisposableStack,
+): Promise<void> {
+  const { EmbeddedStore } = await import("../lease/embedded/embedded-store.ts");
+  const { EmbeddedServer } = await import("../lease/embedded/embedded-server.ts");
+  const store = parts.use(EmbeddedStore.open({ dataDirectory: options.dataDirectory, logger }));
+  const listen = options.listen.map(({ ip, port }) => ({ host: formatIp(ip), port }));
+  parts.use(await EmbeddedServer.start({ store, listen, logger }));
+  if (!options.listen.every(isLoopback)) {
+    logger.warn(
+      "whoever reaches the embedded store may change the network: keep its port to the hosts of the cluster, " +
+        "or run it with certificates (flannelctl store serve)",
+    );
+  }
+  if (options.initialConfig !== undefined) await writeInitialConfig(options, options.initialConfig, logger);
+}
+
+async function writeInitialConfig(
+  { etcd }: EmbeddedDatastore,
+  config: string,
+  logger: Logger,
+): Promise<void> {
+  await using admin = createEtcdLeaseAdmin(etcd, { logger });
+  try {
+    if (await admin.writeNetworkConfig(config, undefined)) {
+      logger.info(`Wrote the network config ${config}`);
+    } else if ((await admin.readNetworkConfig())?.text !== config) {
+      logger.info("--network has no effect: there is a network config already (flannelctl config get)");
+    }
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    const reason = `this host does not reach its own embedded store (${error.message})`;
+    throw new ConfigError(`${reason}: is the loopback interface up?`, { cause: error });
   }
 }
 
-/** Where the network config is, in an operator's words. */
-export const configPlaceOf = ({ etcd }: DatastoreOptions): string => `etcd key ${etcd.prefix}/config`;
+/** 127.0.0.0/8 or ::1. */
+const isLoopback = ({ ip }: ListenAddress): boolean =>
+  ip.family === 4 ? ip.value >> 24n === 127n : ip.value === 1n;
 
 const notYet = (kind: string): ConfigError =>
   new ConfigError(`--datastore=${kind} is not supported by this version yet: use etcd3`);
