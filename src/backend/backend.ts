@@ -29,12 +29,24 @@ export interface PublishedData {
   readonly backendV6Data: unknown;
 }
 
+/** Where packets to an address leave this host. */
+export interface NextHop {
+  readonly device: string;
+  /** The router that they go to first; undefined = the address is on the device's link. */
+  readonly via: string | undefined;
+}
+
+/** Looks up the way to an address; undefined = there is none. The same function gives the same answers. */
+export type NextHopLookup = (ip: Ip) => NextHop | undefined;
+
 export interface PlanInput {
   readonly host: Host;
   readonly network: NetworkConfig;
   /** Own subnets; undefined before the lease is taken: then only the devices are planned. */
   readonly own: SubnetPair | undefined;
   readonly peers: Iterable<Lease>;
+  /** Asked only by a backend that says so ({@link Backend.asksForNextHops}). */
+  readonly nextHop: NextHopLookup;
 }
 
 /** A peer that cannot be reached as it stands, and why. */
@@ -54,6 +66,12 @@ export interface Backend {
   readonly published: PublishedData;
   /** What an operator should know about this configuration, to be logged once. */
   readonly notes: readonly string[];
+  /** Members of `Backend` that cannot change while hosts run, as they are in force: all peers have to agree on them. */
+  readonly fixedMembers: Readonly<Record<string, number | string>>;
+  /** Whether plans depend on the routes to the peers' public addresses. */
+  readonly asksForNextHops: boolean;
+  /** Throws ConfigError if the backend cannot work on this host. */
+  checkHost(host: Host): void;
   /** MTU for containers, in bytes (FLANNEL_MTU). Throws ConfigError when nothing is left of the interface's. */
   mtuBytes(host: Host): number;
   ownership(network: NetworkConfig): Ownership;
@@ -63,7 +81,7 @@ export interface Backend {
 /** What a backend is made from. */
 export interface BackendContext {
   readonly network: NetworkConfig;
-  /** Devices found on the host that bear one of the backend's names, e.g. to keep their MAC over a restart. */
+  /** Devices that bear one of the backend's names, as found or as planned so far: their MACs are kept. */
   readonly existing: readonly StateObject[];
   /** `count` random bytes. */
   readonly randomBytes: (count: number) => Uint8Array;

@@ -2,13 +2,13 @@
 
 import { ConfigError } from "../base/error.ts";
 import type { BackendFactory } from "./backend.ts";
+import { hostGw } from "./host-gw.ts";
 import { vxlan } from "./vxlan.ts";
 
-const FACTORIES: readonly BackendFactory[] = [vxlan];
+const FACTORIES: readonly BackendFactory[] = [vxlan, hostGw];
 
 /** Backends of Go flannel that are still to come. */
 const NOT_YET = [
-  "host-gw",
   "udp",
   "wireguard",
   "ipip",

@@ -32,9 +32,13 @@ export function integerMember(
 }
 
 /** true or false; absent or null gives false. */
-export function booleanMember(config: BackendConfig, name: string): boolean {
-  const value = readMember(config, name) ?? false;
-  if (typeof value === "boolean") return value;
+export const booleanMember = (config: BackendConfig, name: string): boolean =>
+  optionalBooleanMember(config, name) ?? false;
+
+/** true or false; absent or null gives undefined. */
+export function optionalBooleanMember(config: BackendConfig, name: string): boolean | undefined {
+  const value = readMember(config, name) ?? undefined;
+  if (typeof value === "boolean" || value === undefined) return value;
   throw new ConfigError(
     `network config: Backend.${name} must be true or false, not ${JSON.stringify(value)}`,
   );

@@ -13,12 +13,9 @@ import type { PlanInput } from "./backend.ts";
 /** What is wrong with a peer's subnet of one family; undefined = may be routed to. */
 export function subnetProblem(
   subnet: Prefix,
-  family: FamilyConfig | undefined,
+  family: FamilyConfig,
   own: Prefix | undefined,
 ): string | undefined {
-  if (family === undefined || subnet.family !== family.network.family) {
-    return `subnet ${formatPrefix(subnet)} is of a family that is not enabled`;
-  }
   if (!containsPrefix(family.network, subnet) || subnet.length <= family.network.length) {
     return `subnet ${formatPrefix(subnet)} is not inside the network ${formatPrefix(family.network)}`;
   }

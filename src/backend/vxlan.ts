@@ -1,6 +1,7 @@
 /**
- * The vxlan backend: one VXLAN device (RFC 7348), and per peer a route, a static neighbour and an FDB entry, so that
- * the kernel never has to ask or learn. Lease data as Go flannel's: `{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}`.
+ * The vxlan backend: per family one VXLAN device (RFC 7348), and per peer a route, a static neighbour and an FDB entry,
+ * so that the kernel never has to ask or learn. With DirectRouting a peer on the same link gets a plain route instead.
+ * Lease data as Go flannel's: `{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}`, in BackendV6Data for the device of IPv6.
  */
 
 import { formatIp } from "../address/ip.ts";
@@ -9,7 +10,13 @@ import { baseOf, formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
-import { keyOf, RTPROT_FLANNEL, type StateObject, type VxlanLink } from "../state/objects.ts";
+import {
+  keyOf,
+  RTPROT_FLANNEL,
+  type SettingName,
+  type StateObject,
+  type VxlanLink,
+} from "../state/objects.ts";
 import type {
   Backend,
   BackendContext,
@@ -19,15 +26,20 @@ import type {
   Plan,
   PlanInput,
 } from "./backend.ts";
-import { booleanMember, integerMember } from "./members.ts";
+import { directRoute } from "./direct-route.ts";
+import { type FamilyNames, familiesOf, labelled } from "./families.ts";
+import { booleanMember, integerMember, optionalBooleanMember } from "./members.ts";
 import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
+import { rememberByPeer } from "./remember.ts";
 
-/** Outer Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 (RFC 7348 §5). */
-const OVERHEAD_IPV4_BYTES = 50;
+/** Outer Ethernet 14 + IP + UDP 8 + VXLAN 8 (RFC 7348 §5); IPv4 has 20, IPv6 40 (W25). */
+const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
+/** The least MTU that IP allows (RFC 791; RFC 8200 §5: with less the kernel has no IPv6 on the device). */
+const MINIMUM_MTU_BYTES = { 4: 68, 6: 1280 } as const;
+/** Addresses of one VTEP. */
+const HOST_LENGTH = { 4: 32, 6: 128 } as const;
 /** What the kernel uses when no port is given (drivers/net/vxlan: vxlan_port); IANA's is 4789. */
 const DEFAULT_PORT = 8472;
-/** The least MTU that IPv4 allows (RFC 791). */
-const MINIMUM_MTU_BYTES = 68;
 
 interface VxlanConfig {
   readonly vni: number;
@@ -35,185 +47,199 @@ interface VxlanConfig {
   readonly gbp: boolean;
   readonly learning: boolean;
   readonly directRouting: boolean;
-  /** Takes the place of the external interface's MTU where that is larger; 0 = take the interface's. */
+  /** Undefined = whatever the kernel or an operator has set. */
+  readonly disableTxChecksum: boolean | undefined;
+  /** MTU of the external interface as given in the config; 0 = take the interface's. */
   readonly mtuBytes: number;
 }
 
 export const vxlan: BackendFactory = {
   type: "vxlan",
-  deviceNames: (network) => [deviceName(parseVxlanConfig(network).vni)],
+  deviceNames(network) {
+    const { vni } = parseVxlanConfig(network);
+    return familiesOf(network).map(({ family }) => deviceName(family, vni));
+  },
   create: createVxlanBackend,
 };
 
-const deviceName = (vni: number): string => `flannel.${vni}`;
+const deviceName = (family: 4 | 6, vni: number): string =>
+  family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
 
-function parseVxlanConfig(network: NetworkConfig): VxlanConfig {
-  const { backend } = network;
-  if (network.ipv4 === undefined || network.ipv6 !== undefined) {
-    throw new ConfigError(
-      "network config: the vxlan backend of this version carries IPv4 only: leave EnableIPv6 out and EnableIPv4 true",
-    );
-  }
+function parseVxlanConfig({ backend }: NetworkConfig): VxlanConfig {
   return {
     vni: integerMember(backend, "VNI", { minimum: 1, maximum: 2 ** 24 - 1, fallback: 1 }),
     port: integerMember(backend, "Port", { minimum: 0, maximum: 65535, fallback: 0 }) || DEFAULT_PORT,
     gbp: booleanMember(backend, "GBP"),
     learning: booleanMember(backend, "Learning"),
     directRouting: booleanMember(backend, "DirectRouting"),
+    disableTxChecksum: optionalBooleanMember(backend, "DisableTxChecksum"),
     mtuBytes: integerMember(backend, "MTU", { minimum: 0, maximum: 65535, fallback: 0 }),
   };
 }
 
+/** The device of one family. */
+interface Tunnel extends FamilyNames {
+  readonly device: string;
+  readonly mac: string;
+}
+
 function createVxlanBackend(context: BackendContext): Backend {
   const config = parseVxlanConfig(context.network);
-  const device = deviceName(config.vni);
-  const mac = vtepMac(context, device);
-  const mtuBytes = (host: Host): number => {
-    // The kernel refuses more than the lower device can carry (drivers/net/vxlan: vxlan_change_mtu).
-    const mtu =
-      Math.min(config.mtuBytes || host.interfaceMtuBytes, host.interfaceMtuBytes) - OVERHEAD_IPV4_BYTES;
-    if (mtu >= MINIMUM_MTU_BYTES) return mtu;
-    throw new ConfigError(
-      `an MTU of ${mtu + OVERHEAD_IPV4_BYTES} bytes leaves ${mtu} inside VXLAN, less than IPv4's ${MINIMUM_MTU_BYTES}: ` +
-        `raise Backend.MTU in the network config or the MTU of ${host.interfaceName}`,
-    );
+  const tunnels = familiesOf(context.network).map((family): Tunnel => {
+    const device = deviceName(family.family, config.vni);
+    return { ...family, device, mac: vtepMac(context, device) };
+  });
+  const devices = new Set(tunnels.map(({ device }) => device));
+  const outcomes = rememberByPeer((peer, input) => tunnels.map((tunnel) => outcomeOf(peer, tunnel, input)));
+  const dataOf = (family: 4 | 6) => {
+    const tunnel = tunnels.find((each) => each.family === family);
+    return tunnel && { VNI: config.vni, VtepMAC: tunnel.mac };
   };
-  const outcomes = rememberOutcomes((peer, input) => outcomeOf(peer, input));
 
   return {
     type: "vxlan",
-    published: {
-      backendType: "vxlan",
-      backendData: { VNI: config.vni, VtepMAC: mac },
-      backendV6Data: undefined,
-    },
-    notes: config.directRouting
-      ? [
-          "Backend.DirectRouting is not supported by this version yet: all peers are reached through the tunnel",
-        ]
-      : [],
+    published: { backendType: "vxlan", backendData: dataOf(4), backendV6Data: dataOf(6) },
+    notes: [],
+    fixedMembers: { VNI: config.vni },
+    asksForNextHops: config.directRouting,
+    checkHost: (host) => void mtuBytes(host),
     mtuBytes,
     ownership: (network) => ({
-      devices: new Set([device]),
-      networks: network.ipv4 === undefined ? [] : [network.ipv4.network],
+      devices,
+      networks: familiesOf(network).flatMap(({ name }) => network[name]?.network ?? []),
     }),
-    plan: (input) => plan(input),
+    plan,
   };
 
   function plan(input: PlanInput): Plan {
-    const { host, own } = input;
-    const local = host.ipv4;
-    if (local === undefined) throw new ConfigError(`interface ${host.interfaceName} has no IPv4 address`);
     const state = new Map<string, StateObject>();
     const add = (object: StateObject) => state.set(keyOf(object), object);
     const problems: PeerProblem[] = [];
-    add(linkOf(host, formatIp(local)));
-    if (own?.ipv4 === undefined) return { state, problems };
-    add({ kind: "address", device, address: `${formatIp(baseOf(own.ipv4))}/32` });
-    const outcomeOfPeer = outcomes(input);
-    const holders = new Map([[macClaim(mac), "this host"]]);
+    const holderOfMac = new Map<string, string>();
+    for (const tunnel of tunnels) {
+      const { family, name, device, mac } = tunnel;
+      add(linkOf(tunnel, input.host));
+      for (const [setting, on] of settingsOf(tunnel)) add({ kind: "setting", device, name: setting, on });
+      const subnet = input.own?.[name];
+      if (subnet === undefined) continue;
+      add({ kind: "address", device, address: `${formatIp(baseOf(subnet))}/${HOST_LENGTH[family]}` });
+      holderOfMac.set(`${device} ${mac}`, "this host");
+    }
+    if (input.own === undefined) return { state, problems };
+    const outcomesOfPeer = outcomes(input);
     for (const peer of peersOfType(input, "vxlan")) {
-      const outcome = outcomeOfPeer(peer);
-      const taken = outcome.claims.find((claim) => holders.has(claim));
-      const message = outcome.problem ?? (taken && `its ${taken} is already that of ${holders.get(taken)}`);
-      if (message !== undefined) {
-        problems.push({ key: peer.key, message });
-        continue;
+      for (const { tunnel, problem, mac, entries } of outcomesOfPeer(peer)) {
+        const place = mac === undefined ? undefined : `${tunnel.device} ${mac}`;
+        const holder = place === undefined ? undefined : holderOfMac.get(place);
+        if (problem !== undefined || holder !== undefined) {
+          const message = problem ?? `its VtepMAC ${mac} is already that of ${holder}`;
+          problems.push({ key: peer.key, message: labelled(tunnels, tunnel.family, message) });
+          continue;
+        }
+        if (place !== undefined) holderOfMac.set(place, peer.key);
+        for (const [key, object] of entries) state.set(key, object);
       }
-      for (const claim of outcome.claims) holders.set(claim, peer.key);
-      for (const [key, object] of outcome.entries) state.set(key, object);
     }
     return { state, problems };
   }
 
-  function linkOf(host: Host, local: string): VxlanLink {
+  /** What is left of the external interface's MTU inside the tunnel. */
+  function tunnelMtuBytes({ family }: Tunnel, host: Host): number {
+    const outer = config.mtuBytes || host.interfaceMtuBytes;
+    const inner = outer - OVERHEAD_BYTES[family];
+    if (inner >= MINIMUM_MTU_BYTES[family]) return inner;
+    throw new ConfigError(
+      `an MTU of ${outer} bytes leaves ${inner} inside VXLAN over IPv${family}, less than IPv${family}'s ${MINIMUM_MTU_BYTES[family]}: ` +
+        `raise Backend.MTU in the network config or the MTU of ${host.interfaceName}`,
+    );
+  }
+
+  /** A container has one MTU: the smaller one. */
+  function mtuBytes(host: Host): number {
+    return Math.min(...tunnels.map((tunnel) => tunnelMtuBytes(tunnel, host)));
+  }
+
+  function linkOf(tunnel: Tunnel, host: Host): VxlanLink {
+    const local = host[tunnel.name];
+    if (local === undefined)
+      throw new ConfigError(`interface ${host.interfaceName} has no IPv${tunnel.family} address`);
     return {
       kind: "link",
-      name: device,
+      name: tunnel.device,
       type: "vxlan",
       vni: config.vni,
       lower: host.interfaceName,
-      local,
+      local: formatIp(local),
       port: config.port,
       learning: config.learning,
       gbp: config.gbp,
-      mtuBytes: mtuBytes(host),
-      mac,
+      mtuBytes: tunnelMtuBytes(tunnel, host),
+      mac: tunnel.mac,
       up: true,
     };
   }
 
-  function outcomeOf(peer: Lease, input: PlanInput): Outcome {
-    const subnet = peer.subnets.ipv4;
-    if (subnet === undefined) return refused("it has no IPv4 subnet");
-    const data = parseLeaseData(peer.attributes.backendData);
+  function settingsOf({ family }: Tunnel): (readonly [SettingName, boolean])[] {
+    const { disableTxChecksum } = config;
+    return [
+      ["accept_ra", false],
+      ...(family === 6 ? ([["disable_ipv6", false]] as const) : []),
+      ...(disableTxChecksum === undefined ? [] : ([["tx-checksum-ip-generic", !disableTxChecksum]] as const)),
+    ];
+  }
+
+  function outcomeOf(peer: Lease, tunnel: Tunnel, input: PlanInput): Outcome {
+    const { family, name, publicName, dataName, device } = tunnel;
+    const subnet = peer.subnets[name];
+    const publicIp = peer.attributes[publicName];
+    if (subnet === undefined) return { tunnel, problem: `it has no IPv${family} subnet` };
+    const data = parseLeaseData(peer.attributes[dataName], dataName);
     const problem =
-      subnetProblem(subnet, input.network.ipv4, input.own?.ipv4) ??
-      publicIpProblem(peer.attributes.publicIp, input.host.publicIp) ??
+      subnetProblem(subnet, input.network[name]!, input.own?.[name]) ??
+      publicIpProblem(publicIp, input.host[publicName]) ??
       (typeof data === "string" ? data : undefined) ??
       (typeof data === "object" && data.vni !== undefined && data.vni !== config.vni
         ? `its VNI is ${data.vni}, this host's ${config.vni}`
         : undefined);
-    if (problem !== undefined || typeof data === "string") return refused(problem ?? "");
+    if (problem !== undefined || typeof data === "string") return { tunnel, problem: problem ?? "" };
+    const hop = config.directRouting ? input.nextHop(publicIp!) : undefined;
+    if (hop !== undefined && hop.via === undefined && !devices.has(hop.device))
+      return { tunnel, entries: withKeys([directRoute(subnet, publicIp!, hop.device)]) };
+    const { mac } = data;
     const vtep = formatIp(baseOf(subnet));
-    const objects: StateObject[] = [
-      { kind: "fdb", device, mac: data.mac, destination: formatIp(peer.attributes.publicIp!) },
-      { kind: "neighbour", device, address: vtep, mac: data.mac },
-      {
-        kind: "route",
-        destination: formatPrefix(subnet),
-        device,
-        via: vtep,
-        onlink: true,
-        protocol: RTPROT_FLANNEL,
-      },
-    ];
-    return {
-      problem: undefined,
-      claims: [macClaim(data.mac), `VTEP address ${vtep}`],
-      entries: objects.map((object) => [keyOf(object), object] as const),
-    };
+    const destination = formatPrefix(subnet);
+    const entries = withKeys([
+      { kind: "fdb", device, mac, destination: formatIp(publicIp!) },
+      { kind: "neighbour", device, address: vtep, mac },
+      { kind: "route", destination, device, via: vtep, onlink: true, protocol: RTPROT_FLANNEL },
+    ]);
+    return { tunnel, mac, entries };
   }
 }
 
-/** What one peer comes to: what the kernel should hold for it, or why it cannot be reached. */
-interface Outcome {
-  readonly problem: string | undefined;
-  /** What only one peer may have: the kernel's entries for it would take each other's place. */
-  readonly claims: readonly string[];
-  readonly entries: readonly (readonly [string, StateObject])[];
-}
+type Entry = readonly [key: string, object: StateObject];
 
-const refused = (problem: string): Outcome => ({ problem, claims: [], entries: [] });
-
-const macClaim = (mac: string): string => `VtepMAC ${mac}`;
-
-/**
- * Works out each lease once for the same host, network and own subnets: a lease never changes (a new one takes its
- * place), so that planning for 5,000 peers after one change is 5,000 look-ups.
- */
-function rememberOutcomes(work: (peer: Lease, input: PlanInput) => Outcome) {
-  let basis: PlanInput | undefined;
-  let known = new WeakMap<Lease, Outcome>();
-  return (input: PlanInput) => {
-    if (basis?.host !== input.host || basis.network !== input.network || basis.own !== input.own) {
-      known = new WeakMap();
-      basis = { ...input, peers: [] };
-    }
-    return (peer: Lease): Outcome => {
-      let outcome = known.get(peer);
-      if (outcome === undefined) {
-        outcome = work(peer, input);
-        known.set(peer, outcome);
-      }
-      return outcome;
+/** What one peer comes to in one family: what the kernel should hold for it, or why it cannot be reached. */
+type Outcome =
+  | { readonly tunnel: Tunnel; readonly problem: string; readonly mac?: undefined; readonly entries?: never }
+  | {
+      readonly tunnel: Tunnel;
+      readonly problem?: undefined;
+      /** Its VTEP's; undefined = it is reached without the tunnel. */
+      readonly mac?: string;
+      readonly entries: readonly Entry[];
     };
-  };
-}
 
-/** Reads a peer's BackendData; text = what is wrong with it. */
-function parseLeaseData(data: unknown): { readonly vni: number | undefined; readonly mac: string } | string {
-  if (typeof data !== "object" || data === null) return "it has no BackendData";
+const withKeys = (objects: readonly StateObject[]): Entry[] =>
+  objects.map((object) => [keyOf(object), object] as const);
+
+/** Reads a peer's data of one family; text = what is wrong with it. */
+function parseLeaseData(
+  data: unknown,
+  name: string,
+): { readonly vni: number | undefined; readonly mac: string } | string {
+  if (typeof data !== "object" || data === null)
+    return `it has no ${name === "backendData" ? "BackendData" : "BackendV6Data"}`;
   const { VNI: vni, VtepMAC: text } = data as Record<string, unknown>;
   const mac = typeof text === "string" ? parseMac(text) : undefined;
   if (mac === undefined) return `its VtepMAC ${JSON.stringify(text)?.slice(0, 40)} is not a MAC address`;

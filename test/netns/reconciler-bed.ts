@@ -149,6 +149,7 @@ function planFor(peers: readonly Peer[], backendMembers: Readonly<Record<string,
     network,
     own: { ipv4: parsePrefix("10.5.1.0/24"), ipv6: undefined },
     peers: peers.map(leaseOf),
+    nextHop: () => undefined,
   });
   if (problems.length > 0) throw new Error(`the test's own peers: ${JSON.stringify(problems)}`);
   return { state, ownership: backend.ownership(network) };
