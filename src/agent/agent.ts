@@ -11,13 +11,13 @@ import { sleep, type Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { AtomicFileWriter } from "../config/subnet-env.ts";
-import type { FirewallExec } from "../firewall/exec.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Kernel } from "../state/kernel.ts";
 import { Reconciler } from "../state/reconciler.ts";
+import { type DriftLedger, driftOf } from "./drift.ts";
 import { chooseExternalInterface, type ExternalInterface } from "./external-interface.ts";
-import { keepFirewall } from "./firewall-keeper.ts";
+import { FirewallKeeper, type FirewallSystem, firewallWish } from "./firewall-keeper.ts";
 import { readHostInterfaces } from "./host-interfaces.ts";
 import { describeSubnets, LeaseKeeper } from "./lease-keeper.ts";
 import { type UsableNetwork, waitForNetwork } from "./network.ts";
@@ -32,7 +32,10 @@ export interface AgentPorts {
   readonly configPlace: string;
   readonly kernel: Kernel;
   readonly rtnetlink: Rtnetlink;
-  readonly firewallExec: FirewallExec;
+  readonly firewall: FirewallSystem;
+  readonly drift: DriftLedger;
+  /** Who holds the netlink socket with this port id, for the drift ledger. */
+  readonly socketOwner: (portId: number) => string | undefined;
   readonly logger: Logger;
   readonly timers: Timers;
   readonly wallClockMs: () => number;
@@ -83,8 +86,15 @@ export async function runAgent(
       isProgrammed ||= follower.isKnown && reconciler.status.converged;
       readiness.changed();
     },
+    onRepair: (repair) => ports.drift.record(driftOf(repair, ports.socketOwner)),
   });
   let isProgrammed = false;
+  const firewall = new FirewallKeeper({
+    ...ports,
+    system: ports.firewall,
+    resyncMs: options.firewall.resyncMs,
+    readiness,
+  });
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const keeper = new LeaseKeeper({
     store,
@@ -97,6 +107,7 @@ export async function runAgent(
     wallClockMs: ports.wallClockMs,
     onSubnets({ subnets }) {
       replan();
+      firewall.hold(firewallWish(options.firewall, network, subnets));
       const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };
       subnetFile.publish({ network: networks, subnets, mtuBytes, ipMasq: options.firewall.ipMasq }, signal);
     },
@@ -106,7 +117,13 @@ export async function runAgent(
   const ownership = backend.ownership(network);
   const replan = (): void => {
     const { own } = keeper;
-    const plan = backend.plan({ host, network, own: own?.subnets, peers: follower.table.peers(own?.key) });
+    const plan = backend.plan({
+      host,
+      network,
+      own: own?.subnets,
+      peers: follower.table.peers(own?.key),
+      nextHop: () => undefined,
+    });
     problems.report(plan.problems);
     reconciler.setTarget({ state: plan.state, ownership, keepOthers: !follower.isKnown });
   };
@@ -121,19 +138,8 @@ export async function runAgent(
   try {
     replan(); // the device first: what a lease promises to peers must be there
     await reconciler.whenConverged(signal);
-    const own = await keeper.acquire(signal);
-    if (own === undefined) return;
-    const subnets = () => keeper.own?.subnets ?? own.subnets;
-    await Promise.all([
-      keeper.run(signal),
-      follower.run(signal),
-      keepFirewall(
-        { ...ports, options: options.firewall, network, readiness, exec: ports.firewallExec },
-        subnets,
-        signal,
-      ),
-      announceReadiness(),
-    ]);
+    if ((await keeper.acquire(signal)) === undefined) return;
+    await Promise.all([keeper.run(signal), follower.run(signal), firewall.run(signal), announceReadiness()]);
   } finally {
     parts.abort();
     await reconciling;

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { runAgent } from "../agent/agent.ts";
+import { DriftLedger } from "../agent/drift.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { ConfigError, FlannelError } from "../base/error.ts";
 import { Klog, writeToStderr } from "../base/klog.ts";
@@ -16,8 +17,10 @@ import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { releaseMemory } from "../linux/memory.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
-import { openNotifications } from "../linux/notifications.ts";
+import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
+import { netlinkSocketOwner } from "../linux/processes.ts";
 import { sdNotify } from "../linux/sd-notify.ts";
+import { digestXtables } from "../linux/xtables.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
 import { HealthServer } from "../status/health.ts";
 import { openLeaseStore } from "./open-store.ts";
@@ -97,10 +100,11 @@ function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
 
 async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {
   const readiness = new Readiness();
+  const drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
   await using health =
     options.healthz === undefined
       ? undefined
-      : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons });
+      : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons, drift });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
   await using datastore = await openLeaseStore(options.datastore, logger);
   const { store, configPlace } = datastore;
@@ -120,7 +124,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       configPlace,
       kernel,
       rtnetlink,
-      firewallExec: { run: runCommand },
+      firewall: { exec: { run: runCommand }, openNftNotifications, digestXtables },
+      drift,
+      socketOwner: netlinkSocketOwner,
       logger,
       timers: systemTimers,
       wallClockMs: Date.now,

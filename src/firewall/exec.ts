@@ -7,6 +7,8 @@ export interface CommandResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
+  /** The process id that it had, where known. */
+  readonly pid?: number | undefined;
 }
 
 /** Runs a command found in PATH. Rejects with an error of code `ENOENT` if there is no such command. */

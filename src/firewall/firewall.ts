@@ -48,6 +48,15 @@ export class Firewall {
     this.#options = options;
   }
 
+  get mode(): FirewallOptions["mode"] {
+    return this.#options.mode;
+  }
+
+  /** Which of the kernel's two firewalls holds the rules; undefined before the first rules. */
+  get backend(): IptablesTraits["backend"] | undefined {
+    return this.#options.mode === "nftables" ? "nf_tables" : this.#traits?.backend;
+  }
+
   /**
    * Makes the firewall equal to `rules`.
    * @returns one line for each object that was made, mended or taken away; empty = all was right, nothing was written.

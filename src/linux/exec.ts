@@ -18,6 +18,8 @@ export interface ExecOptions {
 export interface ExecResult {
   readonly stdout: string;
   readonly stderr: string;
+  /** The process id that it had. */
+  readonly pid?: number | undefined;
 }
 
 /** A program could not be run, or failed. `code`: "ENOENT" (not installed), "EACCES", "ETIMEDOUT", "EXIT", "SIGNAL"…. */
@@ -73,7 +75,7 @@ export async function exec(
       if (timedOut) fail("ETIMEDOUT", `killed after ${timeoutMs} ms`);
       else if (signal !== null) fail("SIGNAL", `ended by ${signal}`);
       else if (exitCode !== 0) fail("EXIT", `exit code ${exitCode}`, exitCode ?? undefined);
-      else resolve(output);
+      else resolve({ ...output, pid: child.pid });
     });
   });
 }

@@ -1,12 +1,15 @@
-/** Kernel notifications (rtnetlink(7), “multicast groups”): the port NotificationSource on a real kernel. */
+/** Kernel notifications (netlink(7), “multicast groups”): the port NotificationSource on a real kernel. */
 
 import { ALL_GROUPS, type NotificationSource, type ReceivedNotifications } from "../netlink/monitor.ts";
+import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "../netlink/nfnetlink.ts";
 import { sys } from "./ffi.ts";
 import { NETLINK_ROUTE, type NetlinkOptions, openFd, receiveNow } from "./netlink-socket.ts";
 import { type Watch, watchReadable } from "./poller.ts";
 
 export interface NotificationOptions extends NetlinkOptions {
-  /** RTNLGRP_…; default all that netlink/monitor.ts knows. */
+  /** NETLINK_…; default NETLINK_ROUTE. */
+  readonly family?: number;
+  /** Multicast groups of the family; default all of rtnetlink's that netlink/monitor.ts knows. */
   readonly groups?: readonly number[];
 }
 
@@ -22,6 +25,10 @@ const DEFAULT_BUFFER_BYTES = 16 * 1024 * 1024;
 export const openNotifications = (options: NotificationOptions = {}): NotificationSource =>
   new SocketSource(options);
 
+/** Subscribes to the changes of nftables. Throws SyscallError, EPROTONOSUPPORT where the kernel has none. */
+export const openNftNotifications = (options: NetlinkOptions = {}): NotificationSource =>
+  openNotifications({ ...options, family: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] });
+
 class SocketSource implements NotificationSource {
   readonly #fd: number;
   readonly #watch: Watch;
@@ -32,7 +39,7 @@ class SocketSource implements NotificationSource {
 
   constructor(options: NotificationOptions) {
     const sized = { receiveBufferBytes: DEFAULT_BUFFER_BYTES, ...options };
-    this.#fd = openFd(NETLINK_ROUTE, sized, options.groups ?? ALL_GROUPS).fd;
+    this.#fd = openFd(options.family ?? NETLINK_ROUTE, sized, options.groups ?? ALL_GROUPS).fd;
     this.#watch = watchReadable(this.#fd, () => this.#take());
   }
 

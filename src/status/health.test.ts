@@ -8,8 +8,10 @@ import { HealthServer } from "./health.ts";
 
 const LOOPBACK = parseIp("127.0.0.1")!;
 
-const start = (reasons: string[] = []) =>
-  HealthServer.start({ ip: LOOPBACK, port: 0, notReadyReasons: () => reasons });
+const DRIFT = { toJSON: () => ({ counts: { route: 1 }, entries: [] }) };
+
+const start = (reasons: string[] = [], ip = LOOPBACK) =>
+  HealthServer.start({ ip, port: 0, notReadyReasons: () => reasons, drift: DRIFT });
 
 async function get(server: HealthServer, path: string, method = "GET") {
   const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
@@ -46,15 +48,28 @@ test("HEAD without a body, other methods and paths refused", async () => {
   assert.equal((await get(server, "/")).status, 404);
 });
 
+test("tells what was put right, to its own host only", async () => {
+  await using server = await start([], parseIp("0.0.0.0"));
+  const { status, body, headers } = await get(server, "/drift");
+  assert.equal(status, 200);
+  assert.match(headers.get("content-type")!, /^application\/json/);
+  assert.deepEqual(JSON.parse(body), { counts: { route: 1 }, entries: [] });
+  // The same address at both ends is one host; two of loopback's stand for two hosts here.
+  const socket = connect({ host: "127.0.0.1", port: server.port, localAddress: "127.0.0.2" });
+  socket.end("GET /drift HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const [chunk] = (await once(socket, "data")) as [Buffer];
+  assert.match(chunk.toString(), /^HTTP\/1\.1 403 /);
+});
+
 test("a port in use and an address that is not ours are explained", async () => {
   await using server = await start();
-  const taken = { ip: LOOPBACK, port: server.port, notReadyReasons: () => [] };
+  const taken = { ip: LOOPBACK, port: server.port, notReadyReasons: () => [], drift: DRIFT };
   await assert.rejects(
     HealthServer.start(taken),
     (error) => error instanceof ConfigError && /in use.*--healthz-port/.test(error.message),
   );
   await assert.rejects(
-    HealthServer.start({ ip: parseIp("192.0.2.1")!, port: 0, notReadyReasons: () => [] }),
+    HealthServer.start({ ip: parseIp("192.0.2.1")!, port: 0, notReadyReasons: () => [], drift: DRIFT }),
     (error) => error instanceof ConfigError && /--healthz-ip/.test(error.message),
   );
 });

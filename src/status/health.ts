@@ -1,6 +1,7 @@
 /**
  * The health server, for probes: `/healthz` says that flanneld runs, `/readyz` whether the host is as it should be, and
- * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36).
+ * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36). `/drift` gives
+ * what others changed and flanneld put right, as JSON, to this host only: it names processes.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -14,6 +15,8 @@ export interface HealthOptions {
   readonly port: number;
   /** Why this host is not ready, one line each; empty = ready. Must be quick. */
   readonly notReadyReasons: () => readonly string[];
+  /** What `/drift` answers, as JSON. */
+  readonly drift: { toJSON(): unknown };
 }
 
 export class HealthServer implements AsyncDisposable {
@@ -21,7 +24,7 @@ export class HealthServer implements AsyncDisposable {
 
   /** Starts to listen. Throws ConfigError if the address cannot be had. */
   static async start(options: HealthOptions): Promise<HealthServer> {
-    const server = createServer((request, response) => answer(request, response, options.notReadyReasons));
+    const server = createServer((request, response) => answer(request, response, options));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);
     server.listen({ host: formatIp(options.ip), port: options.port }, resolve);
@@ -55,7 +58,7 @@ export class HealthServer implements AsyncDisposable {
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  notReadyReasons: HealthOptions["notReadyReasons"],
+  { notReadyReasons, drift }: HealthOptions,
 ): void {
   request.resume(); // a body is of no interest
   if (request.method !== "GET" && request.method !== "HEAD") {
@@ -73,14 +76,21 @@ function answer(
       else send(response, 503, ["flanneld is not ready yet", ...reasons, ""].join("\n"));
       return;
     }
+    case "/drift":
+      if (isFromThisHost(request)) send(response, 200, `${JSON.stringify(drift)}\n`, "application/json");
+      else send(response, 403, "/drift is for this host only: ask from there\n");
+      return;
     default:
-      send(response, 404, "try /healthz or /readyz\n");
+      send(response, 404, "try /healthz, /readyz or /drift\n");
   }
 }
 
-function send(response: ServerResponse, status: number, body: string): void {
+/** Whoever talks to us from the address that he talks to is on the same host: on loopback, or on any other address. */
+const isFromThisHost = ({ socket }: IncomingMessage): boolean => socket.remoteAddress === socket.localAddress;
+
+function send(response: ServerResponse, status: number, body: string, type = "text/plain"): void {
   response.writeHead(status, {
-    "Content-Type": "text/plain; charset=utf-8",
+    "Content-Type": `${type}; charset=utf-8`,
     "Content-Length": Buffer.byteLength(body),
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
