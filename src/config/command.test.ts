@@ -28,7 +28,7 @@ const group = defineGroup("A tool.", {
   }),
 });
 
-async function call(...args: string[]) {
+function record() {
   const out: string[] = [];
   const err: string[] = [];
   const context = {
@@ -36,6 +36,11 @@ async function call(...args: string[]) {
     print: (line: string) => void out.push(line),
     printError: (line: string) => void err.push(line),
   };
+  return { context, out, err };
+}
+
+async function call(...args: string[]) {
+  const { context, out, err } = record();
   const code = await group.run(args, context, "bin/tool");
   return { code, out: out.join("\n"), err: err.join("\n") };
 }
@@ -77,4 +82,49 @@ test("help of the tool, of a group and of a command, asked for in any way", asyn
     assert.deepEqual(await call(...args), { code: 0, out: "dig\nusage: bin/tool more deep", err: "" });
   }
   assert.match((await call("help", "add")).out, /^add things\nusage: bin\/tool add \[flags\]\n {2}--count/);
+});
+
+test("named words must all be there, and no others; flags may come from the environment", async () => {
+  const command = defineCommand({
+    summary: "keep a thing",
+    synopsis: "THING PLACE",
+    flags,
+    takes: { words: ["THING", "PLACE"] },
+    environment: { prefix: "TOOL_", variables: { TOOL_COUNT: "3" } },
+    async run({ values, positional }, { print }) {
+      print(`${positional.join(" ")} ${values.count}`);
+      return 0;
+    },
+  });
+  const { context, out, err } = record();
+  assert.equal(await command.run(["cup", "shelf"], context, "tool keep"), 0);
+  assert.deepEqual(out, ["cup shelf 3"]);
+  assert.equal(await command.run(["cup"], context, "tool keep"), 2);
+  assert.equal(await command.run(["cup", "shelf", "door"], context, "tool keep"), 2);
+  assert.deepEqual(err, [
+    "PLACE is missing; see tool keep --help",
+    '"door" belongs to no flag; see tool keep --help',
+  ]);
+});
+
+test("a group may have a command for when none is named", async () => {
+  const list = defineCommand({
+    summary: "list them",
+    synopsis: "",
+    flags,
+    async run({ values }, { print }) {
+      print(`listed ${values.count}`);
+      return 0;
+    },
+  });
+  const things = defineGroup("Things.", { list }, "list");
+  const { context, out, err } = record();
+  for (const args of [[], ["--count=2"], ["list", "--count=3"]]) {
+    assert.equal(await things.run(args, context, "tool things"), 0);
+  }
+  assert.deepEqual(out, ["listed 1", "listed 2", "listed 3"]);
+  assert.equal(await things.run(["what"], context, "tool things"), 2);
+  assert.match(err[0]!, /unknown command "what"; tool things knows: list, help/);
+  assert.equal(await things.run(["--help"], context, "tool things"), 0);
+  assert.match(out.at(-1)!, /list {2}list them \(also without "list"\)/);
 });
