@@ -1,0 +1,162 @@
+/**
+ * A key, or all keys of a directory, watched without a gap: first everything (unless the caller has a listing already),
+ * then changes, each by a poll of its own that says from which index on.
+ *
+ * etcd remembers the last 1,000 changes of the whole store. If that was too little, or the store is another than before,
+ * or a directory went with all that was in it, everything is read again.
+ */
+
+import { messageOf, StoreError } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+import { sleep, type Timers } from "../../base/timers.ts";
+import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
+import {
+  ECODE_EVENT_INDEX_CLEARED,
+  isRefusal,
+  isRemoval,
+  type KeysAnswer,
+  type KeysNode,
+} from "./keys-api.ts";
+
+/** Everything at or below a key, in the order of the keys, as it was in `state`. */
+export interface KeysListing {
+  readonly leaves: readonly KeysNode[];
+  readonly state: StoreState;
+}
+
+export type KeysUpdate =
+  | { readonly type: "snapshot"; readonly leaves: readonly KeysNode[] }
+  | { readonly type: "put"; readonly node: KeysNode }
+  | { readonly type: "delete"; readonly key: string };
+
+/** What waits, draws lots and tells. */
+export interface WatchPorts {
+  readonly logger: Logger;
+  readonly timers: Timers;
+  /** 0 ≤ random() < 1. */
+  readonly random: () => number;
+}
+
+/** Reads a key or directory; empty if it is not there. Throws StoreError. */
+export async function listKeys(connection: Etcd2Connection, key: string): Promise<KeysListing> {
+  const query = { recursive: "true", sorted: "true", quorum: "true" };
+  const { body, state } = await connection.call({ method: "GET", key, query });
+  return { leaves: isRefusal(body) ? [] : body.leaves, state };
+}
+
+/**
+ * Watches until `signal` is aborted; never throws. `start` is the state of a listing which the caller has; undefined =
+ * begin with a snapshot. `what` is for the log: "the leases".
+ */
+export async function* watchKeys(
+  connection: Etcd2Connection,
+  key: string,
+  start: StoreState | undefined,
+  what: string,
+  ports: WatchPorts,
+  signal: AbortSignal,
+): AsyncGenerator<KeysUpdate, void, undefined> {
+  const outage = createOutage(connection, what, ports, signal);
+  let seen = start;
+  /** Where the last poll began, if it stayed silent: nothing happened up to there, if the next one is answered too. */
+  let quietUntil: number | undefined;
+  while (!signal.aborted) {
+    using scope = new PollScope(signal);
+    let isFresh = false;
+    try {
+      if (seen === undefined) {
+        const listing = await listKeys(connection, key);
+        if (signal.aborted) return;
+        seen = listing.state;
+        isFresh = true;
+        yield { type: "snapshot", leaves: listing.leaves };
+      }
+      const after: number = quietUntil ?? seen.index;
+      const poll = await connection.poll(key, after + 1, quietUntil !== undefined, scope.signal);
+      if (poll.state.index < after || poll.state.clusterId !== seen.clusterId) {
+        throw startOver("etcd holds other data than before");
+      }
+      seen = { ...seen, index: after };
+      quietUntil = undefined;
+      outage.over();
+      const answer = await poll.next();
+      if (answer === undefined) {
+        quietUntil = poll.state.index;
+        continue;
+      }
+      if (isRefusal(answer)) {
+        if (answer.errorCode === ECODE_EVENT_INDEX_CLEARED)
+          throw startOver("etcd has forgotten older changes");
+        throw new StoreError("INVALID", `etcd refuses the watch: ${answer.message}`);
+      }
+      seen = { ...seen, index: answer.node.modifiedIndex };
+      const update = updateOf(answer);
+      if (update !== undefined) yield update;
+    } catch (error) {
+      if (signal.aborted) return;
+      quietUntil = undefined;
+      const isStale = error instanceof StoreError && error.code === "COMPACTED";
+      if (isStale) {
+        ports.logger.info(`${messageOf(error)}: reading ${what} again`);
+        seen = undefined;
+      }
+      if (!isStale || isFresh) await outage.pause(error);
+    }
+  }
+}
+
+/** What a change means; undefined = nothing. Throws COMPACTED if that cannot be told from the change alone. */
+function updateOf(answer: KeysAnswer): KeysUpdate | undefined {
+  const { node, previous } = answer;
+  if (isRemoval(answer)) {
+    if (node.isDirectory) throw startOver(`the directory ${node.key} was removed from etcd`);
+    return { type: "delete", key: node.key };
+  }
+  // Hosts write what is there already to live on: no news.
+  if (node.isDirectory || previous?.value === node.value) return undefined;
+  return { type: "put", node };
+}
+
+const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);
+
+/** Ends the poll whenever the block that began it is left. */
+class PollScope implements Disposable {
+  readonly #controller = new AbortController();
+  readonly signal: AbortSignal;
+  constructor(outer: AbortSignal) {
+    this.signal = AbortSignal.any([outer, this.#controller.signal]);
+  }
+  [Symbol.dispose](): void {
+    this.#controller.abort();
+  }
+}
+
+/**
+ * Pauses that grow while an outage lasts, one line in the log when it begins and one when it is over. A watch that
+ * breaks again soon goes on with the long pauses.
+ */
+function createOutage(connection: Etcd2Connection, what: string, ports: WatchPorts, signal: AbortSignal) {
+  const { retryMinMs, retryMaxMs } = connection.settings.timings;
+  let brokenSinceMs: number | undefined;
+  let watchingSinceMs = 0;
+  let failures = 0;
+  return {
+    async pause(failure: unknown): Promise<void> {
+      const nowMs = ports.timers.nowMs();
+      if (brokenSinceMs === undefined) {
+        brokenSinceMs = nowMs;
+        if (nowMs - watchingSinceMs > retryMaxMs) failures = 0;
+        ports.logger.warn(`lost the watch on ${what} in etcd, trying again: ${messageOf(failure)}`);
+      }
+      const longestMs = Math.min(retryMaxMs, retryMinMs * 2 ** failures++);
+      await sleep(ports.timers, longestMs * (0.5 + ports.random() / 2), signal);
+    },
+    over(): void {
+      if (brokenSinceMs === undefined) return;
+      watchingSinceMs = ports.timers.nowMs();
+      const seconds = ((watchingSinceMs - brokenSinceMs) / 1000).toFixed(1);
+      ports.logger.info(`watching ${what} in etcd again after ${seconds} s`);
+      brokenSinceMs = undefined;
+    },
+  };
+}

@@ -1,0 +1,134 @@
+/**
+ * The keys API of etcd v2 as data: paths, answers, refusals (https://etcd.io/docs/v2.3/api/,
+ * https://etcd.io/docs/v2.3/errorcode/).
+ *
+ * Everything has an index: each change of the whole store counts it up by one.
+ */
+
+/** A request below /v2/keys. */
+export interface KeysRequest {
+  readonly method: "GET" | "PUT" | "DELETE";
+  /** "/coreos.com/network/config". */
+  readonly key: string;
+  readonly query: Readonly<Record<string, string>>;
+  readonly form?: Readonly<Record<string, string>>;
+}
+
+/** A key or a directory. */
+export interface KeysNode {
+  readonly key: string;
+  /** Empty for directories, and in answers about what was removed. */
+  readonly value: string;
+  readonly isDirectory: boolean;
+  /** Whether it will expire. */
+  readonly hasTtl: boolean;
+  readonly createdIndex: number;
+  readonly modifiedIndex: number;
+}
+
+/** What was read or has happened. */
+export interface KeysAnswer {
+  /** "get", "set", "create", "update", "delete", "expire", "compareAndSwap", "compareAndDelete". */
+  readonly action: string;
+  readonly node: KeysNode;
+  /** What was there before. */
+  readonly previous: KeysNode | undefined;
+  /** All keys in what was read, without the directories. */
+  readonly leaves: readonly KeysNode[];
+}
+
+/** etcd does not want to, or cannot. */
+export interface KeysRefusal {
+  readonly errorCode: number;
+  readonly message: string;
+  /** Mostly the key. */
+  readonly cause: string;
+}
+
+export const ECODE_KEY_NOT_FOUND = 100;
+export const ECODE_TEST_FAILED = 101;
+export const ECODE_NOT_DIR = 104;
+export const ECODE_NODE_EXIST = 105;
+export const ECODE_UNAUTHORIZED = 110;
+export const ECODE_RAFT_INTERNAL = 300;
+export const ECODE_LEADER_ELECT = 301;
+export const ECODE_WATCHER_CLEARED = 400;
+export const ECODE_EVENT_INDEX_CLEARED = 401;
+
+/** A member of a body before it is checked. */
+interface RawObject {
+  readonly [name: string]: unknown;
+  readonly nodes?: unknown;
+}
+
+const REMOVALS: readonly string[] = ["delete", "expire", "compareAndDelete"];
+
+export const isRemoval = ({ action }: KeysAnswer): boolean => REMOVALS.includes(action);
+
+export const isRefusal = (body: KeysAnswer | KeysRefusal): body is KeysRefusal => "errorCode" in body;
+
+/** The path of a URL. Keys may hold anything: the "&" of a lease with two families, "%", spaces. */
+export const pathOfKey = (key: string): string =>
+  `/v2/keys${key.split("/").map(encodeURIComponent).join("/")}`;
+
+/** What a body says; undefined = it is none of the keys API. */
+export function decodeKeysBody(text: string): KeysAnswer | KeysRefusal | undefined {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(body)) return undefined;
+  const { errorCode, message, cause, action, node, prevNode } = body;
+  if (typeof errorCode === "number") {
+    return { errorCode, message: textOr(message, ""), cause: textOr(cause, "") };
+  }
+  const decoded = decodeNode(node);
+  const previous = prevNode === undefined ? undefined : decodeNode(prevNode);
+  const leaves = leavesIn(node);
+  if (typeof action !== "string" || decoded === null || previous === null || leaves === null)
+    return undefined;
+  return { action, node: decoded, previous, leaves };
+}
+
+/** Null = this is no node. */
+function decodeNode(node: unknown): KeysNode | null {
+  if (!isObject(node)) return null;
+  const { key, value, dir, ttl, expiration, createdIndex, modifiedIndex } = node;
+  if (!isIndex(createdIndex) || !isIndex(modifiedIndex)) return null;
+  return {
+    key: textOr(key, "/"), // of the root, it is left out
+    value: textOr(value, ""),
+    isDirectory: dir === true,
+    // A TTL in its last moments is 0 and left out; the time of expiry stays.
+    hasTtl: ttl !== undefined || expiration !== undefined,
+    createdIndex,
+    modifiedIndex,
+  };
+}
+
+/** Null = something in there is no node. Without recursion: anybody may nest directories. */
+function leavesIn(root: unknown): readonly KeysNode[] | null {
+  const leaves: KeysNode[] = [];
+  const open: unknown[] = [root];
+  while (open.length > 0) {
+    const raw = open.pop();
+    const node = decodeNode(raw);
+    if (node === null) return null;
+    if (!node.isDirectory) leaves.push(node);
+    else open.push(...childrenOf(raw).toReversed());
+  }
+  return leaves;
+}
+
+const childrenOf = (raw: unknown): readonly unknown[] =>
+  isObject(raw) && Array.isArray(raw.nodes) ? raw.nodes : [];
+
+const isObject = (value: unknown): value is RawObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** etcd counts with 64 bits; at a thousand changes a second, 53 are enough for 285,000 years. */
+const isIndex = (value: unknown): value is number => Number.isSafeInteger(value);
+
+const textOr = (value: unknown, fallback: string): string => (typeof value === "string" ? value : fallback);

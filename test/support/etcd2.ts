@@ -1,0 +1,99 @@
+/** The v2 API of a real etcd in tests: its server, its etcdctl, its short memory; and stores on it. */
+
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import type { Logger } from "../../src/base/logger.ts";
+import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
+import { createEtcd2LeaseStore, type Etcd2LeaseStore } from "../../src/lease/etcd2/etcd2-lease-store.ts";
+import { type EtcdServer, type EtcdServerOptions, startEtcd } from "./etcd.ts";
+
+export interface Etcd2Server extends EtcdServer {
+  /** Runs etcdctl (API 2) on it and returns what it printed. */
+  ctl2(...args: string[]): Promise<string>;
+  /** Switches the v2 API's authentication on: `root` with this password, and `user`, who may use keys below `prefix`. */
+  enableAuth2(user: string, password: string, prefix: string): Promise<void>;
+  /** Makes it forget all changes but the last thousand: by as many others. */
+  forget(): Promise<void>;
+}
+
+const FORGOTTEN_AFTER = 1_000;
+
+export async function startEtcd2(options: EtcdServerOptions = {}): Promise<Etcd2Server> {
+  const server = await startEtcd({ ...options, flags: ["--enable-v2=true", ...(options.flags ?? [])] });
+  const certificates = options.tls?.certificates;
+  const tls =
+    certificates === undefined
+      ? []
+      : [
+          ...["--ca-file", certificates.ca],
+          ...["--cert-file", certificates.client.cert, "--key-file", certificates.client.key],
+        ];
+  let login: string[] = [];
+  const ctl2 = async (...args: string[]) => {
+    const flags = ["--no-sync", "--endpoints", server.endpoint, ...tls, ...login];
+    const run = promisify(execFile)("etcdctl", [...flags, ...args], {
+      env: { ...process.env, ETCDCTL_API: "2" },
+    });
+    run.child.stdin?.end();
+    return (await run).stdout;
+  };
+  return {
+    ...server,
+    ctl2,
+    async enableAuth2(user, password, prefix) {
+      await ctl2("user", "add", `root:${password}`);
+      await ctl2("role", "add", "flannel");
+      await ctl2("role", "grant", "flannel", "--path", `${prefix}/*`, "--readwrite");
+      await ctl2("user", "add", `${user}:${password}`);
+      await ctl2("user", "grant", user, "--roles", "flannel");
+      await ctl2("auth", "enable");
+      login = ["--username", `root:${password}`];
+      await ctl2("role", "revoke", "guest", "--path", "/*", "--readwrite");
+    },
+    async forget() {
+      let left = FORGOTTEN_AFTER + 1;
+      const write = async () => {
+        while (left-- > 0) {
+          const answer = await fetch(`${server.endpoint}/v2/keys/elsewhere`, {
+            method: "PUT",
+            body: new URLSearchParams({ value: "x" }),
+          });
+          if (!answer.ok) throw new Error(await answer.text());
+          await answer.arrayBuffer();
+        }
+      };
+      await Promise.all(Array.from({ length: 32 }, write));
+    },
+  };
+}
+
+export interface OpenedEtcd2Store extends AsyncDisposable {
+  readonly store: Etcd2LeaseStore;
+  /** Everything that was logged, as "warn message". */
+  readonly log: readonly string[];
+}
+
+/** Without TLS and user unless `options` says otherwise. */
+export function openEtcd2Store(
+  endpoints: string | readonly string[],
+  options: Partial<EtcdOptions> = {},
+  logger?: Logger,
+): OpenedEtcd2Store {
+  const log: string[] = [];
+  const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
+  const recorder: Logger = { info: at("info"), warn: at("warn"), error: at("error"), debug: at("debug") };
+  const store = createEtcd2LeaseStore(
+    {
+      endpoints: typeof endpoints === "string" ? [endpoints] : endpoints,
+      prefix: "/coreos.com/network",
+      caFile: undefined,
+      certFile: undefined,
+      keyFile: undefined,
+      username: undefined,
+      password: undefined,
+      ...options,
+    },
+    { logger: logger ?? recorder },
+  );
+  return { store, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
+}
