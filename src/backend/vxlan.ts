@@ -49,7 +49,7 @@ interface VxlanConfig {
   readonly directRouting: boolean;
   /** Undefined = whatever the kernel or an operator has set. */
   readonly disableTxChecksum: boolean | undefined;
-  /** MTU of the external interface as given in the config; 0 = take the interface's. */
+  /** Takes the place of the external interface's MTU where that is larger; 0 = take the interface's. */
   readonly mtuBytes: number;
 }
 
@@ -115,7 +115,7 @@ function createVxlanBackend(context: BackendContext): Backend {
     const state = new Map<string, StateObject>();
     const add = (object: StateObject) => state.set(keyOf(object), object);
     const problems: PeerProblem[] = [];
-    const holderOfMac = new Map<string, string>();
+    const holders = new Map<string, string>();
     for (const tunnel of tunnels) {
       const { family, name, device, mac } = tunnel;
       add(linkOf(tunnel, input.host));
@@ -123,20 +123,19 @@ function createVxlanBackend(context: BackendContext): Backend {
       const subnet = input.own?.[name];
       if (subnet === undefined) continue;
       add({ kind: "address", device, address: `${formatIp(baseOf(subnet))}/${HOST_LENGTH[family]}` });
-      holderOfMac.set(`${device} ${mac}`, "this host");
+      holders.set(claimOf(device, "VtepMAC", mac), "this host");
     }
     if (input.own === undefined) return { state, problems };
     const outcomesOfPeer = outcomes(input);
     for (const peer of peersOfType(input, "vxlan")) {
-      for (const { tunnel, problem, mac, entries } of outcomesOfPeer(peer)) {
-        const place = mac === undefined ? undefined : `${tunnel.device} ${mac}`;
-        const holder = place === undefined ? undefined : holderOfMac.get(place);
-        if (problem !== undefined || holder !== undefined) {
-          const message = problem ?? `its VtepMAC ${mac} is already that of ${holder}`;
+      for (const { tunnel, problem, claims, entries } of outcomesOfPeer(peer)) {
+        const taken = claims.find((claim) => holders.has(claim));
+        const message = problem ?? (taken && `its ${taken} is already that of ${holders.get(taken)}`);
+        if (message !== undefined) {
           problems.push({ key: peer.key, message: labelled(tunnels, tunnel.family, message) });
           continue;
         }
-        if (place !== undefined) holderOfMac.set(place, peer.key);
+        for (const claim of claims) holders.set(claim, peer.key);
         for (const [key, object] of entries) state.set(key, object);
       }
     }
@@ -145,7 +144,8 @@ function createVxlanBackend(context: BackendContext): Backend {
 
   /** What is left of the external interface's MTU inside the tunnel. */
   function tunnelMtuBytes({ family }: Tunnel, host: Host): number {
-    const outer = config.mtuBytes || host.interfaceMtuBytes;
+    // The kernel refuses more than the lower device can carry (drivers/net/vxlan: vxlan_change_mtu).
+    const outer = Math.min(config.mtuBytes || host.interfaceMtuBytes, host.interfaceMtuBytes);
     const inner = outer - OVERHEAD_BYTES[family];
     if (inner >= MINIMUM_MTU_BYTES[family]) return inner;
     throw new ConfigError(
@@ -192,7 +192,7 @@ function createVxlanBackend(context: BackendContext): Backend {
     const { family, name, publicName, dataName, device } = tunnel;
     const subnet = peer.subnets[name];
     const publicIp = peer.attributes[publicName];
-    if (subnet === undefined) return { tunnel, problem: `it has no IPv${family} subnet` };
+    if (subnet === undefined) return refused(tunnel, `it has no IPv${family} subnet`);
     const data = parseLeaseData(peer.attributes[dataName], dataName);
     const problem =
       subnetProblem(subnet, input.network[name]!, input.own?.[name]) ??
@@ -201,37 +201,44 @@ function createVxlanBackend(context: BackendContext): Backend {
       (typeof data === "object" && data.vni !== undefined && data.vni !== config.vni
         ? `its VNI is ${data.vni}, this host's ${config.vni}`
         : undefined);
-    if (problem !== undefined || typeof data === "string") return { tunnel, problem: problem ?? "" };
+    if (problem !== undefined || typeof data === "string") return refused(tunnel, problem ?? "");
     const hop = config.directRouting ? input.nextHop(publicIp!) : undefined;
     if (hop !== undefined && hop.via === undefined && !devices.has(hop.device))
-      return { tunnel, entries: withKeys([directRoute(subnet, publicIp!, hop.device)]) };
+      return accepted(tunnel, [], [directRoute(subnet, publicIp!, hop.device)]);
     const { mac } = data;
     const vtep = formatIp(baseOf(subnet));
     const destination = formatPrefix(subnet);
-    const entries = withKeys([
+    const claims = [claimOf(device, "VtepMAC", mac), claimOf(device, "VTEP address", vtep)];
+    return accepted(tunnel, claims, [
       { kind: "fdb", device, mac, destination: formatIp(publicIp!) },
       { kind: "neighbour", device, address: vtep, mac },
       { kind: "route", destination, device, via: vtep, onlink: true, protocol: RTPROT_FLANNEL },
     ]);
-    return { tunnel, mac, entries };
   }
 }
 
 type Entry = readonly [key: string, object: StateObject];
 
 /** What one peer comes to in one family: what the kernel should hold for it, or why it cannot be reached. */
-type Outcome =
-  | { readonly tunnel: Tunnel; readonly problem: string; readonly mac?: undefined; readonly entries?: never }
-  | {
-      readonly tunnel: Tunnel;
-      readonly problem?: undefined;
-      /** Its VTEP's; undefined = it is reached without the tunnel. */
-      readonly mac?: string;
-      readonly entries: readonly Entry[];
-    };
+interface Outcome {
+  readonly tunnel: Tunnel;
+  readonly problem: string | undefined;
+  /** What only one peer of a tunnel may have: the kernel's entries for it would take each other's place. */
+  readonly claims: readonly string[];
+  readonly entries: readonly Entry[];
+}
 
-const withKeys = (objects: readonly StateObject[]): Entry[] =>
-  objects.map((object) => [keyOf(object), object] as const);
+const refused = (tunnel: Tunnel, problem: string): Outcome => ({ tunnel, problem, claims: [], entries: [] });
+
+const accepted = (tunnel: Tunnel, claims: readonly string[], objects: readonly StateObject[]): Outcome => ({
+  tunnel,
+  problem: undefined,
+  claims,
+  entries: objects.map((object) => [keyOf(object), object] as const),
+});
+
+/** "VtepMAC 0a:00:00:00:01:02 on flannel.1". */
+const claimOf = (device: string, what: string, value: string): string => `${what} ${value} on ${device}`;
 
 /** Reads a peer's data of one family; text = what is wrong with it. */
 function parseLeaseData(
