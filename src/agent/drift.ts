@@ -31,7 +31,7 @@ const CAPACITY = 1_000;
 const BURST_MS = 10_000;
 const NAMED = 3;
 
-export class DriftLedger {
+export class DriftLedger implements Disposable {
   readonly #logger: Logger;
   readonly #timers: Timers;
   readonly #wallClockMs: () => number;
@@ -40,6 +40,7 @@ export class DriftLedger {
   #entries: DriftEntry[] = [];
   /** What the burst under way has not told yet; undefined = there is none. */
   #untold: DriftEntry[] | undefined;
+  #cancelBurst = () => {};
 
   constructor(ports: {
     readonly logger: Logger;
@@ -87,9 +88,14 @@ export class DriftLedger {
     return { counts: this.counts, entries: this.entries };
   }
 
+  /** What the burst under way has not told yet stays untold. */
+  [Symbol.dispose](): void {
+    this.#cancelBurst();
+  }
+
   #openBurst(): void {
     this.#untold = [];
-    this.#timers.after(BURST_MS, () => {
+    this.#cancelBurst = this.#timers.after(BURST_MS, () => {
       const entries = this.#untold!;
       this.#untold = undefined;
       if (entries.length === 0) return;

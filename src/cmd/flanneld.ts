@@ -100,7 +100,7 @@ function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
 
 async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {
   const readiness = new Readiness();
-  const drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
+  using drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
   await using health =
     options.healthz === undefined
       ? undefined
@@ -124,6 +124,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       configPlace,
       kernel,
       rtnetlink,
+      openNotifications,
       firewall: { exec: { run: runCommand }, openNftNotifications, digestXtables },
       drift,
       socketOwner: netlinkSocketOwner,

@@ -80,6 +80,11 @@ export class FirewallBed {
     };
   }
 
+  /** Path of a node's network namespace. */
+  path(node: NodeName): string {
+    return `/run/netns/${this.#netns(node)}`;
+  }
+
   /** Runs a shell command on the host; anything but success is an error. */
   async host(script: string): Promise<string> {
     const result = await this.#enter("host", "sh", ["-c", script]);
@@ -227,7 +232,7 @@ function run(command: string, args: readonly string[], stdin?: string): Promise<
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : 128;
       if (error?.code === "ENOENT" || code === 127)
         reject(Object.assign(new Error(stderr), { code: "ENOENT" }));
-      else resolve({ code, stdout, stderr });
+      else resolve({ code, stdout, stderr, pid: child.pid });
     });
     child.stdin?.on("error", () => {}); // the command may end without having read it all
     child.stdin?.end(stdin ?? "");
