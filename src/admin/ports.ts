@@ -9,7 +9,7 @@ export interface AdminPorts {
   /** The process environment: variables of the datastore's flags count here as they do for flanneld. */
   readonly variables: Environment;
   /** Opens a store; nothing is sent yet. Throws ConfigError. */
-  openStore(options: DatastoreOptions, logger: Logger): LeaseAdmin;
+  openStore(options: DatastoreOptions, logger: Logger): Promise<LeaseAdmin>;
   /** The text of a file, or of standard input for "-". Throws ConfigError. */
   readText(path: string): Promise<string>;
   /** Asks at the terminal; undefined = there is none. */

@@ -29,7 +29,7 @@ export function defineStoreCommand<T extends FlagTable>(
     environment: datastoreVariables(ports),
     async run(flags, context) {
       const options = readDatastoreOptions(new FlagReader(flags as ParsedFlags<DatastoreFlags>));
-      await using store = ports.openStore(options, loggerOf(context));
+      await using store = await ports.openStore(options, loggerOf(context));
       return await spec.run(store, flags, context);
     },
   });

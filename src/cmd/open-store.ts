@@ -22,21 +22,27 @@ export interface OpenedStore extends AsyncDisposable {
 /** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
 export async function openLeaseStore(options: DatastoreOptions, logger: Logger): Promise<OpenedStore> {
   await using parts = new AsyncDisposableStack();
-  if (options.kind === "etcd2") throw notYet(options.kind);
   if (options.kind === "embedded") await serveEmbedded(options, logger, parts);
-  const store = parts.use(createEtcdLeaseStore(options.etcd, { logger }));
+  const store = parts.use(await createLeaseStore(options, logger));
   const owned = parts.move();
   return {
     store,
-    configPlace: `etcd key ${options.etcd.prefix}/config`,
+    configPlace: `etcd${options.kind === "etcd2" ? " (v2)" : ""} key ${options.etcd.prefix}/config`,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
 /** The operator's side of the store for flannelctl, which reaches an embedded one where flanneld serves it. Throws ConfigError. */
-export function openLeaseAdmin(options: DatastoreOptions, logger: Logger): LeaseAdmin {
-  if (options.kind === "etcd2") throw notYet(options.kind);
-  return createEtcdLeaseAdmin(options.etcd, { logger });
+export async function openLeaseAdmin({ kind, etcd }: DatastoreOptions, logger: Logger): Promise<LeaseAdmin> {
+  if (kind !== "etcd2") return createEtcdLeaseAdmin(etcd, { logger });
+  const { createEtcd2LeaseAdmin } = await import("../lease/etcd2/etcd2-lease-admin.ts");
+  return createEtcd2LeaseAdmin(etcd, { logger });
+}
+
+async function createLeaseStore({ kind, etcd }: DatastoreOptions, logger: Logger): Promise<LeaseStore> {
+  if (kind !== "etcd2") return createEtcdLeaseStore(etcd, { logger });
+  const { createEtcd2LeaseStore } = await import("../lease/etcd2/etcd2-lease-store.ts");
+  return createEtcd2LeaseStore(etcd, { logger });
 }
 
 async function serveEmbedded(
@@ -80,6 +86,3 @@ async function writeInitialConfig(
 /** 127.0.0.0/8 or ::1. */
 const isLoopback = ({ ip }: ListenAddress): boolean =>
   ip.family === 4 ? ip.value >> 24n === 127n : ip.value === 1n;
-
-const notYet = (kind: string): ConfigError =>
-  new ConfigError(`--datastore=${kind} is not supported by this version yet: use etcd3`);

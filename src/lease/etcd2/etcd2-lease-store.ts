@@ -41,6 +41,15 @@ export interface Etcd2LeaseStore extends LeaseStore {
 
 /** Opens the store; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcd2LeaseStore(options: EtcdOptions, ports: EtcdPorts): Etcd2LeaseStore {
+  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  return new Store(openConnection(options, allPorts), allPorts);
+}
+
+/** Nothing is sent yet. Throws ConfigError if a TLS file is no good. */
+export function openConnection(
+  options: EtcdOptions,
+  { logger, random }: Required<EtcdPorts>,
+): Etcd2Connection {
   const settings = readEtcdSettings({
     ...options,
     prefix: posix.resolve("/", options.prefix), // as etcd itself reads paths
@@ -49,9 +58,8 @@ export function createEtcd2LeaseStore(options: EtcdOptions, ports: EtcdPorts): E
       ...options.timings,
     },
   });
-  for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
-  return new Store(new Etcd2Connection(settings, allPorts.random), allPorts);
+  for (const note of settings.notes) logger.warn(note);
+  return new Etcd2Connection(settings, random);
 }
 
 class Store implements Etcd2LeaseStore {

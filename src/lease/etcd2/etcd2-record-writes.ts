@@ -32,10 +32,21 @@ export const createRecord = (
 ): Promise<Held | undefined> =>
   put(store, encodeLeaseKey(subnets), subnets, attributes, { prevExist: "false" }, true);
 
+/** Makes a new record without TTL; undefined = the key is there already. */
+export const createReservation = (
+  store: RecordStore,
+  subnets: SubnetPair,
+  attributes: LeaseAttributes,
+): Promise<Held | undefined> =>
+  put(store, encodeLeaseKey(subnets), subnets, attributes, { prevExist: "false" }, false);
+
+/** What a write compares. */
+type RecordVersion = Pick<RecordState, "key" | "modifiedIndex">;
+
 /** Extends a record's life and publishes the attributes; undefined = it is not as it was read any more. */
 export const extendRecord = (
   store: RecordStore,
-  { key, modifiedIndex, hasTtl }: RecordState,
+  { key, modifiedIndex, hasTtl }: RecordVersion & Pick<RecordState, "hasTtl">,
   subnets: SubnetPair,
   attributes: LeaseAttributes,
 ): Promise<Held | undefined> =>
@@ -44,7 +55,7 @@ export const extendRecord = (
 /** Deletes a record; false = it is not as it was read any more. */
 export async function removeRecord(
   store: RecordStore,
-  { key, modifiedIndex }: RecordState,
+  { key, modifiedIndex }: RecordVersion,
 ): Promise<boolean> {
   const query = { prevIndex: String(modifiedIndex) };
   const { body } = await store.connection.call({ method: "DELETE", key: pathOf(store, key), query });

@@ -22,6 +22,8 @@ export interface KeysNode {
   readonly isDirectory: boolean;
   /** Whether it will expire. */
   readonly hasTtl: boolean;
+  /** When it will expire, by etcd's clock: RFC 3339; undefined = never, or not known. */
+  readonly expiration: string | undefined;
   readonly createdIndex: number;
   readonly modifiedIndex: number;
 }
@@ -103,6 +105,7 @@ function decodeNode(node: unknown): KeysNode | null {
     isDirectory: dir === true,
     // A TTL in its last moments is 0 and left out; the time of expiry stays.
     hasTtl: ttl !== undefined || expiration !== undefined,
+    expiration: typeof expiration === "string" ? expiration : undefined,
     createdIndex,
     modifiedIndex,
   };
