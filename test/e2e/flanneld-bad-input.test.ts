@@ -145,10 +145,6 @@ const CONFIGS: readonly (readonly [config: string, says: RegExp])[] = [
   ['{"Network":"10.5.0.0/16","SubnetMin":"10.5.9.0","SubnetMax":"10.5.3.0"}', /SubnetMin .* lies above/],
   ['{"Network":"10.5.0.0/16","EnableIPv4":false}', /EnableIPv4 is false/],
   ['{"Network":"10.5.0.0/16","EnableIPv6":true}', /IPv6Network/],
-  [
-    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}',
-    /IPv4 only: leave EnableIPv6 out/,
-  ],
   ['{"Network":"10.5.0.0/16","Backend":"vxlan"}', /Backend/],
   [
     '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlam"}}',

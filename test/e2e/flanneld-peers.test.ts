@@ -136,7 +136,7 @@ test("W1 junk under subnets/ costs no peer, and neither do leases that cannot be
     /Peer 192\.168\.7\.0-24 cannot be reached: subnet 192\.168\.7\.0\/24 is not inside/,
     /Peer 10\.5\.128\.0-17 cannot be reached: .*overlaps this host's own subnet/,
     /Peer 10\.5\.32\.0-24 cannot be reached: its public IP 127\.0\.0\.1 is not a unicast address/,
-    /Peer 10\.5\.33\.0-24 cannot be reached: its VtepMAC 0a:00:00:00:01:02 is already that of 10\.5\.2\.0-24/,
+    /Peer 10\.5\.33\.0-24 cannot be reached: its VtepMAC 0a:00:00:00:01:02 on flannel\.1 is already that of 10\.5\.2\.0-24/,
   ]) {
     assert.match(log, expected);
     assert.equal(bench.flanneld.lines.filter((line) => expected.test(line)).length, 1, "said once");
