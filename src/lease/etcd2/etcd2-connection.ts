@@ -108,7 +108,7 @@ export class Etcd2Connection implements Disposable {
         return text ? decodeAnswer(message, text).body : undefined; // some versions end a silent poll themselves
       };
       return {
-        state: stateOf(message, ""),
+        state: stateOf(message),
         next: () =>
           next().catch((error: unknown) => {
             throw error instanceof StoreError ? error : summarize([this.#describe(error, endpoint)], error);
@@ -174,16 +174,16 @@ function decodeAnswer(message: IncomingMessage, text: string): Answer {
   const body = decodeKeysBody(text);
   if (body !== undefined) {
     const isAnswer = isRefusal(body) ? ANSWERS.includes(body.errorCode) : status === 200 || status === 201;
-    if (isAnswer) return { state: stateOf(message, text), body };
+    if (isAnswer) return { state: stateOf(message), body };
   }
-  throw new UnusableAnswer(status, body !== undefined && isRefusal(body) ? body : undefined, text);
+  throw new UnusableAnswer(status, body !== undefined && isRefusal(body) ? body : undefined);
 }
 
-function stateOf(message: IncomingMessage, text: string): StoreState {
+function stateOf(message: IncomingMessage): StoreState {
   const index = message.headers["x-etcd-index"];
   const clusterId = message.headers["x-etcd-cluster-id"];
   if (typeof index !== "string" || !/^\d{1,15}$/.test(index)) {
-    throw new UnusableAnswer(message.statusCode ?? 0, undefined, text);
+    throw new UnusableAnswer(message.statusCode ?? 0, undefined);
   }
   return { index: Number(index), clusterId: typeof clusterId === "string" ? clusterId : undefined };
 }

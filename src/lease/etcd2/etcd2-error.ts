@@ -20,12 +20,10 @@ import { type KeysEndpoint, Silence } from "./keys-endpoint.ts";
 export class UnusableAnswer extends Error {
   readonly status: number;
   readonly refusal: KeysRefusal | undefined;
-  readonly body: string;
-  constructor(status: number, refusal: KeysRefusal | undefined, body: string) {
+  constructor(status: number, refusal: KeysRefusal | undefined) {
     super(`HTTP ${status}`);
     this.status = status;
     this.refusal = refusal;
-    this.body = body;
   }
 }
 
@@ -55,7 +53,7 @@ export function describeKeysFailure(
 }
 
 function reasonOf(
-  { status, refusal, body }: UnusableAnswer,
+  { status, refusal }: UnusableAnswer,
   { user, prefix }: EtcdSettings,
 ): [code: StoreErrorCode, reason: string] {
   if (refusal?.errorCode === ECODE_UNAUTHORIZED || status === 401 || status === 403) {
@@ -82,7 +80,6 @@ function reasonOf(
       "this etcd has no v2 API: start it with --enable-v2=true, or use --datastore=etcd3",
     ];
   }
-  if (status === 400 && /HTTPS server/.test(body)) return ["UNAVAILABLE", "it serves TLS: write https://"];
   if (status >= 500 || status === 429) return ["UNAVAILABLE", `answers HTTP ${status}`];
   return ["INVALID", `its answer (HTTP ${status}) is none of etcd's v2 API: is the address right?`];
 }

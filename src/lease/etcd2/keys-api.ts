@@ -120,7 +120,7 @@ function leavesIn(root: unknown): readonly KeysNode[] | null {
     const node = decodeNode(raw);
     if (node === null) return null;
     if (!node.isDirectory) leaves.push(node);
-    else open.push(...childrenOf(raw).toReversed());
+    else for (const child of childrenOf(raw).toReversed()) open.push(child);
   }
   return leaves;
 }

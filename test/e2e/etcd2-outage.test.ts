@@ -1,0 +1,241 @@
+/**
+ * etcd going away and coming back under a store on its v2 API: restarts, silence, lost data, a short memory, several
+ * endpoints.
+ *
+ *     store ──▶ line ──▶ etcd
+ */
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { parseIp } from "../../src/address/ip.ts";
+import { hasCode } from "../../src/base/error.ts";
+import { parseNetworkConfig } from "../../src/config/network-config.ts";
+import { encodeLeaseValue } from "../../src/lease/lease-codec.ts";
+import type { LeaseStore } from "../../src/lease/lease-store.ts";
+import { createLeaseTable } from "../../src/lease/lease-table.ts";
+import { freePort } from "../support/etcd.ts";
+import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
+import { until } from "../support/until.ts";
+
+const SUBNETS = "/coreos.com/network/subnets";
+const network = parseNetworkConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');
+const attributesOf = (host: number) => ({
+  publicIp: parseIp(`192.168.0.${host}`),
+  publicIpv6: undefined,
+  backendType: "vxlan",
+  backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:01" },
+  backendV6Data: undefined,
+});
+
+const quick = { retryMinMs: 20, retryMaxMs: 200 };
+/** Polls live about half a second. */
+const eager = { ...quick, keepaliveIntervalMs: 150, requestTimeoutMs: 500, dialTimeoutMs: 300 };
+
+const put = (etcd: Etcd2Server, host: number) =>
+  etcd.ctl2("set", `${SUBNETS}/10.5.${host}.0-24`, encodeLeaseValue(attributesOf(host)));
+
+function follow(store: LeaseStore) {
+  const abort = new AbortController();
+  const table = createLeaseTable();
+  let snapshots = 0;
+  const done = (async () => {
+    for await (const update of store.watchLeases(abort.signal)) {
+      table.apply(update);
+      if (update.type === "snapshot") snapshots++;
+    }
+  })();
+  return {
+    table,
+    sees: (host: number) => table.get(`10.5.${host}.0-24`) !== undefined,
+    get snapshots() {
+      return snapshots;
+    },
+    async [Symbol.asyncDispose]() {
+      abort.abort();
+      await done;
+    },
+  };
+}
+
+describe("an outage of etcd v2", () => {
+  it("W1 takes no lease away; one line in the log when it begins, one when it is over; nothing is missed", async () => {
+    await using etcd = await startEtcd2();
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: quick });
+    await put(etcd, 1);
+    await using watch = follow(opened.store);
+    await until(() => watch.sees(1), "the first peer");
+    await etcd.kill();
+    await until(() => opened.log.length > 0, "the outage to be told");
+    await assert.rejects(opened.store.readNetworkConfig(), (error) => hasCode(error, "UNAVAILABLE"));
+    assert.ok(watch.sees(1));
+    await etcd.start();
+    await put(etcd, 2);
+    await until(() => watch.sees(2), "the second peer");
+    assert.equal(watch.snapshots, 1);
+    assert.equal(opened.log.length, 2, opened.log.join("\n"));
+    assert.match(opened.log[0]!, /^warn lost the watch on the leases in etcd, trying again: etcd at http/);
+    assert.match(opened.log[1]!, /^info watching the leases in etcd again after [\d.]+ s$/);
+  });
+
+  it("is over when etcd comes up late", async () => {
+    await using etcd = await startEtcd2();
+    await etcd.kill();
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: quick });
+    await using watch = follow(opened.store);
+    await until(() => opened.log.length > 0, "the outage to be told");
+    await etcd.start();
+    await put(etcd, 1);
+    await until(() => watch.sees(1), "the peer");
+  });
+
+  it("W2 ends with another, empty etcd: the leases there count", async () => {
+    await using etcd = await startEtcd2();
+    for (const host of [1, 2, 3, 4, 5]) await put(etcd, host);
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: quick });
+    await using watch = follow(opened.store);
+    await until(() => watch.table.size === 5, "five peers");
+    await etcd.kill();
+    await etcd.startEmpty();
+    await put(etcd, 9);
+    await until(() => watch.sees(9) && watch.table.size === 1, "the new peer alone");
+  });
+
+  it("W8 an own lease that went with the data is taken again, with the same subnet", async () => {
+    await using etcd = await startEtcd2();
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: quick });
+    const request = { network, attributes: attributesOf(1) };
+    const lease = await opened.store.acquire({ ...request, previous: undefined });
+    await etcd.kill();
+    await etcd.startEmpty();
+    const renewal = opened.store.renew(lease, lease.attributes);
+    await assert.rejects(renewal, (error) => hasCode(error, "LEASE_LOST"));
+    assert.equal((await opened.store.acquire({ ...request, previous: lease.subnets })).key, lease.key);
+  });
+
+  it("is noticed when etcd hangs without closing anything", async () => {
+    await using etcd = await startEtcd2();
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: eager });
+    await put(etcd, 1);
+    await using watch = follow(opened.store);
+    await until(() => watch.sees(1), "the first peer");
+    etcd.freeze();
+    await until(() => opened.log.length > 0, "the silence to be noticed");
+    await assert.rejects(opened.store.readNetworkConfig(), (error) => hasCode(error, "UNAVAILABLE"));
+    etcd.thaw();
+    await put(etcd, 2);
+    await until(() => watch.sees(2), "the second peer");
+    assert.equal(watch.snapshots, 1);
+  });
+
+  it("is noticed when the line goes dead", async () => {
+    await using etcd = await startEtcd2();
+    await using line = await startTcpProxy(Number(new URL(etcd.endpoint).port));
+    await using opened = openEtcd2Store(`http://127.0.0.1:${line.port}`, { timings: eager });
+    await put(etcd, 1);
+    await using watch = follow(opened.store);
+    await until(() => watch.sees(1), "the first peer");
+    line.silence();
+    await put(etcd, 2);
+    await until(() => opened.log.length > 0, "the silence to be noticed");
+    assert.equal(watch.sees(2), false);
+    await line.mend();
+    await until(() => watch.sees(2), "the peer made meanwhile");
+    assert.equal(watch.snapshots, 1);
+  });
+});
+
+describe("a quiet watch on etcd v2", () => {
+  it("is no outage, and does not grow old while other keys change thousands of times", async () => {
+    await using etcd = await startEtcd2();
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: eager });
+    await using watch = follow(opened.store);
+    await until(() => watch.snapshots === 1, "the snapshot");
+    for (let round = 0; round < 2; round++) {
+      await etcd.forget();
+      // Two requests a round: is there a leader, and the poll.
+      const polled = opened.store.requestCount + 4;
+      await until(() => opened.store.requestCount >= polled, "a new poll that begins now");
+    }
+    await put(etcd, 1);
+    await until(() => watch.sees(1), "the peer");
+    assert.equal(watch.snapshots, 1);
+    assert.deepEqual(opened.log, []);
+  });
+
+  it("W3 begins again with a snapshot if etcd forgot more than was seen", async () => {
+    await using etcd = await startEtcd2();
+    await using line = await startTcpProxy(Number(new URL(etcd.endpoint).port));
+    await using opened = openEtcd2Store(`http://127.0.0.1:${line.port}`, { timings: quick });
+    await put(etcd, 1);
+    await put(etcd, 2);
+    await using watch = follow(opened.store);
+    await until(() => watch.table.size === 2, "both peers");
+    await line.cut();
+    await etcd.ctl2("rm", `${SUBNETS}/10.5.1.0-24`);
+    await put(etcd, 3);
+    await etcd.forget();
+    await line.mend();
+    await until(() => watch.sees(3) && !watch.sees(1) && watch.sees(2), "what changed meanwhile");
+    assert.equal(watch.snapshots, 2);
+    assert.ok(opened.log.some((line) => /forgotten older changes: reading the leases again/.test(line)));
+  });
+});
+
+describe("several endpoints of etcd v2", () => {
+  it("one that works is enough, and found within a second", async () => {
+    await using etcd = await startEtcd2();
+    await using silent = await startTcpProxy(await freePort());
+    silent.silence();
+    const dead = `http://127.0.0.1:${await freePort()}`;
+    await using opened = openEtcd2Store([dead, etcd.endpoint], { timings: quick });
+    const startMs = performance.now();
+    const lease = await opened.store.acquire({ network, attributes: attributesOf(1), previous: undefined });
+    assert.ok(performance.now() - startMs < 1_000, "past one that refuses");
+    await using behind = openEtcd2Store([`http://127.0.0.1:${silent.port}`, etcd.endpoint], {
+      timings: eager,
+    });
+    await behind.store.acquire({ network, attributes: attributesOf(2), previous: undefined });
+    const goneOnMs = performance.now();
+    await opened.store.renew(lease, lease.attributes);
+    assert.ok(performance.now() - goneOnMs < 1_000, "goes on with the one that works");
+  });
+
+  it("requests and the watch go over to another within a second when one dies, and miss nothing", async () => {
+    await using etcd = await startEtcd2();
+    const port = Number(new URL(etcd.endpoint).port);
+    await using one = await startTcpProxy(port);
+    await using two = await startTcpProxy(port);
+    const endpoints = [one, two].map((line) => `http://127.0.0.1:${line.port}`);
+    await using opened = openEtcd2Store(endpoints);
+    const lease = await opened.store.acquire({ network, attributes: attributesOf(1), previous: undefined });
+    await using watch = follow(opened.store);
+    await until(() => watch.table.size === 1, "own lease");
+    for (const [dying, other, host] of [
+      [one, two, 202],
+      [two, one, 203],
+    ] as const) {
+      await other.mend();
+      await dying.cut();
+      const startMs = performance.now();
+      await opened.store.renew(lease, lease.attributes);
+      await put(etcd, host);
+      await until(() => watch.sees(host), "a peer through the other line");
+      assert.ok(performance.now() - startMs < 1_000, "within a second");
+    }
+    assert.equal(watch.snapshots, 1);
+  });
+
+  it("a member that has lost the others is left", async () => {
+    await using lost = await startEtcd2();
+    await using etcd = await startEtcd2();
+    await put(lost, 1);
+    await put(etcd, 2);
+    await using opened = openEtcd2Store([lost.endpoint, etcd.endpoint], { timings: eager });
+    await using watch = follow(opened.store);
+    await until(() => watch.sees(1), "the peer at the first");
+    // Half of two members is no majority.
+    await lost.ctl("member", "add", "nobody", `--peer-urls=http://127.0.0.1:${await freePort()}`);
+    await until(() => watch.sees(2) && !watch.sees(1), "the peer at the second");
+  });
+});
