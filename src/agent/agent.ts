@@ -3,25 +3,31 @@
  * ready, then on until told to stop. What it programs is left in the kernel: containers go on talking while it is away.
  */
 
-import { formatIp, type Ip } from "../address/ip.ts";
-import type { Backend, Host } from "../backend/backend.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { Ip } from "../address/ip.ts";
+import type { Backend, BackendFactory } from "../backend/backend.ts";
 import { messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
-import type { AtomicFileWriter } from "../config/subnet-env.ts";
+import type { AtomicFileWriter, SubnetEnv } from "../config/subnet-env.ts";
+import type { Lease, LeaseAttributes } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
+import type { NotificationSource } from "../netlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Kernel } from "../state/kernel.ts";
 import { Reconciler } from "../state/reconciler.ts";
 import { type DriftLedger, driftOf } from "./drift.ts";
-import { chooseExternalInterface, type ExternalInterface } from "./external-interface.ts";
 import { FirewallKeeper, type FirewallSystem, firewallWish } from "./firewall-keeper.ts";
-import { readHostInterfaces } from "./host-interfaces.ts";
+import { chooseInterface, describeHost, hostOf } from "./host.ts";
+import { HostWatch } from "./host-watch.ts";
 import { describeSubnets, LeaseKeeper } from "./lease-keeper.ts";
-import { type UsableNetwork, waitForNetwork } from "./network.ts";
-import { PeerFollower, ProblemLog } from "./peers.ts";
+import { waitForNetwork } from "./network.ts";
+import { followNetwork } from "./network-change.ts";
+import { NextHops } from "./next-hops.ts";
+import { PeerFollower } from "./peers.ts";
+import { Planner } from "./planner.ts";
 import type { Readiness } from "./readiness.ts";
 import { previousSubnets, SubnetFile } from "./subnet-file.ts";
 
@@ -32,6 +38,8 @@ export interface AgentPorts {
   readonly configPlace: string;
   readonly kernel: Kernel;
   readonly rtnetlink: Rtnetlink;
+  /** Subscribes to the kernel's notifications from this call on. */
+  readonly openNotifications: () => NotificationSource;
   readonly firewall: FirewallSystem;
   readonly drift: DriftLedger;
   /** Who holds the netlink socket with this port id, for the drift ledger. */
@@ -72,10 +80,23 @@ export async function runAgent(
     readiness.set("network config", problem),
   );
   if (usable === undefined) return;
-  const { network } = usable;
-  const host = chooseHost(options, ports, network);
-  const backend = await createBackend(usable, ports);
-  const mtuBytes = backend.mtuBytes(host);
+  const choose = () => chooseInterface(ports.rtnetlink, options.interface, usable.network);
+  const chosen = choose();
+  const host = hostOf(chosen);
+  logger.info(`External interface ${describeHost(host)}`);
+  const backend = await makeBackend();
+  const planner = new Planner(
+    { network: usable.network, backend, host },
+    {
+      blackholeRoute: options.blackholeRoute,
+      own: () => keeper.own,
+      peers: () => (follower.isKnown ? follower.table.peers(keeper.own?.key) : undefined),
+      nextHop: () => nextHops.lookup,
+      setTarget: (target) => reconciler.setTarget(target),
+      logger,
+    },
+  );
+  const nextHops = new NextHops(ports.rtnetlink);
 
   const reconciler = new Reconciler({
     kernel,
@@ -95,38 +116,44 @@ export async function runAgent(
     resyncMs: options.firewall.resyncMs,
     readiness,
   });
+  let published: SubnetEnv | undefined;
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const keeper = new LeaseKeeper({
     store,
-    network,
-    attributes: { publicIp: host.publicIp, publicIpv6: host.publicIpv6, ...backend.published },
-    previous: previousSubnets(ports.readFile(options.subnetFile), network),
+    network: usable.network,
+    attributes: attributesOf(),
+    previous: previousSubnets(ports.readFile(options.subnetFile), usable.network),
     renewMarginMs: options.renewMarginMs,
     logger,
     timers,
     wallClockMs: ports.wallClockMs,
-    onSubnets({ subnets }) {
-      replan();
-      firewall.hold(firewallWish(options.firewall, network, subnets));
-      const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };
-      subnetFile.publish({ network: networks, subnets, mtuBytes, ipMasq: options.firewall.ipMasq }, signal);
+    onSubnets() {
+      planner.replan();
+      publish();
     },
   });
-  const follower = new PeerFollower(store, keeper, logger, () => replan());
-  const problems = new ProblemLog(logger);
-  const ownership = backend.ownership(network);
-  const replan = (): void => {
-    const { own } = keeper;
-    const plan = backend.plan({
-      host,
-      network,
-      own: own?.subnets,
-      peers: follower.table.peers(own?.key),
-      nextHop: () => undefined,
-    });
-    problems.report(plan.problems);
-    reconciler.setTarget({ state: plan.state, ownership, keepOthers: !follower.isKnown });
-  };
+  const follower = new PeerFollower(store, keeper, logger, () => planner.replan());
+  const watch = new HostWatch(
+    {
+      openNotifications: ports.openNotifications,
+      ownPortId: ports.rtnetlink.connection.portId,
+      reach: options.interface.ifaceCanReach,
+      choose,
+      onInterface(chosen) {
+        const host = hostOf(chosen);
+        planner.change({ host });
+        logger.info(`External interface ${describeHost(host)}`);
+        settingChanged();
+      },
+      nextHops,
+      peerAddresses: () => addressesOf(follower.table.peers(keeper.own?.key)),
+      onNextHops: () => planner.setting.backend.asksForNextHops && planner.replan(),
+      onProblem: (problem) => readiness.set("external interface", problem),
+      logger,
+      timers,
+    },
+    chosen,
+  );
   readiness.watch("lease", () => (keeper.problem === undefined ? [] : [keeper.problem]));
   readiness.watch("peers", () => (follower.isKnown ? [] : ["their leases are not known yet"]));
   readiness.watch("kernel", () => {
@@ -136,13 +163,67 @@ export async function runAgent(
 
   const reconciling = reconciler.run(signal);
   try {
-    replan(); // the device first: what a lease promises to peers must be there
+    planner.replan(); // the device first: what a lease promises to peers must be there
     await reconciler.whenConverged(signal);
     if ((await keeper.acquire(signal)) === undefined) return;
-    await Promise.all([keeper.run(signal), follower.run(signal), firewall.run(signal), announceReadiness()]);
+    await Promise.all([
+      keeper.run(signal),
+      follower.run(signal),
+      firewall.run(signal),
+      watch.run(signal),
+      followNetwork(
+        {
+          ...{ store, configPlace: ports.configPlace, logger },
+          current: () => planner.setting,
+          createBackend,
+          apply(network, backend) {
+            planner.change({ network, backend });
+            settingChanged();
+          },
+        },
+        signal,
+      ),
+      announceReadiness(),
+    ]);
   } finally {
     parts.abort();
     await reconciling;
+  }
+
+  /** With the MACs of the devices that are there, or with random ones. */
+  async function makeBackend(): Promise<Backend> {
+    const { factory, network } = usable!;
+    const devices = new Set(factory.deviceNames(network));
+    const existing = await kernel.observe({ devices, networks: [] }, new Set(["link"]));
+    const backend = factory.create({ network, existing, randomBytes: ports.randomBytes });
+    for (const note of backend.notes) logger.warn(note);
+    return backend;
+  }
+
+  function createBackend(factory: BackendFactory, network: NetworkConfig): Backend {
+    return factory.create({ network, existing: planner.links, randomBytes: ports.randomBytes });
+  }
+
+  function attributesOf(): LeaseAttributes {
+    const { host, backend } = planner.setting;
+    return { publicIp: host.publicIp, publicIpv6: host.publicIpv6, ...backend.published };
+  }
+
+  /** Tells the peers and this host's own programs what has become of host or config. */
+  function settingChanged(): void {
+    keeper.update(planner.setting.network, attributesOf());
+    if (keeper.own !== undefined) publish();
+  }
+
+  function publish(): void {
+    const { network } = planner.setting;
+    const { subnets } = keeper.own!;
+    firewall.hold(firewallWish(options.firewall, network, subnets));
+    const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };
+    const env = { network: networks, subnets, mtuBytes: planner.mtuBytes, ipMasq: options.firewall.ipMasq };
+    if (isDeepStrictEqual(env, published)) return;
+    published = env;
+    subnetFile.publish(env, signal);
   }
 
   async function announceReadiness(): Promise<void> {
@@ -159,35 +240,7 @@ export async function runAgent(
   }
 }
 
-function chooseHost(options: FlanneldOptions, ports: AgentPorts, network: NetworkConfig): Host {
-  const families = { ipv4: network.ipv4 !== undefined, ipv6: network.ipv6 !== undefined };
-  const chosen = chooseExternalInterface(readHostInterfaces(ports.rtnetlink), options.interface, families);
-  const host = hostOf(chosen);
-  logHost(ports.logger, host);
-  return host;
-}
-
-async function createBackend({ network, factory }: UsableNetwork, ports: AgentPorts): Promise<Backend> {
-  const devices = new Set(factory.deviceNames(network));
-  const existing = await ports.kernel.observe({ devices, networks: [] }, new Set(["link"]));
-  const backend = factory.create({ network, existing, randomBytes: ports.randomBytes });
-  for (const note of backend.notes) ports.logger.warn(note);
-  return backend;
-}
-
-const hostOf = ({ name, mtuBytes, ipv4, ipv6, publicIp, publicIpv6 }: ExternalInterface): Host => ({
-  interfaceName: name,
-  interfaceMtuBytes: mtuBytes,
-  ipv4,
-  ipv6,
-  publicIp,
-  publicIpv6,
-});
-
-function logHost(logger: Logger, host: Host): void {
-  const show = (ip: Ip | undefined) => (ip === undefined ? [] : [formatIp(ip)]);
-  const own = [...show(host.ipv4), ...show(host.ipv6)].join(", ");
-  const published = [...show(host.publicIp), ...show(host.publicIpv6)].join(", ");
-  const told = published === own ? "" : `, peers are told ${published}`;
-  logger.info(`External interface ${host.interfaceName}: ${own}, MTU ${host.interfaceMtuBytes}${told}`);
-}
+const addressesOf = (leases: readonly Lease[]): Ip[] =>
+  leases.flatMap(({ attributes: { publicIp, publicIpv6 } }) =>
+    [publicIp, publicIpv6].filter((ip) => ip !== undefined),
+  );

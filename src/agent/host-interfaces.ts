@@ -9,7 +9,16 @@ import {
   IFA_F_TENTATIVE,
   type InterfaceAddress as KernelAddress,
 } from "../netlink/address.ts";
-import { type Route, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_TABLE_MAIN, RTN_UNICAST } from "../netlink/route.ts";
+import {
+  decodeRoute,
+  getRoutes,
+  type Route,
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_TABLE_MAIN,
+  RTN_UNICAST,
+  routeLengthOf,
+} from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { HostInterfaces, InterfaceAddress } from "./external-interface.ts";
 
@@ -24,7 +33,15 @@ export function readHostInterfaces(rtnetlink: Rtnetlink): HostInterfaces {
       up: link.isUp,
       addresses: (addresses.get(link.index) ?? []).flatMap(addressOf),
     })),
-    defaultRoutes: { ipv4: defaultRouteIndex(rtnetlink, 4), ipv6: defaultRouteIndex(rtnetlink, 6) },
+    // Only when asked for: it takes a dump of a routing table that may be long.
+    defaultRoutes: {
+      get ipv4() {
+        return defaultRouteIndex(rtnetlink, 4);
+      },
+      get ipv6() {
+        return defaultRouteIndex(rtnetlink, 6);
+      },
+    },
     lookupRoute(ip) {
       const ifindex = rtnetlink.lookupRoute(formatIp(ip))?.oif;
       return ifindex === undefined ? undefined : { ifindex };
@@ -53,9 +70,10 @@ function addressOf(address: KernelAddress): InterfaceAddress[] {
 /** The interface of the default route with the lowest metric; the first of several ways. */
 function defaultRouteIndex(rtnetlink: Rtnetlink, family: 4 | 6): number | undefined {
   let best: Route | undefined;
-  for (const route of rtnetlink.routes({ family, table: RT_TABLE_MAIN })) {
-    const isDefault = route.destination.endsWith("/0") && route.type === RTN_UNICAST;
-    if (isDefault && (best === undefined || route.priority < best.priority)) best = route;
+  for (const message of rtnetlink.connection.dump(getRoutes(family, { table: RT_TABLE_MAIN }))) {
+    const route = routeLengthOf(message) === 0 ? decodeRoute(message) : undefined;
+    if (route?.table !== RT_TABLE_MAIN || route.type !== RTN_UNICAST) continue;
+    if (best === undefined || route.priority < best.priority) best = route;
   }
   return best?.oif ?? best?.nextHops[0]?.oif;
 }

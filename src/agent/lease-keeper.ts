@@ -34,6 +34,11 @@ export interface LeaseKeeperOptions {
 
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
+  #network: NetworkConfig;
+  #attributes: LeaseAttributes;
+  /** What the key may still hold, until the watch has shown the attributes that took their place. */
+  #formerAttributes: LeaseAttributes | undefined;
+  #isOutdated = false;
   #own: OwnLease | undefined;
   #problem: string | undefined = "no lease yet";
   #rival: string | undefined;
@@ -42,6 +47,8 @@ export class LeaseKeeper {
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
+    this.#network = options.network;
+    this.#attributes = options.attributes;
   }
 
   /** What stands between this host and a lease that is its own; undefined = nothing. */
@@ -53,14 +60,28 @@ export class LeaseKeeper {
     return this.#own;
   }
 
+  /** From now on publishes these attributes, at once if there is a lease (W45), and takes leases by this config. */
+  update(network: NetworkConfig, attributes: LeaseAttributes): void {
+    this.#network = network;
+    if (isDeepStrictEqual(attributes, this.#attributes)) return;
+    this.#formerAttributes = this.#attributes;
+    this.#attributes = attributes;
+    this.#isOutdated = true;
+    if (this.#rival !== undefined)
+      this.#lose("it is the other host's, now that this one has another address");
+    this.#wake?.();
+  }
+
   /** Takes a lease, however long that takes; undefined if aborted before. */
   async acquire(signal: AbortSignal): Promise<OwnLease | undefined> {
-    const { store, network, attributes, logger, timers } = this.#options;
+    const { store, logger, timers } = this.#options;
     const previous = this.#own?.subnets ?? this.#options.previous;
     let said = "";
     while (!signal.aborted) {
       try {
-        const own = await store.acquire({ network, attributes, previous });
+        const attributes = this.#attributes;
+        const own = await store.acquire({ network: this.#network, attributes, previous });
+        this.#isOutdated = attributes !== this.#attributes;
         this.#take(own);
         return own;
       } catch (error) {
@@ -93,15 +114,25 @@ export class LeaseKeeper {
       this.#lose("its key was deleted or has expired");
       return;
     }
-    const mine = this.#options.attributes;
     const theirs = lease.attributes;
-    const isSameHost =
-      sameAddress(theirs.publicIp, mine.publicIp) && sameAddress(theirs.publicIpv6, mine.publicIpv6);
+    const mine = [
+      this.#attributes,
+      ...(this.#formerAttributes === undefined ? [] : [this.#formerAttributes]),
+    ];
+    const isSameHost = mine.some(
+      ({ publicIp, publicIpv6 }) =>
+        sameAddress(theirs.publicIp, publicIp) && sameAddress(theirs.publicIpv6, publicIpv6),
+    );
+    const isSameData = mine.some(
+      ({ backendData, backendV6Data }) =>
+        isDeepStrictEqual(theirs.backendData, backendData) &&
+        isDeepStrictEqual(theirs.backendV6Data, backendV6Data),
+    );
+    if (isDeepStrictEqual(theirs, this.#attributes)) this.#formerAttributes = undefined;
     if (!isSameHost) {
-      this.#lose(
-        `it is now held by ${theirs.publicIp === undefined ? "another host" : formatIp(theirs.publicIp)}`,
-      );
-    } else if (!isDeepStrictEqual(theirs.backendData, mine.backendData)) {
+      const holder = theirs.publicIp ?? theirs.publicIpv6;
+      this.#lose(`it is now held by ${holder === undefined ? "another host" : formatIp(holder)}`);
+    } else if (!isSameData) {
       this.#reportRival(own);
     } else if (this.#rival !== undefined) {
       this.#rival = undefined;
@@ -111,7 +142,7 @@ export class LeaseKeeper {
 
   #reportRival(own: OwnLease): void {
     // Taking it back would only start a contest: two hosts that overwrite each other for ever.
-    const ip = this.#options.attributes.publicIp ?? this.#options.attributes.publicIpv6;
+    const ip = this.#attributes.publicIp ?? this.#attributes.publicIpv6;
     const text = `another host uses this host's public IP ${ip === undefined ? "" : formatIp(ip)} and with it the lease ${describeSubnets(own.subnets)}: give one of the two another address with --public-ip or --iface`;
     if (this.#rival !== text) this.#options.logger.error(`Two hosts, one lease: ${text}`);
     this.#rival = text;
@@ -140,11 +171,13 @@ export class LeaseKeeper {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { store, attributes, logger, timers } = this.#options;
+    const { store, logger, timers } = this.#options;
     const own = this.#own!;
+    const attributes = this.#attributes;
     try {
       this.#own = await store.renew(own, attributes);
-      logger.info(`Renewed lease ${describeSubnets(own.subnets)}`);
+      logger.info(`${this.#isOutdated ? "Updated" : "Renewed"} lease ${describeSubnets(own.subnets)}`);
+      this.#isOutdated = attributes !== this.#attributes;
     } catch (error) {
       if (signal.aborted) return;
       if (hasCode(error, "LEASE_LOST")) {
@@ -156,13 +189,14 @@ export class LeaseKeeper {
       logger.error(
         `Cannot renew lease ${describeSubnets(own.subnets)}, trying again: ${messageOf(error)}; it ${leftMs > 0 ? `ends in ${Math.round(leftMs / 1000)} s` : "has expired"}`,
       );
-      await sleep(timers, Math.min(RENEWAL_RETRY_MS, Math.max(RETRY_MS, leftMs / 10)), signal);
+      const longestMs = this.#isOutdated ? RETRY_MS : RENEWAL_RETRY_MS;
+      await sleep(timers, Math.min(longestMs, Math.max(RETRY_MS, leftMs / 10)), signal);
     }
   }
 
   #waitUntilDue(signal: AbortSignal): Promise<void> {
     const { expiresAtMs } = this.#own!;
-    if (this.#isLost || signal.aborted) return Promise.resolve();
+    if (this.#isLost || this.#isOutdated || signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const finish = () => {
         cancel?.();

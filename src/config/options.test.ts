@@ -204,7 +204,6 @@ test("user and password inside an endpoint count as the flags would, and the fla
 test("options of features to come are refused when they are used", () => {
   assert.deepEqual(notYetSupported(options([])), []);
   assert.deepEqual(notYetSupported(options(["--kube-subnet-mgr=false"])), []);
-  assert.equal(notYetSupported(options(["--ip-blackhole-route"])).length, 1);
   assert.deepEqual(notYetSupported(options(["--kube-api-url=http://k"], { FLANNELD_KUBE_SUBNET_MGR: "1" })), [
     "FLANNELD_KUBE_SUBNET_MGR is not supported by this version yet: remove it",
     "--kube-api-url is not supported by this version yet: remove it",

@@ -116,7 +116,6 @@ const NOT_YET: readonly (readonly [
 ])[] = [
   ["kube-subnet-mgr", (options) => options.kube.enabled],
   ["kube-api-url", (options) => options.kube.apiUrl !== undefined],
-  ["ip-blackhole-route", (options) => options.blackholeRoute],
   ["kubeconfig-file", (options) => options.kube.kubeconfigFile !== undefined],
 ];
 

@@ -181,6 +181,9 @@ export function decodeRoute(message: NetlinkMessage): Route | undefined {
  */
 export const routeProtocolOf = (message: NetlinkMessage): number => message.bytes[message.start + 5] ?? 0;
 
+/** The prefix length of a route's destination, read as {@link routeProtocolOf} is. */
+export const routeLengthOf = (message: NetlinkMessage): number => message.bytes[message.start + 1] ?? 0;
+
 /** A route to be made or removed. */
 export interface RouteSpec {
   /** "10.5.2.0/24". */
