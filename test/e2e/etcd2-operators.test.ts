@@ -184,6 +184,17 @@ describe("etcdctl's v2 commands", () => {
     assert.equal(opened.log.filter((line) => line.startsWith("warn skipping")).length, 4);
   });
 
+  it("W4 a lease that an older one overlaps is given up, as if its start had ended before it could look", async () => {
+    const [theirs, own] = ["10.5.7.0-24&fc00:0:0:7::-64", "10.5.7.0-24&fc00:0:0:8::-64"];
+    await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${theirs}`, GO_VALUE);
+    await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${own}`, OUR_VALUE);
+    await using opened = open();
+    const lease = await opened.store.acquire({ network: dualNetwork, attributes: ours, previous: undefined });
+    assert.notEqual(lease.key, own);
+    const keys = (await etcd.ctl2("ls", "--sort", `${PREFIX}/subnets`)).trim().split("\n");
+    assert.deepEqual(keys.sort(), [theirs, lease.key].map((key) => `${PREFIX}/subnets/${key}`).sort());
+  });
+
   it("a key where a directory should be is told", async () => {
     await etcd.ctl2("set", `${PREFIX}/subnets`, "oops");
     await using opened = open();
