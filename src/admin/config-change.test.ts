@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseNetworkConfig } from "../config/network-config.ts";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
 import { decodeLeaseKey, isProblem } from "../lease/lease-codec.ts";
 import { obstaclesToChange } from "./config-change.ts";
 import { describeConfig, effectiveConfig, reportConfig } from "./config-report.ts";
 
-const network = (members: object) =>
-  parseNetworkConfig(JSON.stringify({ Network: "10.5.0.0/16", ...members }));
+const network = (members: object) => reportConfig(JSON.stringify({ Network: "10.5.0.0/16", ...members }));
 
 function held(...keys: string[]): LeaseRecord[] {
   return keys.map((key) => {
@@ -29,28 +27,32 @@ test("without hosts anything may change", () => {
 
 test("leases that do not fit are named, the first few", () => {
   const keys = ["10.5.9.0-24", "10.5.10.0-24", ...[3, 4, 5, 6, 7].map((n) => `10.5.${n}.0-24`)];
-  const [obstacle] = obstaclesToChange(network({}), network({ SubnetLen: 25 }), held(...keys, "junk"));
-  assert.match(obstacle!, /^7 of 7 leases do not fit it \(10\.5\.3\.0\/24, 10\.5\.4\.0\/24, .*7\.0\/24, …\)/);
+  const obstacles = obstaclesToChange(network({}), network({ SubnetLen: 25 }), held(...keys, "junk"));
+  assert.equal(obstacles.length, 2);
+  assert.match(
+    obstacles[0]!,
+    /^7 of 7 leases do not fit it \(10\.5\.3\.0\/24, 10\.5\.4\.0\/24, .*7\.0\/24, …\)/,
+  );
+  assert.match(obstacles[1]!, /^SubnetLen 24 → 25: /);
   assert.deepEqual(obstaclesToChange(network({}), network({ SubnetMax: "10.5.200.0" }), held(...keys)), []);
-  assert.equal(obstaclesToChange(network({}), network({ SubnetMin: "10.5.4.0" }), held(...keys)).length, 1);
-  const dual = network({ EnableIPv6: true, IPv6Network: "fc00::/48" });
-  assert.match(obstaclesToChange(network({}), dual, held("10.5.9.0-24"))[0]!, /1 of 1/);
+  const [misfit, ...others] = obstaclesToChange(
+    network({}),
+    network({ SubnetMin: "10.5.4.0" }),
+    held(...keys),
+  );
+  assert.match(misfit!, /^1 of 7 leases do not fit it \(10\.5\.3\.0\/24\)/);
+  assert.deepEqual(others, []);
 });
 
-test("a backend that changes is told by its members' names, never their values", () => {
-  const [before, after] = [
-    { Type: "vxlan", VNI: 1, PSK: "hunter2" },
-    { Type: "VXLAN", psk: "hunter3" },
-  ].map((Backend) => network({ Backend }));
-  const [obstacle] = obstaclesToChange(before, after!, held("10.5.9.0-24"));
-  assert.match(obstacle!, /^Backend changes \(vni, psk\)/);
-  assert.doesNotMatch(obstacle!, /hunter/);
-  assert.match(
-    obstaclesToChange(network({ Backend: { Type: "host-gw" } }), before!, held("10.5.9.0-24"))[0]!,
-    /from host-gw to vxlan/,
-  );
-  assert.deepEqual(obstaclesToChange(before, before!, held("10.5.9.0-24")), []);
-  assert.deepEqual(obstaclesToChange(undefined, before!, held("10.5.9.0-24")), []);
+test("what running hosts refuse is told; what they follow is not", () => {
+  const hosts = held("10.5.9.0-24");
+  const change = (before: object, after: object) =>
+    obstaclesToChange(network({ Backend: before }), network({ Backend: after }), hosts);
+  assert.match(change({ VNI: 1 }, { Type: "VXLAN", vni: 2 })[0]!, /^Backend\.VNI 1 → 2: /);
+  assert.match(change({ Type: "host-gw" }, { Type: "vxlan" })[0]!, /^Backend\.Type host-gw → vxlan: /);
+  assert.deepEqual(change({}, { VNI: 1, MTU: 1400, Learning: true }), []);
+  assert.deepEqual(change({ VNI: 1, blah: 1 }, { VNI: 1 }), []);
+  assert.deepEqual(obstaclesToChange(reportConfig("junk"), network({}), hosts), []);
 });
 
 test("a report names the faults of network and backend together", () => {

@@ -1,41 +1,52 @@
 /** What a new network config would do to the hosts that run with the old one. */
 
-import { isDeepStrictEqual } from "node:util";
-import type { BackendConfig, NetworkConfig } from "../config/network-config.ts";
+import { fixedBackendDifferences, fixedNetworkDifferences } from "../backend/fixed-settings.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
 import { isCompatible } from "../lease/allocation.ts";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
+import type { ConfigReport } from "./config-report.ts";
 import { compareRecords, describeSubnet } from "./lease-text.ts";
 
 /** How many leases are named. */
 const MAX_NAMED = 5;
 
 /**
- * Why hosts that hold `records` cannot follow from `before` (undefined = there was no usable one) to `after` without
- * harm; empty = they can, at their next start.
+ * Why hosts that hold `records` cannot follow from `before` to `after` without harm; empty = they can. Nothing is
+ * compared with a config that has faults: no host runs with it.
  */
 export function obstaclesToChange(
-  before: NetworkConfig | undefined,
-  after: NetworkConfig,
+  before: ConfigReport,
+  after: ConfigReport,
   records: readonly LeaseRecord[],
 ): string[] {
+  const { network } = after;
   const held = records.filter(({ subnets }) => subnets !== undefined);
-  if (held.length === 0) return [];
+  if (network === undefined || held.length === 0) return [];
   const obstacles: string[] = [];
-  const misfits = held.filter((record) => !fits(after, record)).sort(compareRecords);
+  const misfits = held.filter((record) => !fits(network, record)).sort(compareRecords);
   if (misfits.length > 0) {
     const named = misfits.slice(0, MAX_NAMED).map(describeSubnet).join(", ");
     const more = misfits.length > MAX_NAMED ? ", …" : "";
     obstacles.push(
-      `${misfits.length} of ${held.length} leases do not fit it (${named}${more}): their hosts get other subnets, and their containers other addresses`,
+      `${misfits.length} of ${held.length} leases do not fit it (${named}${more}): their hosts get other subnets when flanneld starts again, and their containers other addresses`,
     );
   }
-  const change = before === undefined ? undefined : describeBackendChange(before.backend, after.backend);
-  if (change !== undefined) {
+  const differences = differencesOf(before, after);
+  if (differences.length > 0) {
     obstacles.push(
-      `${change}: hosts with the old and with the new one do not reach each other until flanneld has been restarted on all of them`,
+      `${differences.join(", ")}: hosts that run go on with the old value and do not reach those with the new one, until flanneld has been restarted on all of them`,
     );
   }
   return obstacles;
+}
+
+function differencesOf(before: ConfigReport, after: ConfigReport): string[] {
+  if (before.network === undefined || after.network === undefined) return [];
+  const differences = fixedNetworkDifferences(before.network, after.network);
+  if (before.backend?.type === after.backend?.type && before.backend && after.backend) {
+    differences.push(...fixedBackendDifferences(before.backend, after.backend));
+  }
+  return differences;
 }
 
 function fits(network: NetworkConfig, { subnets }: LeaseRecord): boolean {
@@ -44,16 +55,4 @@ function fits(network: NetworkConfig, { subnets }: LeaseRecord): boolean {
     const subnet = subnets?.[family];
     return config === undefined || subnet === undefined ? config === subnet : isCompatible(config, subnet);
   });
-}
-
-/** Undefined = nothing changes. Values are not shown: there may be a key among them. */
-function describeBackendChange(before: BackendConfig, after: BackendConfig): string | undefined {
-  if (before.type !== after.type) return `the backend changes from ${before.type} to ${after.type}`;
-  const members = (backend: BackendConfig): Record<string, unknown> =>
-    Object.fromEntries(Object.entries(backend.members).map(([name, value]) => [name.toLowerCase(), value]));
-  const [old, now] = [members(before), members(after)];
-  const changed = [...new Set([...Object.keys(old), ...Object.keys(now)])].filter(
-    (name) => !isDeepStrictEqual(old[name], now[name]),
-  );
-  return changed.length === 0 ? undefined : `Backend changes (${changed.join(", ")})`;
 }

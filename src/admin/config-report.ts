@@ -2,6 +2,7 @@
 
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, sizeOf } from "../address/prefix.ts";
+import type { Backend } from "../backend/backend.ts";
 import { findBackend } from "../backend/backends.ts";
 import { ConfigError } from "../base/error.ts";
 import {
@@ -15,6 +16,8 @@ import {
 export interface ConfigReport {
   /** Undefined if there is any fault. */
   readonly network: NetworkConfig | undefined;
+  /** The backend as a host would have it; undefined if there is any fault. */
+  readonly backend: Backend | undefined;
   /** Every fault of the network's part, and the first of the backend's. */
   readonly faults: readonly string[];
   /** Things an operator should read. */
@@ -24,30 +27,32 @@ export interface ConfigReport {
 /** Checks the text of a config as flanneld will. Never throws. */
 export function reportConfig(text: string): ConfigReport {
   const { config, backend, faults } = checkNetworkConfig(text);
-  const backendReport = backend === undefined ? { notes: [] } : reportBackend(backend, config);
-  const all = faults.map(({ message }) => message);
-  if (backendReport.fault !== undefined) all.push(backendReport.fault);
+  const all = [...faults];
+  const made = backend === undefined ? undefined : tryBackend(backend, config, all);
   return {
     network: all.length === 0 ? config : undefined,
-    faults: all,
-    notes: [...(config?.notes ?? []), ...backendReport.notes],
+    backend: made,
+    faults: all.map(({ message }) => message),
+    notes: [...(config?.notes ?? []), ...(made?.notes ?? [])],
   };
 }
 
-/** Whether a backend accepts its part. If the network has faults, the backend is tried with another. */
-function reportBackend(
+/** Has a backend look at its part. If the network has faults, it is asked about another, and not made. */
+function tryBackend(
   backend: BackendConfig,
   network: NetworkConfig | undefined,
-): { readonly fault?: string; readonly notes: readonly string[] } {
+  faults: ConfigError[],
+): Backend | undefined {
   try {
     const factory = findBackend(backend.type);
     factory.deviceNames(network ?? { ...ANY_NETWORK, backend });
-    if (network === undefined) return { notes: [] };
+    if (network === undefined) return undefined;
     const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
-    return { notes: factory.create({ network, existing: [], randomBytes }).notes };
+    return factory.create({ network, existing: [], randomBytes });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return { fault: error.message, notes: [] };
+    faults.push(error);
+    return undefined;
   }
 }
 

@@ -76,8 +76,7 @@ async function runSet(
   }
   const stored = await store.readNetworkConfig();
   if (stored !== undefined && !force) {
-    const before = reportConfig(stored.text).network;
-    const obstacles = obstaclesToChange(before, report.network, await store.listRecords());
+    const obstacles = obstaclesToChange(reportConfig(stored.text), report, await store.listRecords());
     if (obstacles.length > 0) {
       for (const obstacle of obstacles) context.printError(`flannelctl: ${printable(obstacle)}`);
       context.printError("flannelctl: nothing was written; --force writes it all the same");
@@ -92,7 +91,11 @@ async function runSet(
   }
   context.print(`${store.configPlace} is set: ${describeConfig(report.network)}.`);
   printNotes(report, context);
-  context.print("Hosts that wait for a config go on by themselves; on those that run, restart flanneld.");
+  if (force) {
+    context.print(
+      "Hosts that run go on as they are where they cannot follow; their log says so: restart flanneld there.",
+    );
+  }
   return 0;
 }
 

@@ -4,12 +4,12 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
-import { formatPrefix } from "../address/prefix.ts";
 import type { Backend, BackendFactory } from "../backend/backend.ts";
 import { findBackend } from "../backend/backends.ts";
+import { fixedBackendDifferences, fixedNetworkDifferences } from "../backend/fixed-settings.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { type FamilyConfig, type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
 export interface NetworkFollowerOptions {
@@ -44,13 +44,10 @@ export async function followNetwork(options: NetworkFollowerOptions, signal: Abo
       const { network, backend } = current();
       const next = parseNetworkConfig(text);
       if (isDeepStrictEqual(next, network)) return undefined;
-      const refused = fixedDifferences(network, next);
+      const refused = fixedNetworkDifferences(network, next);
       if (next.backend.type !== network.backend.type) return refusal(refused);
       const nextBackend = createBackend(findBackend(next.backend.type), next);
-      for (const [name, value] of Object.entries(backend.fixedMembers)) {
-        const wanted = nextBackend.fixedMembers[name];
-        if (wanted !== value) refused.push(`Backend.${name} ${value} → ${wanted}`);
-      }
+      refused.push(...fixedBackendDifferences(backend, nextBackend));
       if (refused.length > 0) return refusal(refused);
       for (const note of [...next.notes, ...nextBackend.notes]) logger.info(note);
       apply(next, nextBackend);
@@ -65,24 +62,3 @@ export async function followNetwork(options: NetworkFollowerOptions, signal: Abo
 
 const refusal = (differences: readonly string[]): string =>
   `${differences.join(", ")} cannot change while flanneld runs: put the old value back, or restart flanneld on every host`;
-
-/** What of the new config cannot be followed, as "Network 10.5.0.0/16 → 10.6.0.0/16". */
-function fixedDifferences(before: NetworkConfig, after: NetworkConfig): string[] {
-  const families = [
-    { name: "ipv4", enable: "EnableIPv4", network: "Network", length: "SubnetLen" },
-    { name: "ipv6", enable: "EnableIPv6", network: "IPv6Network", length: "IPv6SubnetLen" },
-  ] as const;
-  const differences: string[] = [];
-  const compare = (key: string, old: unknown, now: unknown) => {
-    if (old !== now) differences.push(`${key} ${old} → ${now}`);
-  };
-  for (const { name, enable, network, length } of families) {
-    const [old, now]: (FamilyConfig | undefined)[] = [before[name], after[name]];
-    compare(enable, old !== undefined, now !== undefined);
-    if (old === undefined || now === undefined) continue;
-    compare(network, formatPrefix(old.network), formatPrefix(now.network));
-    compare(length, old.subnetLength, now.subnetLength);
-  }
-  compare("Backend.Type", before.backend.type, after.backend.type);
-  return differences;
-}

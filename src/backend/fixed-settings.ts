@@ -1,0 +1,36 @@
+/**
+ * What hosts that run cannot follow when the network config changes: what all of them have agreed on from their start.
+ * Each difference reads like "Network 10.5.0.0/16 → 10.6.0.0/16".
+ */
+
+import { formatPrefix } from "../address/prefix.ts";
+import type { FamilyConfig, NetworkConfig } from "../config/network-config.ts";
+import type { Backend } from "./backend.ts";
+
+const FAMILIES = [
+  { name: "ipv4", enable: "EnableIPv4", network: "Network", length: "SubnetLen" },
+  { name: "ipv6", enable: "EnableIPv6", network: "IPv6Network", length: "IPv6SubnetLen" },
+] as const;
+
+/** The differences in networks, subnet lengths and the type of the backend. */
+export function fixedNetworkDifferences(before: NetworkConfig, after: NetworkConfig): string[] {
+  const differences: string[] = [];
+  const compare = (key: string, old: unknown, now: unknown) => {
+    if (old !== now) differences.push(`${key} ${old} → ${now}`);
+  };
+  for (const { name, enable, network, length } of FAMILIES) {
+    const [old, now]: (FamilyConfig | undefined)[] = [before[name], after[name]];
+    compare(enable, old !== undefined, now !== undefined);
+    if (old === undefined || now === undefined) continue;
+    compare(network, formatPrefix(old.network), formatPrefix(now.network));
+    compare(length, old.subnetLength, now.subnetLength);
+  }
+  compare("Backend.Type", before.backend.type, after.backend.type);
+  return differences;
+}
+
+/** The differences between two backends of one type. */
+export const fixedBackendDifferences = (before: Backend, after: Backend): string[] =>
+  Object.entries(before.fixedMembers)
+    .filter(([name, value]) => after.fixedMembers[name] !== value)
+    .map(([name, value]) => `Backend.${name} ${value} → ${after.fixedMembers[name]}`);
