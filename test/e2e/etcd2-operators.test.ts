@@ -1,7 +1,10 @@
 /** The v2 store beside etcdctl's v2 commands, as in the instructions that people have followed for years. */
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { after, before, beforeEach, describe, it } from "node:test";
+import { promisify } from "node:util";
 import { formatIp, parseIp } from "../../src/address/ip.ts";
 import { formatPrefix } from "../../src/address/prefix.ts";
 import { hasCode, messageOf } from "../../src/base/error.ts";
@@ -9,6 +12,7 @@ import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 import type { LeaseStore } from "../../src/lease/lease-store.ts";
 import { createLeaseTable } from "../../src/lease/lease-table.ts";
+import { openEtcdStore } from "../support/etcd-store.ts";
 import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
 import { until } from "../support/until.ts";
 
@@ -202,6 +206,27 @@ describe("etcdctl's v2 commands", () => {
       assert.match(messageOf(error), /\/subnets is a key where a directory is needed: delete it/);
       return hasCode(error, "INVALID");
     });
+  });
+});
+
+describe("moving to etcd v3", () => {
+  it("by the commands of docs/etcd-v2.md: hosts keep their subnets", async () => {
+    const page = readFileSync(new URL("../../docs/etcd-v2.md", import.meta.url), "utf8");
+    const commands = page.slice(page.indexOf("## Moving to v3")).match(/^ {4}.*$/gm)!;
+    await etcd.ctl2("set", `${PREFIX}/config`, '{"Network":"10.5.0.0/16"}');
+    await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/10.5.200.0-24&fc00:0:0:c8::-64`, GO_VALUE);
+    await using opened = open();
+    const own = await take(opened.store);
+    await promisify(execFile)("sh", ["-ec", commands.join("\n")], {
+      env: { ...process.env, ETCDCTL_ENDPOINTS: etcd.endpoint, ETCDCTL_ENDPOINT: etcd.endpoint },
+    });
+    await using moved = openEtcdStore(etcd.endpoint);
+    assert.equal(await moved.store.readNetworkConfig(), '{"Network":"10.5.0.0/16"}');
+    assert.equal((await take(moved.store)).key, own.key);
+    await using watch = follow(moved.store);
+    await until(() => watch.table.size === 2, "both leases");
+    const peer = watch.table.get("10.5.200.0-24&fc00:0:0:c8::-64");
+    assert.equal(formatIp(peer!.attributes.publicIp!), "192.168.64.9");
   });
 });
 
