@@ -3,11 +3,14 @@
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { adminCommands } from "../admin/commands.ts";
+import type { AdminPorts } from "../admin/ports.ts";
 import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
 import { labCommands } from "../lab/commands.ts";
 import { storeCommands } from "../lease/embedded/command.ts";
+import { operateCommands } from "../operate/commands.ts";
+import { hostPorts } from "./host-ports.ts";
 import { openLeaseAdmin } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
 import { VERSION } from "./version.ts";
@@ -18,15 +21,18 @@ const context: CommandContext = {
   printError: (line) => void process.stderr.write(`${line}\n`),
 };
 
+const adminPorts: AdminPorts = {
+  variables: process.env,
+  openStore: openLeaseAdmin,
+  readText,
+  confirm,
+  untilInterrupted,
+  wallClockMs: Date.now,
+};
+
 const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
-  ...adminCommands({
-    variables: process.env,
-    openStore: openLeaseAdmin,
-    readText,
-    confirm,
-    untilInterrupted,
-    wallClockMs: Date.now,
-  }),
+  ...adminCommands(adminPorts),
+  ...operateCommands(hostPorts(adminPorts)),
   store: storeCommands(),
   lab: labCommands(besideLauncher("flanneld")),
   version: defineCommand({

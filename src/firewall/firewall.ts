@@ -36,6 +36,11 @@ export interface CleanupResult {
   readonly problems: readonly string[];
 }
 
+export interface FirewallPreview {
+  readonly changes: readonly string[];
+  readonly leftovers: readonly string[];
+}
+
 export class Firewall {
   readonly #options: FirewallOptions;
   /** Calls take turns: a cleanup never meets a half-written ensure. */
@@ -66,6 +71,21 @@ export class Firewall {
     return this.#inTurn(() => this.#ensure(rules));
   }
 
+  /** What {@link ensure} would do: the lines on what it would make or mend, and on what it would take away. Throws FirewallError. */
+  preview(rules: FirewallRules): Promise<FirewallPreview> {
+    return this.#inTurn(async () => {
+      const families = familiesOf(rules);
+      const active = await this.#activePlaces(families);
+      const plans = await Promise.all(active.map((place) => place.plan(rules)));
+      const idle = await this.#idlePlaces(families);
+      const leftovers = await Promise.all(idle.map((place) => lookAt(place)));
+      return {
+        changes: plans.flatMap((plan) => plan.changes),
+        leftovers: leftovers.flatMap(({ plan }) => plan.changes),
+      };
+    });
+  }
+
   /** Takes everything of ours, in every mode and family, off the host; a dry run only names it. Never rejects for a tool's failure. */
   cleanup(options: { readonly dryRun: boolean }): Promise<CleanupResult> {
     return this.#inTurn(() => this.#cleanup(options.dryRun));
@@ -83,9 +103,7 @@ export class Firewall {
   }
 
   async #ensure(rules: FirewallRules): Promise<string[]> {
-    const wantedFamilies = FAMILIES.filter(
-      ({ key }) => rules[key].masquerade.length + rules[key].forward.length > 0,
-    );
+    const wantedFamilies = familiesOf(rules);
     const changes: string[] = [];
     for (const place of await this.#activePlaces(wantedFamilies))
       changes.push(...(await bring(place, rules)));
@@ -178,6 +196,9 @@ export class Firewall {
     return { objects, problems };
   }
 }
+
+const familiesOf = (rules: FirewallRules): FamilyNames[] =>
+  FAMILIES.filter(({ key }) => rules[key].masquerade.length + rules[key].forward.length > 0);
 
 /** Looks and, if something differs, writes; once more if the place changed between the two. */
 async function bring(place: Place, wanted: FirewallRules): Promise<readonly string[]> {

@@ -1,0 +1,44 @@
+/** This host, for the commands of flannelctl that look after it. */
+
+import { readFileSync, rmSync } from "node:fs";
+import type { AdminPorts } from "../admin/ports.ts";
+import { FlannelError, messageOf } from "../base/error.ts";
+import { silentLogger } from "../base/logger.ts";
+import { createDeviceSettings } from "../linux/device-settings.ts";
+import { runCommand } from "../linux/exec.ts";
+import { openRtnetlink } from "../linux/netlink-socket.ts";
+import { openNotifications } from "../linux/notifications.ts";
+import { processesOfThisNetns } from "../linux/processes.ts";
+import type { OperatePorts } from "../operate/ports.ts";
+import { NetlinkKernel } from "../state/netlink-kernel.ts";
+
+export const hostPorts = (admin: AdminPorts): OperatePorts => ({
+  admin,
+  openKernel() {
+    const rtnetlink = openRtnetlink();
+    const kernel = new NetlinkKernel({
+      rtnetlink,
+      settings: createDeviceSettings({ logger: silentLogger }),
+      openNotifications,
+      breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    });
+    return { rtnetlink, kernel, [Symbol.dispose]: () => rtnetlink.close() };
+  },
+  firewallExec: { run: runCommand },
+  processes: processesOfThisNetns,
+  readFile(path) {
+    try {
+      return readFileSync(path, "utf8");
+    } catch {
+      return undefined;
+    }
+  },
+  removeFile(path) {
+    try {
+      rmSync(path);
+    } catch (error) {
+      const { code = "EIO" } = error as NodeJS.ErrnoException;
+      throw new FlannelError(code, `cannot remove ${path}: ${messageOf(error)}`, { cause: error });
+    }
+  },
+});

@@ -1,0 +1,135 @@
+/**
+ * `flannelctl cleanup`: takes flannel off this host, ours and Go's, in every mode that it may have run in (W44): the
+ * reconciler with nothing for its desired state, the firewall likewise, and subnet.env. The lease stays in the datastore:
+ * it expires by itself, or another start on this host takes it up again.
+ */
+
+import { FlannelError, messageOf } from "../base/error.ts";
+import { printable } from "../base/printable.ts";
+import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
+import { FLANNELD_FLAGS } from "../config/options-table.ts";
+import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
+import { Firewall } from "../firewall/firewall.ts";
+import { findLeftovers, removeLeftover } from "./leftovers.ts";
+import type { HostKernel, OperatePorts } from "./ports.ts";
+import { findFlanneld } from "./running.ts";
+
+/** What stands in its way may be gone once other things are. */
+const ROUNDS = 3;
+
+export const cleanupCommand = (ports: OperatePorts): Command =>
+  defineCommand({
+    summary: "take everything of flannel's off this host: devices, routes, firewall rules, subnet.env",
+    synopsis: "[--dry-run] [--force] [--subnet-file FILE]",
+    flags: {
+      "dry-run": { kind: "bool", help: "only print what there is" },
+      force: { kind: "bool", help: "also while flanneld runs here, which then puts back what it can" },
+      "subnet-file": FLANNELD_FLAGS["subnet-file"],
+    },
+    async run({ values }, context) {
+      const running = values["dry-run"] || values.force ? undefined : findFlanneld(ports.processes());
+      if (running !== undefined) {
+        context.printError(
+          `flanneld is running here (pid ${running.pid}) and would put everything back: stop it first, or give --force`,
+        );
+        return 1;
+      }
+      using host = ports.openKernel();
+      const cleanup = new Cleanup(ports, host, context, values["dry-run"]);
+      const subnetFile = values["subnet-file"];
+      const text = ports.readFile(subnetFile);
+      await cleanup.kernel(text === undefined ? undefined : parseSubnetEnv(text));
+      await cleanup.firewall();
+      if (text !== undefined) cleanup.subnetFile(subnetFile, parseSubnetEnv(text));
+      return cleanup.conclude();
+    },
+  });
+
+/** One run: removes, prints, and counts. */
+class Cleanup {
+  readonly #ports: OperatePorts;
+  readonly #host: HostKernel;
+  readonly #context: CommandContext;
+  readonly #isDryRun: boolean;
+  #count = 0;
+  #problems = 0;
+
+  constructor(ports: OperatePorts, host: HostKernel, context: CommandContext, isDryRun: boolean) {
+    this.#ports = ports;
+    this.#host = host;
+    this.#context = context;
+    this.#isDryRun = isDryRun;
+  }
+
+  async kernel(subnetEnv: ParsedSubnetEnv | undefined): Promise<void> {
+    let failures = new Map<string, FlannelError>();
+    for (let round = 1; round <= ROUNDS; round++) {
+      const { objects, foreign } = await findLeftovers(this.#host, subnetEnv);
+      if (round === 1) {
+        for (const device of foreign)
+          this.#context.print(`left alone: ${device}, which is no device of flannel's kind`);
+      }
+      if (objects.length === 0) return;
+      failures = new Map();
+      for (const object of objects) {
+        const error = this.#isDryRun ? undefined : await removeLeftover(this.#host, object);
+        if (error === undefined) this.#done(object.text);
+        else failures.set(object.text, error);
+      }
+      if (this.#isDryRun) return;
+    }
+    const { objects } = await findLeftovers(this.#host, subnetEnv);
+    for (const { text } of objects) {
+      const error = failures.get(text);
+      this.#failed(
+        `${text} is still there${error === undefined ? ": something puts it back" : `: ${error.message}`}`,
+      );
+    }
+  }
+
+  async firewall(): Promise<void> {
+    const say = (message: string): void => this.#context.printError(message);
+    const logger = { info: say, warn: say, error: say, debug() {} };
+    await using firewall = new Firewall({ mode: "nftables", exec: this.#ports.firewallExec, logger });
+    const { objects, problems } = await firewall.cleanup({ dryRun: this.#isDryRun });
+    for (const object of objects) this.#done(object);
+    for (const problem of problems) this.#failed(problem);
+  }
+
+  subnetFile(path: string, { network, subnets, mtuBytes }: ParsedSubnetEnv): void {
+    if (
+      [network.ipv4, network.ipv6, subnets.ipv4, subnets.ipv6, mtuBytes].every((part) => part === undefined)
+    ) {
+      this.#context.print(`left alone: ${path}, which does not read like a subnet.env`);
+      return;
+    }
+    try {
+      if (!this.#isDryRun) this.#ports.removeFile(path);
+      this.#done(`file ${path}`);
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      this.#failed(messageOf(error));
+    }
+  }
+
+  /** Prints the sum and gives the exit code. */
+  conclude(): number {
+    const { print, printError } = this.#context;
+    const things = this.#count === 1 ? "1 object" : `${this.#count} objects`;
+    if (this.#count === 0 && this.#problems === 0) print("Nothing of flannel's is on this host.");
+    else if (this.#isDryRun) print(`${things} would be removed.`);
+    else print(`${things} removed. The lease in the datastore stays until it expires or is released.`);
+    if (this.#problems > 0) printError(`Not everything is gone: ${this.#problems} problems, see above.`);
+    return this.#problems > 0 ? 1 : 0;
+  }
+
+  #done(text: string): void {
+    this.#count++;
+    this.#context.print(`${this.#isDryRun ? "would remove" : "removed"} ${printable(text)}`);
+  }
+
+  #failed(text: string): void {
+    this.#problems++;
+    this.#context.printError(printable(text));
+  }
+}

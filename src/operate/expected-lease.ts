@@ -1,0 +1,54 @@
+/** Which lease flanneld would have if it started now: the daemon's own algorithm, on a store that takes no writes. */
+
+import type { Logger } from "../base/logger.ts";
+import { acquireLease, isOwn, type StoredLease } from "../lease/acquire.ts";
+import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
+import type { LeaseRecord } from "../lease/lease-admin.ts";
+import type { AcquireRequest } from "../lease/lease-store.ts";
+
+export interface ExpectedLease {
+  readonly subnets: SubnetPair;
+  readonly lease: OwnLease;
+  /** Of all leases that are this host's. */
+  readonly keys: readonly string[];
+  /** Where it comes from, for people. */
+  readonly origin: string;
+}
+
+/** Throws StoreError OUT_OF_SUBNETS. */
+export async function expectLease(
+  request: AcquireRequest & { readonly records: readonly LeaseRecord[]; readonly logger: Logger },
+): Promise<ExpectedLease> {
+  const { network, attributes, previous, records, logger } = request;
+  const stored = records.flatMap(({ key, subnets, attributes }): StoredLease[] =>
+    subnets === undefined ? [] : [{ key, subnets, attributes }],
+  );
+  const keys = stored.filter((lease) => isOwn(network, attributes, lease.attributes)).map(({ key }) => key);
+  const leaseOf = (key: string, subnets: SubnetPair, attributes: LeaseAttributes): OwnLease => ({
+    ...{ key, subnets, attributes },
+    expiresAtMs: undefined,
+  });
+  let origin = "";
+  const lease = await acquireLease(
+    {
+      list: async () => stored,
+      async create(subnets) {
+        const isPrevious =
+          previous !== undefined && subnets.ipv4 === previous.ipv4 && subnets.ipv6 === previous.ipv6;
+        origin = isPrevious
+          ? "not held now: flanneld would ask for it, being that of its previous run"
+          : "not held: flanneld would ask for one of the first free, such as this";
+        return leaseOf("", subnets, attributes);
+      },
+      async refresh({ key, subnets }) {
+        origin = "held by this host";
+        return leaseOf(key, subnets, attributes);
+      },
+      remove: async () => true,
+    },
+    request,
+    () => 0,
+    logger,
+  );
+  return { subnets: lease.subnets, lease, keys, origin };
+}

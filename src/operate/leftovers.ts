@@ -1,0 +1,139 @@
+/**
+ * Everything of flannel's that the kernel of this host holds, whichever flannel made it and with whatever backend, and
+ * how each thing is taken away.
+ *
+ * What the reconciler knows is left to it, with nothing for its desired state. The rest is: devices of other kinds than
+ * it makes, routes with our mark that it would not make, and the routes of Go flannel's host-gw, which bear no mark.
+ */
+
+import { containsPrefix, parsePrefix } from "../address/prefix.ts";
+import { type FlannelError, isNotFound } from "../base/error.ts";
+import type { SubnetEnv } from "../config/subnet-env.ts";
+import { deleteLink, type Link } from "../netlink/link.ts";
+import type { NetlinkRequest } from "../netlink/message.ts";
+import {
+  deleteRoute,
+  type Route,
+  RT_TABLE_MAIN,
+  RTN_UNICAST,
+  RTPROT_BOOT,
+  RTPROT_KERNEL,
+} from "../netlink/route.ts";
+import { diffStates } from "../state/diff.ts";
+import type { Operation } from "../state/kernel.ts";
+import { stateOfRoute } from "../state/kernel-objects.ts";
+import { describeObject, keyOf, RTPROT_FLANNEL, type StateKind } from "../state/objects.ts";
+import type { HostKernel } from "./ports.ts";
+
+/** One thing of flannel's. */
+export interface Leftover {
+  /** In the words of ip(8) and bridge(8). */
+  readonly text: string;
+  readonly removal: Operation | NetlinkRequest;
+}
+
+export interface Leftovers {
+  /** In the order in which they are to go. */
+  readonly objects: readonly Leftover[];
+  /** What bears a name of flannel's and is something else. */
+  readonly foreign: readonly string[];
+}
+
+/** The names that flannel gives to devices, and the kinds that these then have (IFLA_INFO_KIND; wireguard-go's is a tun). */
+const DEVICES: readonly { readonly name: RegExp; readonly kinds: readonly string[] }[] = [
+  { name: /^flannel(?:-v6)?\.\d+$/, kinds: ["vxlan"] },
+  { name: /^flannel\d+$/, kinds: ["tun"] },
+  { name: /^flannel-wg(?:-v6)?$/, kinds: ["wireguard", "tun"] },
+  { name: /^flannel\.ipip$/, kinds: ["ipip"] },
+];
+
+const KINDS: ReadonlySet<StateKind> = new Set(["link", "address", "fdb", "neighbour", "route"]);
+const EVERYWHERE = ["0.0.0.0/0", "::/0"].map((text) => parsePrefix(text)!);
+
+/** Looks. Without what subnet.env says, host-gw routes of Go flannel are not told from others'. */
+export async function findLeftovers(
+  { rtnetlink, kernel }: HostKernel,
+  subnetEnv: Pick<SubnetEnv, "network" | "subnets"> | undefined,
+): Promise<Leftovers> {
+  const links = rtnetlink.links();
+  const nameOf = (index: number | undefined): string =>
+    links.find((link) => link.index === index)?.name ?? "";
+  const named = links.filter(({ name }) => DEVICES.some((each) => each.name.test(name)));
+  const own = named.filter(isOfFlannelsKind);
+  const [tunnels, others] = [own.filter(isVxlan), own.filter((link) => !isVxlan(link))];
+
+  const ownership = { devices: new Set(tunnels.map(({ name }) => name)), networks: EVERYWHERE };
+  const observed = await kernel.observe(ownership, KINDS);
+  const { operations } = diffStates(new Map(), new Map(observed.map((object) => [keyOf(object), object])));
+  const routes = rtnetlink
+    .routes()
+    .filter(
+      (route) =>
+        route.protocol === RTPROT_FLANNEL ||
+        (route.protocol !== RTPROT_KERNEL && own.some(({ index }) => index === route.oif)) ||
+        isOfGoHostGateway(route, subnetEnv),
+    )
+    .filter((route) => stateOfRoute(route, nameOf(route.oif), ownership) === undefined);
+  return {
+    objects: [
+      ...routes.map((route) => ({ text: routeText(route, nameOf(route.oif)), removal: removalOf(route) })),
+      ...operations.map((operation) => ({ text: describeObject(operation.object), removal: operation })),
+      ...others.map(({ name, kind, index }) => ({
+        text: `device ${name} (${kind})`,
+        removal: deleteLink(index),
+      })),
+    ],
+    foreign: named
+      .filter((link) => !own.includes(link))
+      .map(({ name, kind }) => `${name} (${kind ?? "hardware"})`),
+  };
+}
+
+/** Takes one thing away; undefined = it is gone. */
+export async function removeLeftover(
+  { rtnetlink, kernel }: HostKernel,
+  { removal }: Leftover,
+): Promise<FlannelError | undefined> {
+  const [error] = "action" in removal ? await kernel.apply([removal]) : rtnetlink.connection.batch([removal]);
+  return error === undefined || isNotFound(error) ? undefined : error;
+}
+
+const isOfFlannelsKind = ({ name, kind }: Link): boolean =>
+  DEVICES.some((each) => each.name.test(name) && each.kinds.includes(kind ?? ""));
+
+const isVxlan = ({ kind }: Link): boolean => kind === "vxlan";
+
+/** Go flannel's host-gw: a subnet of the network, of the length that this host's has, through a router, as `ip route add` would make it. */
+function isOfGoHostGateway(
+  route: Route,
+  subnetEnv: Pick<SubnetEnv, "network" | "subnets"> | undefined,
+): boolean {
+  const family = route.family === 4 ? "ipv4" : "ipv6";
+  const network = subnetEnv?.network[family];
+  const destination = parsePrefix(route.destination);
+  return (
+    network !== undefined &&
+    destination !== undefined &&
+    route.protocol === RTPROT_BOOT &&
+    route.type === RTN_UNICAST &&
+    route.table === RT_TABLE_MAIN &&
+    route.gateway !== undefined &&
+    containsPrefix(network, destination) &&
+    destination.length === subnetEnv?.subnets[family]?.length
+  );
+}
+
+function routeText(route: Route, device: string): string {
+  const words: readonly (readonly [name: string, value: string | number | undefined])[] = [
+    ["via", route.gateway],
+    ["dev", device || undefined],
+    ["table", route.table === RT_TABLE_MAIN ? undefined : route.table],
+    ["metric", route.priority || undefined],
+  ];
+  const given = words.filter(([, value]) => value !== undefined);
+  return [`route ${route.destination}`, ...given.map(([name, value]) => `${name} ${value}`)].join(" ");
+}
+
+/** Names all that there is to name, so that only exactly this route can go. */
+const removalOf = ({ destination, oif, gateway, priority, table, protocol, type }: Route): NetlinkRequest =>
+  deleteRoute({ destination, oif, gateway, priority, table, protocol, type });
