@@ -148,12 +148,12 @@ describe("an outage of etcd v2", () => {
 describe("a quiet watch on etcd v2", () => {
   it("is no outage, and does not grow old while other keys change thousands of times", async () => {
     await using etcd = await startEtcd2();
-    await using opened = openEtcd2Store(etcd.endpoint, { timings: eager });
+    await using opened = openEtcd2Store(etcd.endpoint, { timings: { ...quick, keepaliveIntervalMs: 150 } });
     await using watch = follow(opened.store);
     await until(() => watch.snapshots === 1, "the snapshot");
-    for (let round = 0; round < 2; round++) {
-      await etcd.forget();
-      // Two requests a round: is there a leader, and the poll.
+    for (let round = 0; round < 4; round++) {
+      await etcd.forget(500);
+      // Two requests for each: is there a leader, and the poll.
       const polled = opened.store.requestCount + 4;
       await until(() => opened.store.requestCount >= polled, "a new poll that begins now");
     }

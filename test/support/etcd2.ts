@@ -12,8 +12,8 @@ export interface Etcd2Server extends EtcdServer {
   ctl2(...args: string[]): Promise<string>;
   /** Switches the v2 API's authentication on: `root` with this password, and `user`, who may use keys below `prefix`. */
   enableAuth2(user: string, password: string, prefix: string): Promise<void>;
-  /** Makes it forget all changes but the last thousand: by as many others. */
-  forget(): Promise<void>;
+  /** Makes it forget all changes but the last thousand, by as many others; or some of them, by `changes` others. */
+  forget(changes?: number): Promise<void>;
 }
 
 const FORGOTTEN_AFTER = 1_000;
@@ -50,8 +50,8 @@ export async function startEtcd2(options: EtcdServerOptions = {}): Promise<Etcd2
       login = ["--username", `root:${password}`];
       await ctl2("role", "revoke", "guest", "--path", "/*", "--readwrite");
     },
-    async forget() {
-      let left = FORGOTTEN_AFTER + 1;
+    async forget(changes = FORGOTTEN_AFTER + 1) {
+      let left = changes;
       const write = async () => {
         while (left-- > 0) {
           const answer = await fetch(`${server.endpoint}/v2/keys/elsewhere`, {
