@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # "here" is the launcher's
 # Sourced by the launchers beside it, with $here = this directory. Finds the bundle and Node.js, and becomes it.
 name=$(basename -- "$(readlink -f -- "$0")")
 bundle=$here/../dist/$name.cjs

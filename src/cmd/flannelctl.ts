@@ -58,7 +58,8 @@ async function main(): Promise<number> {
     return await flannelctl.run(process.argv.slice(2), context, context.program);
   } catch (error) {
     if (!(error instanceof FlannelError) && !(error instanceof Error && "code" in error)) throw error;
-    context.printError(`flannelctl: ${printable(error.message)}`);
+    const lines = error.message.split("\n").map(printable);
+    context.printError(`flannelctl: ${lines.join("\n")}`);
     return 1;
   }
 }

@@ -53,7 +53,8 @@ test("sd_notify says what is wrong with the socket", (t) => {
 });
 
 test("a program's output, input and environment", async () => {
-  assert.deepEqual(await exec("sh", ["-c", "echo out; echo err >&2"]), { stdout: "out\n", stderr: "err\n" });
+  const { stdout, stderr } = await exec("sh", ["-c", "echo out; echo err >&2"]);
+  assert.deepEqual({ stdout, stderr }, { stdout: "out\n", stderr: "err\n" });
   assert.equal((await exec("cat", [], { input: "a\nb" })).stdout, "a\nb");
   const env = { PATH: process.env.PATH, GREETING: "hello" };
   assert.equal((await exec("sh", ["-c", "echo $GREETING"], { env })).stdout, "hello\n");
