@@ -68,16 +68,18 @@ export interface StoreProcess extends AsyncDisposable {
   kill(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** Runs `flannelctl store serve` until disposed. Throws with what it said if it does not come up. */
+const SERVE = `import { storeCommands } from ${JSON.stringify(new URL("../../src/lease/embedded/command.ts", import.meta.url).href)};
+  const context = { program: "store", print: console.log, printError: console.error };
+  try { process.exitCode = await storeCommands().run(process.argv.slice(1), context, "store"); }
+  catch (error) { console.error(error.message); process.exitCode = 1; }`;
+
+/** Runs `store serve` in a process of its own. Throws with what it said if it does not come up. */
 export async function startStoreProcess(
   dataDirectory: string,
   flags: readonly string[] = [],
 ): Promise<StoreProcess> {
-  const flannelctl = join(import.meta.dirname, "../../src/cmd/flannelctl.ts");
-  const args = [
-    flannelctl,
-    ...["store", "serve", "--listen", "127.0.0.1:0", "--data-dir", dataDirectory, ...flags],
-  ];
+  const args = ["--input-type=module", "-e", SERVE, "--", "serve"];
+  args.push("--listen", "127.0.0.1:0", "--data-dir", dataDirectory, ...flags);
   const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
   const killNow = () => void child.kill("SIGKILL");
   process.on("exit", killNow);

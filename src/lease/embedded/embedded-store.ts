@@ -21,7 +21,8 @@ import { Numbers } from "./numbers.ts";
 import { checkKey, checkPut, checkTxn } from "./requests.ts";
 import { stopped } from "./rpc-error.ts";
 import {
-  checkPutTarget,
+  checkPutKey,
+  checkPutLease,
   type DeleteRangeResult,
   type PutResult,
   runDelete,
@@ -130,7 +131,9 @@ export class EmbeddedStore implements AsyncDisposable {
   put(request: PutRequest): Promise<Answer<PutResult>> {
     return this.#answer(() => {
       checkPut(request);
-      checkPutTarget({ keyspace: this.#keyspace, leases: this.#leases }, request);
+      const ports = { keyspace: this.#keyspace, leases: this.#leases };
+      checkPutLease(ports, request);
+      checkPutKey(ports, request);
       return this.#write(() => this.#keyspace.change((writer) => runPut(this.#keyspace, writer, request)));
     });
   }

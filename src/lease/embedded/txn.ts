@@ -3,7 +3,7 @@
  * state before; then what was chosen is checked whole; then it runs, and nothing can fail any more.
  */
 
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type Compare,
   Compare_CompareResult,
@@ -13,6 +13,7 @@ import {
   type PutRequest,
   type PutResponseSchema,
   type RangeRequest,
+  ResponseHeaderSchema,
   type ResponseOpSchema,
   type TxnRequest,
   type TxnResponseSchema,
@@ -53,12 +54,15 @@ export function runTxn(ports: TxnPorts, request: TxnRequest): TxnResult {
   return ports.keyspace.change((writer) => execute(ports.keyspace, writer, plan));
 }
 
-/** Throws RpcError: no such lease, or no key whose value or lease could be kept. */
-export function checkPutTarget({ keyspace, leases }: TxnPorts, request: PutRequest): void {
-  if ((request.ignoreValue || request.ignoreLease) && keyspace.get(keyOf(request.key)) === undefined) {
-    throw keyNotFound();
-  }
-  if (request.lease !== 0n && !leases.has(request.lease)) throw leaseNotFound();
+/** Throws RpcError if there is no such lease. */
+export function checkPutLease({ leases }: TxnPorts, { lease }: PutRequest): void {
+  if (lease !== 0n && !leases.has(lease)) throw leaseNotFound();
+}
+
+/** Throws RpcError if a value or lease is to be kept and there is none. */
+export function checkPutKey({ keyspace }: TxnPorts, request: PutRequest): void {
+  const isKept = request.ignoreValue || request.ignoreLease;
+  if (isKept && keyspace.get(keyOf(request.key)) === undefined) throw keyNotFound();
 }
 
 export function runPut(keyspace: Keyspace, writer: RevisionWriter, request: PutRequest): PutResult {
@@ -86,22 +90,25 @@ function choose(keyspace: Keyspace, request: TxnRequest): Plan {
   return { succeeded, steps };
 }
 
-function check(ports: TxnPorts, { steps }: Plan): void {
+/** All writes are checked before any reading, as etcd's answers tell if several are wrong. */
+function check(ports: TxnPorts, plan: Plan): void {
+  const steps = stepsOf(plan);
   for (const step of steps) {
-    if (step.case === "requestPut") checkPutTarget(ports, step.value);
+    if (step.case !== "requestPut") continue;
+    checkPutKey(ports, step.value);
+    checkPutLease(ports, step.value);
+  }
+  for (const step of steps) {
     if (step.case === "requestRange") ports.keyspace.checkRevision(Number(step.value.revision));
-    if (step.case === "requestTxn") check(ports, step.value);
   }
 }
 
+/** The steps in order, those of nested transactions in their place. */
+const stepsOf = ({ steps }: Plan): Step[] =>
+  steps.flatMap((step) => (step.case === "requestTxn" ? stepsOf(step.value) : [step]));
+
 function execute(keyspace: Keyspace, writer: RevisionWriter, { succeeded, steps }: Plan): TxnResult {
-  const responses = steps.map((step): ResponseOp => {
-    const result = executeStep(keyspace, writer, step);
-    // A put answers with the revision it makes, the others with the one that there is by then.
-    const value = result.value as { header?: { revision: bigint } };
-    if (step.case !== "requestTxn") value.header = { revision: BigInt(keyspace.revision) };
-    return { response: result };
-  });
+  const responses = steps.map((step): ResponseOp => ({ response: executeStep(keyspace, writer, step) }));
   return { succeeded, responses };
 }
 
@@ -110,20 +117,27 @@ function executeStep(
   writer: RevisionWriter,
   step: Step,
 ): NonNullable<ResponseOp["response"]> {
+  // As etcd's: the revision that the operation makes or sees; none for a whole transaction.
+  const header = () => create(ResponseHeaderSchema, { revision: BigInt(keyspace.revision) });
   switch (step.case) {
     case "requestRange": {
       const { records, more, count } = runRange(keyspace, step.value);
-      return {
-        case: "responseRange",
-        value: { kvs: records.map(toKeyValue), more, count: BigInt(count) },
-      };
+      const kvs = records.map(toKeyValue);
+      return { case: "responseRange", value: { header: header(), kvs, more, count: BigInt(count) } };
     }
-    case "requestPut":
-      return { case: "responsePut", value: runPut(keyspace, writer, step.value) };
-    case "requestDeleteRange":
-      return { case: "responseDeleteRange", value: runDelete(writer, step.value) };
+    case "requestPut": {
+      const result = runPut(keyspace, writer, step.value);
+      return { case: "responsePut", value: { ...result, header: header() } };
+    }
+    case "requestDeleteRange": {
+      const result = runDelete(writer, step.value);
+      return { case: "responseDeleteRange", value: { ...result, header: header() } };
+    }
     case "requestTxn":
-      return { case: "responseTxn", value: execute(keyspace, writer, step.value) };
+      return {
+        case: "responseTxn",
+        value: { ...execute(keyspace, writer, step.value), header: create(ResponseHeaderSchema) },
+      };
   }
 }
 
