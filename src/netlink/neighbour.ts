@@ -134,11 +134,11 @@ export interface NeighbourSpec {
   readonly protocol?: number;
 }
 
-/** A permanent entry of a VXLAN device's table. */
+/** A permanent entry of a VXLAN device's table; for removal the destination may be left out: whatever it is. */
 export interface FdbSpec {
   readonly ifindex: number;
   readonly mac: string;
-  readonly destination: string;
+  readonly destination?: string | undefined;
 }
 
 const MODE_FLAGS = {

@@ -29,8 +29,12 @@ export function requestsOf(
       return [isRemoval ? deleteNeighbour(spec) : newNeighbour(spec)];
     }
     case "fdb": {
-      const spec = { ifindex: indexOf(object.device), mac: object.mac, destination: object.destination };
-      return [isRemoval ? deleteFdbEntry(spec) : newFdbEntry(spec)];
+      const { device, mac, destination, detour } = object;
+      const spec = { ifindex: indexOf(device), mac, destination };
+      // One with a detour is only found by all of it, or by its MAC alone.
+      if (isRemoval)
+        return [deleteFdbEntry(detour === undefined ? spec : { ...spec, destination: undefined })];
+      return [newFdbEntry(spec)];
     }
     case "route": {
       const spec = routeSpecOf(object, indexOf);

@@ -39,7 +39,10 @@ export interface Kernel {
   /** What the kernel holds of ours, of the given kinds. Throws FlannelError when the kernel cannot be asked. */
   observe(ownership: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]>;
 
-  /** Makes the changes in order; one result each, undefined = done. One failure does not hold up the others. */
+  /**
+   * Makes the changes in order; one result each, undefined = done. One failure does not hold up the others. What was
+   * planned for a device that has become another's since is refused (EEXIST).
+   */
   apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]>;
 
   /** Notices from now on (the kernel is subscribed when this returns), until aborted. Never ends with an error. */

@@ -1,7 +1,14 @@
 /** The kernel port over rtnetlink: dumps for looking, batches for changing. */
 
 import { FlannelError } from "../base/error.ts";
-import { deleteLink, type LinkSettings, newLink, setLink, setNoLinkLocal } from "../netlink/link.ts";
+import {
+  deleteLink,
+  type Link,
+  type LinkSettings,
+  newLink,
+  setLink,
+  setNoLinkLocal,
+} from "../netlink/link.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
 import { monitor, type NotificationSource } from "../netlink/monitor.ts";
 import { decodeRoute, getRoutes, RT_TABLE_MAIN, RTPROT_BOOT, routeProtocolOf } from "../netlink/route.ts";
@@ -118,12 +125,13 @@ export class NetlinkKernel implements Kernel {
 
   async apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]> {
     const results = new Array<FlannelError | undefined>(operations.length).fill(undefined);
-    const indexes = new Map<string, number | undefined>();
-    const indexOf = (device: string): number => {
-      if (!indexes.has(device)) indexes.set(device, this.#rtnetlink.link(device)?.index);
-      const index = indexes.get(device);
-      if (index === undefined) throw new FlannelError("ENODEV", `device ${device} does not exist`);
-      return index;
+    const links = new Map<string, Link | undefined>();
+    const indexOf = (device: string, isOurs: boolean): number => {
+      if (!links.has(device)) links.set(device, this.#rtnetlink.link(device));
+      const link = links.get(device);
+      if (link === undefined) throw new FlannelError("ENODEV", `device ${device} does not exist`);
+      if (isOurs) refuseForeign(link);
+      return link.index;
     };
     let requests: NetlinkRequest[] = [];
     let positions: number[] = [];
@@ -140,12 +148,14 @@ export class NetlinkKernel implements Kernel {
         const { object } = operation;
         if (object.kind === "link") {
           flush();
-          indexes.clear();
+          links.clear();
           this.#applyLink(operation);
         } else if (object.kind === "setting") {
           this.#settings.write(object.device, object.name, object.on);
         } else {
-          for (const request of requestsOf(operation, indexOf)) {
+          // A route may lead through another's device; whatever else is made stands on one of ours.
+          const isOurs = object.kind !== "route";
+          for (const request of requestsOf(operation, (device) => indexOf(device, isOurs))) {
             requests.push(request);
             positions.push(position);
           }
@@ -212,17 +222,17 @@ export class NetlinkKernel implements Kernel {
   #applyLink(operation: Operation): void {
     const { object } = operation;
     if (object.kind !== "link" || object.type !== "vxlan") return;
-    if (operation.action === "remove") {
-      this.#rtnetlink.connection.request(deleteLink(object.name));
-      return;
-    }
-    const previous = operation.action === "replace" ? operation.previous : undefined;
-    if (previous?.kind === "link" && previous.type === "vxlan") {
-      if (!mustRemake(previous, object)) {
-        this.#rtnetlink.connection.request(setLink(object.name, changedSettings(previous, object)));
+    if (operation.action !== "create") {
+      const link = this.#rtnetlink.link(object.name);
+      if (link === undefined) throw new FlannelError("ENODEV", `device ${object.name} does not exist`);
+      refuseForeign(link);
+      const previous = operation.action === "replace" ? operation.previous : undefined;
+      if (previous?.kind === "link" && previous.type === "vxlan" && !mustRemake(previous, object)) {
+        this.#rtnetlink.connection.request(setLink(link.index, changedSettings(previous, object)));
         return;
       }
-      this.#rtnetlink.connection.request(deleteLink(object.name));
+      this.#rtnetlink.connection.request(deleteLink(link.index));
+      if (operation.action === "remove") return;
     }
     this.#makeVxlan(object);
   }
@@ -247,6 +257,12 @@ export class NetlinkKernel implements Kernel {
     }
     this.#rtnetlink.connection.request(setLink(link.name, { up: link.up }));
   }
+}
+
+/** Since it was looked at, somebody may have put a device of his own in the place of ours. */
+function refuseForeign(link: Link): void {
+  if (stateOfLink(link, "").type === "foreign")
+    throw new FlannelError("EEXIST", `device ${link.name} is not flannel's any more`);
 }
 
 /** Only what differs: a MAC that is set, even to what it was, costs the device all its neighbours. */
