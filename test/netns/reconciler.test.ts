@@ -194,6 +194,17 @@ test("W41 what Go flannel left is taken over without a new device", async (t) =>
   assert.equal(bed.json("ip", "-json", "link", "show", "flannel.1")[0].ifindex, index);
 });
 
+test("W41 an FDB entry left with a port of its own goes too", async (t) => {
+  const bed = freshBed(t);
+  await using run = bed.start();
+  run.hold(PEERS);
+  await bed.holds(PEERS);
+  shell(bed, "bridge fdb add 02:00:00:00:99:99 dev flannel.1 dst 192.168.7.99 port 9999 self permanent");
+  await waitFor("an operation", () => run.operations.length > ALL);
+  await bed.holds(PEERS);
+  await run.converged();
+});
+
 test("nothing of others is ever touched", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();

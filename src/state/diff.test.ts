@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { applyToModel, diffStates } from "./diff.ts";
+import {
+  describeObject,
+  type ForeignLink,
+  keyOf,
+  RTPROT_FLANNEL,
+  type StateObject,
+  type VxlanLink,
+} from "./objects.ts";
+
+const LINK: VxlanLink = {
+  kind: "link",
+  name: "flannel.1",
+  type: "vxlan",
+  vni: 1,
+  lower: "eth0",
+  local: "192.168.7.1",
+  port: 8472,
+  learning: false,
+  gbp: false,
+  mtuBytes: 1450,
+  mac: "02:00:00:00:00:01",
+  up: true,
+};
+const FOREIGN: ForeignLink = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
+const ADDRESS: StateObject = { kind: "address", device: "flannel.1", address: "10.5.1.0/32" };
+const FDB: StateObject = {
+  kind: "fdb",
+  device: "flannel.1",
+  mac: "02:00:00:00:01:02",
+  destination: "192.168.7.2",
+};
+const NEIGHBOUR: StateObject = {
+  kind: "neighbour",
+  device: "flannel.1",
+  address: "10.5.2.0",
+  mac: "02:00:00:00:01:02",
+};
+const ROUTE: StateObject = {
+  kind: "route",
+  destination: "10.5.2.0/24",
+  device: "flannel.1",
+  via: "10.5.2.0",
+  onlink: true,
+  protocol: RTPROT_FLANNEL,
+};
+const ALL = [ROUTE, NEIGHBOUR, FDB, ADDRESS, LINK];
+
+const stateOf = (...objects: readonly StateObject[]) =>
+  new Map(objects.map((object) => [keyOf(object), object]));
+
+/** "create link", "remove route"… */
+function difference(desired: readonly StateObject[], observed: readonly StateObject[]): string[] {
+  const { operations } = diffStates(stateOf(...desired), stateOf(...observed));
+  return operations.map(({ action, object }) => `${action} ${object.kind}`);
+}
+
+const MAKE_ALL = ["create link", "create address", "create fdb", "create neighbour", "create route"];
+
+test("bottom up when made, top down when removed, nothing when equal", () => {
+  assert.deepEqual(difference(ALL, []), MAKE_ALL);
+  assert.deepEqual(
+    difference([], ALL),
+    [...MAKE_ALL].reverse().map((line) => line.replace("create", "remove")),
+  );
+  assert.deepEqual(
+    difference(
+      ALL,
+      ALL.map((object) => ({ ...object })),
+    ),
+    [],
+  );
+});
+
+test("new things are there before old ones go", () => {
+  const other = { ...ROUTE, destination: "10.5.3.0/24" } as StateObject;
+  assert.deepEqual(difference([LINK, ROUTE], [LINK, other]), ["create route", "remove route"]);
+});
+
+test("W20 W26 what the kernel can change in place is changed in place, and the rest takes a new device", () => {
+  const inPlace: readonly Partial<VxlanLink>[] = [{ mtuBytes: 1400 }, { up: false }];
+  for (const change of inPlace) {
+    assert.deepEqual(difference(ALL, [...ALL.slice(0, -1), { ...LINK, ...change }]), ["replace link"]);
+  }
+  const fixed: readonly Partial<VxlanLink>[] = [
+    { vni: 2 },
+    { lower: "eth1" },
+    { local: "192.168.7.9" },
+    { port: 4789 },
+    { learning: true },
+    { gbp: true },
+  ];
+  for (const change of fixed) {
+    assert.deepEqual(
+      difference(ALL, [...ALL.slice(0, -1), { ...LINK, ...change }]),
+      ["replace link", ...MAKE_ALL.slice(1)],
+      "all that stood on it is made again, also where the very object is seen",
+    );
+  }
+});
+
+test("a new MAC costs the device its neighbours", () => {
+  const observed = [...ALL.slice(0, -1), { ...LINK, mac: "02:00:00:00:99:99" }];
+  assert.deepEqual(difference(ALL, observed), ["replace link", "create neighbour"]);
+});
+
+test("what stood on a device that is made again goes with it", () => {
+  const observed = [ROUTE, NEIGHBOUR, { ...LINK, vni: 2 }];
+  assert.deepEqual(difference([LINK], observed), ["replace link"]);
+});
+
+test("W23 nothing is planned on a foreign device of our name, neither making nor removing", () => {
+  const theirs: StateObject = { kind: "address", device: "flannel.1", address: "10.9.0.1/24" };
+  for (const desired of [ALL, []]) {
+    assert.deepEqual(difference(desired, [FOREIGN, theirs, { ...ROUTE, protocol: 2 } as StateObject]), []);
+  }
+  const { obstacles } = diffStates(stateOf(...ALL), stateOf(FOREIGN));
+  assert.equal(obstacles.length, 1);
+  assert.match(
+    obstacles[0]!.message,
+    /flannel\.1 exists and is not flannel's \(it is a bridge device\): remove/,
+  );
+  const elsewhere = { ...ROUTE, destination: "10.5.9.0/24", device: "eth0" } as StateObject;
+  assert.deepEqual(difference([...ALL, elsewhere], [FOREIGN]), ["create route"], "others go on");
+});
+
+test("the model follows what was applied", () => {
+  const model = new Map(stateOf(...ALL));
+  const apply = (previous: StateObject, object: StateObject) =>
+    applyToModel(model, { action: "replace", object, previous });
+  const kinds = () => [...model.values()].map(({ kind }) => kind).sort();
+  apply(LINK, { ...LINK, mtuBytes: 1400 });
+  assert.deepEqual(kinds(), ["address", "fdb", "link", "neighbour", "route"]);
+  apply(LINK, { ...LINK, mac: "02:00:00:00:99:99" });
+  assert.deepEqual(kinds(), ["address", "fdb", "link", "route"]);
+  apply(LINK, { ...LINK, vni: 2 });
+  assert.deepEqual(kinds(), ["link"]);
+  applyToModel(model, { action: "create", object: ROUTE });
+  applyToModel(model, { action: "remove", object: LINK });
+  assert.deepEqual(kinds(), []);
+});
+
+test("every object has one line and a key of its own", () => {
+  const texts = [...ALL, FOREIGN].map(describeObject);
+  assert.equal(new Set(texts).size, texts.length);
+  assert.ok(texts.every((text) => !text.includes("\n") && !text.includes("undefined")));
+  assert.equal(new Set(ALL.map(keyOf)).size, ALL.length);
+});

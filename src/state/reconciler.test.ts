@@ -1,0 +1,387 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import fc from "fast-check";
+import { parsePrefix } from "../address/prefix.ts";
+import { FlannelError } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import { FakeKernel } from "../testing/fake-kernel.ts";
+import { FakeTimers, settle } from "../testing/fake-timers.ts";
+import type { Ownership } from "./kernel.ts";
+import {
+  deviceOf,
+  keyOf,
+  linkKey,
+  type Route,
+  RTPROT_FLANNEL,
+  type State,
+  type StateObject,
+  sameObject,
+  type VxlanLink,
+} from "./objects.ts";
+import { Reconciler } from "./reconciler.ts";
+
+const OWNERSHIP: Ownership = { devices: new Set(["flannel.1"]), networks: [parsePrefix("10.5.0.0/16")!] };
+const RTPROT_STATIC = 4;
+const RESYNC_MS = 60_000;
+
+const LINK: VxlanLink = {
+  kind: "link",
+  name: "flannel.1",
+  type: "vxlan",
+  vni: 1,
+  lower: "eth0",
+  local: "192.168.7.1",
+  port: 8472,
+  learning: false,
+  gbp: false,
+  mtuBytes: 1450,
+  mac: "02:00:00:00:00:01",
+  up: true,
+};
+const BRIDGE: StateObject = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
+const ADDRESS: StateObject = { kind: "address", device: "flannel.1", address: "10.5.1.0/32" };
+
+const routeTo = (number: number, changes: Partial<Route> = {}): Route => ({
+  kind: "route",
+  destination: `10.5.${number}.0/24`,
+  device: "flannel.1",
+  via: `10.5.${number}.0`,
+  onlink: true,
+  protocol: RTPROT_FLANNEL,
+  ...changes,
+});
+
+/** Another's route to the same destination. */
+const theirRouteTo = (number: number): Route =>
+  routeTo(number, { device: "eth0", via: "192.168.7.250", onlink: false, protocol: RTPROT_STATIC });
+
+function peerObjects(number: number, macNumber = number): StateObject[] {
+  const mac = `02:00:00:00:01:0${macNumber}`;
+  return [
+    { kind: "fdb", device: "flannel.1", mac, destination: `192.168.7.${number}` },
+    { kind: "neighbour", device: "flannel.1", address: `10.5.${number}.0`, mac },
+    routeTo(number),
+  ];
+}
+
+const stateOf = (objects: readonly StateObject[]): State =>
+  new Map(objects.map((object) => [keyOf(object), object]));
+
+const stateFor = (...peers: readonly number[]) =>
+  stateOf([LINK, ADDRESS, ...peers.flatMap((number) => peerObjects(number))]);
+
+/** A reconciler at work on a fake kernel, until the test ends. */
+function start(t: TestContext, kernel = new FakeKernel()) {
+  const timers = new FakeTimers();
+  const log: string[] = [];
+  const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
+  const logger: Logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
+  const reconciler = new Reconciler({ kernel, logger, timers, resyncIntervalMs: RESYNC_MS });
+  const stop = new AbortController();
+  const running = reconciler.run(stop.signal);
+  const end = async () => {
+    stop.abort();
+    await running;
+  };
+  t.after(end);
+  const hold = async (state: State, keepOthers = false) => {
+    reconciler.setTarget({ state, ownership: OWNERSHIP, keepOthers });
+    await settle();
+  };
+  return { kernel, timers, log, reconciler, hold, end, status: () => reconciler.status };
+}
+
+/** The keys of whatever the kernel holds but settings. */
+const held = (kernel: FakeKernel) =>
+  [...kernel.objects.values()]
+    .filter(({ kind }) => kind !== "setting")
+    .map(keyOf)
+    .sort();
+
+test("makes everything, and then has nothing to do", async (t) => {
+  const { kernel, hold, status } = start(t);
+  await hold(stateFor(2, 3));
+  assert.deepEqual(held(kernel), [...stateFor(2, 3).keys()].sort());
+  assert.equal(status().converged, true);
+  const { length } = kernel.operations;
+  await hold(stateFor(2, 3));
+  assert.equal(kernel.operations.length, length);
+  assert.equal(status().repairs, 0, "own work is no repair");
+});
+
+test("a change of one peer is a change of its entries", async (t) => {
+  const { kernel, hold } = start(t);
+  await hold(stateFor(2, 3));
+  const { length } = kernel.operations;
+  await hold(stateOf([...stateFor(2).values(), ...peerObjects(3, 9)]));
+  assert.deepEqual(
+    kernel.operations.slice(length).map(({ action, object }) => `${action} ${object.kind}`),
+    ["create fdb", "replace neighbour", "remove fdb"],
+  );
+});
+
+test("W18 W19 whatever is deleted comes back, and each repair is told", async (t) => {
+  const { kernel, hold, log, status } = start(t);
+  const state = stateFor(2, 3);
+  await hold(state);
+  for (const object of [...state.values()].reverse()) {
+    kernel.delete(object);
+    await settle();
+    assert.deepEqual(held(kernel), [...state.keys()].sort(), `after ${keyOf(object)}`);
+  }
+  assert.ok(status().repairs >= state.size);
+  assert.ok(log.some((line) => line.startsWith("W Something else changed what is flannel's")));
+});
+
+test("W21 after an overrun everything is looked at again", async (t) => {
+  const { kernel, hold, timers } = start(t);
+  await hold(stateFor(2));
+  const { looks } = kernel;
+  kernel.overrun();
+  await settle();
+  assert.equal(kernel.looks, looks + 1);
+  await timers.advance(RESYNC_MS - 1);
+  assert.equal(kernel.looks, looks + 1, "nothing else makes it look");
+  await timers.advance(1);
+  assert.equal(kernel.looks, looks + 2, "but the slow timer");
+});
+
+test("W41 removes nothing until the peers are known", async (t) => {
+  const kernel = new FakeKernel();
+  for (const object of stateFor(2, 9).values()) kernel.put(object);
+  const { hold, status } = start(t, kernel);
+  await hold(stateOf([LINK]), true);
+  assert.equal(status().converged, true);
+  assert.deepEqual(kernel.operations, []);
+  await hold(stateFor(2));
+  assert.deepEqual(held(kernel), [...stateFor(2).keys()].sort());
+  assert.equal(kernel.operations.length, 3);
+});
+
+test("W24 a refused operation holds up no other, is told at its second failure, and tried with growing pauses", async (t) => {
+  const { kernel, hold, timers, log, status } = start(t);
+  kernel.refuse = ({ object }) =>
+    keyOf(object) === "route 10.5.2.0/24" ? new FlannelError("EPERM", "not permitted") : undefined;
+  await hold(stateFor(2, 3));
+  assert.deepEqual(
+    held(kernel),
+    [...stateFor(2, 3).keys()].filter((key) => key !== "route 10.5.2.0/24").sort(),
+  );
+  assert.equal(status().converged, false);
+  assert.match(status().problems.join(), /cannot create route 10\.5\.2\.0\/24.*: not permitted/);
+  const errors = () => log.filter((line) => line.startsWith("E"));
+  await timers.advance(20_000);
+  assert.equal(errors().length, 1);
+  const tries = kernel.operations.filter(({ object }) => keyOf(object) === "route 10.5.2.0/24").length;
+  assert.ok(tries > 4 && tries < 20, `${tries} tries in 20 s`);
+  kernel.refuse = () => undefined;
+  await timers.advance(31_000);
+  assert.equal(status().converged, true);
+});
+
+test("another's route in the place of ours: told, not touched, and ours is there as soon as it goes", async (t) => {
+  const kernel = new FakeKernel();
+  kernel.put(theirRouteTo(2));
+  const { hold, timers, status } = start(t, kernel);
+  await hold(stateFor(2, 3));
+  await timers.advance(10_000);
+  assert.equal(status().converged, false);
+  assert.deepEqual(kernel.objects.get("route 10.5.2.0/24"), theirRouteTo(2));
+  kernel.delete(theirRouteTo(2));
+  await settle();
+  assert.deepEqual(kernel.objects.get("route 10.5.2.0/24"), routeTo(2));
+  assert.equal(status().converged, true);
+});
+
+test("W23 a foreign device of our name: told once, nothing on it touched, and everything there when it goes", async (t) => {
+  const kernel = new FakeKernel();
+  kernel.put(BRIDGE);
+  kernel.put({ kind: "address", device: "flannel.1", address: "10.5.77.1/24" });
+  const { hold, log, status } = start(t, kernel);
+  await hold(stateFor(), true); // before the peers are known
+  await hold(stateFor(2));
+  assert.deepEqual(kernel.operations, []);
+  assert.equal(log.filter((line) => line.startsWith("E")).length, 1);
+  kernel.delete(BRIDGE);
+  await settle();
+  assert.deepEqual(held(kernel), [...stateFor(2).keys()].sort());
+  assert.deepEqual(status().problems, []);
+});
+
+test("a kernel that does not answer is asked again", async (t) => {
+  const { kernel, hold, timers, status } = start(t);
+  kernel.failure = new FlannelError("ETIMEDOUT", "no answer");
+  await hold(stateFor(2));
+  assert.match(status().problems.join(), /the kernel does not answer: no answer/);
+  await timers.advance(5000);
+  assert.equal(kernel.operations.length, 0);
+  kernel.failure = undefined;
+  await timers.advance(2000);
+  assert.equal(status().converged, true);
+});
+
+test("a bug is no failure of the kernel's: it ends the run", async () => {
+  const kernel = new FakeKernel();
+  kernel.observe = () => Promise.reject(new TypeError("a bug"));
+  const timers = new FakeTimers();
+  const logger = { info() {}, warn() {}, error() {}, debug() {} };
+  const reconciler = new Reconciler({ kernel, logger, timers, resyncIntervalMs: RESYNC_MS });
+  reconciler.setTarget({ state: stateFor(), ownership: OWNERSHIP, keepOthers: false });
+  await assert.rejects(reconciler.run(new AbortController().signal), /a bug/);
+});
+
+test("the end leaves everything as it is and is prompt", async (t) => {
+  const { kernel, hold, end, reconciler } = start(t);
+  await hold(stateFor(2));
+  const before = held(kernel);
+  await end();
+  assert.deepEqual(held(kernel), before);
+  await reconciler.whenConverged(AbortSignal.abort());
+});
+
+/** One thing that may happen on a host. */
+type Step =
+  | {
+      readonly type: "target";
+      readonly peers: readonly number[];
+      readonly macShift: number;
+      readonly mtuBytes: number;
+    }
+  | { readonly type: "delete"; readonly pick: number }
+  | { readonly type: "put"; readonly object: StateObject }
+  /** Somebody puts a bridge, in use, in the place of our device. */
+  | { readonly type: "usurp" }
+  | { readonly type: "overrun" }
+  | { readonly type: "refuse"; readonly kind: StateObject["kind"] }
+  | { readonly type: "wait"; readonly ms: number };
+
+const peerNumber = fc.integer({ min: 2, max: 6 });
+const strangerObject = fc.oneof(
+  peerNumber.map((number): StateObject => theirRouteTo(number)),
+  peerNumber.map((number): StateObject => routeTo(number, { protocol: 3, via: undefined, onlink: false })),
+  fc.tuple(peerNumber, peerNumber).map(([a, b]) => peerObjects(a, b)[0]!),
+  fc.tuple(peerNumber, peerNumber).map(([a, b]) => peerObjects(a, b)[1]!),
+  fc.constantFrom<StateObject>(
+    BRIDGE,
+    { ...LINK, mtuBytes: 1300 },
+    { ...LINK, up: false },
+    { ...LINK, mac: "02:00:00:00:99:99" },
+    { ...LINK, vni: 7 },
+    { ...LINK, learning: true },
+    { kind: "address", device: "flannel.1", address: "10.5.66.1/24" },
+    routeTo(200, { device: "eth0", via: "192.168.7.9", onlink: false, protocol: RTPROT_STATIC }),
+  ),
+);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({
+    type: fc.constant("target" as const),
+    peers: fc.uniqueArray(peerNumber),
+    macShift: fc.integer({ min: 0, max: 2 }),
+    mtuBytes: fc.constantFrom(1450, 1400),
+  }),
+  fc.record({ type: fc.constant("delete" as const), pick: fc.nat(30) }),
+  fc.record({ type: fc.constant("put" as const), object: strangerObject }),
+  fc.constant({ type: "usurp" as const }),
+  fc.constant({ type: "overrun" as const }),
+  fc.record({
+    type: fc.constant("refuse" as const),
+    kind: fc.constantFrom<StateObject["kind"]>("link", "route", "neighbour", "fdb", "address"),
+  }),
+  fc.record({ type: fc.constant("wait" as const), ms: fc.constantFrom(0, 50, 5000) }),
+);
+
+/** Whether an object is another's, so that no operation may ever concern it. */
+const isTheirs = (object: StateObject, kernel: FakeKernel): boolean => {
+  if (object.kind === "route" && object.protocol !== RTPROT_FLANNEL && object.device !== "flannel.1")
+    return true;
+  const link = kernel.objects.get(linkKey(deviceOf(object)));
+  return link?.kind === "link" && link.type === "foreign";
+};
+
+test("whatever happens: in the end what is wanted is held, and others' things were never touched", async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+      const kernel = new FakeKernel();
+      const trespasses: string[] = [];
+      let refused: StateObject["kind"] | undefined;
+      kernel.refuse = (operation) =>
+        operation.object.kind === refused ? new FlannelError("EBUSY", "busy") : undefined;
+      const apply = kernel.apply.bind(kernel);
+      kernel.apply = async (operations) => {
+        const theirs = [...kernel.objects.values()].filter((object) => isTheirs(object, kernel));
+        const results = await apply(operations);
+        for (const object of theirs) {
+          if (kernel.objects.get(keyOf(object)) !== object) trespasses.push(keyOf(object));
+        }
+        return results;
+      };
+      const { hold, timers, status, end } = start(t, kernel);
+      let state = stateFor();
+      await hold(state);
+      for (const each of steps) {
+        switch (each.type) {
+          case "target":
+            state = stateOf([
+              { ...LINK, mtuBytes: each.mtuBytes },
+              ADDRESS,
+              ...each.peers.flatMap((number) => peerObjects(number, number + each.macShift)),
+            ]);
+            await hold(state);
+            break;
+          case "delete": {
+            const present = [...kernel.objects.values()].filter(({ kind }) => kind !== "setting");
+            const object = present[each.pick % Math.max(1, present.length)];
+            if (object !== undefined) kernel.delete(object);
+            break;
+          }
+          case "put":
+            try {
+              kernel.put(each.object);
+            } catch (error) {
+              assert.ok(error instanceof FlannelError, String(error)); // the meddler was refused too
+            }
+            break;
+          case "usurp": {
+            const link = kernel.objects.get(linkKey("flannel.1"));
+            if (link !== undefined) kernel.delete(link);
+            kernel.put(BRIDGE);
+            kernel.put({ kind: "address", device: "flannel.1", address: "10.5.77.1/24" });
+            break;
+          }
+          case "overrun":
+            kernel.overrun();
+            break;
+          case "refuse":
+            refused = each.kind;
+            break;
+          case "wait":
+            await timers.advance(each.ms);
+            break;
+        }
+      }
+      refused = undefined;
+      await timers.advance(2 * RESYNC_MS);
+      assert.deepEqual(trespasses, []);
+      const isBlocked = kernel.objects.get(linkKey("flannel.1"))?.kind === "link" && isTheirs(LINK, kernel);
+      const problems = status().problems.length;
+      let missing = 0;
+      for (const [key, object] of state) {
+        const have = kernel.objects.get(key);
+        if (have !== undefined && sameObject(have, object)) continue;
+        missing++;
+        assert.ok(isBlocked || (have !== undefined && isTheirs(have, kernel)), `${key} is missing`);
+      }
+      assert.equal(problems > 0, missing > 0, "what is missing is told, and nothing else");
+      for (const [key, object] of kernel.objects) {
+        if (object.kind === "setting" || isTheirs(object, kernel)) continue;
+        assert.ok(state.has(key), `${key} is left over`);
+      }
+      const { length } = kernel.operations;
+      kernel.overrun();
+      await settle();
+      if (missing === 0) assert.equal(kernel.operations.length, length, "and then there is nothing to do");
+      await end();
+    }),
+    { numRuns: 300 },
+  );
+});

@@ -1,0 +1,250 @@
+/**
+ * The reconciler's kernel port in memory, which refuses what Linux refuses and drops what Linux drops: without a word,
+ * where Linux says nothing. test/netns/reconciler-fake.test.ts holds it against the real one.
+ */
+
+import { containsPrefix, parsePrefix } from "../address/prefix.ts";
+import { FlannelError } from "../base/error.ts";
+import { applyToModel, mustRemake } from "../state/diff.ts";
+import type { Change, Kernel, KernelNotice, Operation, Ownership } from "../state/kernel.ts";
+import {
+  type DeviceSetting,
+  deviceOf,
+  type ForeignLink,
+  keyOf,
+  linkKey,
+  type Route,
+  RTPROT_FLANNEL,
+  SETTING_NAMES,
+  type StateKind,
+  type StateObject,
+  type VxlanLink,
+} from "../state/objects.ts";
+
+/** How a device comes from the kernel. */
+const SETTINGS_AT_BIRTH = { accept_ra: true, disable_ipv6: false, "tx-checksum-ip-generic": true } as const;
+
+export class FakeKernel implements Kernel {
+  /** Whatever it holds, ours or not; one route per destination, as Linux without metrics. */
+  readonly #objects = new Map<string, StateObject>();
+  /** Devices that a VXLAN device can have as its lower one; routes through them are others'. */
+  readonly #lowers: ReadonlySet<string>;
+  readonly #listeners = new Set<(notice: KernelNotice) => void>();
+  /** What it was asked for so far. */
+  readonly operations: Operation[] = [];
+  /** Gives the error with which an operation is refused though Linux would not. */
+  refuse: (operation: Operation) => FlannelError | undefined = () => undefined;
+  /** While set, nothing can be asked or changed. */
+  failure: FlannelError | undefined;
+  looks = 0;
+
+  constructor(lowers: readonly string[] = ["eth0"]) {
+    this.#lowers = new Set(lowers);
+  }
+
+  get objects(): ReadonlyMap<string, StateObject> {
+    return this.#objects;
+  }
+
+  async observe(ownership: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
+    await this.#turn();
+    this.looks++;
+    return [...this.#objects.values()].filter(
+      (object) => kinds.has(object.kind) && isSeen(object, ownership),
+    );
+  }
+
+  async apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]> {
+    await this.#turn();
+    this.operations.push(...operations);
+    return operations.map(
+      (operation) => this.refuse(operation) ?? this.#refuseForeign(operation) ?? this.#change(operation),
+    );
+  }
+
+  watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<KernelNotice> {
+    const waiting: KernelNotice[] = [];
+    let wake = () => {};
+    const listen = (notice: KernelNotice) => {
+      const told = notice === "overrun" ? notice : notice.flatMap((change) => toldOf(change, ownership()));
+      if (told.length > 0) waiting.push(told);
+      wake();
+    };
+    this.#listeners.add(listen);
+    signal.addEventListener("abort", () => wake(), { once: true });
+    const listeners = this.#listeners;
+    return (async function* () {
+      while (!signal.aborted) {
+        const notice = waiting.shift();
+        if (notice !== undefined) yield notice;
+        else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+      listeners.delete(listen);
+    })();
+  }
+
+  /** Somebody else changes something; throws where Linux refuses. */
+  meddle(...operations: readonly Operation[]): void {
+    for (const operation of operations) {
+      const error = this.#change(operation);
+      if (error !== undefined) throw error;
+    }
+  }
+
+  /** Somebody else makes or replaces an object. */
+  put(object: StateObject): void {
+    const previous = this.#objects.get(keyOf(object));
+    this.meddle(
+      previous === undefined ? { action: "create", object } : { action: "replace", object, previous },
+    );
+  }
+
+  /** Somebody else removes an object. */
+  delete(object: StateObject): void {
+    this.meddle({ action: "remove", object });
+  }
+
+  /** Notifications got lost. */
+  overrun(): void {
+    this.#tell("overrun");
+  }
+
+  /** Every request takes a turn, so that others happen in between. */
+  async #turn(): Promise<void> {
+    await Promise.resolve();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  /** As the real port: nothing is done to what has become another's since it was looked at. */
+  #refuseForeign({ object }: Operation): FlannelError | undefined {
+    if (object.kind === "route") return undefined;
+    const link = this.#objects.get(linkKey(deviceOf(object)));
+    const isForeign = link?.kind === "link" && link.type === "foreign";
+    return isForeign ? new FlannelError("EEXIST", "not flannel's any more") : undefined;
+  }
+
+  #change(operation: Operation): FlannelError | undefined {
+    const error = operation.action === "remove" ? this.#remove(operation.object) : this.#set(operation);
+    return error === undefined ? undefined : new FlannelError(error, `the kernel says ${error}`);
+  }
+
+  /** The errno's name with which Linux refuses. */
+  #set(operation: Exclude<Operation, { action: "remove" }>): string | undefined {
+    const { object, action } = operation;
+    const have = this.#objects.get(keyOf(object));
+    if (object.kind === "link") return this.#setLink(object, have);
+    const device = this.#objects.get(linkKey(object.device));
+    const isOnLower = object.kind === "route" && this.#lowers.has(object.device);
+    if (device === undefined && !isOnLower) return "ENODEV";
+    if (object.kind === "address" && have !== undefined) return "EEXIST";
+    if (object.kind === "route") {
+      if (device?.kind === "link" && device.type === "vxlan" && !device.up) return "ENETDOWN";
+      if (action === "create" && have !== undefined) return "EEXIST";
+      const previous = operation.action === "replace" ? operation.previous : undefined;
+      if (previous?.kind === "route" && (have?.kind !== "route" || !isSameRoute(have, previous)))
+        return "ESRCH";
+    }
+    this.#objects.set(keyOf(object), object);
+    this.#tell([{ action: "set", object }]);
+    return undefined;
+  }
+
+  #setLink(link: VxlanLink | ForeignLink, have: StateObject | undefined): string | undefined {
+    if (link.type === "foreign") {
+      if (have !== undefined) return "EEXIST";
+    } else {
+      if (!this.#lowers.has(link.lower)) return "ENODEV";
+      for (const other of this.#objects.values()) {
+        const isTwin = other.kind === "link" && other.type === "vxlan" && other.name !== link.name;
+        if (isTwin && other.vni === link.vni && other.port === link.port) return "EEXIST";
+      }
+      if (have?.kind === "link" && have.type === "foreign") return "EEXIST";
+    }
+    const before = have?.kind === "link" && have.type === "vxlan" ? have : undefined;
+    const isNew = before === undefined || link.type === "foreign" || mustRemake(before, link);
+    if (isNew && before !== undefined) this.#remove(before);
+    if (!isNew && (before.mac !== link.mac || (before.up && !link.up)))
+      this.#drop(link.name, ["neighbour"], "told");
+    if (!isNew && before.up && !link.up) this.#drop(link.name, ["route"], "silent");
+    this.#objects.set(keyOf(link), link);
+    if (isNew) {
+      for (const name of SETTING_NAMES) {
+        const setting: DeviceSetting = {
+          kind: "setting",
+          device: link.name,
+          name,
+          on: SETTINGS_AT_BIRTH[name],
+        };
+        this.#objects.set(keyOf(setting), setting);
+      }
+    }
+    this.#tell([{ action: "set", object: link }]);
+    return undefined;
+  }
+
+  #remove(object: StateObject): string | undefined {
+    const key = keyOf(object);
+    const have = this.#objects.get(key);
+    if (have === undefined) {
+      return { link: "ENODEV", route: "ESRCH", address: "EADDRNOTAVAIL", neighbour: "ENOENT", fdb: "ENOENT" }[
+        object.kind as string
+      ];
+    }
+    // A removal names every field: anything else at the same place stays.
+    if (object.kind === "route" && have.kind === "route" && !isSameRoute(have, object)) return "ESRCH";
+    applyToModel(this.#objects, { action: "remove", object: have });
+    if (have.kind === "address") {
+      const isLast = !this.#objects
+        .values()
+        .some((each) => each.kind === "address" && each.device === have.device);
+      this.#tell([{ action: "gone", object: have }]);
+      if (isLast) {
+        this.#drop(have.device, ["neighbour"], "told");
+        this.#drop(have.device, ["route"], "silent");
+      }
+      return undefined;
+    }
+    const isExact = have.kind === "route";
+    this.#tell([{ action: isExact ? "gone" : "touched", object: have }]);
+    return undefined;
+  }
+
+  #drop(device: string, kinds: readonly StateKind[], how: "told" | "silent"): void {
+    for (const [key, object] of this.#objects) {
+      if (!kinds.includes(object.kind) || object.kind === "link" || object.device !== device) continue;
+      this.#objects.delete(key);
+      if (how === "told") this.#tell([{ action: "touched", object }]);
+    }
+  }
+
+  #tell(notice: readonly Change[] | "overrun"): void {
+    for (const listen of this.#listeners) listen(notice);
+  }
+}
+
+const isSameRoute = (a: Route, b: Route): boolean =>
+  a.device === b.device && a.via === b.via && a.protocol === b.protocol;
+
+/** What the real port shows of an object. */
+function isSeen(object: StateObject, ownership: Ownership): boolean {
+  if (object.kind !== "route") return ownership.devices.has(deviceOf(object));
+  return (
+    object.protocol === RTPROT_FLANNEL || (ownership.devices.has(object.device) && isNear(object, ownership))
+  );
+}
+
+/** What the real port tells of a change; of others' routes into our networks only that something happened there. */
+function toldOf(change: Change, ownership: Ownership): Change[] {
+  const { object } = change;
+  if (isSeen(object, ownership)) return [change];
+  return object.kind === "route" && isNear(object, ownership) ? [{ action: "touched", object }] : [];
+}
+
+function isNear(route: Route, { networks }: Ownership): boolean {
+  const prefix = parsePrefix(route.destination);
+  return prefix !== undefined && networks.some((network) => containsPrefix(network, prefix));
+}
