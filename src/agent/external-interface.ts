@@ -80,8 +80,18 @@ export function chooseExternalInterface(
   }
   throw new ConfigError(
     `no usable external interface. Tried ${failures.join("; ")}. This host has ${describe(host.interfaces)}. ` +
-      "Name one of them with --iface",
+      `${hintFor(host.interfaces, families)}Name one of them with --iface`,
   );
+}
+
+/** A host on which IPv6 is switched off has not even link-local addresses. */
+function hintFor(interfaces: readonly NetworkInterface[], families: EnabledFamilies): string {
+  const hasIpv6 = interfaces.some(({ addresses }) =>
+    addresses.some(({ ip, scope }) => ip.family === 6 && scope !== "host"),
+  );
+  return !families.ipv6 || hasIpv6
+    ? ""
+    : "No interface has an IPv6 address: if IPv6 is switched off, 'sysctl -w net.ipv6.conf.all.disable_ipv6=0' and give the interface one; or take EnableIPv6 out of the network config. ";
 }
 
 /** An interface, and the address of it that the option pointed at, if it did. */
