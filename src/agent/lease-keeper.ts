@@ -15,6 +15,8 @@ import type { LeaseStore } from "../lease/lease-store.ts";
 
 const RETRY_MS = 1_000;
 const RENEWAL_RETRY_MS = 60_000;
+/** A lease that lives for months is renewed daily all the same: no timer waits that long. */
+const LONGEST_WAIT_MS = 24 * 3_600_000;
 
 export interface LeaseKeeperOptions {
   readonly store: LeaseStore;
@@ -101,7 +103,7 @@ export class LeaseKeeper {
       await this.#waitUntilDue(signal);
       if (signal.aborted) return;
       if (this.#isLost) await this.acquire(signal);
-      else if (this.#rival !== undefined) await sleep(this.#options.timers, RENEWAL_RETRY_MS, signal);
+      else if (this.#rival !== undefined) await this.#rest(RENEWAL_RETRY_MS, signal);
       else await this.#renew(signal);
     }
   }
@@ -171,11 +173,12 @@ export class LeaseKeeper {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { store, logger, timers } = this.#options;
+    const { store, logger } = this.#options;
     const own = this.#own!;
     const attributes = this.#attributes;
     try {
       this.#own = await store.renew(own, attributes);
+      if (!this.#isLost) this.#problem = undefined;
       logger.info(`${this.#isOutdated ? "Updated" : "Renewed"} lease ${describeSubnets(own.subnets)}`);
       this.#isOutdated = attributes !== this.#attributes;
     } catch (error) {
@@ -190,13 +193,23 @@ export class LeaseKeeper {
         `Cannot renew lease ${describeSubnets(own.subnets)}, trying again: ${messageOf(error)}; it ${leftMs > 0 ? `ends in ${Math.round(leftMs / 1000)} s` : "has expired"}`,
       );
       const longestMs = this.#isOutdated ? RETRY_MS : RENEWAL_RETRY_MS;
-      await sleep(timers, Math.min(longestMs, Math.max(RETRY_MS, leftMs / 10)), signal);
+      await this.#rest(Math.min(longestMs, Math.max(RETRY_MS, leftMs / 10)), signal);
     }
   }
 
-  #waitUntilDue(signal: AbortSignal): Promise<void> {
+  async #waitUntilDue(signal: AbortSignal): Promise<void> {
+    if (this.#isOutdated) return;
     const { expiresAtMs } = this.#own!;
-    if (this.#isLost || this.#isOutdated || signal.aborted) return Promise.resolve();
+    if (expiresAtMs === undefined) return this.#rest(undefined, signal);
+    const leftMs = expiresAtMs - this.#options.wallClockMs();
+    // A lease shorter than the margin (a test's, or somebody's choice) is renewed after two thirds of its life.
+    const delayMs = Math.max(leftMs - this.#options.renewMarginMs, leftMs / 3, 0);
+    return this.#rest(Math.min(delayMs, LONGEST_WAIT_MS), signal);
+  }
+
+  /** Waits for so long (undefined = for ever), but not once the lease is lost, its attributes are new, or all ends. */
+  #rest(delayMs: number | undefined, signal: AbortSignal): Promise<void> {
+    if (this.#isLost || signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const finish = () => {
         cancel?.();
@@ -204,10 +217,7 @@ export class LeaseKeeper {
         this.#wake = undefined;
         resolve();
       };
-      const leftMs = (expiresAtMs ?? 0) - this.#options.wallClockMs();
-      // A lease shorter than the margin (a test's, or somebody's choice) is renewed after two thirds of its life.
-      const delayMs = Math.max(leftMs - this.#options.renewMarginMs, leftMs / 3, 0);
-      const cancel = expiresAtMs === undefined ? undefined : this.#options.timers.after(delayMs, finish);
+      const cancel = delayMs === undefined ? undefined : this.#options.timers.after(delayMs, finish);
       signal.addEventListener("abort", finish, { once: true });
       this.#wake = finish;
     });
