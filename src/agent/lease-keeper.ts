@@ -42,6 +42,7 @@ export class LeaseKeeper {
   #formerAttributes: LeaseAttributes | undefined;
   #isOutdated = false;
   #own: OwnLease | undefined;
+  #dueAtMs = 0;
   #problem: string | undefined = "no lease yet";
   #rival: string | undefined;
   #wake: (() => void) | undefined;
@@ -163,6 +164,7 @@ export class LeaseKeeper {
   #take(own: OwnLease): void {
     const before = this.#own;
     this.#own = own;
+    this.#dueAtMs = this.#dueAfter(own);
     this.#isLost = false;
     this.#problem = undefined;
     this.#rival = undefined;
@@ -178,6 +180,7 @@ export class LeaseKeeper {
     const attributes = this.#attributes;
     try {
       this.#own = await store.renew(own, attributes);
+      this.#dueAtMs = this.#dueAfter(this.#own);
       if (!this.#isLost) this.#problem = undefined;
       logger.info(`${this.#isOutdated ? "Updated" : "Renewed"} lease ${describeSubnets(own.subnets)}`);
       this.#isOutdated = attributes !== this.#attributes;
@@ -199,12 +202,17 @@ export class LeaseKeeper {
 
   async #waitUntilDue(signal: AbortSignal): Promise<void> {
     if (this.#isOutdated) return;
-    const { expiresAtMs } = this.#own!;
-    if (expiresAtMs === undefined) return this.#rest(undefined, signal);
-    const leftMs = expiresAtMs - this.#options.wallClockMs();
-    // A lease shorter than the margin (a test's, or somebody's choice) is renewed after two thirds of its life.
-    const delayMs = Math.max(leftMs - this.#options.renewMarginMs, leftMs / 3, 0);
-    return this.#rest(Math.min(delayMs, LONGEST_WAIT_MS), signal);
+    const delayMs = this.#dueAtMs - this.#options.wallClockMs();
+    if (delayMs > 0) await this.#rest(delayMs === Number.POSITIVE_INFINITY ? undefined : delayMs, signal);
+  }
+
+  /** When a lease just taken or renewed is to be renewed, on the wall clock. */
+  #dueAfter({ expiresAtMs }: OwnLease): number {
+    if (expiresAtMs === undefined) return Number.POSITIVE_INFINITY;
+    const nowMs = this.#options.wallClockMs();
+    const lifeMs = expiresAtMs - nowMs;
+    // A lease shorter than the margin (a test's, or somebody's choice) is renewed after a third of its life.
+    return nowMs + Math.min(Math.max(lifeMs - this.#options.renewMarginMs, lifeMs / 3), LONGEST_WAIT_MS);
   }
 
   /** Waits for so long (undefined = for ever), but not once the lease is lost, its attributes are new, or all ends. */
