@@ -1,0 +1,294 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { parseIp } from "../address/ip.ts";
+import { parsePrefix } from "../address/prefix.ts";
+import { StoreError } from "../base/error.ts";
+import { parseNetworkConfig } from "../config/network-config.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "../lease/lease.ts";
+import type { AcquireRequest, LeaseStore } from "../lease/lease-store.ts";
+import { FakeTimers, settle } from "../testing/fake-timers.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+const NETWORK = parseNetworkConfig('{"Network":"10.5.0.0/16"}');
+const MINE: LeaseAttributes = {
+  publicIp: parseIp("192.168.7.1"),
+  publicIpv6: undefined,
+  backendType: "vxlan",
+  backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:01" },
+  backendV6Data: undefined,
+};
+
+/** A store that does as it is told, on the clock of the test. */
+class ScriptedStore implements LeaseStore {
+  readonly timers: FakeTimers;
+  /** Third octet of the subnet that the next acquire gives. */
+  next = 1;
+  /** Life of what it gives out; undefined = reservations. */
+  lifeMs: number | undefined = DAY_MS;
+  /** While set, requests fail with it. */
+  failure: StoreError | undefined;
+  readonly requests: (AcquireRequest | "renew")[] = [];
+
+  constructor(timers: FakeTimers) {
+    this.timers = timers;
+  }
+
+  #expiry(): number | undefined {
+    return this.lifeMs === undefined ? undefined : this.timers.nowMs() + this.lifeMs;
+  }
+
+  async acquire(request: AcquireRequest): Promise<OwnLease> {
+    this.requests.push(request);
+    if (this.failure !== undefined) throw this.failure;
+    const ipv4 = parsePrefix(`10.5.${this.next}.0/24`);
+    return {
+      key: `10.5.${this.next}.0-24`,
+      subnets: { ipv4, ipv6: undefined },
+      attributes: request.attributes,
+      expiresAtMs: this.#expiry(),
+    };
+  }
+
+  async renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
+    this.requests.push("renew");
+    if (this.failure !== undefined) throw this.failure;
+    return { ...lease, attributes, expiresAtMs: this.#expiry() };
+  }
+
+  get renewals(): number {
+    return this.requests.filter((request) => request === "renew").length;
+  }
+
+  get acquisitions(): number {
+    return this.requests.length - this.renewals;
+  }
+
+  readNetworkConfig = unused;
+  watchNetworkConfig = unused;
+  watchLeases = unused;
+  [Symbol.asyncDispose] = unused;
+}
+
+function unused(): never {
+  throw new Error("the keeper does not ask for this");
+}
+
+const unavailable = new StoreError("UNAVAILABLE", "etcd is away");
+
+/** A keeper that runs on a scripted store until the test ends. */
+function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {}) {
+  const timers = new FakeTimers();
+  const store = new ScriptedStore(timers);
+  prepare(store);
+  const log: string[] = [];
+  const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
+  const given: string[] = [];
+  const keeper = new LeaseKeeper({
+    store,
+    network: NETWORK,
+    attributes: MINE,
+    previous: { ipv4: parsePrefix("10.5.9.0/24"), ipv6: undefined },
+    renewMarginMs: HOUR_MS,
+    logger: { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") },
+    timers,
+    wallClockMs: () => timers.nowMs(),
+    onSubnets: ({ key }) => given.push(key),
+  });
+  const stop = new AbortController();
+  const ended = (async () => {
+    if ((await keeper.acquire(stop.signal)) !== undefined) await keeper.run(stop.signal);
+  })();
+  const end = async () => {
+    stop.abort();
+    await ended;
+  };
+  t.after(end);
+  const errors = () => log.filter((line) => line.startsWith("E"));
+  return { timers, store, log, errors, given, keeper, end };
+}
+
+const seen = (own: OwnLease, changes: Partial<LeaseAttributes> = {}): Lease => ({
+  key: own.key,
+  subnets: own.subnets,
+  attributes: { ...MINE, ...changes },
+});
+
+test("takes a lease, asking for the subnet of the previous run, and tells of it once", async (t) => {
+  const { store, keeper, given } = start(t);
+  assert.equal(keeper.problem, "no lease yet");
+  await settle();
+  assert.deepEqual(given, ["10.5.1.0-24"]);
+  assert.equal(keeper.problem, undefined);
+  assert.deepEqual((store.requests[0] as AcquireRequest).previous?.ipv4, parsePrefix("10.5.9.0/24"));
+});
+
+test("renews as long before the end as the margin says, again and again", async (t) => {
+  const { timers, store, given } = start(t);
+  await settle();
+  await timers.advance(23 * HOUR_MS - 1);
+  assert.equal(store.renewals, 0);
+  await timers.advance(1);
+  assert.equal(store.renewals, 1);
+  await timers.advance(23 * HOUR_MS - 1);
+  assert.equal(store.renewals, 1);
+  await timers.advance(1);
+  assert.equal(store.renewals, 2);
+  assert.deepEqual(given, ["10.5.1.0-24"], "the same subnets are no news");
+});
+
+test("a lease shorter than the margin is renewed after a third of its life", async (t) => {
+  const { timers, store } = start(t, (store) => {
+    store.lifeMs = 30_000;
+  });
+  await settle();
+  await timers.advance(9_999);
+  assert.equal(store.renewals, 0);
+  await timers.advance(1);
+  assert.equal(store.renewals, 1);
+});
+
+test("a lease of months is renewed daily: no timer waits that long", async (t) => {
+  const { timers, store } = start(t, (store) => {
+    store.lifeMs = 100 * DAY_MS;
+  });
+  await settle();
+  assert.ok(timers.nextMs! <= DAY_MS);
+  await timers.advance(3 * DAY_MS);
+  assert.equal(store.renewals, 3);
+});
+
+test("W7 a reservation is never renewed", async (t) => {
+  const { timers, store, log } = start(t, (store) => {
+    store.lifeMs = undefined;
+  });
+  await settle();
+  await timers.advance(1000 * DAY_MS);
+  assert.equal(store.renewals, 0);
+  assert.match(log.join(), /a reservation, which does not expire/);
+});
+
+test("an acquisition that fails is tried every second, and each problem said once", async (t) => {
+  const { timers, store, errors, keeper } = start(t, (store) => {
+    store.failure = unavailable;
+  });
+  await settle();
+  await timers.advance(10_000);
+  assert.ok(store.acquisitions >= 10);
+  assert.equal(errors().length, 1);
+  assert.match(keeper.problem!, /no lease: etcd is away/);
+  store.failure = new StoreError("OUT_OF_SUBNETS", "out of subnets");
+  await timers.advance(3000);
+  assert.equal(errors().length, 2);
+  store.failure = undefined;
+  await timers.advance(1000);
+  assert.equal(keeper.problem, undefined);
+});
+
+test("a renewal that fails is tried every minute, faster towards the end, and readiness falls only after it", async (t) => {
+  const { timers, store, keeper } = start(t);
+  await settle();
+  store.failure = unavailable;
+  await timers.advance(23 * HOUR_MS + 10 * MINUTE_MS);
+  assert.ok(store.renewals >= 10 && store.renewals <= 12, `${store.renewals}`);
+  assert.equal(keeper.problem, undefined, "the lease still holds");
+  await timers.advance(50 * MINUTE_MS + 2000);
+  assert.match(keeper.problem!, /the lease has expired and cannot be renewed: etcd is away/);
+  store.failure = undefined;
+  await timers.advance(2000);
+  assert.equal(keeper.problem, undefined, "etcd had not let it expire after all");
+});
+
+test("W8 a lease whose key is gone is taken again at once", async (t) => {
+  const { store, keeper, given, log } = start(t);
+  await settle();
+  keeper.observe(undefined);
+  assert.match(keeper.problem!, /lease lost: its key was deleted or has expired/);
+  await settle();
+  assert.equal(keeper.problem, undefined);
+  assert.equal(store.acquisitions, 2);
+  assert.deepEqual((store.requests[1] as AcquireRequest).previous, keeper.own!.subnets);
+  assert.deepEqual(given, ["10.5.1.0-24"]);
+  assert.equal(log.filter((line) => line.startsWith("W Lost the lease")).length, 1);
+});
+
+test("W6 W8 a renewal that finds the lease lost takes another, and tells of the new subnets", async (t) => {
+  const { timers, store, given } = start(t);
+  await settle();
+  store.failure = new StoreError("LEASE_LOST", "it belongs to 192.168.7.9");
+  store.next = 2;
+  await timers.advance(23 * HOUR_MS);
+  store.failure = undefined;
+  await timers.advance(1000);
+  assert.deepEqual(given, ["10.5.1.0-24", "10.5.2.0-24"]);
+});
+
+test("W6 a lease that another host holds now is left to it", async (t) => {
+  const { store, keeper, given } = start(t);
+  await settle();
+  store.next = 2;
+  keeper.observe(seen(keeper.own!, { publicIp: parseIp("192.168.7.9") }));
+  assert.match(keeper.problem!, /it is now held by 192\.168\.7\.9/);
+  await settle();
+  assert.deepEqual(given, ["10.5.1.0-24", "10.5.2.0-24"]);
+});
+
+test("a lease lost while a renewal waits for its next try is taken again at once", async (t) => {
+  const { timers, store, keeper } = start(t);
+  await settle();
+  store.failure = unavailable;
+  await timers.advance(23 * HOUR_MS);
+  assert.equal(store.renewals, 1);
+  store.failure = undefined;
+  keeper.observe(undefined);
+  await settle();
+  assert.equal(store.acquisitions, 2);
+});
+
+test("two hosts, one public IP: said once, not fought over, and over when the other is gone", async (t) => {
+  const { timers, store, keeper, errors, log } = start(t);
+  await settle();
+  const twin = { backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:99" } };
+  keeper.observe(seen(keeper.own!, twin));
+  keeper.observe(seen(keeper.own!, twin));
+  assert.equal(errors().length, 1);
+  assert.match(errors()[0]!, /Two hosts, one lease: .*192\.168\.7\.1 .*--public-ip or --iface/);
+  assert.match(keeper.problem!, /another host uses this host's public IP/);
+  await timers.advance(2 * DAY_MS);
+  assert.equal(store.renewals, 0, "no contest");
+  keeper.observe(seen(keeper.own!));
+  assert.equal(keeper.problem, undefined);
+  assert.match(log.at(-1)!, /is this host's alone again/);
+  await timers.advance(MINUTE_MS);
+  assert.equal(store.renewals, 1, "and goes on where it was");
+  keeper.observe(seen(keeper.own!, twin));
+  keeper.observe(undefined); // the other's lease has ended
+  await settle();
+  assert.equal(keeper.problem, undefined);
+  assert.equal(store.acquisitions, 2);
+});
+
+test("what the own writes bring back from the watch changes nothing", async (t) => {
+  const { store, keeper, log } = start(t);
+  await settle();
+  const { length } = log;
+  keeper.observe(seen(keeper.own!, { backendData: { VtepMAC: "02:00:00:00:00:01", VNI: 1 } }));
+  await settle();
+  assert.equal(log.length, length);
+  assert.equal(store.requests.length, 1);
+});
+
+test("ends at once in every state", async (t) => {
+  for (const failure of [undefined, unavailable]) {
+    const { timers, end, errors } = start(t, (store) => {
+      store.failure = failure;
+    });
+    await settle();
+    await timers.advance(100);
+    const { length } = errors();
+    await end();
+    assert.equal(errors().length, length);
+  }
+});

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { StoreError } from "../base/error.ts";
+import { FakeTimers, settle } from "../testing/fake-timers.ts";
+import { createMemoryLeaseStore, MemoryDatastore } from "../testing/memory-lease-store.ts";
+import { waitForNetwork } from "./network.ts";
+
+/** Waits for a network in a datastore of its own, until the test ends. */
+function start(t: TestContext) {
+  const data = new MemoryDatastore();
+  const timers = new FakeTimers();
+  const log: string[] = [];
+  const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
+  const logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
+  const problems: (string | undefined)[] = [];
+  const stop = new AbortController();
+  const store = createMemoryLeaseStore(data);
+  const found = waitForNetwork(store, "etcd key /net/config", stop.signal, { logger, timers }, (problem) =>
+    problems.push(problem),
+  );
+  t.after(async () => {
+    stop.abort();
+    await found;
+    data[Symbol.dispose]();
+    await store[Symbol.asyncDispose]();
+  });
+  return { data, timers, log, problems, found, stop };
+}
+
+test("a config that is there is used, and what it leaves to us is said", async (t) => {
+  const { data, log, found, problems } = start(t);
+  data.setConfig('{"network":"10.5.0.0/16"}');
+  const usable = await found;
+  assert.equal(usable?.factory.type, "vxlan");
+  assert.equal(usable?.network.ipv4?.subnetLength, 24);
+  assert.match(log.join(), /no Backend: using vxlan/); // W12
+  assert.deepEqual(problems, [undefined]);
+});
+
+test("each problem is said once, with the place and an example, tried every second, until it is mended", async (t) => {
+  const { data, timers, log, found } = start(t);
+  const errors = () => log.filter((line) => line.startsWith("E"));
+  await timers.advance(5000);
+  assert.equal(errors().length, 1);
+  assert.match(
+    errors()[0]!,
+    /trying every second: there is no network config at etcd key \/net\/config: put one there, e\.g\. \{"Network"/,
+  );
+  data.setConfig("{");
+  await timers.advance(3000);
+  data.setConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlam"}}');
+  await timers.advance(3000);
+  data.setConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":-1}}');
+  await timers.advance(3000);
+  data.failNext(new StoreError("UNAVAILABLE", "etcd is away"));
+  await timers.advance(1000);
+  data.setConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":1}}');
+  await timers.advance(1000);
+  assert.ok(await found);
+  assert.deepEqual(
+    errors().map((line) => /JSON|vxlam|VNI|etcd is away|there is no/.exec(line)?.[0]),
+    ["there is no", "JSON", "vxlam", "VNI", "etcd is away"],
+  );
+});
+
+test("an end while it waits is silent", async (t) => {
+  const { found, stop, log, timers } = start(t);
+  await timers.advance(10);
+  const { length } = log;
+  stop.abort();
+  await settle();
+  assert.equal(await found, undefined);
+  assert.equal(log.length, length);
+});
