@@ -9,6 +9,8 @@ import { SyscallError } from "../base/error.ts";
 import { errnoName } from "../netlink/errno.ts";
 
 type Fd = number;
+/** A pointer as a number; the machine's addresses have 47 bits. */
+type Address = number;
 
 const libc = koffi.load(null);
 
@@ -60,6 +62,24 @@ export const sys = {
     request: number,
     argument: IfreqData,
   ) => number,
+  /** ioctl(2) whose argument is a number. */
+  ioctlValue: declare<(fd: Fd, request: number, value: number) => number>("int ioctl(int, ulong, ulong)"),
+  eventfd: declare<(value: number, flags: number) => number>("int eventfd(uint, int)"),
+  write: declare<(fd: Fd, data: Uint8Array, length: number) => number>("intptr_t write(int, void *, size_t)"),
+  read: declare<(fd: Fd, data: Uint8Array, length: number) => number>("intptr_t read(int, void *, size_t)"),
+  connect: declare<(fd: Fd, address: Uint8Array, length: number) => number>(
+    "int connect(int, void *, uint32_t)",
+  ),
+  // Called for every packet or batch: their structs lie in memory that stays, and go by address (see addressOf).
+  readv: declare<(fd: Fd, pieces: Address, count: number) => number>("intptr_t readv(int, size_t, int)"),
+  writev: declare<(fd: Fd, pieces: Address, count: number) => number>("intptr_t writev(int, size_t, int)"),
+  poll: declare<(fds: Address, count: number, timeoutMs: number) => number>("int poll(size_t, ulong, int)"),
+  sendmmsg: declare<(fd: Fd, messages: Address, count: number, flags: number) => number>(
+    "int sendmmsg(int, size_t, uint, int)",
+  ),
+  recvmmsg: declare<(fd: Fd, messages: Address, count: number, flags: number, timeout: Address) => number>(
+    "int recvmmsg(int, size_t, uint, int, size_t)",
+  ),
   unshare: declare<(flags: number) => number>("int unshare(int)"),
   setns: declare<(fd: Fd, type: number) => number>("int setns(int, int)"),
   mount: declare<
@@ -68,6 +88,9 @@ export const sys = {
   malloc_trim: declare<(padBytes: number) => number>("int malloc_trim(size_t)"),
   umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
 } as const;
+
+/** Where the bytes are. They must not move: only for the buffers of WebAssembly.Memory that never grow. */
+export const addressOf = (bytes: Uint8Array): Address => Number(koffi.address(bytes));
 
 /** The errno of the last call (errno(3)); to be read before anything else is called. */
 export const lastErrno = (): number => koffi.errno();

@@ -1,0 +1,54 @@
+/**
+ * What the data path counts, in memory that its thread writes and every other may read: doubles, which are exact up to
+ * 2^53 and written in one piece.
+ */
+
+/** In this order in memory. Drops are in packets. */
+export const COUNTERS = [
+  /** From containers to peers. A batch is one message to the kernel, a call one system call. */
+  "sentPackets",
+  "sentBytes",
+  "sentBatches",
+  "sendCalls",
+  /** From peers to containers. A batch is what the kernel received as one; a write may hold many packets. */
+  "receivedPackets",
+  "receivedBytes",
+  "receivedBatches",
+  "tunWrites",
+  "icmpErrors",
+  /** Errors that were not sent, because there were too many. */
+  "icmpErrorsWithheld",
+  /** Runts, and headers that lie or have a wrong checksum. */
+  "droppedMalformed",
+  /** IPv6 and others: the tunnel carries IPv4. */
+  "droppedNotIpv4",
+  /** No peer has the destination. */
+  "droppedNoRoute",
+  "droppedTtl",
+  /** Too big for the way to the peer, and not to be fragmented. */
+  "droppedTooBig",
+  /** The kernel did not take it: no way to the peer, firewall, no memory. */
+  "droppedSend",
+  /** The kernel did not take it from the peer's side: device down. */
+  "droppedWrite",
+  /** From an address that is no peer's. */
+  "droppedStranger",
+  /** From a peer, but with a source that is not in this peer's subnet. */
+  "droppedSpoofed",
+  /** From a peer, but not for this host's subnet. */
+  "droppedMisdirected",
+] as const;
+
+export type CounterName = (typeof COUNTERS)[number];
+export type CounterValues = Readonly<Record<CounterName, number>>;
+
+/** Number of the counter: `counters[COUNTER.sentPackets]++`. */
+export const COUNTER = Object.fromEntries(COUNTERS.map((name, index) => [name, index])) as Readonly<
+  Record<CounterName, number>
+>;
+
+export const createCounters = (): Float64Array<SharedArrayBuffer> =>
+  new Float64Array(new SharedArrayBuffer(COUNTERS.length * Float64Array.BYTES_PER_ELEMENT));
+
+export const readCounters = (counters: Float64Array): CounterValues =>
+  Object.fromEntries(COUNTERS.map((name, index) => [name, counters[index]!])) as CounterValues;

@@ -1,0 +1,282 @@
+/**
+ * From the TUN device to the peers: packets are read until none is left or a batch is full, cut up where they are
+ * super-packets, and sent together.
+ */
+
+import { lookUpPeer, NO_PEER } from "../packet/forwarding-table.ts";
+import { FRAGMENTATION_NEEDED, NET_UNREACHABLE, TIME_EXCEEDED } from "../packet/icmp.ts";
+import {
+  checkIpv4,
+  decrementTtl,
+  IP_DF,
+  IPV4_DESTINATION,
+  IPV4_FRAGMENT,
+  IPV4_OK,
+  IPV4_OTHER_VERSION,
+  IPV4_TTL,
+} from "../packet/ipv4.ts";
+import type { PacketMemory } from "../packet/memory.ts";
+import {
+  beginSegmentation,
+  createSegmentation,
+  MOST_HEADER_BYTES,
+  payloadBytesOf,
+  writeSegmentHeaders,
+} from "../packet/segmentation.ts";
+import {
+  addDatagram,
+  addPiece,
+  clearQueue,
+  createSendQueue,
+  hasRoom,
+  type SendQueue,
+} from "../packet/send-queue.ts";
+import {
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_NONE,
+  VNET_CSUM_OFFSET,
+  VNET_CSUM_START,
+  VNET_FLAGS,
+  VNET_GSO_SIZE,
+  VNET_GSO_TYPE,
+  VNET_HEADER_BYTES,
+} from "../packet/virtio-net-header.ts";
+import { COUNTER } from "./counters.ts";
+import type { Forwarding } from "./forwarding.ts";
+import type { IcmpErrors } from "./icmp-errors.ts";
+import type { PacketIo } from "./packet-io.ts";
+
+/** Longest packet that the kernel hands out, with its virtio header. */
+const MOST_PACKET_BYTES = 0xffff + VNET_HEADER_BYTES;
+/** Room for what is read before it is sent: a few super-packets, or hundreds of small packets. */
+const READ_BYTES = 256 * 1024;
+/** Packets read before the other direction has its turn. */
+const MOST_READS = 128;
+const MOST_MESSAGES = 64;
+const MOST_PIECES = 512;
+const HEADER_SLOTS = 256;
+const HEADER_SLOT_BYTES = 128;
+/** IP and UDP header around a packet. */
+const OVERHEAD_BYTES = 28;
+
+// asm-generic/errno-base.h, asm-generic/errno.h
+const EIO = 5;
+const EINVAL = 22;
+const EMSGSIZE = 90;
+
+export class Outgoing {
+  readonly #io: PacketIo;
+  readonly #memory: PacketMemory;
+  readonly #counters: Float64Array;
+  readonly #icmp: IcmpErrors;
+  readonly #onSegmentationRefused: () => void;
+  readonly #queue: SendQueue = createSendQueue(MOST_MESSAGES, MOST_PIECES);
+  /** For datagrams that have to go one by one. */
+  readonly #apart: SendQueue = createSendQueue(1, 2);
+  readonly #segmentation = createSegmentation();
+  readonly #readOffset: number;
+  readonly #headerOffset: number;
+  /** The last packet's place is free up to here. */
+  #readPosition: number;
+  #headerSlot = 0;
+  #forwarding: Forwarding;
+
+  /** `onSegmentationRefused` is called once, when the kernel turns out not to cut messages up. */
+  constructor(
+    io: PacketIo,
+    counters: Float64Array,
+    icmp: IcmpErrors,
+    forwarding: Forwarding,
+    onSegmentationRefused: () => void,
+  ) {
+    this.#io = io;
+    this.#memory = io.memory;
+    this.#counters = counters;
+    this.#icmp = icmp;
+    this.#forwarding = forwarding;
+    this.#onSegmentationRefused = onSegmentationRefused;
+    this.#queue.mostDatagrams = io.mostDatagrams;
+    this.#readOffset = this.#memory.reserve(READ_BYTES);
+    this.#readPosition = this.#readOffset;
+    this.#headerOffset = this.#memory.reserve(HEADER_SLOTS * HEADER_SLOT_BYTES);
+  }
+
+  set forwarding(forwarding: Forwarding) {
+    this.#forwarding = forwarding;
+  }
+
+  /** Moves what waits on the TUN device, up to a limit. 0, or the -errno for which reading ended. */
+  turn(): number {
+    const io = this.#io;
+    const headerBytes = io.hasVirtioHeader ? VNET_HEADER_BYTES : 0;
+    let result = 0;
+    for (let reads = 0; reads < MOST_READS; reads++) {
+      if (this.#readPosition + MOST_PACKET_BYTES + 32 > this.#readOffset + READ_BYTES) this.flush();
+      // The IP header at a multiple of 16.
+      const offset = ((this.#readPosition + headerBytes + 15) & ~15) - headerBytes;
+      const length = io.readTun(offset, MOST_PACKET_BYTES);
+      if (length < 0) {
+        result = length;
+        break;
+      }
+      this.#readPosition = offset + length;
+      this.#take(offset + headerBytes, length - headerBytes, headerBytes > 0);
+    }
+    this.flush();
+    return result;
+  }
+
+  #take(offset: number, length: number, hasVirtioHeader: boolean): void {
+    const memory = this.#memory;
+    const { bytes, view } = memory;
+    const check = checkIpv4(memory, offset, length);
+    if (check !== IPV4_OK) {
+      this.#count(check === IPV4_OTHER_VERSION ? COUNTER.droppedNotIpv4 : COUNTER.droppedMalformed);
+      return;
+    }
+    const peer = lookUpPeer(this.#forwarding.table, view.getUint32(offset + IPV4_DESTINATION));
+    if (peer === NO_PEER) {
+      this.#count(COUNTER.droppedNoRoute);
+      this.#icmp.answerContainer(offset, length, NET_UNREACHABLE, this.#forwarding);
+      return;
+    }
+    if (bytes[offset + IPV4_TTL]! <= 1) {
+      this.#count(COUNTER.droppedTtl);
+      this.#icmp.answerContainer(offset, length, TIME_EXCEEDED, this.#forwarding);
+      return;
+    }
+    decrementTtl(memory, offset);
+    const virtio = offset - VNET_HEADER_BYTES;
+    if (hasVirtioHeader && bytes[virtio + VNET_GSO_TYPE] !== VIRTIO_NET_HDR_GSO_NONE) {
+      this.#cutUp(peer, offset, length, virtio);
+      return;
+    }
+    if (hasVirtioHeader && (bytes[virtio + VNET_FLAGS]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
+      if (!this.#completeChecksum(offset, length, virtio)) {
+        this.#count(COUNTER.droppedMalformed);
+        return;
+      }
+    }
+    if (!hasRoom(this.#queue)) this.#send();
+    addDatagram(this.#queue, peer, length);
+    addPiece(this.#queue, offset, length);
+  }
+
+  /** The kernel left the checksum of TCP or UDP to the device. */
+  #completeChecksum(offset: number, length: number, virtio: number): boolean {
+    const { view, sum } = this.#memory;
+    const start = view.getUint16(virtio + VNET_CSUM_START, true);
+    const field = start + view.getUint16(virtio + VNET_CSUM_OFFSET, true);
+    if (start < 20 || field + 2 > length) return false;
+    // The field holds the sum of the pseudo-header. 0 would mean “no checksum” for UDP, and is the same to TCP.
+    view.setUint16(offset + field, ~sum(offset + start, length - start) & 0xffff || 0xffff);
+    return true;
+  }
+
+  #cutUp(peer: number, offset: number, length: number, virtio: number): void {
+    const memory = this.#memory;
+    const { bytes, view } = memory;
+    const segmentation = this.#segmentation;
+    const gsoSize = view.getUint16(virtio + VNET_GSO_SIZE, true);
+    if (!beginSegmentation(segmentation, memory, offset, length, bytes[virtio + VNET_GSO_TYPE]!, gsoSize)) {
+      this.#count(COUNTER.droppedMalformed);
+      return;
+    }
+    const { headerBytes, count, segmentBytes } = segmentation;
+    for (let index = 0; index < count; index++) {
+      if (!hasRoom(this.#queue) || this.#headerSlot === HEADER_SLOTS) this.#send();
+      const payloadBytes = payloadBytesOf(segmentation, index);
+      if (index === 0) {
+        writeSegmentHeaders(segmentation, memory, index, offset);
+        addDatagram(this.#queue, peer, headerBytes + payloadBytes);
+        addPiece(this.#queue, offset, headerBytes + payloadBytes);
+      } else {
+        const header = this.#headerOffset + this.#headerSlot++ * HEADER_SLOT_BYTES;
+        writeSegmentHeaders(segmentation, memory, index, header);
+        addDatagram(this.#queue, peer, headerBytes + payloadBytes);
+        addPiece(this.#queue, header, headerBytes);
+        addPiece(this.#queue, offset + headerBytes + index * segmentBytes, payloadBytes);
+      }
+    }
+  }
+
+  /** Sends all that is queued; what was read may be overwritten then. */
+  flush(): void {
+    this.#send();
+    this.#readPosition = this.#readOffset;
+  }
+
+  #send(): void {
+    const queue = this.#queue;
+    for (let first = 0; first < queue.messages; ) {
+      const sent = this.#io.send(queue, first);
+      this.#count(COUNTER.sendCalls);
+      for (const end = first + sent; first < end; first++) this.#countSent(queue, first);
+      if (sent <= 0) this.#handleRefusal(first++, -sent);
+    }
+    clearQueue(queue);
+    this.#headerSlot = 0;
+  }
+
+  #handleRefusal(message: number, errno: number): void {
+    const queue = this.#queue;
+    const isMany = queue.datagrams[message]! > 1;
+    if (isMany && errno === EIO && queue.mostDatagrams > 1) {
+      // udp(7): the device cannot compute checksums, without which the kernel does not cut up.
+      queue.mostDatagrams = 1;
+      this.#onSegmentationRefused();
+    }
+    if (errno === EMSGSIZE || (isMany && (errno === EIO || errno === EINVAL))) this.#sendApart(message);
+    else this.#count(COUNTER.droppedSend, queue.datagrams[message]!);
+  }
+
+  /** Sends the datagrams of a message one by one, as some may be too big. */
+  #sendApart(message: number): void {
+    const queue = this.#queue;
+    const apart = this.#apart;
+    let piece = queue.firstPiece[message]!;
+    let rest = queue.messageBytes[message]!;
+    while (rest > 0) {
+      const size = Math.min(rest, queue.datagramBytes[message]!);
+      rest -= size;
+      clearQueue(apart);
+      addDatagram(apart, queue.destination[message]!, size);
+      for (let bytes = 0; bytes < size; piece++) {
+        addPiece(apart, queue.pieceOffset[piece]!, queue.pieceBytes[piece]!);
+        bytes += queue.pieceBytes[piece]!;
+      }
+      const sent = this.#io.send(apart, 0);
+      this.#count(COUNTER.sendCalls);
+      if (sent > 0) this.#countSent(apart, 0);
+      else if (sent === -EMSGSIZE) this.#handleTooBig();
+      else this.#count(COUNTER.droppedSend);
+    }
+  }
+
+  /** The datagram in `#apart` does not fit the way to the peer. Its first piece holds the headers. */
+  #handleTooBig(): void {
+    const apart = this.#apart;
+    const offset = apart.pieceOffset[0]!;
+    const mayFragment = (this.#memory.view.getUint16(offset + IPV4_FRAGMENT) & IP_DF) === 0;
+    if (mayFragment) {
+      if (this.#io.sendFragmented(apart, 0) > 0) this.#countSent(apart, 0);
+      else this.#count(COUNTER.droppedSend);
+      return;
+    }
+    this.#count(COUNTER.droppedTooBig);
+    const mtuBytes = this.#io.pathMtuBytes(apart.destination[0]!) - OVERHEAD_BYTES;
+    if (mtuBytes <= 0) return;
+    FRAGMENTATION_NEEDED.mtuBytes = mtuBytes;
+    this.#icmp.answerContainer(offset, apart.pieceBytes[0]!, FRAGMENTATION_NEEDED, this.#forwarding);
+  }
+
+  #countSent(queue: SendQueue, message: number): void {
+    this.#count(COUNTER.sentBatches);
+    this.#count(COUNTER.sentPackets, queue.datagrams[message]!);
+    this.#count(COUNTER.sentBytes, queue.messageBytes[message]!);
+  }
+
+  #count(counter: number, amount = 1): void {
+    this.#counters[counter] = this.#counters[counter]! + amount;
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * The data path's port to the kernel: a TUN device and a UDP socket. Everything lies in one packet memory and nothing is
+ * allocated per call. Failures are negative numbers, as in C: -errno.
+ */
+
+import type { PieceList } from "../packet/coalescing.ts";
+import type { PacketMemory } from "../packet/memory.ts";
+import type { SendQueue } from "../packet/send-queue.ts";
+
+/** What {@link PacketIo.wait} found, as bits. */
+export const TUN_READY = 1;
+export const SOCKET_READY = 2;
+
+/** Datagrams received by one call. What the kernel joined (UDP_GRO) is one entry. */
+export interface ReceivedBatch {
+  /** How many entries there are. */
+  count: number;
+  /** Of each entry: where its bytes are and how many, size of its datagrams but perhaps the last, the sender. */
+  readonly offset: Int32Array;
+  readonly bytes: Int32Array;
+  readonly datagramBytes: Int32Array;
+  readonly source: Uint32Array;
+}
+
+/** Entries of a batch: what one system call receives at most. */
+export const MOST_RECEIVED = 8;
+
+export const createReceivedBatch = (): ReceivedBatch => ({
+  count: 0,
+  offset: new Int32Array(MOST_RECEIVED),
+  bytes: new Int32Array(MOST_RECEIVED),
+  datagramBytes: new Int32Array(MOST_RECEIVED),
+  source: new Uint32Array(MOST_RECEIVED),
+});
+
+export interface PacketIo {
+  readonly memory: PacketMemory;
+  /** Whether packets on the TUN device have a virtio header before them, in both directions. */
+  readonly hasVirtioHeader: boolean;
+  /** Whether the kernel takes joined packets of these protocols. */
+  readonly joinsTcp: boolean;
+  readonly joinsUdp: boolean;
+  /** Most datagrams in one message of a send queue. */
+  readonly mostDatagrams: number;
+  /** Blocks until something can be read, or {@link ControlBlock} asks for attention, or the time is over. */
+  wait(timeoutMs: number): number;
+  /** Reads one packet, virtio header first, to `offset`: its length, or -errno (-EAGAIN: none there). */
+  readTun(offset: number, capacity: number): number;
+  /** Writes one packet: 0 or more, or -errno. */
+  writeTun(list: PieceList, first: number, count: number): number;
+  /** Fills `batch`; -errno if that is impossible, 0 if there is nothing. The bytes stay until the next call. */
+  receive(batch: ReceivedBatch): number;
+  /** Sends messages from `first` on: how many were sent (fewer if the next one fails), or -errno if the first one failed. */
+  send(queue: SendQueue, first: number): number;
+  /** Sends one message though it has to be fragmented outside of the tunnel. */
+  sendFragmented(queue: SendQueue, first: number): number;
+  /** MTU of the way to a peer as the kernel knows it now; 0 if unknown. */
+  pathMtuBytes(destination: number): number;
+  nowMs(): number;
+}

@@ -1,0 +1,105 @@
+/** The UDP backend's socket (ip(7), udp(7), socket(7)), with room for bursts and the kernel's batching where it has it. */
+
+import { formatIp, type Ip, ipToBytes } from "../address/ip.ts";
+import { check, lastErrno, sys } from "./ffi.ts";
+
+// bits/socket.h, netinet/in.h, asm-generic/socket.h
+export const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDTIMEO = 21;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const IPPROTO_IP = 0;
+const IP_MTU_DISCOVER = 10;
+const IP_MTU = 14;
+const IP_PMTUDISC_DONT = 0;
+const IP_PMTUDISC_DO = 2;
+// linux/udp.h
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+
+/** Memory that only waiting datagrams take. A TCP stream between two hosts keeps some MB on the way. */
+const BUFFER_BYTES = 4 * 1024 * 1024;
+/** A device that takes nothing for so long loses the packet. */
+const SEND_TIMEOUT_MS = 100;
+
+/** struct sockaddr_in. */
+export const SOCKADDR_IN_BYTES = 16;
+
+export interface OpenUdp {
+  readonly fd: number;
+  /** The kernel cuts messages up into datagrams (UDP_SEGMENT, since Linux 4.18). */
+  readonly segments: boolean;
+  /** The kernel may hand out joined datagrams (UDP_GRO, since Linux 5.0). */
+  readonly joins: boolean;
+}
+
+/** Opens and binds the socket, in the caller's namespace. Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL. */
+export function openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp {
+  const fd = check(sys.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket", "UDP");
+  try {
+    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+    setTimeoutMs(fd);
+    fragmentOutgoing(fd, false);
+    const address = socketAddress(ipToBytes(local), port);
+    check(sys.bind(fd, address, address.length), "bind", `UDP ${formatIp(local)}:${port}`);
+    return {
+      fd,
+      segments: wantOffloads && setOption(fd, SOL_UDP, UDP_SEGMENT, 0) === 0,
+      joins: wantOffloads && setOption(fd, SOL_UDP, UDP_GRO, 1) === 0,
+    };
+  } catch (error) {
+    sys.close(fd);
+    throw error;
+  }
+}
+
+/** Whether datagrams that are too big for the way are fragmented; if not, sending them fails with EMSGSIZE. */
+export const fragmentOutgoing = (fd: number, isAllowed: boolean): number =>
+  setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, isAllowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO);
+
+/** MTU of the way to an address (4 bytes) as the kernel knows it now (IP_MTU, ip(7)); 0 = there is no way. */
+export function pathMtuBytes(address: Uint8Array): number {
+  const fd = sys.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  try {
+    const peer = socketAddress(address, 9); // connecting sends nothing
+    const value = new Uint8Array(4);
+    if (sys.connect(fd, peer, peer.length) < 0) return 0;
+    if (sys.getsockopt(fd, IPPROTO_IP, IP_MTU, value, Uint32Array.of(value.length)) < 0) return 0;
+    return new DataView(value.buffer).getInt32(0, true);
+  } finally {
+    sys.close(fd);
+  }
+}
+
+function socketAddress(ip: Uint8Array, port: number): Uint8Array {
+  const address = new Uint8Array(SOCKADDR_IN_BYTES);
+  new DataView(address.buffer).setUint16(0, AF_INET, true);
+  new DataView(address.buffer).setUint16(2, port);
+  address.set(ip, 4);
+  return address;
+}
+
+function setOption(fd: number, level: number, name: number, value: number): number {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setInt32(0, value, true);
+  return sys.setsockopt(fd, level, name, bytes, bytes.length) < 0 ? -lastErrno() : 0;
+}
+
+/** Beyond the limit of net.core.rmem_max if we may (CAP_NET_ADMIN), else as far as it allows. */
+function setBuffer(fd: number, force: number, plain: number): void {
+  if (setOption(fd, SOL_SOCKET, force, BUFFER_BYTES) < 0) setOption(fd, SOL_SOCKET, plain, BUFFER_BYTES);
+}
+
+function setTimeoutMs(fd: number): void {
+  const timeval = new Uint8Array(16);
+  new DataView(timeval.buffer).setBigInt64(8, BigInt(SEND_TIMEOUT_MS * 1000), true);
+  check(sys.setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, timeval, timeval.length), "setsockopt");
+}

@@ -1,0 +1,95 @@
+/** Which packets may be joined with others of their flow, by themselves and with each other. See coalescing.ts. */
+
+import {
+  foldSum,
+  IP_DF,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPV4_FRAGMENT,
+  IPV4_HEADER_BYTES,
+  IPV4_PROTOCOL,
+  IPV4_TTL,
+} from "./ipv4.ts";
+import type { PacketMemory } from "./memory.ts";
+import {
+  pseudoHeaderSum,
+  TCP_ACK,
+  TCP_ACKNOWLEDGEMENT,
+  TCP_DATA_OFFSET,
+  TCP_ECE,
+  TCP_FIN,
+  TCP_FLAGS,
+  TCP_HEADER_BYTES,
+  TCP_PSH,
+  TCP_URGENT,
+  TCP_WINDOW,
+  UDP_CHECKSUM,
+  UDP_HEADER_BYTES,
+  UDP_LENGTH,
+} from "./transport.ts";
+
+const IPV4_TOS = 1;
+
+/**
+ * Length of IP and transport header together; 0 if the packet must go through as it is: no TCP or UDP, IP options,
+ * a fragment, no payload, flags that concern one segment alone (SYN, RST, URG, CWR), or a checksum that is wrong or,
+ * for UDP, absent.
+ */
+export function joinableHeaderBytes(memory: PacketMemory, offset: number, length: number): number {
+  const { bytes, view } = memory;
+  if (bytes[offset] !== 0x45 || (view.getUint16(offset + IPV4_FRAGMENT) & ~IP_DF) !== 0) return 0;
+  const transport = offset + IPV4_HEADER_BYTES;
+  const transportBytes = length - IPV4_HEADER_BYTES;
+  let headerBytes = 0;
+  const protocol = bytes[offset + IPV4_PROTOCOL]!;
+  if (protocol === IPPROTO_TCP) {
+    if (transportBytes <= TCP_HEADER_BYTES) return 0;
+    headerBytes = (bytes[transport + TCP_DATA_OFFSET]! >> 4) * 4;
+    if (headerBytes < TCP_HEADER_BYTES || headerBytes >= transportBytes) return 0;
+    if ((bytes[transport + TCP_FLAGS]! & ~(TCP_PSH | TCP_FIN | TCP_ECE)) !== TCP_ACK) return 0;
+  } else if (protocol === IPPROTO_UDP) {
+    headerBytes = UDP_HEADER_BYTES;
+    if (transportBytes <= headerBytes || view.getUint16(transport + UDP_LENGTH) !== transportBytes) return 0;
+    if (view.getUint16(transport + UDP_CHECKSUM) === 0) return 0;
+  } else {
+    return 0;
+  }
+  const sum =
+    memory.sum(transport, transportBytes) + pseudoHeaderSum(memory, offset, protocol, transportBytes);
+  return foldSum(sum) === 0xffff ? IPV4_HEADER_BYTES + headerBytes : 0;
+}
+
+/**
+ * Whether the headers of the joinable packet at `next` are those at `first` in all that segmentation copies. Addresses,
+ * ports and the header length (`headerBytes`) are known to be equal; IP id, sequence number and lengths are compared
+ * by the caller.
+ */
+export function continuesHeaders(
+  { bytes, view }: PacketMemory,
+  first: number,
+  next: number,
+  headerBytes: number,
+): boolean {
+  if (
+    bytes[first + IPV4_TOS] !== bytes[next + IPV4_TOS] ||
+    bytes[first + IPV4_TTL] !== bytes[next + IPV4_TTL] ||
+    view.getUint16(first + IPV4_FRAGMENT) !== view.getUint16(next + IPV4_FRAGMENT)
+  )
+    return false;
+  if (bytes[first + IPV4_PROTOCOL] !== IPPROTO_TCP) return true;
+  const a = first + IPV4_HEADER_BYTES;
+  const b = next + IPV4_HEADER_BYTES;
+  if (
+    view.getInt32(a + TCP_ACKNOWLEDGEMENT) !== view.getInt32(b + TCP_ACKNOWLEDGEMENT) ||
+    bytes[a + TCP_DATA_OFFSET] !== bytes[b + TCP_DATA_OFFSET] ||
+    ((bytes[a + TCP_FLAGS]! ^ bytes[b + TCP_FLAGS]!) & ~(TCP_PSH | TCP_FIN)) !== 0 ||
+    view.getUint16(a + TCP_WINDOW) !== view.getUint16(b + TCP_WINDOW) ||
+    view.getUint16(a + TCP_URGENT) !== view.getUint16(b + TCP_URGENT)
+  )
+    return false;
+  const optionBytes = headerBytes - IPV4_HEADER_BYTES - TCP_HEADER_BYTES;
+  for (let at = TCP_HEADER_BYTES; at < TCP_HEADER_BYTES + optionBytes; at += 4) {
+    if (view.getInt32(a + at) !== view.getInt32(b + at)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,39 @@
+/** The one piece of memory that packets live in: read into, looked at, and written from, without being copied. */
+
+import { compileSum, type SumFunction } from "./checksum-wasm.ts";
+
+const PAGE_BYTES = 64 * 1024;
+/** All that is reserved begins at a multiple of this: a cache line, and more than any struct asks for. */
+const ALIGNMENT_BYTES = 64;
+
+export interface PacketMemory {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** The same bytes as 32-bit words. */
+  readonly words: Int32Array;
+  /** 16-bit one's complement sum of `length` bytes (≤ 128 KB) at `offset`, not complemented (RFC 1071). */
+  readonly sum: SumFunction;
+  /** Sets a part aside, all zero: its offset, a multiple of 64. Throws RangeError if there is no room left. */
+  readonly reserve: (sizeBytes: number) => number;
+}
+
+/** At least `sizeBytes`, never moved. Real memory is only taken where it is written. */
+export function createPacketMemory(sizeBytes: number): PacketMemory {
+  const pages = Math.ceil(sizeBytes / PAGE_BYTES);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const { buffer } = memory;
+  let next = 0;
+  return {
+    bytes: new Uint8Array(buffer),
+    view: new DataView(buffer),
+    words: new Int32Array(buffer),
+    sum: compileSum(memory),
+    reserve(partBytes) {
+      const offset = next;
+      next += Math.ceil(partBytes / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+      if (next > buffer.byteLength)
+        throw new RangeError(`packet memory: no room for ${partBytes} bytes more`);
+      return offset;
+    },
+  };
+}

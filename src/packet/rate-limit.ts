@@ -1,0 +1,25 @@
+/** A token bucket: so many at once, so many a second in the long run. The caller tells the time. */
+
+export interface RateLimit {
+  readonly perSecond: number;
+  readonly burst: number;
+  tokens: number;
+  lastMs: number;
+}
+
+export const createRateLimit = (perSecond: number, burst: number): RateLimit => ({
+  perSecond,
+  burst,
+  tokens: burst,
+  lastMs: 0,
+});
+
+/** Whether another one may pass now. `nowMs` is monotonic. */
+export function takeToken(limit: RateLimit, nowMs: number): boolean {
+  const earned = ((nowMs - limit.lastMs) * limit.perSecond) / 1000;
+  limit.tokens = Math.min(limit.burst, limit.tokens + Math.max(0, earned));
+  limit.lastMs = nowMs;
+  if (limit.tokens < 1) return false;
+  limit.tokens -= 1;
+  return true;
+}

@@ -1,0 +1,178 @@
+/**
+ * Cutting a super-packet of the kernel (TCP or UDP segmentation offload) into the packets that go over the wire, as the
+ * kernel itself does (net/ipv4/tcp_offload.c, udp_offload.c): each with its own IP id, length, sequence number, flags
+ * and whole checksums. Only headers are written; payloads stay where they are.
+ */
+
+import {
+  foldSum,
+  headerBytesOf,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPV4_CHECKSUM,
+  IPV4_ID,
+  IPV4_PROTOCOL,
+  IPV4_TOTAL_LENGTH,
+} from "./ipv4.ts";
+import type { PacketMemory } from "./memory.ts";
+import {
+  pseudoHeaderSum,
+  TCP_CHECKSUM,
+  TCP_CWR,
+  TCP_DATA_OFFSET,
+  TCP_FIN,
+  TCP_FLAGS,
+  TCP_HEADER_BYTES,
+  TCP_PSH,
+  TCP_SEQUENCE,
+  UDP_CHECKSUM,
+  UDP_HEADER_BYTES,
+  UDP_LENGTH,
+} from "./transport.ts";
+import {
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_UDP_L4,
+} from "./virtio-net-header.ts";
+
+/** The longest headers there are: IP and TCP with all options, in whole words. */
+export const MOST_HEADER_BYTES = 120;
+
+/** One super-packet being cut up; made once and used again. */
+export interface Segmentation {
+  /** Where its IP header is: a multiple of 4. */
+  offset: number;
+  /** IP and transport header together. */
+  headerBytes: number;
+  /** Payload of each segment but the last. */
+  segmentBytes: number;
+  payloadBytes: number;
+  /** Number of segments, at least 1. */
+  count: number;
+  ipHeaderBytes: number;
+  isTcp: boolean;
+  id: number;
+  sequence: number;
+  flags: number;
+  /** Sums of everything in the headers that all segments have in common. */
+  ipSum: number;
+  transportSum: number;
+}
+
+export const createSegmentation = (): Segmentation => ({
+  offset: 0,
+  headerBytes: 0,
+  segmentBytes: 0,
+  payloadBytes: 0,
+  count: 0,
+  ipHeaderBytes: 0,
+  isTcp: true,
+  id: 0,
+  sequence: 0,
+  flags: 0,
+  ipSum: 0,
+  transportSum: 0,
+});
+
+/**
+ * Takes up the IPv4 packet of `length` bytes at `offset`, already checked, to be cut into payloads of `gsoSize`. False
+ * if it makes no sense: another protocol than its virtio type says, headers longer than the packet, no segment size.
+ */
+export function beginSegmentation(
+  segmentation: Segmentation,
+  memory: PacketMemory,
+  offset: number,
+  length: number,
+  gsoType: number,
+  gsoSize: number,
+): boolean {
+  const { bytes, view } = memory;
+  const type = gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
+  const protocol = bytes[offset + IPV4_PROTOCOL]!;
+  const isTcp = type === VIRTIO_NET_HDR_GSO_TCPV4 && protocol === IPPROTO_TCP;
+  if (!isTcp && !(type === VIRTIO_NET_HDR_GSO_UDP_L4 && protocol === IPPROTO_UDP)) return false;
+  const ipHeaderBytes = headerBytesOf(bytes, offset);
+  const transport = offset + ipHeaderBytes;
+  if (length < ipHeaderBytes + (isTcp ? TCP_HEADER_BYTES : UDP_HEADER_BYTES) || gsoSize === 0) return false;
+  const transportBytes = isTcp ? (bytes[transport + TCP_DATA_OFFSET]! >> 4) * 4 : UDP_HEADER_BYTES;
+  const payloadBytes = length - ipHeaderBytes - transportBytes;
+  if (payloadBytes < 0 || (isTcp && transportBytes < TCP_HEADER_BYTES)) return false;
+
+  segmentation.offset = offset;
+  segmentation.ipHeaderBytes = ipHeaderBytes;
+  segmentation.headerBytes = ipHeaderBytes + transportBytes;
+  segmentation.payloadBytes = payloadBytes;
+  segmentation.segmentBytes = gsoSize;
+  segmentation.count = Math.max(1, Math.ceil(payloadBytes / gsoSize));
+  segmentation.isTcp = isTcp;
+  segmentation.id = view.getUint16(offset + IPV4_ID);
+  view.setUint16(offset + IPV4_TOTAL_LENGTH, 0);
+  view.setUint16(offset + IPV4_ID, 0);
+  view.setUint16(offset + IPV4_CHECKSUM, 0);
+  segmentation.ipSum = memory.sum(offset, ipHeaderBytes);
+  if (isTcp) {
+    segmentation.sequence = view.getUint32(transport + TCP_SEQUENCE);
+    segmentation.flags = bytes[transport + TCP_FLAGS]!;
+    view.setUint32(transport + TCP_SEQUENCE, 0);
+    view.setUint8(transport + TCP_FLAGS, 0);
+    view.setUint16(transport + TCP_CHECKSUM, 0);
+  } else {
+    view.setUint16(transport + UDP_LENGTH, 0);
+    view.setUint16(transport + UDP_CHECKSUM, 0);
+  }
+  segmentation.transportSum =
+    memory.sum(transport, transportBytes) + pseudoHeaderSum(memory, offset, protocol, 0);
+  return true;
+}
+
+/** Payload bytes of the segment with this index. */
+export const payloadBytesOf = (segmentation: Segmentation, index: number): number =>
+  Math.min(segmentation.segmentBytes, segmentation.payloadBytes - index * segmentation.segmentBytes);
+
+/**
+ * Writes the headers of the segment with this index to `target`: a multiple of 4 with room for MOST_HEADER_BYTES, or
+ * the packet's own place.
+ */
+export function writeSegmentHeaders(
+  segmentation: Segmentation,
+  memory: PacketMemory,
+  index: number,
+  target: number,
+): void {
+  const { view, words } = memory;
+  const { offset, headerBytes, ipHeaderBytes, segmentBytes } = segmentation;
+  if (target !== offset) {
+    const distance = (target - offset) >> 2;
+    const end = (offset + headerBytes + 3) >> 2;
+    for (let word = offset >> 2; word < end; word++) words[word + distance] = words[word]!;
+  }
+  const payloadBytes = payloadBytesOf(segmentation, index);
+  const totalBytes = headerBytes + payloadBytes;
+  const id = (segmentation.id + index) & 0xffff;
+  view.setUint16(target + IPV4_TOTAL_LENGTH, totalBytes);
+  view.setUint16(target + IPV4_ID, id);
+  view.setUint16(target + IPV4_CHECKSUM, ~foldSum(segmentation.ipSum + totalBytes + id) & 0xffff);
+
+  const transport = target + ipHeaderBytes;
+  const payloadSum = memory.sum(offset + headerBytes + index * segmentBytes, payloadBytes);
+  const transportBytes = totalBytes - ipHeaderBytes;
+  const sum = segmentation.transportSum + payloadSum + transportBytes;
+  if (segmentation.isTcp) {
+    const sequence = (segmentation.sequence + index * segmentBytes) >>> 0;
+    const flags = flagsOf(segmentation, index);
+    view.setUint32(transport + TCP_SEQUENCE, sequence);
+    view.setUint8(transport + TCP_FLAGS, flags);
+    const checksum = ~foldSum(sum + (sequence >>> 16) + (sequence & 0xffff) + flags) & 0xffff;
+    view.setUint16(transport + TCP_CHECKSUM, checksum);
+  } else {
+    view.setUint16(transport + UDP_LENGTH, transportBytes);
+    // The length is summed twice: in the pseudo-header and here. 0 would mean “no checksum” (RFC 768).
+    view.setUint16(transport + UDP_CHECKSUM, ~foldSum(sum + transportBytes) & 0xffff || 0xffff);
+  }
+}
+
+/** CWR announces once, in the first segment; FIN and PSH belong to the end. */
+function flagsOf({ flags, count }: Segmentation, index: number): number {
+  const upToLast = index === count - 1 ? flags : flags & ~(TCP_FIN | TCP_PSH);
+  return index === 0 ? upToLast : upToLast & ~TCP_CWR;
+}

@@ -1,0 +1,88 @@
+/**
+ * Datagrams on their way out, as lists of pieces of packet memory. Datagrams of one size to one peer that follow each
+ * other share a message, which the kernel takes in one go and cuts up again (UDP_SEGMENT, udp(7)); only the last of a
+ * message may be shorter. All messages leave in one system call.
+ */
+
+/** Most datagrams in a message: UDP_MAX_SEGMENTS (linux/udp.h). */
+const MOST_DATAGRAMS = 64;
+/** Most bytes in a message: what fits into one IPv4 packet after IP and UDP headers. */
+const MOST_BYTES = 65_507;
+
+export interface SendQueue {
+  /** Messages in the queue. */
+  messages: number;
+  /** Pieces of all messages. */
+  pieces: number;
+  /** Of each message: address of the peer, size of its datagrams but perhaps the last, their number, all their bytes. */
+  readonly destination: Uint32Array;
+  readonly datagramBytes: Int32Array;
+  readonly datagrams: Int32Array;
+  readonly messageBytes: Int32Array;
+  /** Of each message: its first piece. Its pieces end where the next one's begin. */
+  readonly firstPiece: Int32Array;
+  /** Of each piece. */
+  readonly pieceOffset: Int32Array;
+  readonly pieceBytes: Int32Array;
+  /** Whether the last message has had its shorter datagram. */
+  isLastClosed: boolean;
+  /** Datagrams that a message may hold: 1 where the kernel cannot cut. */
+  mostDatagrams: number;
+}
+
+export function createSendQueue(mostMessages: number, mostPieces: number): SendQueue {
+  return {
+    messages: 0,
+    pieces: 0,
+    destination: new Uint32Array(mostMessages),
+    datagramBytes: new Int32Array(mostMessages),
+    datagrams: new Int32Array(mostMessages),
+    messageBytes: new Int32Array(mostMessages),
+    firstPiece: new Int32Array(mostMessages + 1),
+    pieceOffset: new Int32Array(mostPieces),
+    pieceBytes: new Int32Array(mostPieces),
+    isLastClosed: true,
+    mostDatagrams: MOST_DATAGRAMS,
+  };
+}
+
+/** Whether another datagram of two pieces finds room, whatever its destination. */
+export const hasRoom = (queue: SendQueue): boolean =>
+  queue.messages < queue.destination.length && queue.pieces + 2 <= queue.pieceOffset.length;
+
+/** Begins a datagram of `size` bytes; its pieces have to follow. The caller has made sure of {@link hasRoom}. */
+export function addDatagram(queue: SendQueue, destination: number, size: number): void {
+  const last = queue.messages - 1;
+  if (
+    !queue.isLastClosed &&
+    queue.destination[last] === destination &&
+    size <= queue.datagramBytes[last]! &&
+    queue.datagrams[last]! < queue.mostDatagrams &&
+    queue.messageBytes[last]! + size <= MOST_BYTES
+  ) {
+    queue.datagrams[last] = queue.datagrams[last]! + 1;
+    queue.messageBytes[last] = queue.messageBytes[last]! + size;
+    queue.isLastClosed = size < queue.datagramBytes[last]!;
+    return;
+  }
+  const message = queue.messages++;
+  queue.destination[message] = destination;
+  queue.datagramBytes[message] = size;
+  queue.datagrams[message] = 1;
+  queue.messageBytes[message] = size;
+  queue.firstPiece[message] = queue.pieces;
+  queue.isLastClosed = false;
+}
+
+/** Adds `length` bytes at `offset` to the datagram begun last. They must stay as they are until the queue is sent. */
+export function addPiece(queue: SendQueue, offset: number, length: number): void {
+  queue.pieceOffset[queue.pieces] = offset;
+  queue.pieceBytes[queue.pieces] = length;
+  queue.firstPiece[queue.messages] = ++queue.pieces;
+}
+
+export function clearQueue(queue: SendQueue): void {
+  queue.messages = 0;
+  queue.pieces = 0;
+  queue.isLastClosed = true;
+}
