@@ -80,3 +80,8 @@ test("a base chain by type, hook, priority in name or number, and policy", () =>
   assert.ok(!isPostrouting("type filter hook postrouting priority srcnat; policy accept;"));
   assert.ok(!isPostrouting(undefined));
 });
+
+test("a table that belongs to a process is seen, too", () => {
+  const listing = "table ip flannel-ipv4 { # handle 1 progname nft\n\tflags owner\n}\n";
+  assert.deepEqual([...parseNftListing(listing).keys()], ["ip flannel-ipv4"]);
+});

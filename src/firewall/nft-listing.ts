@@ -41,7 +41,7 @@ export function parseNftListing(text: string): NftRuleset {
   let block: (Block & { readonly name: string }) | undefined;
   for (const raw of text.split("\n")) {
     const line = raw.trim();
-    const opened = /^(\S+) (.+?) \{(?: # handle \d+)?$/.exec(line);
+    const opened = /^(\S+) (.+?) \{(?: # .*)?$/.exec(line); // "# handle 7", of a table also "progname nft"
     if (table === undefined) {
       if (opened?.[1] !== "table") continue;
       table = { chains: new Map(), hasOthers: false };

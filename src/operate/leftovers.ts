@@ -22,7 +22,7 @@ import {
 import { diffStates } from "../state/diff.ts";
 import type { Operation } from "../state/kernel.ts";
 import { stateOfRoute } from "../state/kernel-objects.ts";
-import { describeObject, keyOf, RTPROT_FLANNEL, type StateKind } from "../state/objects.ts";
+import { describeObject, keyOf, RTPROT_FLANNEL, type StateKind, sameObject } from "../state/objects.ts";
 import type { HostKernel } from "./ports.ts";
 
 /** One thing of flannel's. */
@@ -48,7 +48,6 @@ const DEVICES: readonly { readonly name: RegExp; readonly kinds: readonly string
 ];
 
 const KINDS: ReadonlySet<StateKind> = new Set(["link", "address", "fdb", "neighbour", "route"]);
-const EVERYWHERE = ["0.0.0.0/0", "::/0"].map((text) => parsePrefix(text)!);
 
 /** Looks. Without what subnet.env says, host-gw routes of Go flannel are not told from others'. */
 export async function findLeftovers(
@@ -62,18 +61,20 @@ export async function findLeftovers(
   const own = named.filter(isOfFlannelsKind);
   const [tunnels, others] = [own.filter(isVxlan), own.filter((link) => !isVxlan(link))];
 
-  const ownership = { devices: new Set(tunnels.map(({ name }) => name)), networks: EVERYWHERE };
+  const ownership = { devices: new Set(tunnels.map(({ name }) => name)), networks: [] };
   const observed = await kernel.observe(ownership, KINDS);
   const { operations } = diffStates(new Map(), new Map(observed.map((object) => [keyOf(object), object])));
-  const routes = rtnetlink
-    .routes()
-    .filter(
-      (route) =>
-        route.protocol === RTPROT_FLANNEL ||
-        (route.protocol !== RTPROT_KERNEL && own.some(({ index }) => index === route.oif)) ||
-        isOfGoHostGateway(route, subnetEnv),
-    )
-    .filter((route) => stateOfRoute(route, nameOf(route.oif), ownership) === undefined);
+  const planned = new Map(operations.map(({ object }) => [keyOf(object), object]));
+  const isPlanned = (route: Route): boolean => {
+    const object = stateOfRoute(route, nameOf(route.oif), ownership);
+    const same = object && planned.get(keyOf(object));
+    return same !== undefined && sameObject(same, object!);
+  };
+  const routes = rtnetlink.routes().filter((route) => {
+    const isThroughOwn = route.protocol !== RTPROT_KERNEL && own.some(({ index }) => index === route.oif);
+    const isOurs = route.protocol === RTPROT_FLANNEL || isThroughOwn || isOfGoHostGateway(route, subnetEnv);
+    return isOurs && !isPlanned(route);
+  });
   return {
     objects: [
       ...routes.map((route) => ({ text: routeText(route, nameOf(route.oif)), removal: removalOf(route) })),
