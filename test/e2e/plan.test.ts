@@ -1,0 +1,172 @@
+/** `flannelctl plan`: what it announces is what flanneld then does, and it does nothing itself. */
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { type EtcdServer, startEtcd } from "../support/etcd.ts";
+import { flannelctl } from "../support/flannelctl.ts";
+import { readyFlanneld } from "../support/flanneld.ts";
+import { makeHosts, type TestHost } from "../support/underlay.ts";
+import { until } from "../support/until.ts";
+
+const CONFIG_KEY = "/coreos.com/network/config";
+const NOTHING = 0;
+const CHANGES = 3;
+
+async function bed(
+  t: TestContext,
+  config?: object,
+): Promise<{ etcd: EtcdServer; host: TestHost; peer: TestHost }> {
+  const etcd = await startEtcd();
+  t.after(() => etcd[Symbol.asyncDispose]());
+  if (config !== undefined) await etcd.ctl("put", CONFIG_KEY, JSON.stringify(config));
+  const [host, peer] = await makeHosts(t, etcd, 2);
+  return { etcd, host: host!, peer: peer! };
+}
+
+const VXLAN = { Network: "10.5.0.0/16", EnableNFTables: true, Backend: { Type: "vxlan" } };
+
+const plan = (host: TestHost, ...args: string[]) =>
+  flannelctl(host, [
+    "plan",
+    `--etcd-endpoints=${host.etcdEndpoint}`,
+    `--subnet-file=${host.subnetFile}`,
+    ...args,
+  ]);
+
+/** The lines that announce a change. */
+const changesIn = (out: string): string[] =>
+  out.split("\n").filter((line) => /^(?:create|replace|remove|firewall) /.test(line));
+
+const stateOf = (host: TestHost): string =>
+  host.run(
+    "sh",
+    "-c",
+    "ip -o link | sed 's/state [A-Z]*//'; ip -N route; ip neigh show nud permanent; nft -s list ruleset",
+  );
+
+test("on a fresh host: the device, the lease that it would ask for, the rules; and nothing is changed", async (t) => {
+  const { etcd, host } = await bed(t, VXLAN);
+  const before = stateOf(host);
+  const { code, out, err } = await plan(host, "--ip-masq");
+  assert.equal(code, CHANGES, err);
+  assert.match(out, /^interface eth0: 192\.168\.7\.1, MTU 1500$/m);
+  assert.match(
+    out,
+    /^lease +10\.5\.1\.0\/24, not held: flanneld would ask for one of the first free, such as this$/m,
+  );
+  assert.match(
+    out,
+    /^create +device flannel\.1 vxlan id 1 dev eth0 local 192\.168\.7\.1 port 8472 mtu 1450 address \(random\)$/m,
+  );
+  assert.match(out, /^create +address 10\.5\.1\.0\/32 dev flannel\.1$/m);
+  assert.match(out, /^firewall +nftables table ip flannel-ipv4 \(missing\)$/m);
+  assert.match(out, /^\d+ changes\. Nothing was changed\.$/m);
+  assert.equal(stateOf(host), before);
+  assert.equal(await etcd.ctl("get", "--prefix", "/coreos.com/network/subnets/"), "");
+});
+
+test("what it announces is what flanneld does: after that, nothing is left to do", async (t) => {
+  const { host, peer } = await bed(t, VXLAN);
+  await readyFlanneld(t, peer);
+  const { flanneld } = await readyFlanneld(t, host, { args: ["--ip-masq"] });
+  await until(() => host.run("ip", "route").includes("dev flannel.1"), "the peer's route");
+  const settled = await plan(host, "--ip-masq");
+  assert.equal(settled.code, NOTHING, settled.out + settled.err);
+  assert.match(settled.out, /^lease +10\.5\.\d+\.0\/24, held by this host$/m);
+  assert.match(settled.out, /^Nothing to do: this host is as it should be\.$/m);
+
+  await flanneld.stop("SIGKILL");
+  const route = /^10\.5\.\S+ via \S+ dev flannel\.1/m.exec(host.run("ip", "route"))![0].split(" ");
+  host.run("ip", "route", "del", route[0]!);
+  host.run(
+    "ip",
+    "route",
+    "add",
+    "10.5.250.0/24",
+    "via",
+    "10.5.250.0",
+    "dev",
+    "flannel.1",
+    "onlink",
+    "proto",
+    "70",
+  );
+  host.run("ip", "link", "set", "flannel.1", "mtu", "1400");
+  host.run("nft", "flush", "ruleset");
+  const damaged = await plan(host, "--ip-masq");
+  assert.equal(damaged.code, CHANGES);
+  const changes = changesIn(damaged.out);
+  assert.match(changes[0]!, /^replace +device flannel\.1 .* mtu 1450 .*; now device flannel\.1 .* mtu 1400 /);
+  assert.deepEqual(changes.slice(1), [
+    `create    route ${route[0]} via ${route[2]} dev flannel.1 onlink`,
+    "remove    route 10.5.250.0/24 via 10.5.250.0 dev flannel.1 onlink",
+    "firewall  nftables table ip flannel-ipv4 (missing)",
+  ]);
+
+  await readyFlanneld(t, host, { args: ["--ip-masq"] });
+  assert.equal((await plan(host, "--ip-masq")).code, NOTHING);
+  const other = await plan(host);
+  assert.deepEqual(changesIn(other.out), ["firewall  nftables table ip flannel-ipv4 (other rules)"]);
+});
+
+test("another config can be tried from a file; without the store peers are left as they are", async (t) => {
+  const { etcd, host, peer } = await bed(t, VXLAN);
+  await readyFlanneld(t, peer);
+  await readyFlanneld(t, host);
+  await until(() => host.run("ip", "route").includes("dev flannel.1"), "the peer's route");
+  const before = stateOf(host);
+  const file = join(host.directory, "net-conf.json");
+  writeFileSync(
+    file,
+    JSON.stringify({ ...VXLAN, EnableNFTables: false, Backend: { Type: "vxlan", Port: 4789 } }),
+  );
+
+  const tried = await plan(host, "--config", file);
+  assert.equal(tried.code, CHANGES, tried.err);
+  const changes = changesIn(tried.out);
+  assert.match(
+    changes[0]!,
+    /^replace +device flannel\.1 .* port 4789 .*; now device flannel\.1 .* port 8472 /,
+  );
+  assert.ok(
+    changes.some((line) => /^create +route 10\.5\./.test(line)),
+    "made again with the device",
+  );
+  assert.ok(changes.includes("firewall  filter chain FLANNEL-FWD (missing)"));
+  assert.ok(changes.includes("firewall  remove nftables table ip flannel-ipv4"));
+
+  await etcd.kill();
+  const alone = await plan(host, "--config", file, "--etcd-endpoints=http://127.0.0.1:1");
+  assert.equal(alone.code, CHANGES, alone.err);
+  assert.match(alone.err, /the leases are not known, so peers are left as they are/);
+  assert.match(alone.out, /^lease +10\.5\.\d+\.0\/24, not held now: .*previous run$/m);
+  assert.ok(!changesIn(alone.out).some((line) => /^remove /.test(line)));
+  assert.equal(stateOf(host), before);
+});
+
+test("what stands in the way is said", async (t) => {
+  const { host } = await bed(t);
+  const none = await plan(host);
+  assert.deepEqual([none.code, none.out], [1, ""]);
+  assert.match(
+    none.err,
+    /there is no network config at etcd key \/coreos\.com\/network\/config: put one there, or try one with --config FILE/,
+  );
+
+  const file = join(host.directory, "net-conf.json");
+  writeFileSync(file, '{"Network":"10.5.0.0/33"}');
+  const bad = await plan(host, `--config=${file}`);
+  assert.equal(bad.code, 1);
+  assert.match(bad.err, /Network/);
+
+  writeFileSync(file, JSON.stringify(VXLAN));
+  host.run("ip", "link", "add", "flannel.1", "type", "bridge");
+  const blocked = await plan(host, `--config=${file}`);
+  assert.equal(blocked.code, CHANGES);
+  assert.match(blocked.err, /device flannel\.1 exists and is not flannel's \(it is a bridge device\)/);
+
+  assert.equal((await plan(host, "--iface=eth7", `--config=${file}`)).code, 1);
+  assert.equal((await plan(host, "surplus")).code, 2);
+});
