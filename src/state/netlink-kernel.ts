@@ -151,6 +151,7 @@ export class NetlinkKernel implements Kernel {
           links.clear();
           this.#applyLink(operation);
         } else if (object.kind === "setting") {
+          indexOf(object.device, true);
           this.#settings.write(object.device, object.name, object.on);
         } else {
           // A route may lead through another's device; whatever else is made stands on one of ours.
@@ -189,9 +190,16 @@ export class NetlinkKernel implements Kernel {
           yield "overrun";
           continue;
         }
-        const change = this.#changeOf(notification, ownership());
+        const owned = ownership();
+        const change = this.#changeOf(notification, owned);
         if (change === "unknown") yield "overrun";
-        else if (change !== undefined) changes.push({ ...change, portId: notification.portId });
+        if (change === "unknown" || change === undefined) continue;
+        const { portId } = notification;
+        changes.push({ ...change, portId });
+        // The kernel tells that an offload has changed, but not which.
+        if (change.object.kind === "link" && owned.devices.has(change.object.name))
+          for (const object of this.#settingsOf(change.object.name))
+            changes.push({ action: "set", object, portId });
       }
       if (changes.length > 0) yield changes;
     }
