@@ -6,7 +6,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Ip } from "../address/ip.ts";
 import type { Backend, BackendFactory } from "../backend/backend.ts";
-import { messageOf } from "../base/error.ts";
+import { FlannelError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
@@ -21,6 +21,7 @@ import { Reconciler } from "../state/reconciler.ts";
 import { type DriftLedger, driftOf } from "./drift.ts";
 import { FirewallKeeper, type FirewallSystem, firewallWish } from "./firewall-keeper.ts";
 import { chooseInterface, describeHost, hostOf } from "./host.ts";
+import { adviceFor } from "./host-advice.ts";
 import { HostWatch } from "./host-watch.ts";
 import { describeSubnets, LeaseKeeper } from "./lease-keeper.ts";
 import { waitForNetwork } from "./network.ts";
@@ -190,6 +191,17 @@ export async function runAgent(
     await reconciling;
   }
 
+  function hostAdvice(): string[] {
+    const { network, backend } = planner.setting;
+    const { devices } = backend.ownership(network);
+    try {
+      return adviceFor({ ...ports, network, devices, own: keeper.own!.subnets });
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      return []; // a kernel that does not answer is told of elsewhere
+    }
+  }
+
   /** With the MACs of the devices that are there, or with random ones. */
   async function makeBackend(): Promise<Backend> {
     const { factory, network } = usable!;
@@ -229,6 +241,7 @@ export async function runAgent(
   async function announceReadiness(): Promise<void> {
     await readiness.whenReady(signal);
     if (signal.aborted) return;
+    for (const advice of hostAdvice()) logger.warn(advice);
     logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}, ${follower.table.size} leases`);
     try {
       ports.notifyReady();

@@ -82,6 +82,9 @@ function describePeer(lease: Lease): string {
   return `${describeSubnets(lease.subnets)} at ${addresses.join(", ") || "no address"} (${backendType || "no backend type"})`;
 }
 
+/** An interface that goes down may take thousands of peers along. */
+const LINES_AT_ONCE = 10;
+
 /** Says each problem once while it lasts. */
 export class ProblemLog {
   readonly #logger: Logger;
@@ -93,12 +96,11 @@ export class ProblemLog {
 
   report(problems: readonly PeerProblem[]): void {
     if (problems.length === 0 && this.#known.size === 0) return;
-    const now = new Set<string>();
-    for (const { key, message } of problems) {
-      const line = `Peer ${key} cannot be reached: ${message}`;
-      now.add(line);
-      if (!this.#known.has(line)) this.#logger.warn(line);
-    }
+    const now = new Set(problems.map(({ key, message }) => `Peer ${key} cannot be reached: ${message}`));
+    const fresh = [...now].filter((line) => !this.#known.has(line));
+    for (const line of fresh.slice(0, LINES_AT_ONCE)) this.#logger.warn(line);
+    if (fresh.length > LINES_AT_ONCE)
+      this.#logger.warn(`${fresh.length - LINES_AT_ONCE} more peers cannot be reached`);
     this.#known = now;
   }
 }

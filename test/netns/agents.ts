@@ -9,6 +9,7 @@
  *         └ container .2, ::2
  */
 
+import { readFileSync } from "node:fs";
 import { formatIp } from "../../src/address/ip.ts";
 import { runAgent } from "../../src/agent/agent.ts";
 import { DriftLedger } from "../../src/agent/drift.ts";
@@ -159,7 +160,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
       timers: systemTimers,
       wallClockMs: Date.now,
       randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
-      readFile: () => text,
+      readFile: (path) => (path === options.subnetFile ? text : readTextIn(netns, path)),
       writeFile: async (_, content) => {
         text = content;
       },
@@ -194,6 +195,14 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
       return error;
     },
   };
+}
+
+function readTextIn(netns: string, path: string): string | undefined {
+  try {
+    return withNetns(netns, () => readFileSync(path, "utf8"));
+  } catch {
+    return undefined;
+  }
 }
 
 async function runIn(netns: string, command: string, args: readonly string[], input: string | undefined) {

@@ -339,3 +339,26 @@ test("--ip-blackhole-route: packets for containers that do not exist end here; a
   await cluster.start(host!).ready();
   await waitFor("none without the flag", () => blackholes() === "");
 });
+
+test("advice: no forwarding, and routes of the host's own in the flannel network, named", async (t) => {
+  const [host] = makeFabric(t, [0]);
+  host!.run("sysctl", "-qw", "net.ipv4.ip_forward=0");
+  host!.run("ip", "route", "add", "10.5.64.0/20", "via", "192.168.7.9");
+  host!.run("ip", "route", "add", "10.0.0.0/8", "via", "192.168.7.8", "proto", "static");
+  host!.run("ip", "route", "add", "10.6.0.0/16", "via", "192.168.7.7");
+  const cluster = makeCluster(t, CONFIG);
+  const agent = cluster.start(host!);
+  await agent.ready();
+  await agent.logged(/flanneld is ready/);
+  const advice = agent.log.filter((line) => line.startsWith("W"));
+  assert.ok(
+    advice.some((line) => /does not forward IPv4.*sysctl -w net\.ipv4\.ip_forward=1/.test(line)),
+    advice.join("\n"),
+  );
+  assert.deepEqual(
+    advice
+      .flatMap((line) => /overlaps this host's route (\S+ via \S+ dev \S+):/.exec(line)?.[1] ?? [])
+      .sort(),
+    ["10.0.0.0/8 via 192.168.7.8 dev eth0", "10.5.64.0/20 via 192.168.7.9 dev eth0"],
+  );
+});
