@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isNotFound } from "../base/error.ts";
+import { NetlinkError } from "../netlink/error.ts";
+import type { Operation } from "./kernel.ts";
+import { explain } from "./kernel-advice.ts";
+import type { StateObject } from "./objects.ts";
+
+const LINK: StateObject = {
+  kind: "link",
+  name: "flannel.1",
+  type: "vxlan",
+  vni: 1,
+  lower: "eth0",
+  local: "192.168.7.1",
+  port: 8472,
+  learning: false,
+  gbp: false,
+  mtuBytes: 1450,
+  mac: "02:00:00:00:00:01",
+  up: true,
+};
+const ROUTE: StateObject = {
+  kind: "route",
+  destination: "10.5.2.0/24",
+  device: "flannel.1",
+  via: "10.5.2.0",
+  onlink: true,
+  protocol: 70,
+};
+
+const create = (object: StateObject): Operation => ({ action: "create", object });
+const remove = (object: StateObject): Operation => ({ action: "remove", object });
+
+const CASES: readonly (readonly [operation: Operation, code: string, advice: RegExp])[] = [
+  [create(LINK), "EOPNOTSUPP", /this kernel has no vxlan: load it with 'modprobe vxlan'/],
+  [create(LINK), "EEXIST", /another device uses VNI 1 on UDP port 8472 .*choose another VNI or Port/],
+  [create(LINK), "EADDRINUSE", /another device uses VNI 1 on UDP port 8472/],
+  [create(LINK), "EPERM", /needs root or the capability CAP_NET_ADMIN/],
+  [remove(ROUTE), "EPERM", /needs root or the capability CAP_NET_ADMIN/],
+  [create(ROUTE), "EEXIST", /a route to 10\.5\.2\.0\/24 that is not flannel's is there .*remove it/],
+];
+
+for (const [operation, code, advice] of CASES) {
+  test(`${code} to ${operation.action} a ${operation.object.kind}: what to do`, () => {
+    const explained = explain(operation, new NetlinkError(code, "RTM_NEW…"));
+    assert.equal(explained.code, code);
+    assert.match(explained.message, advice);
+    assert.match(explained.message, /RTM_NEW…/);
+  });
+}
+
+test("an error without advice stays itself", () => {
+  const error = new NetlinkError("ESRCH", "RTM_DELROUTE");
+  assert.equal(explain(remove(ROUTE), error), error);
+  assert.ok(isNotFound(explain(remove(ROUTE), error)));
+});
