@@ -1,0 +1,334 @@
+/**
+ * The embedded store beside a real etcd, in alternating turns, each turn with fresh servers on the machine's disk:
+ * hosts registering at once, watchers told of a put, a long listing, durable puts.
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { parseIp } from "../src/address/ip.ts";
+import { hasCode } from "../src/base/error.ts";
+import { parseNetworkConfig } from "../src/config/network-config.ts";
+import { pathOf } from "../src/lease/embedded/grpc-server.ts";
+import {
+  Compare_CompareTarget,
+  KV,
+  Lease,
+  LeaseGrantRequestSchema,
+  PutRequestSchema,
+  RangeRequestSchema,
+  TxnRequestSchema,
+  Watch,
+  WatchRequestSchema,
+} from "../src/lease/etcd/rpc_pb.ts";
+import type { OwnLease } from "../src/lease/lease.ts";
+import type { LeaseStore } from "../src/lease/lease-store.ts";
+import { startStoreProcess } from "../test/support/embedded.ts";
+import { startEtcd } from "../test/support/etcd.ts";
+import { openEtcdStore } from "../test/support/etcd-store.ts";
+import type { BenchContext, Benchmark } from "./support/benchmark.ts";
+import { RawGrpc } from "./support/grpc.ts";
+import { type Measurement, median, quantile } from "./support/measurement.ts";
+import { peerAt } from "./support/peers.ts";
+import { rest, waitFor } from "./support/wait.ts";
+
+const HOSTS = 1_000;
+const WATCHERS = 1_000;
+const WATCHED_PUTS = 20;
+const KEYS = 100_000;
+const KEYS_PER_TXN = 100;
+const WRITERS = 64;
+const WRITERS_PUTS = 5_000;
+const LONE_PUTS = 500;
+const BAR = 2;
+/** On the disk of the machine, not in memory: durability is part of what is measured. */
+const DISK = "/var/tmp";
+
+const NETWORK = parseNetworkConfig('{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}');
+
+/** What one server took. */
+interface Turn {
+  readonly registerMs: number;
+  readonly plainRegisterMs: number;
+  readonly notifyP50Ms: number;
+  readonly notifyP99Ms: number;
+  readonly listMs: number;
+  readonly putsPerSecond: number;
+  readonly lonePutMs: number;
+}
+
+export const embeddedStore: Benchmark = {
+  name: "embedded-store",
+  async run(context) {
+    const ours: Turn[] = [];
+    const theirs: Turn[] = [];
+    for (let turn = 0; turn < context.turns; turn++) {
+      // Whoever goes second finds the machine warm.
+      const order = turn % 2 === 0 ? [ours, theirs] : [theirs, ours];
+      for (const turns of order) {
+        await rest();
+        turns.push(await measure(context, turns === ours ? startOurs : startTheirs));
+      }
+    }
+    return [
+      ...compare(`${HOSTS} hosts register at once`, "registerMs", ours, theirs),
+      ...compare("the same requests, no races, no client to speak of", "plainRegisterMs", ours, theirs),
+      ...compare(`put to ${WATCHERS} watchers, p50`, "notifyP50Ms", ours, theirs, false),
+      ...compare(`put to ${WATCHERS} watchers, p99`, "notifyP99Ms", ours, theirs),
+      ...compare(`listing ${KEYS.toLocaleString("en-US")} keys`, "listMs", ours, theirs),
+      ...compare("one durable put, alone", "lonePutMs", ours, theirs, false),
+      ...rates("durable puts per second, 64 at a time", ours, theirs),
+    ];
+  },
+};
+
+type Server = AsyncDisposable & { readonly endpoint: string };
+
+async function startOurs(): Promise<Server> {
+  const directory = mkdtempSync(join(DISK, `flannel-bench-store-${process.pid}-`));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  process.once("exit", remove);
+  const server = await startStoreProcess(directory);
+  return {
+    endpoint: server.endpoint,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      process.removeListener("exit", remove);
+      remove();
+    },
+  };
+}
+
+async function startTheirs(): Promise<Server> {
+  const directory = mkdtempSync(join(DISK, `flannel-bench-etcd-${process.pid}-`));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  process.once("exit", remove);
+  const server = await startEtcd({
+    flags: ["--data-dir", directory, "--heartbeat-interval", "100", "--election-timeout", "1000"],
+  });
+  return {
+    endpoint: server.endpoint,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      process.removeListener("exit", remove);
+      remove();
+    },
+  };
+}
+
+async function measure({ progress }: BenchContext, start: () => Promise<Server>): Promise<Turn> {
+  await using server = await start();
+  const name = start === startOurs ? "embedded" : "etcd";
+  const step = async <T>(what: string, run: () => Promise<T>): Promise<T> => {
+    progress(`${name}: ${what}`);
+    return run();
+  };
+  const registerMs = await step("registering", () => registerAll(server.endpoint));
+  const plainRegisterMs = await step("registering plainly", () => registerPlainly(server.endpoint));
+  const notifyMs = await step("watchers", () => notifyAll(server.endpoint));
+  const listMs = await step("listing", () => listAll(server.endpoint));
+  const putsPerSecond = await step("puts", () => putMany(server.endpoint));
+  const lonePutMs = await step("lone puts", () => putAlone(server.endpoint));
+  return {
+    registerMs,
+    plainRegisterMs,
+    notifyP50Ms: quantile(notifyMs, 0.5),
+    notifyP99Ms: quantile(notifyMs, 0.99),
+    listMs,
+    putsPerSecond,
+    lonePutMs,
+  };
+}
+
+/** Every host with a store and a connection of its own takes a lease. */
+async function registerAll(endpoint: string): Promise<number> {
+  const stores = Array.from({ length: HOSTS }, () => openEtcdStore(endpoint));
+  try {
+    const startedMs = performance.now();
+    const leases = await Promise.all(stores.map(({ store }, index) => acquireAsHost(store, index)));
+    const tookMs = performance.now() - startedMs;
+    const different = new Set(leases.map(({ key }) => key)).size;
+    if (different !== HOSTS) throw new Error(`${HOSTS} hosts got ${different} subnets`);
+    return tookMs;
+  } finally {
+    await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()));
+  }
+}
+
+/** As the agent does, a host that lost too many races begins anew. */
+async function acquireAsHost(store: LeaseStore, index: number): Promise<OwnLease> {
+  const attributes = {
+    publicIp: parseIp(`172.16.${index >> 8}.${index & 255}`),
+    publicIpv6: undefined,
+    backendType: "vxlan",
+    backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:01" },
+    backendV6Data: undefined,
+  };
+  for (;;) {
+    try {
+      return await store.acquire({ network: NETWORK, attributes, previous: undefined });
+    } catch (error) {
+      if (!hasCode(error, "CONFLICT")) throw error;
+    }
+  }
+}
+
+/** What a host asks for when nobody gets in its way: the listing, a lease, the transaction that makes the record. */
+async function registerPlainly(endpoint: string): Promise<number> {
+  const clients = Array.from({ length: HOSTS }, () => new RawGrpc(endpoint));
+  const list = encode(RangeRequestSchema, { ...PREFIX, key: Buffer.from(PLAIN_PATH) });
+  try {
+    for (const client of clients)
+      await client.unary(pathOf(KV.method.range), encode(RangeRequestSchema, { key: PREFIX.key }));
+    const startedMs = performance.now();
+    await Promise.all(
+      clients.map(async (client, index) => {
+        await client.unary(pathOf(KV.method.range), list);
+        const ID = BigInt(index + 1);
+        await client.unary(
+          pathOf(Lease.method.leaseGrant),
+          encode(LeaseGrantRequestSchema, { TTL: 86_400n, ID }),
+        );
+        const { value } = peerAt(index);
+        const key = Buffer.from(`${PLAIN_PATH}${index}`);
+        const create = {
+          compare: [
+            {
+              key,
+              target: Compare_CompareTarget.VERSION,
+              targetUnion: { case: "version", value: 0n } as const,
+            },
+          ],
+          success: [
+            {
+              request: { case: "requestPut", value: { key, value: Buffer.from(value), lease: ID } } as const,
+            },
+          ],
+        };
+        await client.unary(pathOf(KV.method.txn), encode(TxnRequestSchema, create));
+      }),
+    );
+    return performance.now() - startedMs;
+  } finally {
+    for (const client of clients) client[Symbol.dispose]();
+  }
+}
+
+/** Each watcher on a connection of its own; all samples of all watchers. */
+async function notifyAll(endpoint: string): Promise<number[]> {
+  const samples: number[] = [];
+  let putAtMs = 0;
+  const create = { requestUnion: { case: "createRequest", value: PREFIX } } as const;
+  const request = encode(WatchRequestSchema, create);
+  const clients = Array.from({ length: WATCHERS }, () => new RawGrpc(endpoint));
+  try {
+    for (const client of clients) {
+      await client.open(pathOf(Watch.method.watch), request, () => samples.push(performance.now() - putAtMs));
+    }
+    using writer = new RawGrpc(endpoint);
+    for (let put = 1; put <= WATCHED_PUTS; put++) {
+      putAtMs = performance.now();
+      await writer.unary(pathOf(KV.method.put), putOf(put));
+      const all = put * WATCHERS;
+      await waitFor(`${all} notifications`, () => (samples.length >= all ? true : undefined), {
+        intervalMs: 5,
+      });
+    }
+    return samples;
+  } finally {
+    for (const client of clients) client[Symbol.dispose]();
+  }
+}
+
+/** The median of several listings, each to its last byte. */
+async function listAll(endpoint: string): Promise<number> {
+  using client = new RawGrpc(endpoint);
+  for (let first = 0; first < KEYS; first += KEYS_PER_TXN) {
+    const success = Array.from({ length: KEYS_PER_TXN }, (_, offset) => ({
+      request: { case: "requestPut", value: keyValueOf(first + offset) } as const,
+    }));
+    await client.unary(pathOf(KV.method.txn), encode(TxnRequestSchema, { success }));
+  }
+  const request = encode(RangeRequestSchema, PREFIX);
+  const samples: number[] = [];
+  for (let turn = 0; turn < 7; turn++) {
+    const startedMs = performance.now();
+    const { length } = await client.unary(pathOf(KV.method.range), request);
+    samples.push(performance.now() - startedMs);
+    if (length < KEYS * 100) throw new Error(`a listing of ${length} bytes cannot be all`);
+  }
+  return median(samples);
+}
+
+async function putMany(endpoint: string): Promise<number> {
+  const clients = Array.from({ length: WRITERS }, () => new RawGrpc(endpoint));
+  try {
+    let next = 0;
+    const startedMs = performance.now();
+    await Promise.all(
+      clients.map(async (client) => {
+        while (next < WRITERS_PUTS) await client.unary(pathOf(KV.method.put), putOf(next++));
+      }),
+    );
+    return (WRITERS_PUTS / (performance.now() - startedMs)) * 1_000;
+  } finally {
+    for (const client of clients) client[Symbol.dispose]();
+  }
+}
+
+async function putAlone(endpoint: string): Promise<number> {
+  using client = new RawGrpc(endpoint);
+  const samples: number[] = [];
+  for (let put = 0; put < LONE_PUTS; put++) {
+    const startedMs = performance.now();
+    await client.unary(pathOf(KV.method.put), putOf(put));
+    samples.push(performance.now() - startedMs);
+  }
+  return median(samples);
+}
+
+const PATH = "/coreos.com/network/subnets/";
+const PLAIN_PATH = "/coreos.com/network/subnets/plain-";
+const PREFIX = { key: Buffer.from(PATH), rangeEnd: Buffer.from("/coreos.com/network/subnets0") };
+
+/** Leases as they are in a large network; keys beyond its size are numbered on. */
+function keyValueOf(index: number) {
+  const { value } = peerAt(index % 60_000);
+  return { key: Buffer.from(`${PATH}${String(index).padStart(6, "0")}`), value: Buffer.from(value) };
+}
+
+const putOf = (index: number) => encode(PutRequestSchema, keyValueOf(index));
+
+const encode = <D extends DescMessage>(schema: D, fields: MessageInitShape<D>): Uint8Array =>
+  toBinary(schema, create(schema, fields));
+
+type TimeOf = Exclude<keyof Turn, "putsPerSecond">;
+
+/** Ours, then how many times etcd's that is: the median of the turns' ratios. */
+function compare(
+  what: string,
+  name: TimeOf,
+  ours: readonly Turn[],
+  theirs: readonly Turn[],
+  hasBar = true,
+): Measurement[] {
+  const samples = ours.map((turn) => turn[name]);
+  const floors = theirs.map((turn) => turn[name]);
+  const ratios = samples.map((sample, turn) => sample / floors[turn]!);
+  return [
+    { measure: what, value: median(samples), unit: "ms", floor: median(floors), samples },
+    {
+      measure: "  as a multiple of etcd's",
+      value: median(ratios),
+      unit: "×",
+      bar: hasBar ? BAR : undefined,
+      samples: ratios,
+    },
+  ];
+}
+
+function rates(what: string, ours: readonly Turn[], theirs: readonly Turn[]): Measurement[] {
+  const samples = ours.map(({ putsPerSecond }) => putsPerSecond);
+  const floor = median(theirs.map(({ putsPerSecond }) => putsPerSecond));
+  return [{ measure: what, value: median(samples), unit: "/s", floor, samples }];
+}
