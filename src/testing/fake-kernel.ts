@@ -136,7 +136,11 @@ export class FakeKernel implements Kernel {
   #set(operation: Exclude<Operation, { action: "remove" }>): string | undefined {
     const { object, action } = operation;
     const have = this.#objects.get(keyOf(object));
-    if (object.kind === "link") return this.#setLink(object, have);
+    if (object.kind === "link") {
+      if (action === "create" && have !== undefined) return "EEXIST";
+      if (action === "replace" && have === undefined) return "ENODEV";
+      return this.#setLink(object, have);
+    }
     const device = this.#objects.get(linkKey(object.device));
     const isOnLower = object.kind === "route" && this.#lowers.has(object.device);
     if (device === undefined && !isOnLower) return "ENODEV";
@@ -190,6 +194,8 @@ export class FakeKernel implements Kernel {
     const key = keyOf(object);
     const have = this.#objects.get(key);
     if (have === undefined) {
+      const isOnNothing = object.kind !== "link" && !this.#objects.has(linkKey(object.device));
+      if (isOnNothing && !this.#lowers.has(object.device)) return "ENODEV";
       return { link: "ENODEV", route: "ESRCH", address: "EADDRNOTAVAIL", neighbour: "ENOENT", fdb: "ENOENT" }[
         object.kind as string
       ];
