@@ -24,6 +24,8 @@ const MINE: LeaseAttributes = {
 /** A store that does as it is told, on the clock of the test. */
 class ScriptedStore implements LeaseStore {
   readonly timers: FakeTimers;
+  /** How far the wall clock is ahead of the monotonic one. */
+  wallOffsetMs = 0;
   /** Third octet of the subnet that the next acquire gives. */
   next = 1;
   /** Life of what it gives out; undefined = reservations. */
@@ -37,7 +39,11 @@ class ScriptedStore implements LeaseStore {
   }
 
   #expiry(): number | undefined {
-    return this.lifeMs === undefined ? undefined : this.timers.nowMs() + this.lifeMs;
+    return this.lifeMs === undefined ? undefined : this.wallClockMs() + this.lifeMs;
+  }
+
+  wallClockMs(): number {
+    return this.timers.nowMs() + this.wallOffsetMs;
   }
 
   async acquire(request: AcquireRequest): Promise<OwnLease> {
@@ -94,7 +100,7 @@ function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {
     renewMarginMs: HOUR_MS,
     logger: { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") },
     timers,
-    wallClockMs: () => timers.nowMs(),
+    wallClockMs: () => store.wallClockMs(),
     onSubnets: ({ key }) => given.push(key),
   });
   const stop = new AbortController();
@@ -200,6 +206,30 @@ test("a renewal that fails is tried every minute, faster towards the end, and re
   await timers.advance(2000);
   assert.equal(keeper.problem, undefined, "etcd had not let it expire after all");
 });
+
+for (const [title, stepMs] of [
+  ["forward", DAY_MS],
+  ["back", -DAY_MS],
+] as const) {
+  test(`a clock that steps ${title} by a day neither ends a good lease nor stops its renewals`, async (t) => {
+    const { timers, store, keeper, errors } = start(t);
+    await settle();
+    store.wallOffsetMs = stepMs;
+    await timers.advance(23 * HOUR_MS - 1);
+    assert.equal(store.renewals, 0, "not before its time");
+    store.failure = unavailable;
+    await timers.advance(1 + 10 * MINUTE_MS);
+    assert.ok(store.renewals >= 10 && store.renewals <= 12, `tried every minute: ${store.renewals}`);
+    assert.equal(keeper.problem, undefined, "the lease still holds");
+    assert.match(errors().at(-1)!, /it ends in 3000 s$/);
+    store.failure = undefined;
+    await timers.advance(MINUTE_MS);
+    const { renewals } = store;
+    store.wallOffsetMs = 0; // and back
+    await timers.advance(23 * HOUR_MS);
+    assert.equal(store.renewals, renewals + 1);
+  });
+}
 
 test("W8 a lease whose key is gone is taken again at once", async (t) => {
   const { store, keeper, given, log } = start(t);

@@ -42,7 +42,9 @@ export class LeaseKeeper {
   #formerAttributes: LeaseAttributes | undefined;
   #isOutdated = false;
   #own: OwnLease | undefined;
+  /** When the lease is to be renewed, and when it ends: monotonic, so that a step of the wall clock moves neither. */
   #dueAtMs = 0;
+  #endsAtMs = 0;
   #problem: string | undefined = "no lease yet";
   #rival: string | undefined;
   #wake: (() => void) | undefined;
@@ -163,8 +165,7 @@ export class LeaseKeeper {
 
   #take(own: OwnLease): void {
     const before = this.#own;
-    this.#own = own;
-    this.#dueAtMs = this.#dueAfter(own);
+    this.#hold(own);
     this.#isLost = false;
     this.#problem = undefined;
     this.#rival = undefined;
@@ -179,8 +180,7 @@ export class LeaseKeeper {
     const own = this.#own!;
     const attributes = this.#attributes;
     try {
-      this.#own = await store.renew(own, attributes);
-      this.#dueAtMs = this.#dueAfter(this.#own);
+      this.#hold(await store.renew(own, attributes));
       if (!this.#isLost) this.#problem = undefined;
       logger.info(`${this.#isOutdated ? "Updated" : "Renewed"} lease ${describeSubnets(own.subnets)}`);
       this.#isOutdated = attributes !== this.#attributes;
@@ -190,7 +190,7 @@ export class LeaseKeeper {
         this.#lose(messageOf(error));
         return;
       }
-      const leftMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - this.#options.wallClockMs();
+      const leftMs = this.#endsAtMs - this.#options.timers.nowMs();
       if (leftMs <= 0) this.#problem = `the lease has expired and cannot be renewed: ${messageOf(error)}`;
       logger.error(
         `Cannot renew lease ${describeSubnets(own.subnets)}, trying again: ${messageOf(error)}; it ${leftMs > 0 ? `ends in ${Math.round(leftMs / 1000)} s` : "has expired"}`,
@@ -202,17 +202,21 @@ export class LeaseKeeper {
 
   async #waitUntilDue(signal: AbortSignal): Promise<void> {
     if (this.#isOutdated) return;
-    const delayMs = this.#dueAtMs - this.#options.wallClockMs();
+    const delayMs = this.#dueAtMs - this.#options.timers.nowMs();
     if (delayMs > 0) await this.#rest(delayMs === Number.POSITIVE_INFINITY ? undefined : delayMs, signal);
   }
 
-  /** When a lease just taken or renewed is to be renewed, on the wall clock. */
-  #dueAfter({ expiresAtMs }: OwnLease): number {
-    if (expiresAtMs === undefined) return Number.POSITIVE_INFINITY;
-    const nowMs = this.#options.wallClockMs();
-    const lifeMs = expiresAtMs - nowMs;
+  /** Notes a lease just taken or renewed. Its end is told on the wall clock, which counts at this moment only. */
+  #hold(own: OwnLease): void {
+    const { timers, wallClockMs, renewMarginMs } = this.#options;
+    const nowMs = timers.nowMs();
+    const lifeMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClockMs();
+    this.#own = own;
+    this.#endsAtMs = nowMs + lifeMs;
     // A lease shorter than the margin (a test's, or somebody's choice) is renewed after a third of its life.
-    return nowMs + Math.min(Math.max(lifeMs - this.#options.renewMarginMs, lifeMs / 3), LONGEST_WAIT_MS);
+    const delayMs = Math.max(lifeMs - renewMarginMs, lifeMs / 3);
+    this.#dueAtMs =
+      own.expiresAtMs === undefined ? this.#endsAtMs : nowMs + Math.min(delayMs, LONGEST_WAIT_MS);
   }
 
   /** Waits for so long (undefined = for ever), but not once the lease is lost, its attributes are new, or all ends. */
