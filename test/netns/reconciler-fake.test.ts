@@ -16,6 +16,7 @@ import {
   type VxlanLink,
 } from "../../src/state/objects.ts";
 import { FakeKernel } from "../../src/testing/fake-kernel.ts";
+import { lookAt } from "./reconciler-bed.ts";
 import { freshNetns, type TestNetns } from "./support.ts";
 
 const OWNERSHIP: Ownership = {
@@ -169,7 +170,7 @@ test("on another's device of our name nothing is made, changed or removed", asyn
   const fake = new FakeKernel();
   fake.put({ kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" });
   fake.put(ADDRESS);
-  const before = netns.run("ip", "-d", "address", "show", "flannel.1");
+  const before = lookAt(netns, "flannel.1");
   for (const operation of [
     create(LINK),
     replace(LINK, { ...LINK, mtuBytes: 1300 }),
@@ -184,7 +185,7 @@ test("on another's device of our name nothing is made, changed or removed", asyn
     assert.equal((await real.apply([operation]))[0]?.code, "EEXIST", step);
     assert.equal((await fake.apply([operation]))[0]?.code, "EEXIST", step);
   }
-  assert.equal(netns.run("ip", "-d", "address", "show", "flannel.1"), before);
+  assert.deepEqual(lookAt(netns, "flannel.1"), before);
 });
 
 /** What the kernel answers, and what it then holds. */
