@@ -15,6 +15,8 @@ import { parseArgs } from "node:util";
 import { allocation } from "./allocation.ts";
 import { etcdRequests } from "./etcd-requests.ts";
 import { eventLatency } from "./event-latency.ts";
+import { firewall } from "./firewall.ts";
+import { hostGw } from "./host-gw.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
 import { repair } from "./repair.ts";
@@ -26,11 +28,13 @@ import { formatTable, type Outcome, writeResults } from "./support/report.ts";
 
 const BENCHMARKS: readonly Benchmark[] = [
   start,
+  hostGw,
   memory,
   etcdRequests,
   eventLatency,
   repair,
   packetLoss,
+  firewall,
   allocation,
 ];
 const DEFAULT_TURNS = 5;
@@ -115,6 +119,7 @@ async function main(): Promise<number> {
     if (process.env[INSIDE] === undefined) return await runInside();
     // Leaving through exit() lets everything that was made here take itself away.
     for (const signal of SIGNALS) process.on(signal, () => process.exit(1));
+    process.setMaxListeners(100); // several hosts at once, each of which listens for that
     return await runAll(options);
   } catch (error) {
     console.error(`bench: ${error instanceof Error ? error.message : error}`);

@@ -3,7 +3,7 @@
  * concern it, and, because nobody is infallible, once in a while though nothing seems to have happened.
  *
  * nftables tells of every change, those of iptables-nft included, and by whom; of the tables of iptables-legacy nobody
- * tells, so they are compared with what they were every `resyncMs`. Neither costs a process while nothing happens (W31).
+ * tells, so they are compared with what they were, twice every `resyncMs`. Neither costs a process while nothing happens (W31).
  */
 
 import { FlannelError, messageOf } from "../base/error.ts";
@@ -32,7 +32,7 @@ export interface FirewallSystem {
 
 export interface FirewallKeeperOptions {
   readonly system: FirewallSystem;
-  /** How often the tables of iptables-legacy are compared; without notifications of nftables, how often is looked. */
+  /** Within this time a change of the tables of iptables-legacy is put right; without notifications of nftables, how often is looked. */
   readonly resyncMs: number;
   readonly logger: Logger;
   readonly timers: Timers;
@@ -75,7 +75,7 @@ const RETRY_MS = 1_000;
 /** Longest time without a look. */
 const SAFETY_CHECK_MS = 300_000;
 /** So many looks that others gave rise to may follow each other within this time; then they are made this far apart. */
-const HASTY_LOOKS = 10;
+const HASTY_LOOKS = 50;
 const HASTE_MS = 10_000;
 const CALM_MS = 1_000;
 /** Our own latest processes, by which our own changes are known. */
@@ -200,8 +200,10 @@ export class FirewallKeeper {
     while (!signal.aborted && this.#wish === this.#tried && !this.#hasNews()) {
       const leftMs = dueMs - timers.nowMs();
       if (leftMs <= 0) return;
-      const isTold = this.#isListening && this.#firewall?.backend !== "legacy";
-      await this.#rest(isTold ? leftMs : Math.min(leftMs, resyncMs));
+      const isLegacy = this.#firewall?.backend === "legacy";
+      const isTold = this.#isListening && !isLegacy;
+      // Twice in a period, so that a repair is done within one.
+      await this.#rest(isTold ? leftMs : Math.min(leftMs, isLegacy ? resyncMs / 2 : resyncMs));
       if (!isTold && this.#hasNewXtables()) return;
     }
   }

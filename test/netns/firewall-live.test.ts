@@ -148,7 +148,7 @@ test("who undoes every repair at once is not answered at his pace", async () => 
   const ended = once(enemy, "close");
   try {
     await once(enemy.stdout, "data");
-    for (let count = 1; count <= 12; count++) {
+    for (let count = 1; count <= 52; count++) {
       enemy.stdin.write("\n");
       await waitFor(`repair ${count}`, () => run.drift.entries.length >= count);
     }
@@ -156,7 +156,7 @@ test("who undoes every repair at once is not answered at his pace", async () => 
     enemy.stdin.end();
     await ended;
   }
-  assert.ok(performance.now() - startedMs > 1_500, "from the eleventh on, one a second");
+  assert.ok(performance.now() - startedMs > 1_500, "after fifty, one a second");
 });
 
 test("the mode is switched under traffic: no packet is lost, every new flow is masqueraded, nothing old stays (W35)", async () => {
