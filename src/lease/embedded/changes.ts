@@ -1,7 +1,7 @@
 /** The changes of keys in the database: written one by one, read back whole, by range at a revision, or from a revision on. */
 
 import type { StatementSync } from "node:sqlite";
-import { crc32 } from "node:zlib";
+import { checksumOf, isIntact } from "./checksum.ts";
 import { type Database, damaged } from "./database.ts";
 import { bytesOf, type Key, type KeyRange, keyOf } from "./keys.ts";
 import { type KeyRecord, makeRecord, NO_BYTES } from "./wire.ts";
@@ -71,9 +71,8 @@ export class ChangeTable {
     const isPut = change.type === "put";
     const { createRevision, version, lease, value } = isPut ? change.record : TOMBSTONE;
     const key = bytesOf(keyOfChange(change));
-    const numbers = [revision, sub, isPut ? 0 : 1, createRevision, version, lease] as const;
-    const checksum = checksumOf(numbers, key, value);
-    this.#insert.run(revision, sub, isPut ? 0 : 1, key, createRevision, version, lease, value, checksum);
+    const cells = [revision, sub, isPut ? 0 : 1, key, createRevision, version, lease, value] as const;
+    this.#insert.run(...cells, checksumOf(cells));
   }
 
   /** Every change there is, in order. Throws ConfigError if one is damaged. */
@@ -126,32 +125,21 @@ export class ChangeTable {
   }
 
   #read(row: Row): Change {
-    const numbers = [
-      row.revision,
-      row.sub,
-      row.is_delete,
-      row.create_revision,
-      row.version,
-      row.lease,
-    ] as const;
-    if (checksumOf(numbers, row.key, row.value) !== Number(row.checksum)) {
-      throw damaged(this.#path, `the checksum of a change of revision ${row.revision} is wrong`);
-    }
-    const key = keyOf(row.key);
-    if (row.is_delete === 1n) return { type: "delete", key, previous: undefined };
+    const { revision, sub, is_delete, key: keyBytes, create_revision, version, lease, value } = row;
+    const cells = [revision, sub, is_delete, keyBytes, create_revision, version, lease, value];
+    if (!isIntact(cells, row.checksum)) throw damaged(this.#path, "the checksum of a change is wrong");
+    const key = keyOf(keyBytes);
+    if (is_delete === 1n) return { type: "delete", key, previous: undefined };
     const record = makeRecord({
       key,
-      createRevision: Number(row.create_revision),
-      modRevision: Number(row.revision),
-      version: Number(row.version),
-      lease: row.lease,
-      value: row.value,
+      createRevision: Number(create_revision),
+      modRevision: Number(revision),
+      version: Number(version),
+      lease,
+      value,
     });
     return { type: "put", record, previous: undefined };
   }
 }
 
 const TOMBSTONE = { createRevision: 0, version: 0, lease: 0n, value: NO_BYTES };
-
-const checksumOf = (numbers: readonly (number | bigint)[], key: Uint8Array, value: Uint8Array): number =>
-  crc32(value, crc32(key, crc32(numbers.join())));

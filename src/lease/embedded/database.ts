@@ -21,12 +21,13 @@ const PAGE_BYTES = 4096;
 const MAX_DATABASE_BYTES = 2 * 1024 ** 3;
 
 const SCHEMA = `
-  CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE lease (
     id INTEGER PRIMARY KEY,
     ttl_s INTEGER NOT NULL,
     -- wall clock, ms since the epoch
-    expires_at_ms INTEGER NOT NULL
+    expires_at_ms INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
   ) WITHOUT ROWID;
   CREATE TABLE change (
     revision INTEGER NOT NULL,

@@ -8,8 +8,9 @@ import { messageOf } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { Attachments } from "./attachments.ts";
+import { type Cell, checksumOf, isIntact } from "./checksum.ts";
 import type { Commits } from "./commits.ts";
-import type { Database } from "./database.ts";
+import { type Database, damaged } from "./database.ts";
 import { type Key, singleEnd } from "./keys.ts";
 import type { Keyspace } from "./keyspace.ts";
 import { leaseExists, leaseNotFound, leaseTtlTooLarge } from "./rpc-error.ts";
@@ -59,6 +60,7 @@ export class Leases implements Disposable {
   #cancelTimer: (() => void) | undefined;
   #wakeAtMs = Number.POSITIVE_INFINITY;
 
+  /** Throws ConfigError if a lease is damaged. */
   constructor(
     database: Database,
     keyspace: Keyspace,
@@ -70,14 +72,15 @@ export class Leases implements Disposable {
     this.#commits = commits;
     this.#attachments = attachments;
     this.#ports = ports;
-    this.#upsert = database.sql.prepare(
-      "INSERT INTO lease VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET expires_at_ms = excluded.expires_at_ms",
-    );
+    this.#upsert = database.sql.prepare("INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?)");
     this.#remove = database.sql.prepare("DELETE FROM lease WHERE id = ?");
     const all = database.sql.prepare("SELECT * FROM lease");
     all.setReadBigInts(true);
     const leftMs = (expiresAtMs: number) => expiresAtMs - ports.wallClockMs();
     for (const row of all.iterate()) {
+      if (!isIntact([row.id, row.ttl_s, row.expires_at_ms] as Cell[], row.checksum)) {
+        throw damaged(database.path, "the checksum of a lease is wrong");
+      }
       const ttlSeconds = Number(row.ttl_s);
       // A clock set back must not make a life longer than it ever was.
       const remainingMs = Math.min(leftMs(Number(row.expires_at_ms)), ttlSeconds * 1000);
@@ -151,7 +154,8 @@ export class Leases implements Disposable {
     const lifeMs = lease.ttlSeconds * 1000;
     lease.deadlineMs = this.#ports.timers.nowMs() + lifeMs;
     const expiresAtMs = Math.round(this.#ports.wallClockMs() + lifeMs);
-    this.#commits.write(undo, () => this.#upsert.run(lease.id, lease.ttlSeconds, expiresAtMs));
+    const cells = [lease.id, lease.ttlSeconds, expiresAtMs] as const;
+    this.#commits.write(undo, () => this.#upsert.run(...cells, checksumOf(cells)));
     this.#schedule(lease.deadlineMs);
   }
 

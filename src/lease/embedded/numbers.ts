@@ -1,7 +1,8 @@
 /** The few numbers that the database holds besides keys and leases. */
 
 import type { StatementSync } from "node:sqlite";
-import type { Database } from "./database.ts";
+import { checksumOf, isIntact } from "./checksum.ts";
+import { type Database, damaged } from "./database.ts";
 
 /**
  * - `revision`: the last one when the store was compacted, which its rows may not tell any more.
@@ -15,30 +16,45 @@ export type IdName = "cluster_id" | "member_id";
 export class Numbers {
   readonly #select: StatementSync;
   readonly #upsert: StatementSync;
+  readonly #path: string;
 
-  constructor({ sql }: Database) {
-    this.#select = sql.prepare("SELECT value FROM number WHERE name = ?");
+  constructor({ sql, path }: Database) {
+    this.#path = path;
+    this.#select = sql.prepare("SELECT value, checksum FROM number WHERE name = ?");
     this.#select.setReadBigInts(true);
     this.#upsert = sql.prepare(
-      "INSERT INTO number VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+      "INSERT INTO number VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
     );
   }
 
+  /** Throws ConfigError if it is damaged. */
   get(name: NumberName): number | undefined {
-    const row = this.#select.get(name);
-    return row === undefined ? undefined : Number(row.value);
+    const value = this.#read(name);
+    return value === undefined ? undefined : Number(value);
   }
 
   set(name: NumberName, value: number): void {
-    this.#upsert.run(name, value);
+    this.#write(name, value);
   }
 
-  /** A number of 63 bits, drawn the first time it is asked for. */
+  /** A number of 63 bits, drawn the first time it is asked for. Throws ConfigError if it is damaged. */
   id(name: IdName, draw: () => bigint): bigint {
-    const row = this.#select.get(name);
-    if (row !== undefined) return row.value as bigint;
+    const known = this.#read(name);
+    if (known !== undefined) return known;
     const id = draw();
-    this.#upsert.run(name, id);
+    this.#write(name, id);
     return id;
+  }
+
+  #read(name: string): bigint | undefined {
+    const row = this.#select.get(name);
+    if (row === undefined) return undefined;
+    const value = row.value as bigint;
+    if (!isIntact([name, value], row.checksum)) throw damaged(this.#path, `the checksum of ${name} is wrong`);
+    return value;
+  }
+
+  #write(name: string, value: number | bigint): void {
+    this.#upsert.run(name, value, checksumOf([name, value]));
   }
 }
