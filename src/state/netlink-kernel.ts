@@ -53,6 +53,8 @@ export class NetlinkKernel implements Kernel {
   readonly #breathe: () => Promise<void>;
   /** Names of the devices of ours by index, for notices about a device that may be gone by then. */
   readonly #ownDevices = new Map<number, string>();
+  /** Our names of devices, as of the last look. */
+  #names: ReadonlySet<string> = new Set();
 
   constructor(options: NetlinkKernelOptions) {
     this.#rtnetlink = options.rtnetlink;
@@ -77,19 +79,25 @@ export class NetlinkKernel implements Kernel {
       }
       return name;
     };
+    const links = [...ownership.devices].flatMap((device) => rtnetlink.link(device) ?? []);
+    for (const { index, name } of links) {
+      names.set(index, name);
+      this.#ownDevices.set(index, name);
+    }
+    if (kinds.has("link")) {
+      for (const link of links) add(stateOfLink(link, nameOf(link.vxlan?.lowerIndex)));
+    }
+    // What stands on another's device of our name is as little ours as the device.
+    const own = links.filter((link) => !isForeign(link));
+    const owned = { ...ownership, devices: new Set(own.map(({ name }) => name)) };
+    this.#names = ownership.devices;
     if (kinds.has("route")) {
       // First, so that where one of ours goes to the same destination, ours is what is seen.
       for (const route of rtnetlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_BOOT })) {
-        add(stateOfRoute(route, nameOf(route.oif), ownership));
+        add(stateOfRoute(route, nameOf(route.oif), owned));
       }
     }
-    for (const device of ownership.devices) {
-      const link = rtnetlink.link(device);
-      if (link === undefined) continue;
-      const { index } = link;
-      names.set(index, device);
-      this.#ownDevices.set(index, device);
-      if (kinds.has("link")) add(stateOfLink(link, nameOf(link.vxlan?.lowerIndex)));
+    for (const { index, name: device } of own) {
       if (kinds.has("setting")) found.push(...this.#settingsOf(device));
       if (kinds.has("address")) {
         for (const address of rtnetlink.addresses({ ifindex: index })) add(stateOfAddress(address, device));
@@ -110,14 +118,14 @@ export class NetlinkKernel implements Kernel {
           )) {
             if (routeProtocolOf(message) === RTPROT_FLANNEL) continue; // found below, on whatever device
             const route = decodeRoute(message);
-            if (route?.oif === index) add(stateOfRoute(route, device, ownership));
+            if (route?.oif === index) add(stateOfRoute(route, device, owned));
           }
         }
       }
     }
     if (kinds.has("route")) {
       for (const route of rtnetlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })) {
-        add(stateOfRoute(route, nameOf(route.oif), ownership));
+        add(stateOfRoute(route, nameOf(route.oif), owned));
       }
     }
     return found;
@@ -126,11 +134,12 @@ export class NetlinkKernel implements Kernel {
   async apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]> {
     const results = new Array<FlannelError | undefined>(operations.length).fill(undefined);
     const links = new Map<string, Link | undefined>();
-    const indexOf = (device: string, isOurs: boolean): number => {
+    const indexOf = (device: string): number => {
       if (!links.has(device)) links.set(device, this.#rtnetlink.link(device));
       const link = links.get(device);
       if (link === undefined) throw new FlannelError("ENODEV", `device ${device} does not exist`);
-      if (isOurs) refuseForeign(link);
+      // Only a route may lead through another's device, and then not through one of our name.
+      if (this.#names.has(device)) refuseForeign(link);
       return link.index;
     };
     let requests: NetlinkRequest[] = [];
@@ -151,12 +160,10 @@ export class NetlinkKernel implements Kernel {
           links.clear();
           this.#applyLink(operation);
         } else if (object.kind === "setting") {
-          indexOf(object.device, true);
+          indexOf(object.device);
           this.#settings.write(object.device, object.name, object.on);
         } else {
-          // A route may lead through another's device; whatever else is made stands on one of ours.
-          const isOurs = object.kind !== "route";
-          for (const request of requestsOf(operation, (device) => indexOf(device, isOurs))) {
+          for (const request of requestsOf(operation, indexOf)) {
             requests.push(request);
             positions.push(position);
           }
@@ -267,10 +274,11 @@ export class NetlinkKernel implements Kernel {
   }
 }
 
+const isForeign = (link: Link): boolean => stateOfLink(link, "").type === "foreign";
+
 /** Since it was looked at, somebody may have put a device of his own in the place of ours. */
 function refuseForeign(link: Link): void {
-  if (stateOfLink(link, "").type === "foreign")
-    throw new FlannelError("EEXIST", `device ${link.name} is not flannel's any more`);
+  if (isForeign(link)) throw new FlannelError("EEXIST", `device ${link.name} is not flannel's any more`);
 }
 
 /** Only what differs: a MAC that is set, even to what it was, costs the device all its neighbours. */

@@ -37,6 +37,7 @@ export class FakeKernel implements Kernel {
   /** While set, nothing can be asked or changed. */
   failure: FlannelError | undefined;
   looks = 0;
+  #names: ReadonlySet<string> = new Set();
 
   constructor(lowers: readonly string[] = ["eth0"]) {
     this.#lowers = new Set(lowers);
@@ -49,8 +50,10 @@ export class FakeKernel implements Kernel {
   async observe(ownership: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
     await this.#turn();
     this.looks++;
+    this.#names = ownership.devices;
+    const owned = this.#owned(ownership);
     return [...this.#objects.values()].filter(
-      (object) => kinds.has(object.kind) && isSeen(object, ownership),
+      (object) => kinds.has(object.kind) && isSeen(object, object.kind === "link" ? ownership : owned),
     );
   }
 
@@ -121,10 +124,19 @@ export class FakeKernel implements Kernel {
 
   /** As the real port: nothing is done to what has become another's since it was looked at. */
   #refuseForeign({ object }: Operation): FlannelError | undefined {
-    if (object.kind === "route") return undefined;
-    const link = this.#objects.get(linkKey(deviceOf(object)));
-    const isForeign = link?.kind === "link" && link.type === "foreign";
-    return isForeign ? new FlannelError("EEXIST", "not flannel's any more") : undefined;
+    const device = deviceOf(object);
+    const isRefused = this.#names.has(device) && this.#isForeign(device);
+    return isRefused ? new FlannelError("EEXIST", "not flannel's any more") : undefined;
+  }
+
+  #isForeign(device: string): boolean {
+    const link = this.#objects.get(linkKey(device));
+    return link?.kind === "link" && link.type === "foreign";
+  }
+
+  /** What stands on another's device of our name is not ours. */
+  #owned({ devices, networks }: Ownership): Ownership {
+    return { devices: new Set([...devices].filter((device) => !this.#isForeign(device))), networks };
   }
 
   #change(operation: Operation): FlannelError | undefined {

@@ -171,6 +171,10 @@ test("on another's device of our name nothing is made, changed or removed", asyn
   fake.put({ kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" });
   fake.put(ADDRESS);
   const before = lookAt(netns, "flannel.1");
+  for (const kernel of [real, fake]) {
+    const seen = await kernel.observe(OWNERSHIP, KINDS);
+    assert.deepEqual(seen, [{ kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" }]);
+  }
   for (const operation of [
     create(LINK),
     replace(LINK, { ...LINK, mtuBytes: 1300 }),
@@ -180,6 +184,7 @@ test("on another's device of our name nothing is made, changed or removed", asyn
     remove(ADDRESS),
     create(NEIGHBOUR),
     create(FDB),
+    create(ROUTE),
   ]) {
     const step = `${operation.action} ${describeObject(operation.object)}`;
     assert.equal((await real.apply([operation]))[0]?.code, "EEXIST", step);
