@@ -14,11 +14,22 @@ const PORT = 2379;
 /** A lease written, or taken away by its key below `subnets/`. */
 export type LeaseChange = { readonly put: Peer } | { readonly remove: string };
 
+/** What a network is for; vxlan unless said otherwise. */
+export interface NetworkKind {
+  /** Part of the key prefix. */
+  readonly name: string;
+  readonly config: string;
+  /** The lease of a peer in it. */
+  readonly leaseOf: (peer: Peer) => string;
+}
+
+const VXLAN: NetworkKind = { name: "vxlan", config: NETWORK_CONFIG, leaseOf: ({ value }) => value };
+
 export interface BenchEtcd extends AsyncDisposable {
   /** For hosts on the bridge. */
   readonly endpoint: string;
-  /** A key prefix with a network config and the leases of peers 0…`count`-1, written once per count. */
-  networkOf(count: number): Promise<string>;
+  /** A key prefix with a network config and the leases of peers 0…`count`-1, written once per count and kind. */
+  networkOf(count: number, kind?: NetworkKind): Promise<string>;
   /** Makes all these changes in one transaction (128 at most): for whoever watches they happen at the same time. */
   apply(prefix: string, changes: readonly LeaseChange[]): Promise<void>;
   remove(prefix: string, key: string): Promise<void>;
@@ -67,25 +78,25 @@ export async function startBenchEtcd(address: string): Promise<BenchEtcd> {
     );
     await connection.call(({ kv }, options) => kv.txn({ success }, options));
   };
-  const filled = new Map<number, string>();
+  const filled = new Set<string>();
 
   return {
     endpoint,
-    async networkOf(count) {
-      const known = filled.get(count);
-      if (known !== undefined) return known;
-      const prefix = `/bench/${count}`;
+    async networkOf(count, { name, config, leaseOf } = VXLAN) {
+      const prefix = `/bench/${name}/${count}`;
+      if (filled.has(prefix)) return prefix;
       await connection.call(({ kv }, options) =>
-        kv.put({ key: toBytes(`${prefix}/config`), value: toBytes(NETWORK_CONFIG) }, options),
+        kv.put({ key: toBytes(`${prefix}/config`), value: toBytes(config) }, options),
       );
       for (let start = 0; start < count; start += PUTS_PER_TRANSACTION) {
         const length = Math.min(PUTS_PER_TRANSACTION, count - start);
+        const peers = Array.from({ length }, (_, offset) => peerAt(start + offset));
         await apply(
           prefix,
-          Array.from({ length }, (_, offset) => ({ put: peerAt(start + offset) })),
+          peers.map((peer) => ({ put: { ...peer, value: leaseOf(peer) } })),
         );
       }
-      filled.set(count, prefix);
+      filled.add(prefix);
       return prefix;
     },
     apply,

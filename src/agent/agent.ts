@@ -60,6 +60,8 @@ export interface AgentPorts {
 
 /** How often the kernel is looked at though nothing seems to have happened. */
 const RESYNC_MS = 60_000;
+/** How long a first programming that does not come to an end keeps the host unwatched. */
+const UNWATCHED_MS = 2_000;
 /** After being ready, until what the start left behind is cleared away. */
 const SETTLED_MS = 1_000;
 
@@ -106,11 +108,13 @@ export async function runAgent(
     resyncIntervalMs: RESYNC_MS,
     onPass() {
       isProgrammed ||= follower.isKnown && reconciler.status.converged;
+      if (isProgrammed) programmed.resolve();
       readiness.changed();
     },
     onRepair: (repair) => ports.drift.record(driftOf(repair, ports.socketOwner)),
   });
   let isProgrammed = false;
+  const programmed = Promise.withResolvers<void>();
   const firewall = new FirewallKeeper({
     ...ports,
     system: ports.firewall,
@@ -171,7 +175,7 @@ export async function runAgent(
       keeper.run(signal),
       follower.run(signal),
       firewall.run(signal),
-      watch.run(signal),
+      watchHost(),
       followNetwork(
         {
           ...{ store, configPlace: ports.configPlace, logger },
@@ -189,6 +193,12 @@ export async function runAgent(
   } finally {
     parts.abort();
     await reconciling;
+  }
+
+  /** Not at once: thousands of notices about our own first work would say nothing new. */
+  async function watchHost(): Promise<void> {
+    await Promise.race([programmed.promise, sleep(timers, UNWATCHED_MS, signal)]);
+    await watch.run(signal);
   }
 
   function hostAdvice(): string[] {
