@@ -12,6 +12,7 @@ import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
+import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
@@ -48,6 +49,9 @@ async function main(): Promise<number> {
     logger.warn(`Environment variable ${variable} is the name of no flag: it has no effect`);
   }
   try {
+    if (!hasCapability(CAP_NET_ADMIN)) {
+      throw new ConfigError("flanneld needs root or the capability CAP_NET_ADMIN: start it as root");
+    }
     await run(options, logger, stop.signal);
     return 0;
   } catch (error) {
