@@ -14,6 +14,8 @@ import type { LeaseUpdate } from "./lease-store.ts";
 export type LeaseEntry = readonly [key: string, content: Lease | Problem];
 
 export interface LeaseView {
+  /** What peers see now. */
+  leases(): Iterable<Lease>;
   /** All entries there are. */
   snapshot(entries: Iterable<LeaseEntry>): LeaseUpdate;
   /** An entry was written; undefined = nothing to tell. */
@@ -32,6 +34,7 @@ export function createLeaseView(place: string, logger: Logger): LeaseView {
   };
 
   return {
+    leases: () => good.values(),
     snapshot(entries) {
       const goodNow = new Map<string, Lease>();
       const toldNow = new Map<string, string>();

@@ -1,8 +1,9 @@
 /**
- * The connection to an etcd cluster: gRPC over HTTP/2 to the first endpoint that works, the next one when it fails.
+ * The connection to an etcd cluster: gRPC over HTTP/2 to an endpoint that works, the next one when it fails.
  *
- * A request goes to the endpoint that worked last; if that is down, silent or without a leader, each other one is tried
- * once. Connections are pinged while a stream is open, so that a peer that vanished without a word is noticed.
+ * The first is drawn by lot, so that thousands of hosts with the same flags do not all load the same member. A request
+ * goes to the endpoint that worked last; if that is down, silent or without a leader, each other one is tried once.
+ * Connections are pinged while a stream is open, so that a peer that vanished without a word is noticed.
  */
 
 import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
@@ -38,23 +39,32 @@ export class EtcdConnection implements Disposable {
   readonly settings: EtcdSettings;
   readonly #endpoints: readonly Endpoint[];
   /** The endpoint that worked last. */
-  #current = 0;
+  #current: number;
   /** The authentication token, or the attempt to get one; undefined = ask when needed. */
   #token: Promise<string | undefined> | undefined;
   #requestCount = 0;
+  #dialCount = 0;
 
-  constructor(settings: EtcdSettings) {
+  /** `random`: 0 ≤ random() < 1. */
+  constructor(settings: EtcdSettings, random: () => number = Math.random) {
     this.settings = settings;
+    this.#current = Math.floor(random() * settings.endpoints.length);
     const count: Interceptor = (next) => (request) => {
       this.#requestCount++;
       return next(request);
     };
-    this.#endpoints = settings.endpoints.map((url) => openEndpoint(url, settings, count));
+    const onDial = () => void this.#dialCount++;
+    this.#endpoints = settings.endpoints.map((url) => openEndpoint(url, settings, count, onDial));
   }
 
   /** RPCs made so far, a stream being one. */
   get requestCount(): number {
     return this.#requestCount;
+  }
+
+  /** Connections begun so far. While it stays the same, all that etcd said came from one and the same process. */
+  get dialCount(): number {
+    return this.#dialCount;
   }
 
   /**
@@ -64,18 +74,18 @@ export class EtcdConnection implements Disposable {
    */
   async call<T>(send: (clients: EtcdClients, options: CallOptions) => Promise<T>): Promise<T> {
     const timeoutMs = this.settings.timings.requestTimeoutMs;
-    return this.#atSomeEndpoint((clients, headers) => send(clients, { headers, timeoutMs }));
+    return this.#atSomeEndpoint(({ clients }, headers) => send(clients, { headers, timeoutMs }));
   }
 
   /**
    * Opens a stream: `open` returns once the first message is there; without one in time it is given up. `signal` ends
-   * the stream. Throws StoreError.
+   * the stream. `failed` gives the StoreError for what the stream throws after it was open. Throws StoreError.
    */
   async openStream<T>(
     signal: AbortSignal,
-    open: (clients: EtcdClients, options: CallOptions) => Promise<T>,
+    open: (clients: EtcdClients, options: CallOptions, failed: (error: unknown) => StoreError) => Promise<T>,
   ): Promise<T> {
-    return this.#atSomeEndpoint(async (clients, headers) => {
+    return this.#atSomeEndpoint(async (endpoint, headers) => {
       const late = new AbortController();
       const timer = setTimeout(() => late.abort(new DialTimeout()), this.settings.timings.requestTimeoutMs);
       // A member cut off from the others would stay silent for ever; so told, it ends the stream instead.
@@ -84,18 +94,15 @@ export class EtcdConnection implements Disposable {
         signal: AbortSignal.any([signal, late.signal]),
       };
       try {
-        return await open(clients, options);
+        return await open(endpoint.clients, options, (error) => {
+          const failure = this.#describe(error, endpoint);
+          if (failure.staleToken) this.#token = undefined;
+          return summarize([failure], error);
+        });
       } finally {
         clearTimeout(timer);
       }
     });
-  }
-
-  /** The StoreError for what a stream of {@link openStream} threw after it was open. */
-  streamFailed(error: unknown): StoreError {
-    const failure = this.#describe(error, this.#endpoints[this.#current]!);
-    if (failure.staleToken) this.#token = undefined;
-    return summarize([failure], error);
   }
 
   /** Has the next request authenticate again: etcd does not always say that this is the cause. */
@@ -108,9 +115,9 @@ export class EtcdConnection implements Disposable {
   }
 
   async #atSomeEndpoint<T>(
-    run: (clients: EtcdClients, headers: Record<string, string>) => Promise<T>,
+    run: (endpoint: Endpoint, headers: Record<string, string>) => Promise<T>,
   ): Promise<T> {
-    const failures: EtcdFailure[] = [];
+    const failures: EtcdFailure[] = []; // at the index of their endpoint
     const start = this.#current;
     let cause: unknown;
     for (let step = 0; step < this.#endpoints.length; step++) {
@@ -125,24 +132,27 @@ export class EtcdConnection implements Disposable {
         if (error instanceof StoreError) throw error;
         cause = error;
         const failure = this.#describe(error, endpoint);
-        failures.push(failure);
+        failures[index] = failure;
         if (!failure.tryNext) throw summarize([failure], error);
       }
     }
-    throw summarize(failures, cause);
+    throw summarize(failures, cause); // all of them have failed: no gaps
   }
 
   async #atEndpoint<T>(
     endpoint: Endpoint,
-    run: (clients: EtcdClients, headers: Record<string, string>) => Promise<T>,
+    run: (endpoint: Endpoint, headers: Record<string, string>) => Promise<T>,
   ): Promise<T> {
     await this.#dial(endpoint);
+    const headers = await this.#authHeaders(endpoint);
+    const token = this.#token;
     try {
-      return await run(endpoint.clients, await this.#authHeaders(endpoint));
+      return await run(endpoint, headers);
     } catch (error) {
       if (!this.#describe(error, endpoint).staleToken) throw error;
-      this.#token = undefined;
-      return await run(endpoint.clients, await this.#authHeaders(endpoint));
+      // Many requests may find the same token stale: a new one is asked for once. To check a password is hard work.
+      if (this.#token === token) this.#token = undefined;
+      return await run(endpoint, await this.#authHeaders(endpoint));
     }
   }
 
@@ -174,13 +184,18 @@ export class EtcdConnection implements Disposable {
   }
 }
 
-function openEndpoint(url: string, settings: EtcdSettings, interceptor: Interceptor): Endpoint {
-  const { keepaliveIntervalMs, keepaliveTimeoutMs } = settings.timings;
-  const session = new EtcdSession(
-    url,
-    { pingIntervalMs: keepaliveIntervalMs, pingTimeoutMs: keepaliveTimeoutMs },
-    url.startsWith("https:") ? settings.tls : undefined,
-  );
+function openEndpoint(
+  url: string,
+  settings: EtcdSettings,
+  interceptor: Interceptor,
+  onDial: () => void,
+): Endpoint {
+  const session = new EtcdSession(url, {
+    pingIntervalMs: settings.timings.keepaliveIntervalMs,
+    pingTimeoutMs: settings.timings.keepaliveTimeoutMs,
+    readTls: url.startsWith("https:") ? settings.readTls : undefined,
+    onDial,
+  });
   const transport = createGrpcTransport({
     baseUrl: url,
     sessionManager: session,

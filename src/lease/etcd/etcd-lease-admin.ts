@@ -19,14 +19,10 @@ const CONCURRENCY = 32;
 
 /** Opens it; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcdLeaseAdmin(options: EtcdOptions, ports: EtcdPorts): LeaseAdmin {
-  const settings = readEtcdSettings(options);
+  const settings = readEtcdSettings(options, ports.logger);
   for (const note of settings.notes) ports.logger.warn(note);
-  return new Admin(new EtcdConnection(settings), {
-    timers: systemTimers,
-    wallClockMs: Date.now,
-    random: Math.random,
-    ...ports,
-  });
+  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  return new Admin(new EtcdConnection(settings, allPorts.random), allPorts);
 }
 
 class Admin implements LeaseAdmin {

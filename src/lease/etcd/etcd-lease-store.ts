@@ -9,12 +9,14 @@ import { messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { systemTimers, type Timers } from "../../base/timers.ts";
 import { acquireLease } from "../acquire.ts";
-import type { LeaseAttributes, OwnLease } from "../lease.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
+import { outliveLostData, type StoreUpdate } from "./etcd-lost-data.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
-import { listRange, singleKey, toText } from "./etcd-range.ts";
+import { type Position, positionOf } from "./etcd-position.ts";
+import { type KeyRange, listRange, singleKey, toText } from "./etcd-range.ts";
 import {
   createRecord,
   extendRecord,
@@ -54,14 +56,10 @@ export interface EtcdLeaseStore extends LeaseStore {
 
 /** Opens the store; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcdLeaseStore(options: EtcdOptions, ports: EtcdPorts): EtcdLeaseStore {
-  const settings = readEtcdSettings(options);
+  const settings = readEtcdSettings(options, ports.logger);
   for (const note of settings.notes) ports.logger.warn(note);
-  return new Store(new EtcdConnection(settings), {
-    timers: systemTimers,
-    wallClockMs: Date.now,
-    random: Math.random,
-    ...ports,
-  });
+  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  return new Store(new EtcdConnection(settings, allPorts.random), allPorts);
 }
 
 class Store implements EtcdLeaseStore {
@@ -70,7 +68,7 @@ class Store implements EtcdLeaseStore {
   readonly #records: ReturnType<typeof createRecordStore>;
   readonly #disposed = new AbortController();
   /** What a watch that begins later goes on from; for leases only kept until there is one. */
-  #configAtStart: { readonly text: string | undefined; readonly revision: bigint } | undefined;
+  #configAtStart: { readonly text: string | undefined; readonly position: Position } | undefined;
   #listingAtStart: RecordListing | undefined;
   #leaseWatches = 0;
   /** The record of the own lease, as last written. */
@@ -91,9 +89,9 @@ class Store implements EtcdLeaseStore {
   }
 
   async readNetworkConfig(): Promise<string> {
-    const { kvs, revision } = await listRange(this.#connection, singleKey(this.#configKey));
-    const text = kvs[0] === undefined ? undefined : toText(kvs[0].value);
-    this.#configAtStart = { text, revision };
+    const listing = await listRange(this.#connection, singleKey(this.#configKey));
+    const text = listing.kvs[0] && toText(listing.kvs[0].value);
+    this.#configAtStart = { text, position: positionOf(listing) };
     if (text === undefined) {
       throw new StoreError(
         "NOT_FOUND",
@@ -108,7 +106,7 @@ class Store implements EtcdLeaseStore {
     if (start !== undefined) yield start.text;
     for await (const update of this.#watch(
       singleKey(this.#configKey),
-      start?.revision,
+      start?.position,
       "the network config",
       signal,
     )) {
@@ -137,7 +135,7 @@ class Store implements EtcdLeaseStore {
           },
           create: async (subnets, attributes) => {
             grant ??= await grantLease(records);
-            return keep(await createRecord(records, subnets, attributes, grant, listing!.revision));
+            return keep(await createRecord(records, subnets, attributes, grant, listing!.position.revision));
           },
           refresh: async (stored, attributes) =>
             keep(await extendRecord(records, stored, stored.subnets, attributes)),
@@ -167,30 +165,43 @@ class Store implements EtcdLeaseStore {
   }
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
-    const records = this.#records;
-    const view = createLeaseView(`etcd under ${records.prefix}`, this.#ports.logger);
-    const revision = this.#listingAtStart?.revision;
-    const entries = this.#listingAtStart?.entries.map(leaseEntryOf);
-    this.#listingAtStart = undefined; // thousands of records, needed once
+    const { lostDataGraceMs } = this.#connection.settings.timings;
+    const ended = new AbortController();
     this.#leaseWatches++;
     try {
-      if (entries !== undefined) yield view.snapshot(entries);
-      for await (const update of this.#watch(records.range, revision, "the leases", signal)) {
-        if (update.type === "snapshot") {
-          yield view.snapshot(update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv))));
-          continue;
-        }
-        for (const { type, kv } of update.events) {
-          if (kv === undefined) continue;
-          const change =
-            type === Event_EventType.DELETE
-              ? view.delete(nameOf(records, kv))
-              : view.put(leaseEntryOf(decodeRecord(records, kv)));
-          if (change !== undefined) yield change;
-        }
-      }
+      const updates = this.#followLeases(AbortSignal.any([signal, ended.signal]));
+      yield* outliveLostData(updates, lostDataGraceMs, this.#ports);
     } finally {
+      ended.abort();
       this.#leaseWatches--;
+    }
+  }
+
+  async *#followLeases(signal: AbortSignal): AsyncGenerator<StoreUpdate, void> {
+    const records = this.#records;
+    const view = createLeaseView(`etcd under ${records.prefix}`, this.#ports.logger);
+    const position = this.#listingAtStart?.position;
+    const entries = this.#listingAtStart?.entries.map(leaseEntryOf);
+    this.#listingAtStart = undefined; // thousands of records, needed once
+    const as = (update: LeaseUpdate, vanished: readonly Lease[] = []): StoreUpdate => ({ update, vanished });
+    if (entries !== undefined) yield as(view.snapshot(entries));
+    for await (const update of this.#watch(records.range, position, "the leases", signal)) {
+      if (update.type === "snapshot") {
+        const before = update.isAnotherStore ? [...view.leases()] : [];
+        const entries = new Map(update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv))));
+        // The own one is not spared: who holds it has to know that it is gone.
+        const vanished = before.filter(({ key }) => !entries.has(key) && key !== this.#held?.key);
+        yield as(view.snapshot(entries), vanished);
+        continue;
+      }
+      for (const { type, kv } of update.events) {
+        if (kv === undefined) continue;
+        const change =
+          type === Event_EventType.DELETE
+            ? view.delete(nameOf(records, kv))
+            : view.put(leaseEntryOf(decodeRecord(records, kv)));
+        if (change !== undefined) yield as(change);
+      }
     }
   }
 
@@ -199,13 +210,8 @@ class Store implements EtcdLeaseStore {
     this.#connection[Symbol.dispose]();
   }
 
-  #watch(
-    range: Parameters<typeof watchRange>[1],
-    revision: bigint | undefined,
-    what: string,
-    signal: AbortSignal,
-  ) {
+  #watch(range: KeyRange, start: Position | undefined, what: string, signal: AbortSignal) {
     const either = AbortSignal.any([signal, this.#disposed.signal]);
-    return watchRange(this.#connection, range, revision, what, this.#ports, either);
+    return watchRange(this.#connection, range, start, what, this.#ports, either);
   }
 }

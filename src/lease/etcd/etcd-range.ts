@@ -16,6 +16,8 @@ export interface KeyRange {
 export interface Listing {
   readonly kvs: readonly KeyValue[];
   readonly revision: bigint;
+  /** The connection's `dialCount` when reading began. */
+  readonly dialCount: number;
 }
 
 const encoder = new TextEncoder();
@@ -37,15 +39,19 @@ export function keysUnder(prefix: string): KeyRange {
 /** Reads a range, in pages of one and the same revision. Throws StoreError. */
 export async function listRange(connection: EtcdConnection, range: KeyRange): Promise<Listing> {
   const kvs: KeyValue[] = [];
+  let { dialCount } = connection;
   let revision = 0n;
   let from = range.key;
   for (;;) {
     const request = { key: from, rangeEnd: range.end, limit: PAGE_SIZE, revision };
     const page = await connection.call(({ kv }, options) => kv.range(request, options));
     for (const kv of page.kvs) kvs.push(kv);
-    if (revision === 0n) revision = page.header?.revision ?? 0n;
+    if (revision === 0n) {
+      revision = page.header?.revision ?? 0n;
+      dialCount = connection.dialCount;
+    }
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return { kvs, revision };
+    if (!page.more || last === undefined) return { kvs, revision, dialCount };
     from = new Uint8Array([...last.key, 0]); // the next possible key
   }
 }

@@ -5,6 +5,7 @@ import type { LeaseAttributes } from "../lease.ts";
 import { decodeLeaseKey, decodeLeaseValue, isProblem, type Problem } from "../lease-codec.ts";
 import type { LeaseEntry } from "../lease-view.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
+import { type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, keysUnder, listRange, toBytes, toText } from "./etcd-range.ts";
 import type { KeyValue } from "./kv_pb.ts";
 
@@ -41,10 +42,10 @@ export function createRecordStore(connection: EtcdConnection, wallClockMs: () =>
   return { connection, prefix, range: keysUnder(prefix), wallClockMs };
 }
 
-/** Everything under `subnets/`, as of `revision`. */
+/** Everything under `subnets/`, as of `position`. */
 export interface RecordListing {
   readonly entries: readonly RecordEntry[];
-  readonly revision: bigint;
+  readonly position: Position;
 }
 
 /** A key and its record, or why it is none. A junk value is a record all the same: its subnet is taken. */
@@ -52,8 +53,8 @@ export type RecordEntry = readonly [key: string, content: EtcdRecord | Problem];
 
 /** Reads everything: one request for up to 10,000 leases. Throws StoreError. */
 export async function listRecords(store: RecordStore): Promise<RecordListing> {
-  const { kvs, revision } = await listRange(store.connection, store.range);
-  return { entries: kvs.map((kv) => decodeRecord(store, kv)), revision };
+  const listing = await listRange(store.connection, store.range);
+  return { entries: listing.kvs.map((kv) => decodeRecord(store, kv)), position: positionOf(listing) };
 }
 
 /** The records in a listing. */

@@ -1,16 +1,39 @@
 /**
- * The HTTP/2 connection to one endpoint: connect-node's, with a safety net.
+ * The HTTP/2 connection to one endpoint: connect-node's, dialled by us, with a safety net.
  *
- * When a ping goes unanswered, connect-node destroys the connection with an error, which Node.js emits some turns of the
- * event loop later. If a request comes in between, connect-node has taken its listener off by then, and an `error` event
- * without a listener ends the process.
+ * Dialled by us, because each new connection is to use the certificates of its time. The net, because when a ping goes
+ * unanswered, connect-node destroys the connection with an error, which Node.js emits some turns of the event loop
+ * later. If a request comes in between, connect-node has taken its listener off by then, and an `error` event without a
+ * listener ends the process.
  */
 
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { connect as connectTls, type SecureContextOptions } from "node:tls";
 import { Http2SessionManager } from "@connectrpc/connect-node";
+
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 };
+
+export interface SessionOptions {
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+  /** For https; undefined for http. */
+  readonly readTls: (() => SecureContextOptions) | undefined;
+  /** A connection is begun. */
+  readonly onDial: () => void;
+}
 
 export class EtcdSession extends Http2SessionManager {
   readonly #guarded = new WeakSet<ClientHttp2Session>();
+
+  constructor(url: string, { readTls, onDial, ...pings }: SessionOptions) {
+    super(url, pings, {
+      createConnection(authority) {
+        onDial();
+        return dial(authority, readTls?.());
+      },
+    });
+  }
 
   override async request(...request: Parameters<Http2SessionManager["request"]>): Promise<ClientHttp2Stream> {
     const stream = await super.request(...request);
@@ -21,4 +44,11 @@ export class EtcdSession extends Http2SessionManager {
     }
     return stream;
   }
+}
+
+function dial({ protocol, hostname, port }: URL, tls: SecureContextOptions | undefined): Socket {
+  const host = hostname.replace(/^\[|\]$/g, ""); // [::1]
+  const to = { host, port: port === "" ? DEFAULT_PORTS[protocol]! : Number(port) };
+  if (tls === undefined) return connectTcp(to);
+  return connectTls({ ...to, ...tls, ALPNProtocols: ["h2"], ...(isIP(host) === 0 && { servername: host }) });
 }

@@ -9,12 +9,14 @@ import { messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { sleep, type Timers } from "../../base/timers.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
+import { advance, compareHistory, type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, listRange } from "./etcd-range.ts";
 import type { Event, KeyValue } from "./kv_pb.ts";
 import { type WatchRequest, WatchRequestSchema, type WatchResponse } from "./rpc_pb.ts";
 
 export type RangeUpdate =
-  | { readonly type: "snapshot"; readonly kvs: readonly KeyValue[] }
+  /** `isAnotherStore`: what is not there any more was not deleted, but is unknown to the etcd that answers now. */
+  | { readonly type: "snapshot"; readonly kvs: readonly KeyValue[]; readonly isAnotherStore: boolean }
   | { readonly type: "events"; readonly events: readonly Event[] };
 
 /** What waits, draws lots and tells. */
@@ -26,51 +28,60 @@ export interface WatchPorts {
 }
 
 /**
- * Watches until `signal` is aborted; never throws. `revision` is that of a listing which the caller has; undefined =
- * begin with a snapshot. `what` is for the log: "the leases".
+ * Watches until `signal` is aborted; never throws. `start` is the position of a listing which the caller has; undefined
+ * = begin with a snapshot. `what` is for the log: "the leases".
  */
 export async function* watchRange(
   connection: EtcdConnection,
   range: KeyRange,
-  revision: bigint | undefined,
+  start: Position | undefined,
   what: string,
   ports: WatchPorts,
   signal: AbortSignal,
 ): AsyncGenerator<RangeUpdate, void, undefined> {
   const outage = createOutage(connection, what, ports, signal);
-  let seen = revision;
+  let seen = start;
+  let isAnotherStore = false;
   while (!signal.aborted) {
     using scope = new StreamScope(signal);
+    const isFresh = seen === undefined;
     try {
       if (seen === undefined) {
         const listing = await listRange(connection, range);
         if (signal.aborted) return;
-        seen = listing.revision;
-        yield { type: "snapshot", kvs: listing.kvs };
+        seen = positionOf(listing);
+        yield { type: "snapshot", kvs: listing.kvs, isAnotherStore };
+        isAnotherStore = false;
       }
-      const stream = await openWatch(connection, range, seen + 1n, scope.signal);
-      if (stream.storeRevision < seen) throw compacted("etcd holds older data than before");
+      const { dialCount } = connection;
+      const responses = await openWatch(connection, range, seen.revision + 1n, scope.signal);
+      // Only now: whatever takes the store's place from here on breaks the stream.
+      const history = await compareHistory(connection, seen);
+      if (history !== "same") {
+        isAnotherStore = history === "another";
+        throw startOver(`etcd ${isAnotherStore ? "holds" : "may hold"} other or older data than before`);
+      }
+      seen = { ...seen, dialCount };
       outage.over();
-      for await (const response of stream.responses) {
+      for await (const response of responses) {
         refuseCanceled(response, connection);
+        const revision = response.header?.revision ?? 0n;
         if (response.events.length > 0) {
-          // Not the header's revision: events up to there may still be on their way.
-          seen = response.events.at(-1)!.kv!.modRevision;
+          seen = advance(seen, response.events);
           yield { type: "events", events: response.events };
-        } else if (response.header !== undefined && response.header.revision > seen) {
-          seen = response.header.revision; // progress: nothing happened up to here
+        } else if (revision > seen.revision) {
+          seen = { ...seen, revision }; // progress: nothing happened up to here
         }
       }
       throw new StoreError("UNAVAILABLE", "etcd ended the watch");
     } catch (error) {
       if (signal.aborted) return;
-      const failure = error instanceof StoreError ? error : connection.streamFailed(error);
-      if (failure.code === "COMPACTED") {
-        ports.logger.info(`${failure.message}: reading ${what} again`);
+      if (!(error instanceof StoreError)) throw error;
+      if (error.code === "COMPACTED") {
+        ports.logger.info(`${error.message}: reading ${what} again`);
         seen = undefined;
-      } else {
-        await outage.pause(failure);
       }
+      if (error.code !== "COMPACTED" || isFresh) await outage.pause(error);
     }
   }
 }
@@ -87,32 +98,34 @@ class StreamScope implements Disposable {
   }
 }
 
-interface OpenWatch {
-  /** The store's revision when the watch began. */
-  readonly storeRevision: bigint;
-  readonly responses: AsyncIterable<WatchResponse>;
-}
-
+/** Throws StoreError, as the responses do. */
 async function openWatch(
   connection: EtcdConnection,
   range: KeyRange,
   startRevision: bigint,
   signal: AbortSignal,
-): Promise<OpenWatch> {
+): Promise<AsyncIterable<WatchResponse>> {
   const request = create(WatchRequestSchema, {
     requestUnion: {
       case: "createRequest",
       value: { key: range.key, rangeEnd: range.end, startRevision, progressNotify: true },
     },
   });
-  return connection.openStream(signal, async ({ watch }, options) => {
+  return connection.openStream(signal, async ({ watch }, options, failed) => {
     const responses = watch.watch(keepOpen(request, signal), options)[Symbol.asyncIterator]();
     const first = await responses.next();
     if (first.done === true) throw new StoreError("UNAVAILABLE", "etcd ended the watch");
     refuseCanceled(first.value, connection);
     return {
-      storeRevision: first.value.header?.revision ?? 0n,
-      responses: { [Symbol.asyncIterator]: () => responses },
+      [Symbol.asyncIterator]: () => ({
+        async next() {
+          try {
+            return await responses.next();
+          } catch (error) {
+            throw failed(error);
+          }
+        },
+      }),
     };
   });
 }
@@ -127,13 +140,13 @@ async function* keepOpen(request: WatchRequest, signal: AbortSignal): AsyncGener
 function refuseCanceled(response: WatchResponse, connection: EtcdConnection): void {
   if (!response.canceled) return;
   if (response.compactRevision > 0n)
-    throw compacted(`etcd has compacted up to revision ${response.compactRevision}`);
+    throw startOver(`etcd has compacted up to revision ${response.compactRevision}`);
   // An expired token looks like a missing permission here.
   connection.forgetToken();
   throw new StoreError("UNAUTHENTICATED", `etcd refuses the watch: ${response.cancelReason}`);
 }
 
-const compacted = (message: string): StoreError => new StoreError("COMPACTED", message);
+const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);
 
 /**
  * Pauses that grow while an outage lasts, one line in the log when it begins and one when it is over. A watch that

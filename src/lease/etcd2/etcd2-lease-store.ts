@@ -50,14 +50,17 @@ export function openConnection(
   options: EtcdOptions,
   { logger, random }: Required<EtcdPorts>,
 ): Etcd2Connection {
-  const settings = readEtcdSettings({
-    ...options,
-    prefix: posix.resolve("/", options.prefix), // as etcd itself reads paths
-    timings: {
-      ...(options.endpoints.length > 1 && { dialTimeoutMs: DIAL_TIMEOUT_AMONG_SEVERAL_MS }),
-      ...options.timings,
+  const settings = readEtcdSettings(
+    {
+      ...options,
+      prefix: posix.resolve("/", options.prefix), // as etcd itself reads paths
+      timings: {
+        ...(options.endpoints.length > 1 && { dialTimeoutMs: DIAL_TIMEOUT_AMONG_SEVERAL_MS }),
+        ...options.timings,
+      },
     },
-  });
+    logger,
+  );
   for (const note of settings.notes) logger.warn(note);
   return new Etcd2Connection(settings, random);
 }

@@ -3,12 +3,14 @@
  */
 
 import {
+  type AgentOptions,
   type ClientRequest,
   Agent as HttpAgent,
   type IncomingMessage,
   request as requestHttp,
 } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import type { SecureContextOptions } from "node:tls";
 import { hasCode, StoreError } from "../../base/error.ts";
 import { DialTimeout } from "../etcd/etcd-error.ts";
 import type { EtcdSettings } from "../etcd/etcd-options.ts";
@@ -41,7 +43,10 @@ export class KeysEndpoint implements Disposable {
     this.#isTls = url.startsWith("https:");
     // TCP's own keep-alive notices a host that vanished while nothing is to be said.
     const options = { keepAlive: true, keepAliveMsecs: settings.timings.keepaliveIntervalMs };
-    this.#agent = this.#isTls ? new HttpsAgent({ ...options, ...settings.tls }) : new HttpAgent(options);
+    this.#agent =
+      this.#isTls && settings.readTls !== undefined
+        ? new TlsAgent(options, settings.readTls)
+        : new HttpAgent(options);
   }
 
   /** Sends a request; resolves when the head of the answer is there. Its body has to be read or destroyed. */
@@ -101,6 +106,20 @@ export class KeysEndpoint implements Disposable {
       clearTimeout(dialing);
       clearTimeout(waiting);
     }
+  }
+}
+
+/** Each new connection uses the certificates of its time; none resumes a session that was made with older ones. */
+class TlsAgent extends HttpsAgent {
+  readonly #readTls: () => SecureContextOptions;
+
+  constructor(options: AgentOptions, readTls: () => SecureContextOptions) {
+    super({ ...options, maxCachedSessions: 0 });
+    this.#readTls = readTls;
+  }
+
+  override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
+    return super.createConnection({ ...options, ...this.#readTls() }, callback);
   }
 }
 

@@ -1,0 +1,105 @@
+/**
+ * What becomes of leases that went with etcd's data: it was set up again, or restored from an older backup.
+ *
+ * Their hosts are there all the same, and write them again as soon as they find out. To take their routes away for these
+ * seconds would cut off every container from every other. So such a lease counts on for a while, unless a new one says
+ * otherwise: of the same key, of the same host, or for the same addresses.
+ */
+
+import { sameIp } from "../../address/ip.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Timers } from "../../base/timers.ts";
+import { overlapsPair } from "../acquire.ts";
+import type { Lease, LeaseAttributes } from "../lease.ts";
+import type { LeaseUpdate } from "../lease-store.ts";
+
+/** An update, and for a snapshot the leases that its etcd does not know though nobody deleted them. */
+export interface StoreUpdate {
+  readonly update: LeaseUpdate;
+  readonly vanished: readonly Lease[];
+}
+
+export interface LostDataPorts {
+  readonly logger: Logger;
+  readonly timers: Timers;
+}
+
+/** The updates as peers are to see them; vanished leases are kept for `graceMs`. */
+export async function* outliveLostData(
+  updates: AsyncGenerator<StoreUpdate, void, undefined>,
+  graceMs: number,
+  { logger, timers }: LostDataPorts,
+): AsyncGenerator<LeaseUpdate, void, undefined> {
+  const survivors = new Map<string, Lease>();
+  let grace: Grace | undefined;
+  const takeDisplaced = (lease: Lease) => {
+    const displaced = survivors
+      .values()
+      .filter((survivor) => isDisplaced(survivor, lease))
+      .map(({ key }) => key)
+      .toArray();
+    for (const key of displaced) survivors.delete(key);
+    return displaced;
+  };
+  try {
+    let next = updates.next();
+    for (;;) {
+      const result = grace === undefined ? await next : await Promise.race([next, grace.isOver]);
+      if (result === undefined) {
+        grace = undefined;
+        if (survivors.size > 0)
+          logger.warn(`${survivors.size} leases that etcd lost were not written again: given up`);
+        for (const key of survivors.keys()) yield { type: "delete", key };
+        survivors.clear();
+        continue;
+      }
+      if (result.done === true) return;
+      const { update, vanished } = result.value;
+      if (vanished.length > 0) {
+        logger.warn(
+          `etcd has lost ${vanished.length} leases: they count for ${graceMs / 1000} s more, until their hosts write them again`,
+        );
+        for (const lease of vanished) survivors.set(lease.key, lease);
+        grace?.callOff();
+        grace = startGrace(graceMs, timers);
+      }
+      if (update.type === "snapshot" && survivors.size > 0) {
+        for (const lease of update.leases) takeDisplaced(lease);
+        yield { type: "snapshot", leases: [...update.leases, ...survivors.values()] };
+      } else {
+        if (update.type === "put") {
+          for (const key of takeDisplaced(update.lease)) {
+            if (key !== update.lease.key) yield { type: "delete", key };
+          }
+        }
+        yield update;
+      }
+      next = updates.next();
+    }
+  } finally {
+    grace?.callOff();
+    void updates.return(); // not awaited: its next update, which may never come, is under way
+  }
+}
+
+interface Grace {
+  readonly isOver: Promise<undefined>;
+  readonly callOff: () => void;
+}
+
+function startGrace(graceMs: number, timers: Timers): Grace {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  return { isOver: promise, callOff: timers.after(graceMs, () => resolve(undefined)) };
+}
+
+const isDisplaced = (survivor: Lease, lease: Lease): boolean =>
+  survivor.key === lease.key ||
+  overlapsPair(survivor.subnets, lease.subnets) ||
+  isSameHost(survivor.attributes, lease.attributes);
+
+const isSameHost = (one: LeaseAttributes, other: LeaseAttributes): boolean =>
+  one.publicIp !== undefined && other.publicIp !== undefined
+    ? sameIp(one.publicIp, other.publicIp)
+    : one.publicIpv6 !== undefined &&
+      other.publicIpv6 !== undefined &&
+      sameIp(one.publicIpv6, other.publicIpv6);
