@@ -34,7 +34,7 @@ const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
   ...adminCommands(adminPorts),
   ...operateCommands(hostPorts(adminPorts)),
   store: storeCommands(),
-  lab: labCommands(besideLauncher("flanneld")),
+  lab: labCommands({ flanneld: besideLauncher("flanneld"), flannelctl: besideLauncher("flannelctl") }),
   version: defineCommand({
     summary: "print the version",
     synopsis: "",

@@ -10,16 +10,16 @@ import { requireRoot, requireTools } from "./requirements.ts";
 import { describeLabs, type LabState, requireState } from "./state.ts";
 import { formatStatus, readStatus } from "./status.ts";
 import { checkLabName, DEFAULT_LAB } from "./topology.ts";
-import { upCommand } from "./up-command.ts";
+import { type Programs, upCommand } from "./up-command.ts";
 
 const NAME = {
   name: { kind: "string", value: "name", help: "which lab, if there are several" },
 } as const satisfies FlagTable;
 
-/** The commands of `flannelctl lab`; `flanneld` is the path of the one that goes with this program. */
-export const labCommands = (flanneld: string): Command =>
+/** The commands of `flannelctl lab`. */
+export const labCommands = (programs: Programs): Command =>
   defineGroup("Hosts as network namespaces on this machine, each with flanneld and a container.", {
-    up: upCommand(flanneld),
+    up: upCommand(programs),
     status: defineCommand({
       summary: "show its hosts and whether they live",
       synopsis: "[flags]",
@@ -60,7 +60,11 @@ async function runStatus(state: LabState, { print }: CommandContext): Promise<nu
   return status.isGood ? 0 : 1;
 }
 
-async function runPing({ topology }: LabState, count: number, { print }: CommandContext): Promise<number> {
+async function runPing(
+  { topology, notes }: LabState,
+  count: number,
+  { print }: CommandContext,
+): Promise<number> {
   if (count < 1 || count > 1000) throw new ConfigError(`--count: must be within 1…1000, but is ${count}`);
   requireRoot();
   requireTools(["ping"]);
@@ -70,6 +74,7 @@ async function runPing({ topology }: LabState, count: number, { print }: Command
   print(
     failed === 0 ? `All ${results.length} ways work (ms).` : `${failed} of ${results.length} ways failed.`,
   );
+  if (failed > 0) for (const note of notes) print(`Note: ${note}.`);
   return failed === 0 ? 0 : 1;
 }
 

@@ -1,6 +1,6 @@
 /** What subnet.env means for the containers of a host: the bridge takes the subnet's first address, they the next ones. */
 
-import { formatIp } from "../address/ip.ts";
+import { type Family, formatIp } from "../address/ip.ts";
 import { addressAt } from "../address/prefix.ts";
 import type { ParsedSubnetEnv } from "../config/subnet-env.ts";
 
@@ -11,6 +11,7 @@ export interface ContainerNetwork {
 }
 
 export interface FamilyNetwork {
+  readonly family: Family;
   /** Address number `offset` of the subnet: "10.5.43.2". */
   addressAt(offset: number): string;
   /** The same with the subnet's length: "10.5.43.2/24". */
@@ -27,6 +28,7 @@ export function containerNetwork(env: ParsedSubnetEnv): ContainerNetwork | undef
   const families = subnets.map((subnet): FamilyNetwork => {
     const at = (offset: number): string => formatIp(addressAt(subnet, BigInt(offset)));
     return {
+      family: subnet.family,
       addressAt: at,
       prefixAt: (offset) => `${at(offset)}/${subnet.length}`,
       everything: subnet.family === 4 ? "0.0.0.0/0" : "::/0",

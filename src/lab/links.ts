@@ -9,31 +9,35 @@ import { type LinkSpec, newLink, setLink } from "../netlink/link.ts";
 import { newRoute } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { ContainerNetwork } from "./container-network.ts";
-import type { Container, Host, Hub } from "./topology.ts";
+import type { Container, Host, Topology } from "./topology.ts";
 
-const UNDERLAY_BRIDGE = "underlay";
 const CONTAINER_BRIDGE = "cni0";
 const UPLINK = "eth0";
 
-export function makeHub(hub: Hub): void {
+/** The hub, with a bridge for each segment. It routes between them if there are several. */
+export function makeHub({ hub, segments }: Topology): void {
   createNetns(hub.netns);
   using rtnl = openNode(hub.netns);
-  const bridge = addLink(rtnl, { name: UNDERLAY_BRIDGE, kind: "bridge", up: true });
-  addAddress(rtnl, bridge, hub.prefix);
+  for (const { bridge, gateways } of segments) {
+    const index = addLink(rtnl, { name: bridge, kind: "bridge", up: true });
+    for (const { prefix } of gateways) addAddress(rtnl, index, prefix);
+  }
+  if (segments.length > 1) forwardPackets(hub.netns);
 }
 
-/** A host on the hub's bridge that forwards packets, as a host of containers does. */
-export function makeHost(host: Host, hub: Hub): void {
+/** A host on its segment that forwards packets, as a host of containers does. */
+export function makeHost(host: Host, { hub, segments }: Topology): void {
+  const { bridge, gateways } = segments[host.segment]!;
   createNetns(host.netns);
-  plug(hub.netns, UNDERLAY_BRIDGE, { port: host.name, netns: host.netns });
+  plug(hub.netns, bridge, { port: host.name, netns: host.netns });
   using rtnl = openNode(host.netns);
   const uplink = bringUp(rtnl, UPLINK);
-  addAddress(rtnl, uplink, host.prefix);
-  rtnl.connection.request(newRoute({ destination: "0.0.0.0/0", gateway: hub.address, oif: uplink }));
-  for (const key of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) {
-    const where = { netns: netnsPath(host.netns) };
-    if (readSysctl(key, where) !== undefined) writeSysctl(key, "1", where);
+  for (const { prefix } of host.addresses) addAddress(rtnl, uplink, prefix);
+  for (const { family, address } of gateways) {
+    const destination = family === 4 ? "0.0.0.0/0" : "::/0";
+    rtnl.connection.request(newRoute({ destination, gateway: address, oif: uplink }));
   }
+  forwardPackets(host.netns);
 }
 
 /** The bridge that containers of this host are on: what Docker or a CNI plugin makes from subnet.env. */
@@ -79,6 +83,13 @@ function openNode(netns: string): Rtnetlink {
   const rtnl = openRtnetlink({ netns: netnsPath(netns) });
   bringUp(rtnl, "lo");
   return rtnl;
+}
+
+function forwardPackets(netnsName: string): void {
+  const where = { netns: netnsPath(netnsName) };
+  for (const key of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) {
+    if (readSysctl(key, where) !== undefined) writeSysctl(key, "1", where);
+  }
 }
 
 function addLink(rtnl: Rtnetlink, spec: LinkSpec): number {

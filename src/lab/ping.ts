@@ -1,14 +1,17 @@
 /** Pinging every container of a lab from every other, and from every host. */
 
+import type { Family } from "../address/ip.ts";
 import { FlannelError, hasCode } from "../base/error.ts";
 import { formatTable } from "../base/table.ts";
 import { exec } from "../linux/exec.ts";
 import { netnsPath } from "../linux/netns.ts";
 import { readSubnet } from "./daemons.ts";
+import { formatFamilies } from "./families.ts";
 import type { Node, Topology } from "./topology.ts";
 
 /** One cell of the table. */
 export interface PingResult {
+  readonly family: Family;
   readonly from: string;
   readonly to: string;
   /** Mean round trip of the answered ones; undefined if none was answered. */
@@ -29,7 +32,11 @@ export async function pingAll(topology: Topology, count: number): Promise<PingRe
       throw new FlannelError("NOT_FOUND", `${host.name} has no subnet: see "lab status" and ${host.logFile}`);
     }
     return host.containers.flatMap((container) =>
-      network.families.map((family) => ({ container, address: family.addressAt(container.addressOffset) })),
+      network.families.map(({ family, addressAt }) => ({
+        container,
+        family,
+        address: addressAt(container.addressOffset),
+      })),
     );
   });
   const sources: Node[] = [...topology.hosts.flatMap((host) => host.containers), ...topology.hosts];
@@ -41,9 +48,9 @@ export async function pingAll(topology: Topology, count: number): Promise<PingRe
   const work = async (): Promise<void> => {
     while (next < ways.length) {
       const index = next++;
-      const { from, container, address } = ways[index]!;
+      const { from, container, family, address } = ways[index]!;
       const to = container.name;
-      results[index] = { from: from.name, to, ...(await ping(from.netns, address, count)) };
+      results[index] = { family, from: from.name, to, ...(await ping(from.netns, address, count)) };
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, work));
@@ -77,18 +84,25 @@ export function readPing(output: string, count: number): Pick<PingResult, "rttMs
   };
 }
 
-/** A row for each sender, a column for each receiver: mean ms, with what was lost; ✗ = no answer. */
+/** A table for each family that there is, with a title if there are two. */
 export function formatPings(results: readonly PingResult[]): string[] {
+  return formatFamilies(
+    results.map(({ family }) => family),
+    (family) => formatFamily(results.filter((result) => result.family === family)),
+  );
+}
+
+/** A row for each sender, a column for each receiver: mean ms, with what was lost; ✗ = no answer. */
+function formatFamily(results: readonly PingResult[]): string[] {
   const senders = [...new Set(results.map(({ from }) => from))];
   const receivers = senders.filter((name) => results.some(({ to }) => to === name));
-  const cellOf = (from: string, to: string): string =>
-    results
-      .filter((result) => result.from === from && result.to === to)
-      .map(({ rttMs, lost }) => {
-        if (rttMs === undefined) return "✗";
-        return lost === 0 ? rttMs.toFixed(2) : `${rttMs.toFixed(2)} (${lost} lost)`;
-      })
-      .join(" ") || "-";
+  const cellOf = (from: string, to: string): string => {
+    const result = results.find((candidate) => candidate.from === from && candidate.to === to);
+    if (result === undefined) return "-";
+    const { rttMs, lost } = result;
+    if (rttMs === undefined) return "✗";
+    return lost === 0 ? rttMs.toFixed(2) : `${rttMs.toFixed(2)} (${lost} lost)`;
+  };
   return formatTable([
     ["from \\ to", ...receivers],
     ...senders.map((from) => [from, ...receivers.map((to) => cellOf(from, to))]),

@@ -1,13 +1,13 @@
 /** What a lab needs of the machine, checked before anything is made, all that is missing named at once. */
 
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { ConfigError, FlannelError } from "../base/error.ts";
 
 /** Program → Debian package. */
 const PACKAGES = {
   etcd: "etcd-server",
-  etcdctl: "etcd-client",
+  nft: "nftables",
   ping: "iputils-ping",
 } as const;
 export type Tool = keyof typeof PACKAGES;
@@ -30,6 +30,15 @@ export function requireTools(tools: readonly Tool[]): void {
   throw new FlannelError(
     "ENOENT",
     `not installed: ${missing.join(", ")}; on Debian: apt-get install ${packages}`,
+  );
+}
+
+/** Throws FlannelError ENOTSUP if the kernel was started without IPv6. */
+export function requireIpv6(): void {
+  if (existsSync("/proc/sys/net/ipv6")) return;
+  throw new FlannelError(
+    "ENOTSUP",
+    "this machine's kernel has no IPv6 (ipv6.disable=1 on its command line?): use a network config without it",
   );
 }
 

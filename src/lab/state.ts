@@ -10,9 +10,12 @@ import { netnsPath } from "../linux/netns.ts";
 import type { ProcessId } from "./processes.ts";
 import { LABS_DIRECTORY, labDirectory, nodesOf, type Topology } from "./topology.ts";
 
+/** The embedded store, or a real etcd. */
+export type DatastoreKind = "store" | "etcd";
+
 export interface LabProcess extends ProcessId {
-  /** "up": the command that makes the lab, as long as it does. */
-  readonly role: "up" | "datastore" | "flanneld";
+  /** "up": the command that makes the lab, as long as it does; else what it is. */
+  readonly role: "up" | DatastoreKind | "flanneld";
   /** Name of the node that it runs in; empty for "up". */
   readonly node: string;
 }
@@ -21,15 +24,21 @@ export interface LabState {
   /** Raised when the shape of this file changes. */
   readonly version: typeof VERSION;
   readonly topology: Topology;
+  /** What does not work in this lab, by its nature. */
+  readonly notes: readonly string[];
   readonly processes: readonly LabProcess[];
 }
 
-const VERSION = 1;
+const VERSION = 2;
 
 const stateFile = (name: string): string => `${labDirectory(name)}/state.json`;
 
 /** A new lab. Throws FlannelError EEXIST if its name or one of its namespaces' is taken. */
-export async function claimLab(topology: Topology, maker: ProcessId): Promise<LabState> {
+export async function claimLab(
+  topology: Topology,
+  notes: readonly string[],
+  maker: ProcessId,
+): Promise<LabState> {
   const { name } = topology;
   const made = mkdirSync(labDirectory(name), { recursive: true, mode: 0o755 });
   if (made === undefined) {
@@ -47,7 +56,7 @@ export async function claimLab(topology: Topology, maker: ProcessId): Promise<La
       `the network namespace ${foreign.netns} exists and is no lab's: choose another --name`,
     );
   }
-  return saveState({ version: VERSION, topology, processes: [{ ...maker, role: "up", node: "" }] });
+  return saveState({ version: VERSION, topology, notes, processes: [{ ...maker, role: "up", node: "" }] });
 }
 
 /** The state with one more process, saved. */

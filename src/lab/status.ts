@@ -1,9 +1,11 @@
 /** How a lab is: which of its parts live, and what each host got. */
 
+import type { Family } from "../address/ip.ts";
 import { formatTable } from "../base/table.ts";
 import { readSubnet } from "./daemons.ts";
+import { formatFamilies } from "./families.ts";
 import { isAlive } from "./processes.ts";
-import type { LabState } from "./state.ts";
+import type { LabProcess, LabState } from "./state.ts";
 
 export interface LabStatus {
   readonly nodes: readonly NodeStatus[];
@@ -13,58 +15,86 @@ export interface LabStatus {
 
 export interface NodeStatus {
   readonly name: string;
-  /** In the underlay: a host's public IP. */
-  readonly address: string;
   readonly daemon: string;
   /** Undefined if it has not been started, or has ended. */
   readonly pid: number | undefined;
-  /** The bridge's addresses, "10.5.43.1/24"; empty on the hub, or if flanneld has not got a subnet. */
-  readonly subnets: readonly string[];
+  /** One per family that the underlay has. */
+  readonly families: readonly FamilyStatus[];
+}
+
+export interface FamilyStatus {
+  readonly family: Family;
+  /** In the underlay: a host's public IP. */
+  readonly address: string;
+  /** The container bridge's address, "10.5.43.1/24"; undefined on the hub, or if flanneld has not got a subnet. */
+  readonly bridge: string | undefined;
   /** The containers' names and addresses. */
   readonly containers: readonly string[];
 }
 
 export function readStatus({ topology, processes }: LabState): LabStatus {
-  const pidIn = (node: string): number | undefined => {
-    const process = processes.find((candidate) => candidate.node === node);
-    return process !== undefined && isAlive(process) ? process.pid : undefined;
-  };
-  const { hub } = topology;
+  const processOn = (node: string): LabProcess | undefined =>
+    processes.find((candidate) => candidate.node === node);
+  const pidOf = (process: LabProcess | undefined): number | undefined =>
+    process !== undefined && isAlive(process) ? process.pid : undefined;
   const hosts = topology.hosts.map((host): NodeStatus => {
-    const families = readSubnet(host)?.families ?? [];
-    return {
-      name: host.name,
-      address: host.address,
-      daemon: "flanneld",
-      pid: pidIn(host.name),
-      subnets: families.map((family) => family.prefixAt(1)),
-      containers: host.containers.flatMap((container) =>
-        families.map((family) => `${container.name} ${family.addressAt(container.addressOffset)}`),
-      ),
-    };
+    const network = readSubnet(host);
+    const families = host.addresses.map(({ family, address }): FamilyStatus => {
+      const own = network?.families.find((candidate) => candidate.family === family);
+      return {
+        family,
+        address,
+        bridge: own?.prefixAt(1),
+        containers:
+          own === undefined
+            ? []
+            : host.containers.map(({ name, addressOffset }) => `${name} ${own.addressAt(addressOffset)}`),
+      };
+    });
+    return { name: host.name, daemon: "flanneld", pid: pidOf(processOn(host.name)), families };
   });
+  const { hub } = topology;
+  const datastore = processOn(hub.name);
   const hubStatus: NodeStatus = {
     name: hub.name,
-    address: hub.address,
-    daemon: "etcd",
-    pid: pidIn(hub.name),
-    subnets: [],
-    containers: [],
+    daemon: datastore?.role ?? "-",
+    pid: pidOf(datastore),
+    families: hub.addresses.map(({ family, address }) => ({
+      family,
+      address,
+      bridge: undefined,
+      containers: [],
+    })),
   };
   const isGood =
-    hubStatus.pid !== undefined && hosts.every((host) => host.pid !== undefined && host.subnets.length > 0);
+    hubStatus.pid !== undefined &&
+    hosts.every(
+      ({ pid, families }) => pid !== undefined && families.every(({ bridge }) => bridge !== undefined),
+    );
   return { nodes: [hubStatus, ...hosts], isGood };
 }
 
+/** A table for each family that there is. */
 export const formatStatus = ({ nodes }: LabStatus): string[] =>
-  formatTable([
-    ["node", "address", "daemon", "pid", "bridge", "containers"],
-    ...nodes.map((node) => [
-      node.name,
-      node.address,
-      node.daemon,
-      node.pid === undefined ? "dead" : String(node.pid),
-      node.subnets.join(" ") || "-",
-      node.containers.join(" ") || "-",
-    ]),
-  ]);
+  formatFamilies(
+    nodes.flatMap(({ families }) => families.map(({ family }) => family)),
+    (family) =>
+      formatTable([
+        ["node", "address", "daemon", "pid", "bridge", "containers"],
+        ...nodes.map((node) =>
+          rowOf(
+            node,
+            node.families.filter((status) => status.family === family),
+          ),
+        ),
+      ]),
+  );
+
+const rowOf = ({ name, daemon, pid }: NodeStatus, statuses: readonly FamilyStatus[]): string[] => [
+  name,
+  statuses.map(({ address }) => address).join(" "),
+  daemon,
+  pid === undefined ? "dead" : String(pid),
+  statuses.map(({ bridge }) => bridge ?? "").join("") || "-",
+  statuses.flatMap(({ containers }) => containers).join(" ") || "-",
+];

@@ -1,69 +1,39 @@
-/** `flannelctl lab up`: its flags, and what it says. */
+/** `flannelctl lab up`: what it says. */
 
 import { readFileSync } from "node:fs";
-import { type Prefix, parsePrefix } from "../address/prefix.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
-import type { FlagTable, FlagValues, ParsedFlags } from "../config/flags.ts";
+import { planLab } from "./plan.ts";
 import { DEFAULT_LAB } from "./topology.ts";
 import { up } from "./up.ts";
+import { UP_FLAGS, type UpFlags } from "./up-flags.ts";
 
-const UP = {
-  name: { kind: "string", value: "name", default: DEFAULT_LAB, help: "name of the lab" },
-  hosts: { kind: "int", value: "number", default: 3, help: "how many hosts" },
-  backend: { kind: "string", value: "type", default: "vxlan", help: "the network config's backend" },
-  network: { kind: "string", value: "prefix", default: "10.5.0.0/16", help: "the network config's network" },
-  config: {
-    kind: "string",
-    value: "file",
-    help: "the whole network config (JSON), instead of --backend and --network",
-  },
-  underlay: {
-    kind: "string",
-    value: "prefix",
-    default: "192.168.64.0/24",
-    help: "the network that the hosts are in",
-  },
-  etcd: { kind: "bool", default: true, help: "a real etcd as datastore, the only one so far" },
-  flanneld: {
-    kind: "string",
-    value: "file",
-    help: "flanneld to run, by default the one beside this program",
-  },
-  keep: { kind: "bool", help: "leave everything as it is if something fails" },
-  hints: { kind: "bool", default: true, help: "say at the end what to try next" },
-} as const satisfies FlagTable;
+/** Paths of the programs that go with this one. */
+export interface Programs {
+  readonly flanneld: string;
+  readonly flannelctl: string;
+}
 
-/** `ownFlanneld`: path of the flanneld that goes with this program. */
-export const upCommand = (ownFlanneld: string): Command =>
+export const upCommand = (programs: Programs): Command =>
   defineCommand({
     summary: "make a lab",
     synopsis: "[flags] [-- flags for every flanneld]",
-    flags: UP,
+    flags: UP_FLAGS,
     takes: { rest: true },
-    run: (flags, context) => runUp(flags, context, ownFlanneld),
+    run: (flags, context) => runUp(flags, context, programs),
   });
 
-async function runUp(
-  { values, sources, rest }: ParsedFlags<typeof UP>,
-  context: CommandContext,
-  ownFlanneld: string,
-): Promise<number> {
-  if (!values.etcd) throw new ConfigError("--etcd: there is no other datastore so far");
-  const other = sources.backend ?? sources.network;
-  if (values.config !== "" && other !== undefined) {
-    throw new ConfigError(`${other} and --config exclude each other: write it into ${values.config}`);
-  }
+async function runUp(flags: UpFlags, context: CommandContext, programs: Programs): Promise<number> {
+  const { values, rest } = flags;
+  const startedMs = performance.now();
   const options = {
-    name: values.name,
-    hosts: values.hosts,
-    underlay: readPrefix(values.underlay, "--underlay"),
-    networkConfig: values.config === "" ? composeConfig(values) : readConfig(values.config),
-    flanneld: values.flanneld || ownFlanneld,
+    plan: planLab(flags, values.config === "" ? undefined : readConfig(values.config)),
+    datastore: values.etcd ? ("etcd" as const) : ("store" as const),
+    flanneld: values.flanneld || programs.flanneld,
+    flannelctl: programs.flannelctl,
     flanneldFlags: rest,
     keep: values.keep,
   };
-  const startedMs = performance.now();
   const abort = new AbortController();
   const stop = (signal: NodeJS.Signals): void => abort.abort(new ConfigError(`ended by ${signal}`));
   process.on("SIGINT", stop).on("SIGTERM", stop);
@@ -73,8 +43,8 @@ async function runUp(
     process.off("SIGINT", stop).off("SIGTERM", stop);
   }
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-  context.print(`Lab "${options.name}" is up after ${seconds} s.`);
-  if (values.hints) hints(context.program, options.name).forEach(context.print);
+  context.print(`Lab "${values.name}" is up after ${seconds} s.`);
+  if (values.hints) hints(context.program, values.name).forEach(context.print);
   return 0;
 }
 
@@ -86,21 +56,10 @@ const hints = (program: string, name: string): string[] => [
   `  ${program} lab down${name === DEFAULT_LAB ? "" : ` --name ${name}`}`,
 ];
 
-function composeConfig({ network, backend }: FlagValues<typeof UP>): string {
-  readPrefix(network, "--network");
-  return JSON.stringify({ Network: network, Backend: { Type: backend } });
-}
-
 function readConfig(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
     throw new ConfigError(`--config: cannot read ${file}: ${messageOf(error)}`, { cause: error });
   }
-}
-
-function readPrefix(text: string, flag: string): Prefix {
-  const prefix = parsePrefix(text);
-  if (prefix !== undefined) return prefix;
-  throw new ConfigError(`${flag}: ${JSON.stringify(text)} is not a network like 10.5.0.0/16`);
 }

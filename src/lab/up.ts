@@ -1,22 +1,23 @@
-/** Making a lab: the plan, the state file, then everything in it. What fails is taken down again. */
+/** Making a lab: the state file, then everything in the plan. What fails is taken down again. */
 
-import { overlaps, type Prefix } from "../address/prefix.ts";
-import { ConfigError } from "../base/error.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
 import type { ContainerNetwork } from "./container-network.ts";
-import { startEtcd, startFlanneld, waitForSubnet, writeNetworkConfig } from "./daemons.ts";
+import { startFlanneld, waitForSubnet } from "./daemons.ts";
+import { endpointOf, startDatastore, writeNetworkConfig } from "./datastore.ts";
 import { down } from "./down.ts";
 import { makeContainer, makeContainerBridge, makeHost, makeHub } from "./links.ts";
+import type { LabPlan } from "./plan.ts";
 import { identify, type ProcessId } from "./processes.ts";
-import { requireProgram, requireRoot, requireTools } from "./requirements.ts";
-import { claimLab, type LabProcess, type LabState, recordProcess } from "./state.ts";
-import { type Host, type LabShape, planTopology } from "./topology.ts";
+import { requireIpv6, requireProgram, requireRoot, requireTools } from "./requirements.ts";
+import { claimLab, type DatastoreKind, type LabProcess, type LabState, recordProcess } from "./state.ts";
+import type { Host, UnderlayAddress } from "./topology.ts";
 
-export interface UpOptions extends LabShape {
-  /** The network config as JSON text. */
-  readonly networkConfig: string;
+export interface UpOptions {
+  readonly plan: LabPlan;
+  readonly datastore: DatastoreKind;
   /** Path of flanneld. */
   readonly flanneld: string;
+  /** Path of flannelctl, which serves the store and writes the config. */
+  readonly flannelctl: string;
   /** Flags given to every flanneld besides those that the lab needs. */
   readonly flanneldFlags: readonly string[];
   /** Leave a lab that failed as it is. */
@@ -31,12 +32,16 @@ export type Progress = (line: string) => void;
  * ConfigError, FlannelError; then nothing is left, unless `keep`.
  */
 export async function up(options: UpOptions, progress: Progress, signal: AbortSignal): Promise<LabState> {
+  const { plan, datastore } = options;
+  const { topology, network, notes } = plan;
   requireRoot();
-  requireTools(["etcd", "etcdctl"]);
+  requireTools([
+    ...(datastore === "etcd" ? (["etcd"] as const) : []),
+    ...(network.enableNftables ? (["nft"] as const) : []),
+  ]);
+  if (network.ipv6 !== undefined) requireIpv6();
   requireProgram(options.flanneld, "--flanneld");
-  const topology = planTopology(options);
-  refuseOverlap(parseNetworkConfig(options.networkConfig), options.underlay);
-  const claimed = await claimLab(topology, identify(process.pid)!);
+  const claimed = await claimLab(topology, notes, identify(process.pid)!);
   try {
     return await build(claimed, options, progress, signal);
   } catch (error) {
@@ -51,22 +56,24 @@ async function build(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<LabState> {
-  const { name, hub, hosts } = claimed.topology;
+  const { topology, notes } = claimed;
+  const { hub, hosts } = topology;
+  const { datastore: kind, flannelctl } = options;
   let state = claimed;
   const record = async (process: LabProcess): Promise<void> => {
     state = await recordProcess(state, process);
   };
 
-  makeHub(hub);
-  const etcd = startEtcd(name, hub);
-  await record({ ...etcd, role: "datastore", node: hub.name });
-  for (const host of hosts) makeHost(host, hub);
-  await writeNetworkConfig(name, hub, etcd, options.networkConfig, signal);
-  progress(`hub  ${hub.address}  etcd, network config written`);
+  makeHub(topology);
+  const datastore = startDatastore(kind, topology, flannelctl);
+  await record({ ...datastore, role: kind, node: hub.name });
+  for (const host of hosts) makeHost(host, topology);
+  await writeNetworkConfig(kind, topology, datastore, flannelctl, options.plan.networkConfig, signal);
+  progress(`hub  ${addressesOf(hub)}  ${kind}, network config written`);
 
   const daemons: { host: Host; flanneld: ProcessId }[] = [];
   for (const host of hosts) {
-    const flanneld = startFlanneld(options.flanneld, host, hub, options.flanneldFlags);
+    const flanneld = startFlanneld(options.flanneld, host, endpointOf(hub), options.flanneldFlags);
     await record({ ...flanneld, role: "flanneld", node: host.name });
     daemons.push({ host, flanneld });
   }
@@ -76,6 +83,7 @@ async function build(
     for (const container of host.containers) makeContainer(container, host, network);
     progress(describeHost(host, network));
   }
+  for (const note of notes) progress(`Note: ${note}.`);
   return state;
 }
 
@@ -85,13 +93,8 @@ function describeHost(host: Host, { families, mtuBytes }: ContainerNetwork): str
     const addresses = families.map((family) => family.addressAt(container.addressOffset)).join(" ");
     return `${container.name} ${addresses}`;
   });
-  return `${host.name.padEnd(3)}  ${host.address}  flanneld, bridge ${subnets}, MTU ${mtuBytes}, container ${containers.join(", ")}`;
+  return `${host.name.padEnd(3)}  ${addressesOf(host)}  flanneld, bridge ${subnets}, MTU ${mtuBytes}, container ${containers.join(", ")}`;
 }
 
-/** Containers could not reach hosts, nor hosts each other. */
-function refuseOverlap({ ipv4 }: NetworkConfig, underlay: Prefix): void {
-  if (ipv4 === undefined || !overlaps(ipv4.network, underlay)) return;
-  throw new ConfigError(
-    "the hosts' own network lies inside the flannel network: choose another one with --underlay, e.g. 172.31.255.0/24",
-  );
-}
+const addressesOf = (node: { readonly addresses: readonly UnderlayAddress[] }): string =>
+  node.addresses.map(({ address }) => address).join(" ");

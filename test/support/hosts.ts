@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parsePrefix } from "../../src/address/prefix.ts";
 import { makeHost, makeHub } from "../../src/lab/links.ts";
-import { nodesOf, planTopology } from "../../src/lab/topology.ts";
+import { type Host, type Hub, nodesOf, planTopology } from "../../src/lab/topology.ts";
 import { type ExecOptions, exec } from "../../src/linux/exec.ts";
 import { deleteNetns, netnsPath } from "../../src/linux/netns.ts";
 import { atExit } from "./at-exit.ts";
@@ -33,14 +33,10 @@ export class TestHost {
   readonly directory: string;
   readonly #processes: AsyncDisposableStack;
 
-  constructor(
-    node: { readonly name: string; readonly netns: string; readonly address: string },
-    directory: string,
-    processes: AsyncDisposableStack,
-  ) {
+  constructor(node: Hub | Host, directory: string, processes: AsyncDisposableStack) {
     this.name = node.name;
     this.netns = netnsPath(node.netns);
-    this.address = node.address;
+    this.address = node.addresses[0]!.address;
     this.directory = join(directory, node.name);
     this.#processes = processes;
     mkdirSync(this.directory);
@@ -66,7 +62,8 @@ export class TestHosts implements AsyncDisposable {
 
   /** `label` tells beds of one test process apart: letters and digits. */
   constructor(label: string, count: number) {
-    const topology = planTopology({ name: `t${process.pid}${label}`, hosts: count, underlay: UNDERLAY });
+    const shape = { hosts: count, segments: 1, underlays: [UNDERLAY] };
+    const topology = planTopology({ name: `t${process.pid}${label}`, ...shape });
     const directory = mkdtempSync(join(tmpdir(), `flannel-e2e-${process.pid}-`));
     this.#removeAll = () => {
       for (const { netns } of nodesOf(topology)) deleteNetns(netns);
@@ -74,8 +71,8 @@ export class TestHosts implements AsyncDisposable {
     };
     this.#callOffExit = atExit(this.#removeAll);
     try {
-      makeHub(topology.hub);
-      for (const host of topology.hosts) makeHost(host, topology.hub);
+      makeHub(topology);
+      for (const host of topology.hosts) makeHost(host, topology);
     } catch (error) {
       this.#callOffExit();
       this.#removeAll();
