@@ -145,8 +145,11 @@ export async function runAgent(
       reach: options.interface.ifaceCanReach,
       choose,
       onInterface(chosen) {
+        const before = planner.setting.host;
         const host = hostOf(chosen);
         planner.change({ host });
+        if (!isDeepStrictEqual([host.ipv4, host.ipv6], [before.ipv4, before.ipv6]))
+          store.addressesChanged?.();
         logger.info(`External interface ${describeHost(host)}`);
         settingChanged();
       },

@@ -45,4 +45,7 @@ export interface LeaseStore extends AsyncDisposable {
    * comes a new snapshot. Never ends with an error.
    */
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseUpdate>;
+
+  /** This host's addresses have changed: connections from an old one are dead, and nobody is told of it. */
+  addressesChanged?(): void;
 }

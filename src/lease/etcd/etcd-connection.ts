@@ -110,6 +110,11 @@ export class EtcdConnection implements Disposable {
     this.#token = undefined;
   }
 
+  /** Gives up the connections that there are: requests under way fail, the next ones connect anew. */
+  reconnect(): void {
+    for (const { session } of this.#endpoints) session.abort(new DialTimeout());
+  }
+
   [Symbol.dispose](): void {
     for (const { session } of this.#endpoints) session.abort();
   }

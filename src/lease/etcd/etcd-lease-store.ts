@@ -205,6 +205,10 @@ class Store implements EtcdLeaseStore {
     }
   }
 
+  addressesChanged(): void {
+    this.#connection.reconnect();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed.abort();
     this.#connection[Symbol.dispose]();
