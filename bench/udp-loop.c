@@ -31,7 +31,7 @@ static int open_tun(const char *name) {
 	memset(&request, 0, sizeof request);
 	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
 	request.ifr_flags = IFF_TUN | IFF_NO_PI;
-	if (ioctl(fd, TUNSETIFF, &request) < 0) fail("TUNSETIFF");
+	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETOFFLOAD, 0) < 0) fail("TUNSETIFF");
 	return fd;
 }
 

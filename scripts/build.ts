@@ -34,7 +34,7 @@ const namedLogCalls: Plugin = {
 // Made beside and put in place file by file: a flanneld that starts meanwhile reads the old bundle or the new one.
 const fresh = `${dist}.${process.pid}`;
 await build({
-  entryPoints: ["flanneld", "flannelctl"].map((name) => join(root, "src/cmd", `${name}.ts`)),
+  entryPoints: ["flanneld", "flannelctl", "udp-worker"].map((name) => join(root, "src/cmd", `${name}.ts`)),
   outdir: fresh,
   outExtension: { ".js": ".cjs" },
   bundle: true,

@@ -3,13 +3,13 @@
 import { ConfigError } from "../base/error.ts";
 import type { BackendFactory } from "./backend.ts";
 import { hostGw } from "./host-gw.ts";
+import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 
-const FACTORIES: readonly BackendFactory[] = [vxlan, hostGw];
+const FACTORIES: readonly BackendFactory[] = [vxlan, hostGw, udp];
 
 /** Backends of Go flannel that are still to come. */
 const NOT_YET = [
-  "udp",
   "wireguard",
   "ipip",
   "ipsec",

@@ -12,6 +12,8 @@ import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
+import { TunnelDriver } from "../datapath/tunnel-driver.ts";
+import { TunnelKernel } from "../datapath/tunnel-kernel.ts";
 import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
@@ -21,10 +23,12 @@ import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { sdNotify } from "../linux/sd-notify.ts";
+import { makePersistentTun } from "../linux/tun.ts";
 import { digestXtables } from "../linux/xtables.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
 import { HealthServer } from "../status/health.ts";
 import { openLeaseStore } from "./open-store.ts";
+import { createTunnelSystem } from "./tunnel-system.ts";
 import { VERSION } from "./version.ts";
 
 const EXIT_FAILURE = 1;
@@ -115,12 +119,22 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   // Whoever waits for an answer of etcd waits no longer.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   using rtnetlink = openRtnetlink();
-  const kernel = new NetlinkKernel({
+  const tunnels = new TunnelDriver({
+    system: createTunnelSystem(rtnetlink),
+    wantOffloads: process.env.FLANNELD_UDP_OFFLOADS !== "off",
+    logger,
+    timers: systemTimers,
+  });
+  // A thread that blocks in the kernel would hold up the end of the process.
+  process.once("exit", () => tunnels.halt());
+  const netlinkKernel = new NetlinkKernel({
     rtnetlink,
+    makeTun: makePersistentTun,
     settings: createDeviceSettings({ logger }),
     openNotifications,
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
   });
+  const kernel = new TunnelKernel(netlinkKernel, tunnels);
   await runAgent(
     options,
     {

@@ -10,6 +10,8 @@ import type { SendQueue } from "../packet/send-queue.ts";
 /** What {@link PacketIo.wait} found, as bits. */
 export const TUN_READY = 1;
 export const SOCKET_READY = 2;
+/** There are messages for the thread. */
+export const WOKEN = 4;
 
 /** Datagrams received by one call. What the kernel joined (UDP_GRO) is one entry. */
 export interface ReceivedBatch {
@@ -42,7 +44,7 @@ export interface PacketIo {
   readonly joinsUdp: boolean;
   /** Most datagrams in one message of a send queue. */
   readonly mostDatagrams: number;
-  /** Blocks until something can be read, or {@link ControlBlock} asks for attention, or the time is over. */
+  /** Blocks until something can be read, or the thread is woken, or the time is over; 0 or bits. */
   wait(timeoutMs: number): number;
   /** Reads one packet, virtio header first, to `offset`: its length, or -errno (-EAGAIN: none there). */
   readTun(offset: number, capacity: number): number;

@@ -2,6 +2,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { FlannelError, hasCode, messageOf } from "../base/error.ts";
+import type { OpenTun } from "../datapath/descriptors.ts";
 import { check, sys } from "./ffi.ts";
 
 // linux/if_tun.h
@@ -25,16 +26,6 @@ const IFR_FLAGS = 16;
 const IFREQ_BYTES = 40;
 const IFNAMSIZ = 16;
 
-/** A TUN device that is open for packets. */
-export interface OpenTun {
-  readonly fd: number;
-  /** Every packet has a struct virtio_net_hdr before it. */
-  readonly hasVirtioHeader: boolean;
-  /** The kernel hands out super-packets of the protocol, and takes them. */
-  readonly joinsTcp: boolean;
-  readonly joinsUdp: boolean;
-}
-
 /**
  * Makes a TUN device that stays when nobody has it open, in the caller's namespace. An existing TUN device of that
  * name is made to stay. Throws FlannelError: ENOENT or ENXIO (kernel without TUN), EPERM, EBUSY (open elsewhere),
@@ -52,7 +43,7 @@ export function makePersistentTun(name: string): void {
 
 /**
  * Opens an existing or new TUN device for packets, without blocking, with the offloads that the kernel has, or none if
- * they are not wanted. Only one may have it open. The caller closes `fd`. Throws as {@link makePersistentTun}.
+ * they are not wanted; it stays after closing. Only one may have it open. Throws as {@link makePersistentTun}.
  */
 export function openTun(name: string, wantOffloads: boolean): OpenTun {
   const fd = openCloneDevice();
@@ -65,6 +56,7 @@ export function openTun(name: string, wantOffloads: boolean): OpenTun {
     const joinsTcp = joinsUdp || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
     // An earlier owner's offloads stay with the device.
     if (!joinsTcp) sys.ioctlValue(fd, TUNSETOFFLOAD, 0);
+    check(sys.ioctlValue(fd, TUNSETPERSIST, 1), "ioctl(TUNSETPERSIST)", name);
     return { fd, hasVirtioHeader, joinsTcp, joinsUdp };
   } catch (error) {
     closeSync(fd);

@@ -4,22 +4,22 @@
  * lays them out: nothing is allocated per call.
  */
 
+import type { TunnelDescriptors } from "../datapath/descriptors.ts";
 import {
   MOST_RECEIVED,
   type PacketIo,
   type ReceivedBatch,
   SOCKET_READY,
   TUN_READY,
+  WOKEN,
 } from "../datapath/packet-io.ts";
 import type { PieceList } from "../packet/coalescing.ts";
 import { createPacketMemory, type PacketMemory } from "../packet/memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
-import { addressOf, EINTR, lastErrno, sys } from "./ffi.ts";
-import type { OpenTun } from "./tun.ts";
+import { addressOf, lastErrno, sys } from "./ffi.ts";
 import {
   AF_INET,
   fragmentOutgoing,
-  type OpenUdp,
   pathMtuBytes,
   SOCKADDR_IN_BYTES,
   SOL_UDP,
@@ -32,8 +32,6 @@ const MEMORY_BYTES = 1536 * 1024;
 
 // poll.h
 const POLLIN = 1;
-const POLLERR = 8;
-const POLLHUP = 16;
 const POLLFD_BYTES = 8;
 
 // bits/types/struct_iovec.h, bits/socket.h
@@ -59,26 +57,14 @@ const RECEIVE_BYTES = 64 * 1024;
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
 
-/** The descriptors that the data path works on; it does not close them. */
-export interface PacketFds {
-  readonly tun: OpenTun;
-  readonly udp: OpenUdp;
-  /** Port of the peers. */
-  readonly port: number;
-  /** An eventfd(2): readable = the caller wants attention. */
-  readonly wakeFd: number;
-}
-
-export function createPacketIo(fds: PacketFds): PacketIo {
-  return new UdpBatchIo(fds);
-}
-
-class UdpBatchIo implements PacketIo {
+export class UdpBatchIo implements PacketIo {
   readonly memory: PacketMemory = createPacketMemory(MEMORY_BYTES);
   readonly hasVirtioHeader: boolean;
   readonly joinsTcp: boolean;
   readonly joinsUdp: boolean;
   readonly mostDatagrams: number;
+  readonly #wakeFd: number;
+  readonly #wakeCount = new Uint8Array(8);
   readonly #tunFd: number;
   readonly #udpFd: number;
   readonly #baseLow: number;
@@ -95,11 +81,12 @@ class UdpBatchIo implements PacketIo {
   /** Of each message of the send array. */
   readonly #sendAddresses: Float64Array;
 
-  constructor({ tun, udp, port, wakeFd }: PacketFds) {
+  constructor({ tun, udp, port, wakeFd }: TunnelDescriptors) {
     this.hasVirtioHeader = tun.hasVirtioHeader;
     this.joinsTcp = tun.joinsTcp;
     this.joinsUdp = tun.joinsUdp;
     this.mostDatagrams = udp.segments ? 64 : 1;
+    this.#wakeFd = wakeFd;
     this.#tunFd = tun.fd;
     this.#udpFd = udp.fd;
     const { memory } = this;
@@ -138,8 +125,9 @@ class UdpBatchIo implements PacketIo {
     const { view } = this.memory;
     const tun = view.getInt16(this.#polls + 6, true);
     const udp = view.getInt16(this.#polls + POLLFD_BYTES + 6, true);
-    const anything = POLLIN | POLLERR | POLLHUP;
-    return ((tun & anything) === 0 ? 0 : TUN_READY) | ((udp & anything) === 0 ? 0 : SOCKET_READY);
+    const wake = view.getInt16(this.#polls + 2 * POLLFD_BYTES + 6, true);
+    if (wake !== 0) sys.read(this.#wakeFd, this.#wakeCount, this.#wakeCount.length);
+    return (tun === 0 ? 0 : TUN_READY) | (udp === 0 ? 0 : SOCKET_READY) | (wake === 0 ? 0 : WOKEN);
   }
 
   readTun(offset: number, capacity: number): number {

@@ -1,6 +1,7 @@
 /** The UDP backend's socket (ip(7), udp(7), socket(7)), with room for bursts and the kernel's batching where it has it. */
 
 import { formatIp, type Ip, ipToBytes } from "../address/ip.ts";
+import type { OpenUdp } from "../datapath/descriptors.ts";
 import { check, lastErrno, sys } from "./ffi.ts";
 
 // bits/socket.h, netinet/in.h, asm-generic/socket.h
@@ -30,14 +31,6 @@ const SEND_TIMEOUT_MS = 100;
 
 /** struct sockaddr_in. */
 export const SOCKADDR_IN_BYTES = 16;
-
-export interface OpenUdp {
-  readonly fd: number;
-  /** The kernel cuts messages up into datagrams (UDP_SEGMENT, since Linux 4.18). */
-  readonly segments: boolean;
-  /** The kernel may hand out joined datagrams (UDP_GRO, since Linux 5.0). */
-  readonly joins: boolean;
-}
 
 /** Opens and binds the socket, in the caller's namespace. Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL. */
 export function openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp {

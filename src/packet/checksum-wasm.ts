@@ -5,6 +5,8 @@
  *     sum(offset, length): the 16-bit one's complement sum of the bytes, not complemented, as a big-endian number
  */
 
+import { Instance, Module, type WasmMemory } from "./webassembly.ts";
+
 // WebAssembly Core Specification 2.0, §5.4 (instructions) and §5.5 (modules)
 const I32 = 0x7f;
 const V128 = 0x7b;
@@ -94,8 +96,8 @@ const SUM_BODY: readonly number[] = [
 export type SumFunction = (offset: number, length: number) => number;
 
 /** The function on `memory`, which it imports. */
-export function compileSum(memory: WebAssembly.Memory): SumFunction {
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(moduleBytes()), { m: { m: memory } });
+export function compileSum(memory: WasmMemory): SumFunction {
+  const instance = new Instance(new Module(moduleBytes()), { m: { m: memory } });
   return instance.exports.s as SumFunction;
 }
 

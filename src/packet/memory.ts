@@ -1,6 +1,7 @@
 /** The one piece of memory that packets live in: read into, looked at, and written from, without being copied. */
 
 import { compileSum, type SumFunction } from "./checksum-wasm.ts";
+import { Memory } from "./webassembly.ts";
 
 const PAGE_BYTES = 64 * 1024;
 /** All that is reserved begins at a multiple of this: a cache line, and more than any struct asks for. */
@@ -20,7 +21,7 @@ export interface PacketMemory {
 /** At least `sizeBytes`, never moved. Real memory is only taken where it is written. */
 export function createPacketMemory(sizeBytes: number): PacketMemory {
   const pages = Math.ceil(sizeBytes / PAGE_BYTES);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const memory = new Memory({ initial: pages, maximum: pages });
   const { buffer } = memory;
   let next = 0;
   return {

@@ -15,6 +15,7 @@ import {
   type StateKind,
   type StateObject,
   sameObject,
+  type TunLink,
   type VxlanLink,
 } from "./objects.ts";
 
@@ -45,13 +46,15 @@ export function diffStates(desired: State, observed: State): Difference {
     if (want.kind !== "link") continue;
     const have = observed.get(key);
     if (have?.kind !== "link") continue;
-    if (have.type === "foreign") {
+    if (have.type === "foreign" || have.type !== want.type) {
       blocked.add(have.name);
+      const kind = have.type === "foreign" ? have.linkKind : have.type;
+      const otherVni = want.type === "vxlan" ? ", or choose another VNI in the network config" : "";
       obstacles.push({
         key,
-        message: `device ${have.name} exists and is not flannel's (it is a ${have.linkKind} device): remove or rename it, or choose another VNI in the network config`,
+        message: `device ${have.name} exists and is not flannel's (it is a ${kind} device): remove or rename it${otherVni}`,
       });
-    } else if (want.type === "vxlan") {
+    } else if (have.type === "vxlan" && want.type === "vxlan") {
       if (mustRemake(have, want)) remade.add(have.name);
       // net/core/neighbour.c, neigh_changeaddr: a new MAC costs the device all its neighbours.
       if (have.mac !== want.mac) withoutNeighbours.add(have.name);
@@ -75,7 +78,8 @@ export function diffStates(desired: State, observed: State): Difference {
   if (matched < observed.size) {
     const foreign = foreignDevices(observed);
     for (const [key, have] of observed) {
-      if (desired.has(key) || foreign.has(deviceOf(have)) || isLost(have)) continue;
+      const device = deviceOf(have);
+      if (desired.has(key) || foreign.has(device) || blocked.has(device) || isLost(have)) continue;
       if (have.kind === "setting" || isUnmarked(have, observed)) continue;
       removes.push({ action: "remove", object: have });
     }
@@ -106,7 +110,10 @@ function foreignDevices(observed: State): ReadonlySet<string> {
 }
 
 /** Whether turning `have` into `want` takes a new device (drivers/net/vxlan: what vxlan_changelink refuses). */
-export const mustRemake = (have: VxlanLink, want: VxlanLink): boolean =>
+export const mustRemake = (have: VxlanLink | TunLink, want: VxlanLink | TunLink): boolean =>
+  have.type === "vxlan" && want.type === "vxlan" && mustRemakeVxlan(have, want);
+
+const mustRemakeVxlan = (have: VxlanLink, want: VxlanLink): boolean =>
   have.vni !== want.vni ||
   have.lower !== want.lower ||
   have.local !== want.local ||

@@ -24,17 +24,23 @@ import {
   type Neighbour,
   type Route,
   RTPROT_FLANNEL,
+  type TunLink,
   type VxlanLink,
 } from "./objects.ts";
 
+/** Layer 3, unlike TAP (linux/if_tun.h). */
+const IFF_TUN = 1;
 /** Metric of an IPv6 route to which none was given (net/ipv6: IP6_RT_PRIO_USER). */
 const IP6_RT_PRIO_USER = 1024;
 /** The last: whatever else leads to the destination (the route of a bridge, above all) goes first. */
 export const BLACKHOLE_METRIC = 2 ** 32 - 1;
 
 /** A device that bears one of our names. `lowerName` = name of the device with index `link.vxlan.lowerIndex`. */
-export function stateOfLink(link: Link, lowerName: string): VxlanLink | ForeignLink {
-  const { vxlan } = link;
+export function stateOfLink(link: Link, lowerName: string): VxlanLink | TunLink | ForeignLink {
+  const { vxlan, tun } = link;
+  if (tun?.type === IFF_TUN) {
+    return { kind: "link", name: link.name, type: "tun", mtuBytes: link.mtuBytes, up: link.isUp };
+  }
   if (vxlan === undefined || vxlan.collectMetadata === true) {
     return { kind: "link", name: link.name, type: "foreign", linkKind: link.kind ?? "hardware" };
   }

@@ -45,6 +45,8 @@ export function requestsOf(
     }
     case "link":
     case "setting":
+    case "tunnel":
+    case "forwarding":
       throw new Error(`no request of rtnetlink: ${describeObject(object)}`);
   }
 }

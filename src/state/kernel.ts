@@ -49,6 +49,9 @@ export interface Kernel {
   watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<KernelNotice>;
 }
 
+/** Makes a TUN device that stays: the one kind of device that rtnetlink cannot make. Throws FlannelError. */
+export type TunMaker = (name: string) => void;
+
 /** What of a device is not in rtnetlink: the other half of what {@link Kernel} is made of. */
 export interface DeviceSettings {
   /** Undefined = there is no such setting, or no such device. */

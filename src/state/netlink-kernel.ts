@@ -14,7 +14,15 @@ import { monitor, type NotificationSource } from "../netlink/monitor.ts";
 import { decodeRoute, getRoutes, RT_TABLE_MAIN, RTPROT_BOOT, routeProtocolOf } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { mustRemake } from "./diff.ts";
-import type { Change, DeviceSettings, Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import type {
+  Change,
+  DeviceSettings,
+  Kernel,
+  KernelNotice,
+  Operation,
+  Ownership,
+  TunMaker,
+} from "./kernel.ts";
 import { explain } from "./kernel-advice.ts";
 import { changeOf } from "./kernel-notices.ts";
 import {
@@ -31,6 +39,7 @@ import {
   SETTING_NAMES,
   type StateKind,
   type StateObject,
+  type TunLink,
   type VxlanLink,
 } from "./objects.ts";
 
@@ -40,6 +49,8 @@ const OPERATIONS_PER_TURN = 1000;
 export interface NetlinkKernelOptions {
   readonly rtnetlink: Rtnetlink;
   readonly settings: DeviceSettings;
+  /** Where it is missing, no TUN devices can be made. */
+  readonly makeTun?: TunMaker;
   /** Subscribes to kernel notifications from this call on. */
   readonly openNotifications: () => NotificationSource;
   /** Lets other work go on between parts of a long one. */
@@ -49,6 +60,7 @@ export interface NetlinkKernelOptions {
 export class NetlinkKernel implements Kernel {
   readonly #rtnetlink: Rtnetlink;
   readonly #settings: DeviceSettings;
+  readonly #makeTun: TunMaker | undefined;
   readonly #openNotifications: () => NotificationSource;
   readonly #breathe: () => Promise<void>;
   /** Names of the devices of ours by index, for notices about a device that may be gone by then. */
@@ -59,6 +71,7 @@ export class NetlinkKernel implements Kernel {
   constructor(options: NetlinkKernelOptions) {
     this.#rtnetlink = options.rtnetlink;
     this.#settings = options.settings;
+    this.#makeTun = options.makeTun;
     this.#openNotifications = options.openNotifications;
     this.#breathe = options.breathe;
   }
@@ -236,20 +249,28 @@ export class NetlinkKernel implements Kernel {
 
   #applyLink(operation: Operation): void {
     const { object } = operation;
-    if (object.kind !== "link" || object.type !== "vxlan") return;
+    if (object.kind !== "link" || object.type === "foreign") return;
     if (operation.action !== "create") {
       const link = this.#rtnetlink.link(object.name);
       if (link === undefined) throw new FlannelError("ENODEV", `device ${object.name} does not exist`);
       refuseForeign(link);
       const previous = operation.action === "replace" ? operation.previous : undefined;
-      if (previous?.kind === "link" && previous.type === "vxlan" && !mustRemake(previous, object)) {
+      if (previous?.kind === "link" && previous.type !== "foreign" && !mustRemake(previous, object)) {
         this.#rtnetlink.connection.request(setLink(link.index, changedSettings(previous, object)));
         return;
       }
       this.#rtnetlink.connection.request(deleteLink(link.index));
       if (operation.action === "remove") return;
     }
-    this.#makeVxlan(object);
+    if (object.type === "tun") this.#makeTunLink(object);
+    else this.#makeVxlan(object);
+  }
+
+  #makeTunLink({ name, mtuBytes, up }: TunLink): void {
+    if (this.#makeTun === undefined) throw new FlannelError("EOPNOTSUPP", "TUN devices cannot be made here");
+    this.#makeTun(name);
+    this.#keepLinkLocalAway(name);
+    this.#rtnetlink.connection.request(setLink(name, { mtuBytes, up }));
   }
 
   #makeVxlan(link: VxlanLink): void {
@@ -265,12 +286,16 @@ export class NetlinkKernel implements Kernel {
         vxlan: { vni, lowerIndex: lower.index, local, port, learning, gbp },
       }),
     );
+    this.#keepLinkLocalAway(link.name);
+    this.#rtnetlink.connection.request(setLink(link.name, { up: link.up }));
+  }
+
+  #keepLinkLocalAway(name: string): void {
     try {
-      this.#rtnetlink.connection.request(setNoLinkLocal(link.name));
+      this.#rtnetlink.connection.request(setNoLinkLocal(name));
     } catch {
       // A kernel without IPv6 has no link-local address to keep away.
     }
-    this.#rtnetlink.connection.request(setLink(link.name, { up: link.up }));
   }
 }
 
@@ -282,10 +307,11 @@ function refuseForeign(link: Link): void {
 }
 
 /** Only what differs: a MAC that is set, even to what it was, costs the device all its neighbours. */
-function changedSettings(have: VxlanLink, want: VxlanLink): LinkSettings {
+function changedSettings(have: VxlanLink | TunLink, want: VxlanLink | TunLink): LinkSettings {
+  const macOf = (link: VxlanLink | TunLink) => (link.type === "vxlan" ? link.mac : undefined);
   return {
     mtuBytes: have.mtuBytes === want.mtuBytes ? undefined : want.mtuBytes,
-    mac: have.mac === want.mac ? undefined : want.mac,
+    mac: macOf(have) === macOf(want) ? undefined : macOf(want),
     up: have.up === want.up ? undefined : want.up,
   };
 }

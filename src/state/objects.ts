@@ -28,6 +28,16 @@ export interface VxlanLink {
   readonly up: boolean;
 }
 
+/** A TUN device (kernel: drivers/net/tun.c) that stays while nobody has it open. Its packets go through a {@link Tunnel}. */
+export interface TunLink {
+  readonly kind: "link";
+  readonly name: string;
+  readonly type: "tun";
+  readonly mtuBytes: number;
+  /** Administratively up (IFF_UP). */
+  readonly up: boolean;
+}
+
 /** A device that bears one of our names and is not what we make: seen, reported, never touched. */
 export interface ForeignLink {
   readonly kind: "link";
@@ -98,14 +108,41 @@ export interface FdbEntry {
   readonly detour?: string;
 }
 
+/** A tunnel in this process (src/datapath): packets of a TUN device go to peers in UDP, and theirs come back. */
+export interface Tunnel {
+  readonly kind: "tunnel";
+  /** The TUN device. */
+  readonly device: string;
+  /** Address and UDP port that it sends from and receives at. */
+  readonly local: string;
+  readonly port: number;
+  /** This host's subnet, "10.5.1.0/24": what peers may send to. Its base is the address of the tunnel's own messages. */
+  readonly subnet: string;
+  /** Whether packets must come from the peer that has their source. */
+  readonly strictSource: boolean;
+}
+
+/** Where a {@link Tunnel} sends packets for a subnet. */
+export interface Forwarding {
+  readonly kind: "forwarding";
+  readonly device: string;
+  /** "10.5.2.0/24". */
+  readonly destination: string;
+  /** Address of the peer. */
+  readonly peer: string;
+}
+
 export type StateObject =
   | VxlanLink
+  | TunLink
   | ForeignLink
   | DeviceSetting
   | DeviceAddress
   | Route
   | Neighbour
-  | FdbEntry;
+  | FdbEntry
+  | Tunnel
+  | Forwarding;
 export type StateKind = StateObject["kind"];
 
 /** In the order in which things are made; they are removed in the reverse order. */
@@ -115,6 +152,8 @@ export const STATE_KINDS = [
   "address",
   "fdb",
   "neighbour",
+  "tunnel",
+  "forwarding",
   "route",
 ] as const satisfies StateKind[];
 
@@ -140,6 +179,10 @@ export function keyOf(object: StateObject): string {
       return `neighbour ${object.device} ${object.address}`;
     case "fdb":
       return `fdb ${object.device} ${object.mac}`;
+    case "tunnel":
+      return `tunnel ${object.device}`;
+    case "forwarding":
+      return `forwarding ${object.device} ${object.destination}`;
   }
 }
 
@@ -164,6 +207,7 @@ export function sameObject(a: StateObject, b: StateObject): boolean {
 export function describeObject(object: StateObject): string {
   switch (object.kind) {
     case "link":
+      if (object.type === "tun") return `device ${object.name} tun mtu ${object.mtuBytes}`;
       return object.type === "foreign"
         ? `device ${object.name} (${object.linkKind})`
         : `device ${object.name} vxlan id ${object.vni} dev ${object.lower} local ${object.local} port ${object.port} mtu ${object.mtuBytes} address ${object.mac}`;
@@ -180,5 +224,9 @@ export function describeObject(object: StateObject): string {
       return `neighbour ${object.address} lladdr ${object.mac} dev ${object.device}`;
     case "fdb":
       return `fdb ${object.mac} dst ${object.destination} dev ${object.device}${object.detour === undefined ? "" : ` ${object.detour}`}`;
+    case "tunnel":
+      return `tunnel ${object.device} for ${object.subnet} on UDP ${object.local}:${object.port}${object.strictSource ? "" : ", any source"}`;
+    case "forwarding":
+      return `forwarding ${object.destination} to ${object.peer} dev ${object.device}`;
   }
 }

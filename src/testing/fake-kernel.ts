@@ -18,6 +18,7 @@ import {
   SETTING_NAMES,
   type StateKind,
   type StateObject,
+  type TunLink,
   type VxlanLink,
 } from "../state/objects.ts";
 
@@ -169,10 +170,10 @@ export class FakeKernel implements Kernel {
     return undefined;
   }
 
-  #setLink(link: VxlanLink | ForeignLink, have: StateObject | undefined): string | undefined {
+  #setLink(link: VxlanLink | TunLink | ForeignLink, have: StateObject | undefined): string | undefined {
     if (link.type === "foreign") {
       if (have !== undefined) return "EEXIST";
-    } else {
+    } else if (link.type === "vxlan") {
       if (!this.#lowers.has(link.lower)) return "ENODEV";
       for (const other of this.#objects.values()) {
         const isTwin = other.kind === "link" && other.type === "vxlan" && other.name !== link.name;
@@ -181,7 +182,7 @@ export class FakeKernel implements Kernel {
       if (have?.kind === "link" && have.type === "foreign") return "EEXIST";
     }
     const before = have?.kind === "link" && have.type === "vxlan" ? have : undefined;
-    const isNew = before === undefined || link.type === "foreign" || mustRemake(before, link);
+    const isNew = before === undefined || link.type !== "vxlan" || mustRemake(before, link);
     if (isNew && before !== undefined) this.#remove(before);
     if (!isNew && (before.mac !== link.mac || (before.up && !link.up)))
       this.#drop(link.name, ["neighbour"], "told");

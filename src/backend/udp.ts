@@ -1,0 +1,133 @@
+/**
+ * The udp backend: packets of a TUN device go to the peers in UDP, one IPv4 packet in one datagram and nothing else, as
+ * Go flannel's udp backend sends them. Its leases name no type and hold no data.
+ */
+
+import { formatIp } from "../address/ip.ts";
+import { baseOf, formatPrefix } from "../address/prefix.ts";
+import { ConfigError } from "../base/error.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { Lease } from "../lease/lease.ts";
+import { type Forwarding, keyOf, RTPROT_FLANNEL, type StateObject } from "../state/objects.ts";
+import type {
+  Backend,
+  BackendContext,
+  BackendFactory,
+  Host,
+  PeerProblem,
+  Plan,
+  PlanInput,
+} from "./backend.ts";
+import { integerMember, optionalBooleanMember } from "./members.ts";
+import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
+import { rememberByPeer } from "./remember.ts";
+
+const TYPE = "udp";
+const DEVICE = "flannel0";
+const DEFAULT_PORT = 8285;
+/** Outer IPv4 20 + UDP 8. */
+const OVERHEAD_BYTES = 28;
+/** RFC 791. */
+const MINIMUM_MTU_BYTES = 68;
+
+interface UdpConfig {
+  readonly port: number;
+  /** Refuse packets whose source is not in the sending peer's subnet. Off for peers behind NAT. */
+  readonly strictSource: boolean;
+}
+
+export const udp: BackendFactory = {
+  type: TYPE,
+  deviceNames: () => [DEVICE],
+  create: createUdpBackend,
+};
+
+const parseUdpConfig = ({ backend }: NetworkConfig): UdpConfig => ({
+  port: integerMember(backend, "Port", { minimum: 1, maximum: 65535, fallback: DEFAULT_PORT }),
+  strictSource: optionalBooleanMember(backend, "StrictSource") ?? true,
+});
+
+function createUdpBackend({ network }: BackendContext): Backend {
+  const config = parseUdpConfig(network);
+  if (network.ipv4 === undefined || network.ipv6 !== undefined) {
+    throw new ConfigError(
+      "network config: the udp backend carries IPv4 only: leave EnableIPv6 out and EnableIPv4 true, or use vxlan",
+    );
+  }
+  const ipv4 = network.ipv4.network;
+  const outcomes = rememberByPeer(outcomeOf);
+  return {
+    type: TYPE,
+    published: { backendType: "", backendData: undefined, backendV6Data: undefined },
+    notes: [],
+    fixedMembers: { Port: config.port },
+    asksForNextHops: false,
+    checkHost: (host) => void mtuBytes(host),
+    mtuBytes,
+    ownership: () => ({ devices: new Set([DEVICE]), networks: [ipv4] }),
+    plan,
+  };
+
+  function plan(input: PlanInput): Plan {
+    const state = new Map<string, StateObject>();
+    const add = (object: StateObject) => state.set(keyOf(object), object);
+    const problems: PeerProblem[] = [];
+    add({ kind: "link", name: DEVICE, type: "tun", mtuBytes: mtuBytes(input.host), up: true });
+    const subnet = input.own?.ipv4;
+    const local = input.host.ipv4;
+    if (subnet === undefined || local === undefined) return { state, problems };
+    add({ kind: "setting", device: DEVICE, name: "disable_ipv6", on: true });
+    add({ kind: "address", device: DEVICE, address: `${formatIp(baseOf(subnet))}/32` });
+    add({
+      kind: "tunnel",
+      device: DEVICE,
+      local: formatIp(local),
+      port: config.port,
+      subnet: formatPrefix(subnet),
+      strictSource: config.strictSource,
+    });
+    const outcomeOfPeer = outcomes(input);
+    // Such leases name no type (see lease.ts).
+    for (const peer of peersOfType(input, "")) {
+      const outcome = outcomeOfPeer(peer);
+      if (typeof outcome === "string") problems.push({ key: peer.key, message: outcome });
+      else state.set(outcome.key, outcome.forwarding);
+    }
+    add({
+      kind: "route",
+      destination: formatPrefix(ipv4),
+      device: DEVICE,
+      via: undefined,
+      onlink: false,
+      protocol: RTPROT_FLANNEL,
+    });
+    return { state, problems };
+  }
+}
+
+function mtuBytes({ interfaceMtuBytes, interfaceName }: Host): number {
+  const inner = interfaceMtuBytes - OVERHEAD_BYTES;
+  if (inner >= MINIMUM_MTU_BYTES) return inner;
+  throw new ConfigError(
+    `the MTU of ${interfaceName}, ${interfaceMtuBytes} bytes, leaves ${inner} inside UDP, less than IPv4's ${MINIMUM_MTU_BYTES}: raise it`,
+  );
+}
+
+/** How one peer is reached, or what is wrong. */
+function outcomeOf(
+  peer: Lease,
+  { host, network, own }: PlanInput,
+): { readonly key: string; readonly forwarding: Forwarding } | string {
+  const subnet = peer.subnets.ipv4;
+  const { publicIp } = peer.attributes;
+  if (subnet === undefined) return "it has no IPv4 subnet";
+  const problem = subnetProblem(subnet, network.ipv4!, own?.ipv4) ?? publicIpProblem(publicIp, host.publicIp);
+  if (problem !== undefined) return problem;
+  const forwarding: Forwarding = {
+    kind: "forwarding",
+    device: DEVICE,
+    destination: formatPrefix(subnet),
+    peer: formatIp(publicIp!),
+  };
+  return { key: keyOf(forwarding), forwarding };
+}

@@ -1,0 +1,29 @@
+/** What the data path's thread works on. The descriptors belong to the process; whoever opened them closes them. */
+
+/** A TUN device that is open for packets. */
+export interface OpenTun {
+  readonly fd: number;
+  /** Every packet has a struct virtio_net_hdr before it, in both directions. */
+  readonly hasVirtioHeader: boolean;
+  /** The kernel hands out super-packets of the protocol, and takes them. */
+  readonly joinsTcp: boolean;
+  readonly joinsUdp: boolean;
+}
+
+/** A bound UDP socket. */
+export interface OpenUdp {
+  readonly fd: number;
+  /** The kernel cuts messages up into datagrams (UDP_SEGMENT, since Linux 4.18). */
+  readonly segments: boolean;
+  /** The kernel may hand out joined datagrams (UDP_GRO, since Linux 5.0). */
+  readonly joins: boolean;
+}
+
+export interface TunnelDescriptors {
+  readonly tun: OpenTun;
+  readonly udp: OpenUdp;
+  /** UDP port of the peers. */
+  readonly port: number;
+  /** An eventfd(2): readable = there is a message for the thread. */
+  readonly wakeFd: number;
+}

@@ -1,0 +1,52 @@
+/** The data path's thread: waits, moves packets both ways, takes orders in between; until told to stop. */
+
+import { IcmpErrors } from "./icmp-errors.ts";
+import { Incoming } from "./incoming.ts";
+import type { Order, Report, ThreadData } from "./messages.ts";
+import { Outgoing } from "./outgoing.ts";
+import { type PacketIo, SOCKET_READY, TUN_READY, WOKEN } from "./packet-io.ts";
+
+/** Only orders and packets wake the thread; this is for what nobody has thought of. */
+const LONGEST_WAIT_MS = 1000;
+
+// asm-generic/errno-base.h, asm-generic/errno.h: what a TUN device that was deleted answers
+const GONE: readonly number[] = [9 /* EBADF */, 14 /* EFAULT */, 19 /* ENODEV */, 77 /* EBADFD */];
+
+export interface LoopPorts {
+  readonly io: PacketIo;
+  /** The next order; undefined if there is none now. */
+  readonly nextOrder: () => Order | undefined;
+  readonly report: (report: Report) => void;
+}
+
+/** Returns when told to, or when the TUN device is gone. */
+export function runLoop(
+  { io, nextOrder, report }: LoopPorts,
+  { counters, forwarding }: Pick<ThreadData, "counters" | "forwarding">,
+): void {
+  const icmp = new IcmpErrors(io, counters);
+  const outgoing = new Outgoing(io, counters, icmp, forwarding, () =>
+    report({ type: "segmentation refused" }),
+  );
+  const incoming = new Incoming(io, counters, icmp, forwarding);
+  report({ type: "running" });
+  for (;;) {
+    const ready = io.wait(LONGEST_WAIT_MS);
+    let result = 0;
+    if ((ready & TUN_READY) !== 0) result = outgoing.turn();
+    if ((ready & SOCKET_READY) !== 0) result = Math.min(result, incoming.turn());
+    if (result < 0 && GONE.includes(-result)) {
+      report({ type: "stopped", deviceLost: true });
+      return;
+    }
+    if ((ready & WOKEN) === 0) continue;
+    for (let order = nextOrder(); order !== undefined; order = nextOrder()) {
+      if (order.type === "stop") {
+        report({ type: "stopped", deviceLost: false });
+        return;
+      }
+      outgoing.forwarding = order.forwarding;
+      incoming.forwarding = order.forwarding;
+    }
+  }
+}

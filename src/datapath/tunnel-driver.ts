@@ -1,0 +1,225 @@
+/**
+ * The tunnel as the main thread sees it: opens the descriptors, starts and ends the thread, hands it the forwarding
+ * table whenever that has changed. Neither thread ever waits for the other while packets flow.
+ */
+
+import { type Ip, parseIp } from "../address/ip.ts";
+import { parsePrefix } from "../address/prefix.ts";
+import { FlannelError } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Timers } from "../base/timers.ts";
+import { buildForwardingTable } from "../packet/forwarding-table.ts";
+import type { Operation } from "../state/kernel.ts";
+import {
+  type Forwarding as ForwardingObject,
+  keyOf,
+  type StateObject,
+  type Tunnel,
+} from "../state/objects.ts";
+import { type CounterValues, createCounters, readCounters } from "./counters.ts";
+import type { OpenTun, OpenUdp, TunnelDescriptors } from "./descriptors.ts";
+import { type Forwarding, NO_FORWARDING } from "./forwarding.ts";
+import type { Order, Report, ThreadData } from "./messages.ts";
+
+/** The thread that moves the packets. */
+export interface TunnelThread {
+  /** Hands it an order; the caller wakes it. */
+  post(order: Order): void;
+  /** Resolves when it has ended, with the error that ended it. */
+  readonly ended: Promise<Error | undefined>;
+}
+
+/** What the tunnel needs of the system. Opening throws FlannelError. */
+export interface TunnelSystem {
+  openTun(device: string, wantOffloads: boolean): OpenTun;
+  openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp;
+  /** An eventfd. */
+  openWake(): number;
+  wake(fd: number): void;
+  close(fd: number): void;
+  /** Index of the device now; undefined if there is none. */
+  indexOf(device: string): number | undefined;
+  startThread(data: ThreadData, onReport: (report: Report) => void): TunnelThread;
+}
+
+export interface TunnelDriverOptions {
+  readonly system: TunnelSystem;
+  /** Off = one packet per system call, whatever the kernel can do. */
+  readonly wantOffloads: boolean;
+  readonly logger: Logger;
+  readonly timers: Timers;
+}
+
+interface Running {
+  readonly tunnel: Tunnel;
+  readonly descriptors: TunnelDescriptors;
+  readonly thread: TunnelThread;
+  /** Of the device that it has open, which another one of the same name may have replaced. */
+  readonly deviceIndex: number | undefined;
+  /** Told to stop. */
+  isStopping: boolean;
+}
+
+/** After a thread has died, the next one is not started for so long. */
+const PAUSE_MS = 500;
+
+export class TunnelDriver {
+  readonly #options: TunnelDriverOptions;
+  readonly #counters = createCounters();
+  readonly #forwarding = new Map<string, ForwardingObject>();
+  #running: Running | undefined;
+  #failure: { readonly message: string; readonly untilMs: number } | undefined;
+  /** Called when the tunnel has come to its end by itself. */
+  onEnd: (tunnel: Tunnel) => void = () => {};
+
+  constructor(options: TunnelDriverOptions) {
+    this.#options = options;
+  }
+
+  get counters(): CounterValues {
+    return readCounters(this.#counters);
+  }
+
+  /** The tunnel and its forwarding entries, as far as they are in force. */
+  observe(): StateObject[] {
+    const running = this.#running;
+    if (running === undefined) return [];
+    const { device } = running.tunnel;
+    if (running.deviceIndex !== this.#options.system.indexOf(device)) return [];
+    return [running.tunnel, ...this.#forwarding.values()];
+  }
+
+  /** Makes one change; forwarding counts from the next {@link commit} on. Throws FlannelError. */
+  async apply(operation: Operation): Promise<void> {
+    const { object } = operation;
+    if (object.kind === "forwarding") {
+      if (operation.action === "remove") this.#forwarding.delete(keyOf(object));
+      else this.#forwarding.set(keyOf(object), object);
+    } else if (object.kind === "tunnel") {
+      if (operation.action !== "remove" && this.#adopt(object)) return;
+      await this.stop();
+      if (operation.action !== "remove") await this.#start(object);
+    }
+  }
+
+  /** Hands the forwarding table to the thread. */
+  commit(): void {
+    const running = this.#running;
+    if (running !== undefined)
+      this.#post(running, { type: "forward", forwarding: this.#compile(running.tunnel) });
+  }
+
+  /** Ends the thread and closes the descriptors; the device stays. */
+  async stop(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    this.halt();
+    await running.thread.ended;
+  }
+
+  /** Tells the thread to end, without waiting for it. */
+  halt(): void {
+    const running = this.#running;
+    if (running === undefined) return;
+    running.isStopping = true;
+    this.#post(running, { type: "stop" });
+  }
+
+  /** Changes the running tunnel where that needs no new one. */
+  #adopt(tunnel: Tunnel): boolean {
+    const running = this.#running;
+    const before = running?.tunnel;
+    const isSame =
+      before?.device === tunnel.device &&
+      before.local === tunnel.local &&
+      before.port === tunnel.port &&
+      running?.deviceIndex === this.#options.system.indexOf(tunnel.device);
+    if (isSame && running !== undefined) this.#running = { ...running, tunnel };
+    return isSame;
+  }
+
+  async #start(tunnel: Tunnel): Promise<void> {
+    const { system, timers, logger } = this.#options;
+    if (this.#failure !== undefined && timers.nowMs() < this.#failure.untilMs)
+      throw new FlannelError("EIO", this.#failure.message);
+    const descriptors = this.#open(tunnel);
+    logger.info(`Data path on ${tunnel.device}: ${describe(descriptors)}`);
+    const isUp = Promise.withResolvers<void>();
+    const thread = system.startThread(
+      { descriptors, counters: this.#counters, forwarding: this.#compile(tunnel) },
+      (report) => {
+        if (report.type === "running") isUp.resolve();
+        if (report.type === "segmentation refused")
+          logger.warn(
+            `The kernel cannot send several datagrams at once from here (UDP_SEGMENT: EIO): the data path on ${tunnel.device} sends them one by one, more slowly`,
+          );
+      },
+    );
+    const deviceIndex = system.indexOf(tunnel.device);
+    this.#running = { tunnel, descriptors, thread, deviceIndex, isStopping: false };
+    const ended = thread.ended.then((error) => this.#takeEnd(tunnel, descriptors, error));
+    await Promise.race([isUp.promise, ended]);
+    if (this.#running === undefined)
+      throw new FlannelError("EIO", this.#failure?.message ?? "it ended at once");
+  }
+
+  #open({ device, local, port }: Tunnel): TunnelDescriptors {
+    const { system, wantOffloads } = this.#options;
+    using opened = new DisposableStack();
+    const keep = <T extends { readonly fd: number }>(descriptor: T): T => {
+      opened.defer(() => system.close(descriptor.fd));
+      return descriptor;
+    };
+    const udp = keep(system.openUdp(parseIp(local)!, port, wantOffloads));
+    const tun = keep(system.openTun(device, wantOffloads));
+    const wake = keep({ fd: system.openWake() });
+    opened.move();
+    return { tun, udp, port, wakeFd: wake.fd };
+  }
+
+  #takeEnd(tunnel: Tunnel, descriptors: TunnelDescriptors, error: Error | undefined): void {
+    const { system, logger, timers } = this.#options;
+    const wasStopping = this.#running?.isStopping === true;
+    this.#running = undefined;
+    for (const fd of [descriptors.wakeFd, descriptors.udp.fd, descriptors.tun.fd]) system.close(fd);
+    if (wasStopping) return;
+    if (error !== undefined) {
+      const message = `the data path on ${tunnel.device} has failed: ${error.message}`;
+      this.#failure = { message, untilMs: timers.nowMs() + PAUSE_MS };
+      logger.error(`${message}; starting it again`);
+    }
+    this.onEnd(tunnel);
+  }
+
+  #post(running: Running, order: Order): void {
+    running.thread.post(order);
+    this.#options.system.wake(running.descriptors.wakeFd);
+  }
+
+  #compile({ subnet, strictSource }: Tunnel): Forwarding {
+    const own = parsePrefix(subnet);
+    if (own === undefined) return NO_FORWARDING;
+    const entries = [...this.#forwarding.values()].flatMap(({ destination, peer }) => {
+      const prefix = parsePrefix(destination);
+      const address = parseIp(peer);
+      if (prefix?.family !== 4 || address?.family !== 4) return [];
+      return [{ base: Number(prefix.base), length: prefix.length, peer: Number(address.value) }];
+    });
+    return {
+      table: buildForwardingTable(entries),
+      ownBase: Number(own.base),
+      ownMask: (-1 << (32 - own.length)) >>> 0,
+      strictSource,
+    };
+  }
+}
+
+function describe({ tun, udp }: TunnelDescriptors): string {
+  const able = [
+    tun.joinsTcp ? "TCP" : "",
+    tun.joinsUdp ? "UDP" : "",
+    udp.segments ? "UDP_SEGMENT" : "",
+    udp.joins ? "UDP_GRO" : "",
+  ].filter((text) => text !== "");
+  return able.length === 0 ? "one packet at a time, without offloads" : `offloads ${able.join(", ")}`;
+}

@@ -1,0 +1,21 @@
+/** What is used of the WebAssembly JavaScript interface (W3C), which no types of this project describe. */
+
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+}
+export const { Memory, Module, Instance } = (
+  globalThis as unknown as {
+    readonly WebAssembly: {
+      /** In pages of 64 KB; never moved if it cannot grow. */
+      readonly Memory: new (limits: {
+        readonly initial: number;
+        readonly maximum: number;
+      }) => WasmMemory;
+      readonly Module: new (bytes: Uint8Array) => object;
+      readonly Instance: new (
+        module: object,
+        imports: Readonly<Record<string, Readonly<Record<string, WasmMemory>>>>,
+      ) => { readonly exports: Readonly<Record<string, unknown>> };
+    };
+  }
+).WebAssembly;
