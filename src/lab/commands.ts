@@ -57,25 +57,26 @@ function stateOf(name: string): LabState {
 async function runStatus(state: LabState, { print }: CommandContext): Promise<number> {
   const status = readStatus(state);
   formatStatus(status).forEach(print);
+  printNotes(state, print);
   return status.isGood ? 0 : 1;
 }
 
-async function runPing(
-  { topology, notes }: LabState,
-  count: number,
-  { print }: CommandContext,
-): Promise<number> {
+async function runPing(state: LabState, count: number, { print }: CommandContext): Promise<number> {
   if (count < 1 || count > 1000) throw new ConfigError(`--count: must be within 1…1000, but is ${count}`);
   requireRoot();
   requireTools(["ping"]);
-  const results = await pingAll(topology, count);
+  const results = await pingAll(state.topology, count);
   formatPings(results).forEach(print);
   const failed = results.filter(({ rttMs }) => rttMs === undefined).length;
   print(
     failed === 0 ? `All ${results.length} ways work (ms).` : `${failed} of ${results.length} ways failed.`,
   );
-  if (failed > 0) for (const note of notes) print(`Note: ${note}.`);
+  if (failed > 0) printNotes(state, print);
   return failed === 0 ? 0 : 1;
+}
+
+function printNotes({ notes }: LabState, print: CommandContext["print"]): void {
+  for (const note of notes) print(`Note: ${note}.`);
 }
 
 async function runExec(

@@ -1,7 +1,7 @@
 /** The datastore of a lab, in the hub, where all hosts reach it: the embedded store, or a real etcd. */
 
 import { mkdirSync } from "node:fs";
-import { ConfigError, hasCode } from "../base/error.ts";
+import { FlannelError, hasCode } from "../base/error.ts";
 import { type ExecError, exec } from "../linux/exec.ts";
 import { netnsPath } from "../linux/netns.ts";
 import { listensOn, waitForDaemon } from "./daemons.ts";
@@ -10,7 +10,7 @@ import type { DatastoreKind } from "./state.ts";
 import { type Hub, labDataDirectory, labDirectory, type Topology } from "./topology.ts";
 
 const PORT = 2379;
-const READ_MS = 20_000;
+const WRITE_MS = 20_000;
 
 /** Where the hosts find it: "http://192.168.64.1:2379". */
 export const endpointOf = ({ addresses }: Hub): string => `http://${listenAddressOf(addresses[0]!)}`;
@@ -27,8 +27,8 @@ export function startDatastore(kind: DatastoreKind, { name, hub }: Topology, fla
 }
 
 /**
- * Puts the network config into it as soon as it answers, as a user would. Throws ConfigError if the config is no good;
- * FlannelError.
+ * Puts the network config into it as soon as it answers, as a user would. Throws FlannelError, also if the config is
+ * no good.
  */
 export async function writeNetworkConfig(
   kind: DatastoreKind,
@@ -44,14 +44,16 @@ export async function writeNetworkConfig(
   const args = ["config", "set", "-", `--etcd-endpoints=${endpointOf(hub)}`];
   const env = { PATH: process.env.PATH };
   try {
-    await exec(flannelctl, args, { netns: netnsPath(hub.netns), input: json, timeoutMs: READ_MS, env });
+    await exec(flannelctl, args, { netns: netnsPath(hub.netns), input: json, timeoutMs: WRITE_MS, env });
   } catch (error) {
     if (!hasCode(error, "EXIT")) throw error;
     const reasons = (error as ExecError).stderr
       .trim()
       .split("\n")
       .map((line) => line.replace(/^flannelctl: /, ""));
-    throw new ConfigError(`the network config is refused: ${reasons.join("\n  ")}`, { cause: error });
+    throw new FlannelError("EXIT", `cannot write the network config: ${reasons.join("\n  ")}`, {
+      cause: error,
+    });
   }
 }
 

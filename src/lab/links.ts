@@ -19,7 +19,8 @@ export function makeHub({ hub, segments }: Topology): void {
   createNetns(hub.netns);
   using rtnl = openNode(hub.netns);
   for (const { bridge, gateways } of segments) {
-    const index = addLink(rtnl, { name: bridge, kind: "bridge", up: true });
+    addLink(rtnl, { name: bridge, kind: "bridge" });
+    const index = bringUp(rtnl, hub.netns, bridge);
     for (const { prefix } of gateways) addAddress(rtnl, index, prefix);
   }
   if (segments.length > 1) forwardPackets(hub.netns);
@@ -31,7 +32,7 @@ export function makeHost(host: Host, { hub, segments }: Topology): void {
   createNetns(host.netns);
   plug(hub.netns, bridge, { port: host.name, netns: host.netns });
   using rtnl = openNode(host.netns);
-  const uplink = bringUp(rtnl, UPLINK);
+  const uplink = bringUp(rtnl, host.netns, UPLINK);
   for (const { prefix } of host.addresses) addAddress(rtnl, uplink, prefix);
   for (const { family, address } of gateways) {
     const destination = family === 4 ? "0.0.0.0/0" : "::/0";
@@ -44,7 +45,8 @@ export function makeHost(host: Host, { hub, segments }: Topology): void {
 export function makeContainerBridge(host: Host, network: ContainerNetwork): void {
   using rtnl = openRtnetlink({ netns: netnsPath(host.netns) });
   const { mtuBytes } = network;
-  const bridge = addLink(rtnl, { name: CONTAINER_BRIDGE, kind: "bridge", mtuBytes, up: true });
+  addLink(rtnl, { name: CONTAINER_BRIDGE, kind: "bridge", mtuBytes });
+  const bridge = bringUp(rtnl, host.netns, CONTAINER_BRIDGE);
   for (const family of network.families) addAddress(rtnl, bridge, family.prefixAt(1));
 }
 
@@ -53,7 +55,7 @@ export function makeContainer(container: Container, host: Host, network: Contain
   const { mtuBytes } = network;
   plug(host.netns, CONTAINER_BRIDGE, { port: container.hostPort, netns: container.netns, mtuBytes });
   using rtnl = openNode(container.netns);
-  const uplink = bringUp(rtnl, UPLINK);
+  const uplink = bringUp(rtnl, container.netns, UPLINK);
   for (const { prefixAt, addressAt, everything } of network.families) {
     addAddress(rtnl, uplink, prefixAt(container.addressOffset));
     rtnl.connection.request(newRoute({ destination: everything, gateway: addressAt(1), oif: uplink }));
@@ -81,23 +83,30 @@ function plug(
 /** A connection to a fresh namespace, whose lo is brought up. */
 function openNode(netns: string): Rtnetlink {
   const rtnl = openRtnetlink({ netns: netnsPath(netns) });
-  bringUp(rtnl, "lo");
+  bringUp(rtnl, netns, "lo");
   return rtnl;
 }
 
 function forwardPackets(netnsName: string): void {
+  for (const key of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) writeIfThere(netnsName, key, "1");
+}
+
+/** `key`s of IPv6 are missing where the kernel has none. */
+function writeIfThere(netnsName: string, key: string, value: string): void {
   const where = { netns: netnsPath(netnsName) };
-  for (const key of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) {
-    if (readSysctl(key, where) !== undefined) writeSysctl(key, "1", where);
-  }
+  if (readSysctl(key, where) !== undefined) writeSysctl(key, value, where);
 }
 
-function addLink(rtnl: Rtnetlink, spec: LinkSpec): number {
+function addLink(rtnl: Rtnetlink, spec: LinkSpec): void {
   rtnl.connection.request(newLink(spec));
-  return rtnl.linkByName(spec.name)!.index;
 }
 
-function bringUp(rtnl: Rtnetlink, name: string): number {
+/**
+ * Gives the index. IPv6 works at once: without duplicate address detection (RFC 4862 §5.4), during which a device has no
+ * link-local address to ask its neighbours from.
+ */
+function bringUp(rtnl: Rtnetlink, netnsName: string, name: string): number {
+  writeIfThere(netnsName, `ipv6/conf/${name}/accept_dad`, "0");
   rtnl.connection.request(setLink(name, { up: true }));
   return rtnl.linkByName(name)!.index;
 }

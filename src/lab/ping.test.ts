@@ -13,7 +13,13 @@ rtt min/avg/max/mdev = 0.041/0.057/0.081/0.016 ms
 });
 
 test("a table with a row for each sender and a column for each receiver", () => {
-  const way = (from: string, to: string, rttMs: number | undefined, lost = 0) => ({ from, to, rttMs, lost });
+  const way = (from: string, to: string, rttMs: number | undefined, lost = 0) => ({
+    family: 4 as const,
+    from,
+    to,
+    rttMs,
+    lost,
+  });
   const lines = formatPings([
     way("h1-c1", "h2-c1", 0.08),
     way("h2-c1", "h1-c1", undefined, 3),
@@ -25,5 +31,18 @@ test("a table with a row for each sender and a column for each receiver", () => 
     "h1-c1      -      0.08",
     "h2-c1      ✗      -",
     "h1         0.01   12.30 (1 lost)",
+  ]);
+});
+
+test("two families are two tables", () => {
+  const way = (family: 4 | 6, rttMs: number) => ({ family, from: "h1", to: "h1-c1", rttMs, lost: 0 });
+  assert.deepEqual(formatPings([way(4, 0.1), way(6, 0.2)]), [
+    "IPv4",
+    "from \\ to  h1-c1",
+    "h1         0.10",
+    "",
+    "IPv6",
+    "from \\ to  h1-c1",
+    "h1         0.20",
   ]);
 });

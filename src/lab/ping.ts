@@ -95,7 +95,8 @@ export function formatPings(results: readonly PingResult[]): string[] {
 /** A row for each sender, a column for each receiver: mean ms, with what was lost; ✗ = no answer. */
 function formatFamily(results: readonly PingResult[]): string[] {
   const senders = [...new Set(results.map(({ from }) => from))];
-  const receivers = senders.filter((name) => results.some(({ to }) => to === name));
+  const names = new Set(results.flatMap(({ from, to }) => [from, to])); // those of containers in the order of the hosts
+  const receivers = [...names].filter((name) => results.some(({ to }) => to === name));
   const cellOf = (from: string, to: string): string => {
     const result = results.find((candidate) => candidate.from === from && candidate.to === to);
     if (result === undefined) return "-";

@@ -7,7 +7,7 @@ import { down } from "./down.ts";
 import { makeContainer, makeContainerBridge, makeHost, makeHub } from "./links.ts";
 import type { LabPlan } from "./plan.ts";
 import { identify, type ProcessId } from "./processes.ts";
-import { requireIpv6, requireProgram, requireRoot, requireTools } from "./requirements.ts";
+import { requireIpv6, requireProgram, requireRoot, requireTools, type Tool } from "./requirements.ts";
 import { claimLab, type DatastoreKind, type LabProcess, type LabState, recordProcess } from "./state.ts";
 import type { Host, UnderlayAddress } from "./topology.ts";
 
@@ -32,13 +32,12 @@ export type Progress = (line: string) => void;
  * ConfigError, FlannelError; then nothing is left, unless `keep`.
  */
 export async function up(options: UpOptions, progress: Progress, signal: AbortSignal): Promise<LabState> {
-  const { plan, datastore } = options;
-  const { topology, network, notes } = plan;
+  const { topology, network, notes } = options.plan;
   requireRoot();
-  requireTools([
-    ...(datastore === "etcd" ? (["etcd"] as const) : []),
-    ...(network.enableNftables ? (["nft"] as const) : []),
-  ]);
+  const tools: Tool[] = [];
+  if (options.datastore === "etcd") tools.push("etcd");
+  if (network.enableNftables) tools.push("nft");
+  requireTools(tools);
   if (network.ipv6 !== undefined) requireIpv6();
   requireProgram(options.flanneld, "--flanneld");
   const claimed = await claimLab(topology, notes, identify(process.pid)!);
