@@ -15,8 +15,15 @@ const WRITE_MS = 20_000;
 /** Where the hosts find it: "http://192.168.64.1:2379". */
 export const endpointOf = ({ addresses }: Hub): string => `http://${listenAddressOf(addresses[0]!)}`;
 
+export interface DatastoreSpec {
+  readonly kind: DatastoreKind;
+  readonly topology: Topology;
+  /** Path of the program that serves the embedded store, and writes the config into either. */
+  readonly flannelctl: string;
+}
+
 /** Starts it. Its files are not in `labDirectory`: etcd reserves 128 MB at once. Throws FlannelError. */
-export function startDatastore(kind: DatastoreKind, { name, hub }: Topology, flannelctl: string): ProcessId {
+export function startDatastore({ kind, topology: { name, hub }, flannelctl }: DatastoreSpec): ProcessId {
   const dataDirectory = labDataDirectory(name);
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
   const [program, args] =
@@ -31,10 +38,8 @@ export function startDatastore(kind: DatastoreKind, { name, hub }: Topology, fla
  * no good.
  */
 export async function writeNetworkConfig(
-  kind: DatastoreKind,
-  { name, hub }: Topology,
+  { kind, topology: { name, hub }, flannelctl }: DatastoreSpec,
   datastore: ProcessId,
-  flannelctl: string,
   json: string,
   signal: AbortSignal,
 ): Promise<void> {

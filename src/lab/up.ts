@@ -58,16 +58,17 @@ async function build(
   const { topology, notes } = claimed;
   const { hub, hosts } = topology;
   const { datastore: kind, flannelctl } = options;
+  const spec = { kind, topology, flannelctl };
   let state = claimed;
   const record = async (process: LabProcess): Promise<void> => {
     state = await recordProcess(state, process);
   };
 
   makeHub(topology);
-  const datastore = startDatastore(kind, topology, flannelctl);
+  const datastore = startDatastore(spec);
   await record({ ...datastore, role: kind, node: hub.name });
   for (const host of hosts) makeHost(host, topology);
-  await writeNetworkConfig(kind, topology, datastore, flannelctl, options.plan.networkConfig, signal);
+  await writeNetworkConfig(spec, datastore, options.plan.networkConfig, signal);
   progress(`hub  ${addressesOf(hub)}  ${kind}, network config written`);
 
   const daemons: { host: Host; flanneld: ProcessId }[] = [];

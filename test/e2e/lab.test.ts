@@ -1,7 +1,7 @@
 /**
- * The lab as a user has it: bin/flannelctl, real flanneld, real etcd.
+ * The lab as a user has it: bin/flannelctl, real flanneld, the embedded store or a real etcd.
  *
- *           hub (etcd)                 hub (etcd)
+ *           hub (store)                hub (etcd)
  *           ┌───┴───┐                  ┌───┴───┐
  *          h1       h2       and      h1       h2      at the same time, with the same addresses
  *           │        │                 │        │
@@ -99,10 +99,11 @@ function commandLine(pid: string): string {
 }
 
 test("two labs at once, from up to down", async (t) => {
-  const [a, b] = await Promise.all([up(first), up(second)]);
-  for (const { code, out, err } of [a, b]) {
+  const results = await Promise.all([up(first), up(second, "--etcd")]);
+  for (const [index, { code, out, err }] of results.entries()) {
     assert.equal(code, 0, out + err);
-    assert.match(out, /^hub {2}192\.168\.64\.1 {2}etcd, network config written$/m);
+    assert.match(out, /^hub {2}192\.168\.64\.1 {2}(store|etcd), network config written$/m);
+    assert.equal(out.includes("etcd"), index === 1);
     assert.match(
       out,
       /^h2 {3}192\.168\.64\.12 {2}flanneld, bridge 10\.5\.\d+\.1\/24, MTU 1450, container h2-c1 /m,
@@ -129,8 +130,7 @@ test("two labs at once, from up to down", async (t) => {
     for (const node of [["h1", "--container"], ["h1-c1"]]) {
       assert.match((await exec(...node, ...inContainer)).out, new RegExp(`${subnet}\\.2/24`));
     }
-    const leases = ["--", "etcdctl", "get", "--prefix", "/coreos.com/network/subnets/", "--keys-only"];
-    assert.match((await exec("hub", ...leases)).out, new RegExp(`/${subnet}\\.0-24`));
+    assert.match((await exec("hub", "--", FLANNELCTL, "leases")).out, new RegExp(`^${subnet}\\.0/24 `, "m"));
     const [, outcome] = start(
       FLANNELCTL,
       ["lab", "exec", "--name", first, "h1", "--", "sh", "-c", "cat; echo no >&2; exit 7"],
@@ -208,8 +208,8 @@ test("a `lab up` killed at any moment: `lab down` finds everything", async () =>
     ["its directory is there", () => existsSync(directory)],
     ["the plan is written", () => existsSync(`${directory}/state.json`)],
     ["the hub is there", () => existsSync(netnsPath(`flannel-${third}-hub`))],
-    ["etcd runs", () => existsSync(`${directory}/etcd.log`)],
-    ["etcd is noted", () => stateHolds('"datastore"')],
+    ["the store runs", () => existsSync(`${directory}/store.log`)],
+    ["the store is noted", () => stateHolds('"store"')],
     ["a flanneld runs", () => existsSync(`${directory}/h1/flanneld.log`)],
     ["a container is there", () => existsSync(netnsPath(`flannel-${third}-h1-c1`))],
   ];
@@ -233,7 +233,7 @@ test("`lab down`, SIGINT or SIGTERM while `lab up` is at work: both end, nothing
   for (const [what, stop] of stops) {
     const args = ["lab", "up", "--hosts=2", "--name", third];
     const [child, outcome] = start(FLANNELCTL, args);
-    await until("etcd runs", () => existsSync(`/run/flannel-lab/${third}/etcd.log`));
+    await until("the store runs", () => existsSync(`/run/flannel-lab/${third}/store.log`));
     await stop(child);
     const { code, err } = await outcome;
     assert.equal(code, 1, what);
@@ -249,7 +249,7 @@ test("what cannot work is said, and nothing stays", async () => {
     return `--config=${config}`;
   };
   const cases: [string[], RegExp][] = [
-    [["--backend=telepathy"], /flanneld on h1 is not ready .*\n.*Backend\.Type "telepathy"/],
+    [["--backend=telepathy"], /cannot write the network config: .*Backend\.Type "telepathy"/],
     [["--", "--iface=nope0"], /flanneld on h1 ended by itself:\n.*--iface=nope0/],
     [["--", "--no-such-flag"], /flanneld on h1 ended by itself:\n.*unknown flag --no-such-flag/],
     [["--flanneld=/nonexistent"], /--flanneld: \/nonexistent is not a program that can be run/],
@@ -257,7 +257,7 @@ test("what cannot work is said, and nothing stays", async () => {
     [["--config=/nonexistent.json"], /--config: cannot read \/nonexistent\.json/],
     [["--config=x", "--backend=vxlan"], /--backend and --config exclude each other/],
     [["--network=192.168.0.0/16"], /choose another one with --underlay/],
-    [["--network=10.5.0.0"], /--network: "10\.5\.0\.0" is not a network/],
+    [["--network=10.5.0.0"], /--network: "10\.5\.0\.0" is not an IPv4 network/],
     [["--hosts=0"], /--hosts: must be within 1…244/],
     [["--name=No/Name"], /--name: "No\/Name" cannot name a lab/],
   ];
@@ -302,17 +302,17 @@ test("somebody else's namespace of such a name is neither used nor removed", asy
   assert.deepEqual(traces(third), [netns]);
 });
 
-test("without root, or without etcd installed, it says what to do", async () => {
+test("without root, or without what it takes installed, it says what to do", async () => {
   const command = [process.execPath, join(root, "src/cmd/flannelctl.ts"), "lab", "up", "--name", third];
   const nobody = ["--reuid=65534", "--clear-groups", ...command];
   const [, asNobody] = start("setpriv", nobody, "");
   assert.equal((await asNobody).code, 1);
   assert.match((await asNobody).err, /only root can make: use sudo/);
-  const [, withoutTools] = start("env", ["PATH=/nonexistent", ...command], "");
+  const [, withoutTools] = start("env", ["PATH=/nonexistent", ...command, "--etcd", "--nftables"], "");
   assert.equal((await withoutTools).code, 1);
   assert.match(
     (await withoutTools).err,
-    /not installed: etcd, etcdctl; on Debian: apt-get install etcd-server etcd-client/,
+    /not installed: etcd, nft; on Debian: apt-get install etcd-server nftables/,
   );
 });
 
