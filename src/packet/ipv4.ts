@@ -61,10 +61,10 @@ export function foldSum(sum: number): number {
   return (once >>> 16) + (once & 0xffff);
 }
 
-/** Takes one off the TTL, which must not be 0, and mends the header checksum (RFC 1141). */
+/** Takes one off the TTL, which must not be 0, and mends the header checksum (RFC 1141, RFC 1624). */
 export function decrementTtl({ bytes, view }: PacketMemory, offset: number): void {
   bytes[offset + IPV4_TTL] = bytes[offset + IPV4_TTL]! - 1;
   // The TTL is the upper half of its 16-bit word, so the complement of the sum grows by 0x0100.
   const sum = view.getUint16(offset + IPV4_CHECKSUM) + 0x0100;
-  view.setUint16(offset + IPV4_CHECKSUM, (sum & 0xffff) + (sum >>> 16));
+  view.setUint16(offset + IPV4_CHECKSUM, sum >= 0xffff ? sum - 0xffff : sum);
 }

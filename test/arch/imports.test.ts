@@ -31,7 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
   linux: ["address", "packet", "datapath", "netlink", "state", "firewall"],
   lab: ["address", "config", "lease", "netlink", "linux"],
-  testing: ["address", "netlink", "config", "lease", "state", "firewall"],
+  testing: ["address", "packet", "datapath", "netlink", "config", "lease", "state", "firewall"],
   cmd: [
     "address",
     "netlink",
