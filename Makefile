@@ -1,5 +1,5 @@
 # Everything a developer or a newcomer types. Each target installs what it needs first.
-#   make demo    three hosts on this machine, containers on each, every pair pinged; until Ctrl-C
+#   make demo    three hosts on this machine, containers on each, every pair pinged; until Ctrl-C; FLAGS="--dual-stack"…
 #   make test    type check, lint and all layers of tests
 #   make bench   measurements, printed and written to bench/results/
 #   make build   dist/ for bin/flanneld and bin/flannelctl
@@ -31,8 +31,8 @@ packages:
 	@scripts/packages.sh $(WANT)
 
 demo: build
-	@scripts/packages.sh demo
-	@node scripts/demo.ts
+	@scripts/packages.sh demo $(FLAGS)
+	@node scripts/demo.ts $(FLAGS)
 
 test: build
 	@scripts/packages.sh test

@@ -1,19 +1,20 @@
 /**
  * `make demo`: a lab of three hosts, every way in it pinged, left running until Ctrl-C or SIGTERM, then removed.
  * It types what a user would type.
- * usage: demo.ts [name of the lab]
+ * usage: demo.ts [name of the lab] [flags of "lab up", as --etcd or --dual-stack]
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const flannelctl = fileURLToPath(new URL("../bin/flannelctl", import.meta.url));
-const name = process.argv[2] ?? "demo";
+const words = process.argv.slice(2);
+const [name, flags] = words[0]?.startsWith("-") ? ["demo", words] : [words[0] ?? "demo", words.slice(1)];
 
 const TRY = `
 It runs until Ctrl-C. Try in another terminal:
   bin/flannelctl lab exec h1 -- ip route                  # a route to every other host
-  bin/flannelctl lab exec h1 -- ip link delete flannel.1  # repaired at once: look at the routes again
+  bin/flannelctl lab exec h1 -- ip route flush proto 70   # repaired at once: look at the routes again
   bin/flannelctl lab exec h1 --container -- sh            # a shell in the container
   bin/flannelctl lab status
   bin/flannelctl lab ping`;
@@ -44,7 +45,7 @@ process.exit(exitCode);
 
 async function demonstrate(): Promise<number> {
   console.log("==> three hosts, each with flanneld and a container");
-  const upCode = await lab("up", "--hosts=3", "--hints=false");
+  const upCode = await lab("up", "--hosts=3", "--hints=false", ...flags);
   if (upCode !== 0 || isStopping) return upCode;
   console.log("\n==> every container and every host pings every container");
   const pingCode = await lab("ping");

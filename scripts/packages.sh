@@ -1,14 +1,17 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and this machine lacks: with root and apt, else names them.
-# usage: packages.sh demo|test|bench
+# usage: packages.sh demo|test|bench [flags of the demo]
 set -eu
 
 case ${1:-} in
-  demo) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client" ;;
+  demo)
+    want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping"
+    case " $* " in *" --etcd "*) want="$want etcd:etcd-server" ;; esac
+    ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
     openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump dash:dash" ;;
   *)
-    echo "usage: packages.sh demo|test|bench" >&2
+    echo "usage: packages.sh demo|test|bench [flags of the demo]" >&2
     exit 2
     ;;
 esac

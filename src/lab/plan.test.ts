@@ -6,11 +6,11 @@ import { planLab } from "./plan.ts";
 import { UP_FLAGS } from "./up-flags.ts";
 
 /** The plan for a command line as a user types it; `file` = what --config names. */
-function planOf(line: string, file?: string) {
+function planOf(line: string, file = "{}") {
   const args = line.split(" ").filter((word) => word !== "");
   const parsed = parseFlags(UP_FLAGS, { args });
   assert.equal(parsed.type, "ok", line);
-  return planLab(parsed.flags, file);
+  return planLab(parsed.flags, () => file);
 }
 
 const refuses = (line: string, message: RegExp, file?: string): void =>

@@ -27,22 +27,22 @@ const CONFIG_FLAGS = [
   "nftables",
 ] as const;
 
-/** `configText`: what is in the file that --config names. Throws ConfigError for what contradicts itself or cannot be. */
-export function planLab(flags: UpFlags, configText: string | undefined): LabPlan {
+/** `readFile` reads what --config names. Throws ConfigError for what contradicts itself or cannot be. */
+export function planLab(flags: UpFlags, readFile: (path: string) => string): LabPlan {
   const { values } = flags;
-  if (configText !== undefined) {
-    const other = CONFIG_FLAGS.map((name) => flags.sources[name]).find((source) => source !== undefined);
-    if (other !== undefined) {
-      throw new ConfigError(`${other} and --config exclude each other: write it into ${values.config}`);
-    }
-  }
-  const networkConfig = configText ?? composeConfig(flags);
+  const networkConfig = values.config === "" ? composeConfig(flags) : readConfig(flags, readFile);
   const network = parseNetworkConfig(networkConfig);
   const underlays = readUnderlays(flags, network);
   const shape = { name: values.name, hosts: values.hosts, segments: values.subnets, underlays };
   const topology = planTopology(shape);
   refuseOverlap(network, underlayNetworks(shape));
   return { topology, network, networkConfig, notes: notesOn(network, topology) };
+}
+
+function readConfig({ values, sources }: UpFlags, readFile: (path: string) => string): string {
+  const other = CONFIG_FLAGS.map((name) => sources[name]).find((source) => source !== undefined);
+  if (other === undefined) return readFile(values.config);
+  throw new ConfigError(`${other} and --config exclude each other: write it into ${values.config}`);
 }
 
 function composeConfig({ values, sources }: UpFlags): string {

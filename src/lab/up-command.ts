@@ -27,7 +27,7 @@ async function runUp(flags: UpFlags, context: CommandContext, programs: Programs
   const { values, rest } = flags;
   const startedMs = performance.now();
   const options = {
-    plan: planLab(flags, values.config === "" ? undefined : readConfig(values.config)),
+    plan: planLab(flags, readConfig),
     datastore: values.etcd ? ("etcd" as const) : ("store" as const),
     flanneld: values.flanneld || programs.flanneld,
     flannelctl: programs.flannelctl,

@@ -11,7 +11,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { after, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ExecError, type ExecResult, exec } from "../../src/linux/exec.ts";
 
@@ -126,73 +126,76 @@ const KINDS = [
   },
 ] as const;
 
-for (const { label, flags, families, device, daemon } of KINDS) {
-  test(`lab up ${flags.join(" ")}: all ways work, each peer has its route`, () =>
-    withLab(label, ["--hosts=2", ...flags], async (lab) => {
-      await pings(lab, 2, families);
-      assert.match(await succeed("status", lab), new RegExp(`^hub .* ${daemon} +\\d+ `, "m"));
-      for (const family of families) {
+// They mostly wait: for pings, for processes to end.
+suite("labs", { concurrency: 3 }, () => {
+  for (const { label, flags, families, device, daemon } of KINDS) {
+    test(`lab up ${flags.join(" ")}: all ways work, each peer has its route`, () =>
+      withLab(label, ["--hosts=2", ...flags], async (lab) => {
+        await pings(lab, 2, families);
+        assert.match(await succeed("status", lab), new RegExp(`^hub .* ${daemon} +\\d+ `, "m"));
+        for (const family of families) {
+          const subnets = await subnetsOf(lab, family);
+          assert.deepEqual(await routesOf(lab, "h1", family), [
+            { subnet: subnets.get("h2"), device: (device as Record<number, string>)[family] },
+          ]);
+        }
+      }));
+  }
+
+  test("lab up --nftables: rules in nftables of both families, none of flannel's in iptables", () =>
+    withLab("h", ["--hosts=2", "--dual-stack", "--nftables"], async (lab) => {
+      await pings(lab, 2, [4, 6]);
+      const tables = await succeed("exec", lab, "h1", "--", "nft", "list", "tables");
+      assert.match(tables, /^table ip flannel/m);
+      assert.match(tables, /^table ip6 flannel/m);
+      assert.doesNotMatch(await succeed("exec", lab, "h1", "--", "iptables-save"), /FLANNEL/);
+    }));
+
+  test("lab up --subnets=2 --direct-routing: hosts on one link route directly, others use the tunnel", () =>
+    withLab("i", ["--hosts=3", "--subnets=2", "--direct-routing", "--dual-stack"], async (lab) => {
+      await pings(lab, 3, [4, 6]);
+      for (const family of [4, 6] as const) {
+        const tunnel = family === 4 ? "flannel.1" : "flannel-v6.1";
         const subnets = await subnetsOf(lab, family);
-        assert.deepEqual(await routesOf(lab, "h1", family), [
-          { subnet: subnets.get("h2"), device: (device as Record<number, string>)[family] },
-        ]);
+        const ways = async (host: string) =>
+          new Map((await routesOf(lab, host, family)).map(({ subnet, device }) => [subnet, device]));
+        const expected = (peers: Record<string, string>) =>
+          new Map(Object.entries(peers).map(([peer, device]) => [subnets.get(peer)!, device]));
+        assert.deepEqual(await ways("h1"), expected({ h2: tunnel, h3: "eth0" }));
+        assert.deepEqual(await ways("h2"), expected({ h1: tunnel, h3: tunnel }));
+        assert.deepEqual(await ways("h3"), expected({ h1: "eth0", h2: tunnel }));
       }
     }));
-}
 
-test("lab up --nftables: rules in nftables of both families, none of flannel's in iptables", () =>
-  withLab("h", ["--hosts=2", "--dual-stack", "--nftables"], async (lab) => {
-    await pings(lab, 2, [4, 6]);
-    const tables = await succeed("exec", lab, "h1", "--", "nft", "list", "tables");
-    assert.match(tables, /^table ip flannel/m);
-    assert.match(tables, /^table ip6 flannel/m);
-    assert.doesNotMatch(await succeed("exec", lab, "h1", "--", "iptables-save"), /FLANNEL/);
-  }));
-
-test("lab up --subnets=2 --direct-routing: hosts on one link route directly, others use the tunnel", () =>
-  withLab("i", ["--hosts=3", "--subnets=2", "--direct-routing", "--dual-stack"], async (lab) => {
-    await pings(lab, 3, [4, 6]);
-    for (const family of [4, 6] as const) {
-      const tunnel = family === 4 ? "flannel.1" : "flannel-v6.1";
-      const subnets = await subnetsOf(lab, family);
-      const ways = async (host: string) =>
-        new Map((await routesOf(lab, host, family)).map(({ subnet, device }) => [subnet, device]));
-      const expected = (peers: Record<string, string>) =>
-        new Map(Object.entries(peers).map(([peer, device]) => [subnets.get(peer)!, device]));
-      assert.deepEqual(await ways("h1"), expected({ h2: tunnel, h3: "eth0" }));
-      assert.deepEqual(await ways("h2"), expected({ h1: tunnel, h3: tunnel }));
-      assert.deepEqual(await ways("h3"), expected({ h1: "eth0", h2: tunnel }));
-    }
-  }));
-
-test("host-gw over two subnets: up and status say which hosts do not reach each other, ping shows it, the log too", async () => {
-  const note = /^Note: host-gw reaches only hosts on the same link: .*\(h1, h3 \| h2\)/m;
-  await withLab("j", ["--hosts=3", "--subnets=2", "--backend=host-gw"], async (lab) => {
-    assert.match(await succeed("status", lab), note);
-    const { code, stdout } = await flannelctl("ping", lab, "--count=1");
-    assert.equal(code, 1);
-    assert.match(stdout, /^h1-c1 +- +✗ +\d+\.\d\d$/m);
-    assert.match(stdout, /^8 of 15 ways failed\.$/m);
-    assert.match(stdout, note);
-    const log = await succeed("exec", lab, "h1", "--", "cat", `/run/flannel-lab/${lab}/h1/flanneld.log`);
-    assert.match(log, /192\.168\.65\.12 is on no link of this host .* use vxlan/);
+  test("host-gw over two subnets: up and status say which hosts do not reach each other, ping shows it, the log too", async () => {
+    const note = /^Note: host-gw reaches only hosts on the same link: .*\(h1, h3 \| h2\)/m;
+    await withLab("j", ["--hosts=3", "--subnets=2", "--backend=host-gw"], async (lab) => {
+      assert.match(await succeed("status", lab), note);
+      const { code, stdout } = await flannelctl("ping", lab, "--count=1");
+      assert.equal(code, 1);
+      assert.match(stdout, /^h1-c1 +- +✗ +\d+\.\d\d$/m);
+      assert.match(stdout, /^8 of 15 ways failed\.$/m);
+      assert.match(stdout, note);
+      const log = await succeed("exec", lab, "h1", "--", "cat", `/run/flannel-lab/${lab}/h1/flanneld.log`);
+      assert.match(log, /192\.168\.65\.12 is on no link of this host .* use vxlan/);
+    });
   });
-});
 
-test("a config from a file: its families and its backend's options are the lab's", async () => {
-  const file = join(temporary, "config.json");
-  const config = {
-    ...{ network: "10.5.0.0/20", subnetlen: 26, enableipv6: true, ipv6network: "fd00:5::/56" },
-    backend: { type: "vxlan", vni: 42, DirectRouting: true },
-  };
-  writeFileSync(file, JSON.stringify(config, undefined, 2));
-  await withLab("k", ["--hosts=3", "--subnets=2", `--config=${file}`], async (lab) => {
-    await pings(lab, 3, [4, 6]);
-    const devices = (await routesOf(lab, "h1", 4)).map(({ device }) => device).sort();
-    assert.deepEqual(devices, ["eth0", "flannel.42"]);
-    assert.match(await succeed("status", lab), /10\.5\.\d+\.\d+\/26/);
-    const stored = await succeed("exec", lab, "hub", "--", FLANNELCTL, "config", "get");
-    assert.deepEqual(JSON.parse(stored), config);
+  test("a config from a file: its families and its backend's options are the lab's", async () => {
+    const file = join(temporary, "config.json");
+    const config = {
+      ...{ network: "10.5.0.0/20", subnetlen: 26, enableipv6: true, ipv6network: "fd00:5::/56" },
+      backend: { type: "vxlan", vni: 42, DirectRouting: true },
+    };
+    writeFileSync(file, JSON.stringify(config, undefined, 2));
+    await withLab("k", ["--hosts=3", "--subnets=2", `--config=${file}`], async (lab) => {
+      await pings(lab, 3, [4, 6]);
+      const devices = (await routesOf(lab, "h1", 4)).map(({ device }) => device).sort();
+      assert.deepEqual(devices, ["eth0", "flannel.42"]);
+      assert.match(await succeed("status", lab), /10\.5\.\d+\.\d+\/26/);
+      const stored = await succeed("exec", lab, "hub", "--", FLANNELCTL, "config", "get");
+      assert.deepEqual(JSON.parse(stored), config);
+    });
   });
 });
 
