@@ -17,6 +17,7 @@ import { etcdRequests } from "./etcd-requests.ts";
 import { eventLatency } from "./event-latency.ts";
 import { firewall } from "./firewall.ts";
 import { hostGw } from "./host-gw.ts";
+import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
 import { repair } from "./repair.ts";
@@ -34,6 +35,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   eventLatency,
   repair,
   packetLoss,
+  live,
   firewall,
   allocation,
 ];

@@ -20,6 +20,8 @@ import { DEVICE, SUBNET_LENGTH } from "./peers.ts";
 import { rest, waitFor } from "./wait.ts";
 
 const BRIDGE = "br0";
+/** Else it is that of a port, and another one when that port goes: the hosts would look for it in vain. */
+const BRIDGE_MAC = "02:00:00:ff:00:01";
 const BRIDGE_ADDRESS = "192.168.255.1";
 const PREFIX_LENGTH = 16;
 const GONE_DEADLINE_MS = 30_000;
@@ -33,7 +35,7 @@ export interface Bed extends AsyncDisposable {
 /** Builds the bed in the caller's namespace, which must be one made for it. */
 export async function makeBed(): Promise<Bed> {
   run("ip", "link", "set", "lo", "up");
-  run("ip", "link", "add", BRIDGE, "type", "bridge");
+  run("ip", "link", "add", BRIDGE, "address", BRIDGE_MAC, "type", "bridge");
   run("ip", "address", "add", `${BRIDGE_ADDRESS}/${PREFIX_LENGTH}`, "dev", BRIDGE);
   run("ip", "link", "set", BRIDGE, "up");
   const rtnetlink = openRtnetlink();

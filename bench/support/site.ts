@@ -63,6 +63,7 @@ export class Site implements AsyncDisposable {
 export class Ping implements Disposable {
   readonly #seen = new Set<number>();
   readonly #child;
+  #lastReplyMs = performance.now();
 
   constructor(from: Namespace, address: string) {
     this.#child = from.spawn("ping", ["-n", "-i", PING_INTERVAL_SECONDS, address], {
@@ -70,14 +71,23 @@ export class Ping implements Disposable {
     });
     createInterface({ input: this.#child.stdout! }).on("line", (line) => {
       const sequence = /bytes from .* icmp_seq=(\d+)/.exec(line)?.[1];
-      if (sequence !== undefined) this.#seen.add(Number(sequence));
+      if (sequence === undefined) return;
+      this.#seen.add(Number(sequence));
+      this.#lastReplyMs = performance.now();
     });
   }
 
   /** Waits for so many further replies. */
   async replies(count: number): Promise<void> {
     const goal = this.#seen.size + count;
-    await waitFor(`${count} ping replies`, () => (this.#seen.size >= goal ? true : undefined));
+    await waitFor(`${count} ping replies`, () => (this.#seen.size >= goal ? true : undefined), {
+      intervalMs: 2,
+    });
+  }
+
+  /** Whether nothing has come for so long. */
+  isSilentFor(ms: number): boolean {
+    return performance.now() - this.#lastReplyMs >= ms;
   }
 
   get highest(): number {
