@@ -142,6 +142,13 @@ suite("labs", { concurrency: 3 }, () => {
       }));
   }
 
+  test("lab up --backend=udp: all ways work, through its device", () =>
+    withLab("l", ["--hosts=2", "--backend=udp"], async (lab) => {
+      await pings(lab, 2, [4]);
+      const route = await succeed("exec", lab, "h1", "--", "ip", "route", "get", "10.5.255.9");
+      assert.match(route, / dev flannel0 /);
+    }));
+
   test("lab up --nftables: rules in nftables of both families, none of flannel's in iptables", () =>
     withLab("h", ["--hosts=2", "--dual-stack", "--nftables"], async (lab) => {
       await pings(lab, 2, [4, 6]);
