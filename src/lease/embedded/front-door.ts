@@ -132,16 +132,20 @@ export class FrontDoor implements AsyncDisposable {
   /** Waits for enough bytes to tell HTTP/2 from HTTP/1.1: "PRI" is no method of the latter. */
   #sniff(socket: Socket): void {
     socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
-    const look = () => {
-      const bytes = socket.read() as Buffer | null;
-      if (bytes === null) return;
-      socket.unshift(bytes);
-      if (bytes.length < PREFACE_START.length && PREFACE_START.startsWith(bytes.toString("latin1"))) return;
-      socket.off("readable", look);
+    let bytes = Buffer.alloc(0);
+    const look = (piece: Buffer) => {
+      bytes = Buffer.concat([bytes, piece]);
+      const start = bytes.toString("latin1", 0, PREFACE_START.length);
+      if (start.length < PREFACE_START.length && PREFACE_START.startsWith(start)) return;
+      socket.off("data", look).off("end", giveUp).pause();
       socket.setTimeout(0);
-      this.#enter(socket, bytes.toString("latin1", 0, PREFACE_START.length) === PREFACE_START);
+      socket.unshift(bytes);
+      const isHttp2 = start === PREFACE_START;
+      this.#enter(socket, isHttp2);
+      if (!isHttp2) socket.resume(); // node:http2 reads by itself what was put back
     };
-    socket.on("readable", look);
+    const giveUp = () => socket.destroy();
+    socket.on("data", look).on("end", giveUp);
   }
 
   #enter(socket: Socket | TLSSocket, isHttp2: boolean): void {
