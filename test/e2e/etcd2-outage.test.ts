@@ -28,7 +28,7 @@ const attributesOf = (host: number) => ({
   backendV6Data: undefined,
 });
 
-const quick = { retryMinMs: 20, retryMaxMs: 200 };
+const quick = { retryMinMs: 20, retryMaxMs: 200, lostDataGraceMs: 500 };
 /** Polls live about half a second. */
 const eager = { ...quick, keepaliveIntervalMs: 150, requestTimeoutMs: 500, dialTimeoutMs: 300 };
 
@@ -89,7 +89,7 @@ describe("an outage of etcd v2", () => {
     await until(() => watch.sees(1), "the peer");
   });
 
-  it("W2 ends with another, empty etcd: the leases there count", async () => {
+  it("W2 ends with another, empty etcd: the leases there count, those lost only for a while", async () => {
     await using etcd = await startEtcd2();
     for (const host of [1, 2, 3, 4, 5]) await put(etcd, host);
     await using opened = openEtcd2Store(etcd.endpoint, { timings: quick });

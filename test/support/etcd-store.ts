@@ -1,7 +1,11 @@
 /** Stores on a test's etcd, with the little that differs between tests. */
 
 import type { Logger } from "../../src/base/logger.ts";
-import { createEtcdLeaseStore, type EtcdLeaseStore } from "../../src/lease/etcd/etcd-lease-store.ts";
+import {
+  createEtcdLeaseStore,
+  type EtcdLeaseStore,
+  type EtcdPorts,
+} from "../../src/lease/etcd/etcd-lease-store.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 
 export interface OpenedStore extends AsyncDisposable {
@@ -15,6 +19,7 @@ export function openEtcdStore(
   endpoints: string | readonly string[],
   options: Partial<EtcdOptions> = {},
   logger?: Logger,
+  ports: Omit<EtcdPorts, "logger"> = {},
 ): OpenedStore {
   const log: string[] = [];
   const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
@@ -30,7 +35,7 @@ export function openEtcdStore(
       password: undefined,
       ...options,
     },
-    { logger: logger ?? recorder },
+    { logger: logger ?? recorder, ...ports },
   );
   return { store, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
 }

@@ -9,11 +9,11 @@ import { messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { systemTimers, type Timers } from "../../base/timers.ts";
 import { acquireLease } from "../acquire.ts";
-import type { Lease, LeaseAttributes, OwnLease } from "../lease.ts";
+import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
+import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
-import { outliveLostData, type StoreUpdate } from "./etcd-lost-data.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
 import { type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, listRange, singleKey, toText } from "./etcd-range.ts";
@@ -181,17 +181,15 @@ class Store implements EtcdLeaseStore {
     const records = this.#records;
     const view = createLeaseView(`etcd under ${records.prefix}`, this.#ports.logger);
     const position = this.#listingAtStart?.position;
-    const entries = this.#listingAtStart?.entries.map(leaseEntryOf);
+    const snapshot = this.#listingAtStart && view.snapshot(this.#listingAtStart.entries.map(leaseEntryOf));
     this.#listingAtStart = undefined; // thousands of records, needed once
-    const as = (update: LeaseUpdate, vanished: readonly Lease[] = []): StoreUpdate => ({ update, vanished });
-    if (entries !== undefined) yield as(view.snapshot(entries));
+    if (snapshot !== undefined) yield { update: snapshot };
     for await (const update of this.#watch(records.range, position, "the leases", signal)) {
       if (update.type === "snapshot") {
-        const before = update.isAnotherStore ? [...view.leases()] : [];
-        const entries = new Map(update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv))));
-        // The own one is not spared: who holds it has to know that it is gone.
-        const vanished = before.filter(({ key }) => !entries.has(key) && key !== this.#held?.key);
-        yield as(view.snapshot(entries), vanished);
+        const entries = update.kvs.map((kv) => leaseEntryOf(decodeRecord(records, kv)));
+        yield update.isAnotherStore
+          ? snapshotAfterLoss(view, entries, this.#held?.key)
+          : { update: view.snapshot(entries) };
         continue;
       }
       for (const { type, kv } of update.events) {
@@ -200,7 +198,7 @@ class Store implements EtcdLeaseStore {
           type === Event_EventType.DELETE
             ? view.delete(nameOf(records, kv))
             : view.put(leaseEntryOf(decodeRecord(records, kv)));
-        if (change !== undefined) yield as(change);
+        if (change !== undefined) yield { update: change };
       }
     }
   }

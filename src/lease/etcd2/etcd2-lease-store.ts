@@ -15,7 +15,8 @@ import { type EtcdOptions, readEtcdSettings } from "../etcd/etcd-options.ts";
 import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
-import { Etcd2Connection, type StoreState } from "./etcd2-connection.ts";
+import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
+import { Etcd2Connection } from "./etcd2-connection.ts";
 import { createRecord, extendRecord, type Held, isOutranked, removeRecord } from "./etcd2-record-writes.ts";
 import {
   decodeRecord,
@@ -28,7 +29,7 @@ import {
   recordsIn,
 } from "./etcd2-records.ts";
 import { renewRecord } from "./etcd2-renewal.ts";
-import { type KeysListing, listKeys, watchKeys } from "./etcd2-watch.ts";
+import { type KeysListing, type KeysPosition, listKeys, positionOf, watchKeys } from "./etcd2-watch.ts";
 import type { KeysNode } from "./keys-api.ts";
 
 /** With another endpoint at hand, one that cannot be reached is left within a second. */
@@ -106,7 +107,12 @@ class Store implements Etcd2LeaseStore {
   async *watchNetworkConfig(signal: AbortSignal): AsyncGenerator<string | undefined, void> {
     const start = this.#configAtStart;
     if (start !== undefined) yield this.#configIn(start.leaves);
-    for await (const update of this.#watch(this.#configKey, start?.state, "the network config", signal)) {
+    for await (const update of this.#watch(
+      this.#configKey,
+      start && positionOf(start),
+      "the network config",
+      signal,
+    )) {
       if (update.type === "snapshot") yield this.#configIn(update.leaves);
       else if (update.type === "put") yield this.#configIn([update.node]);
       else yield undefined;
@@ -161,27 +167,38 @@ class Store implements Etcd2LeaseStore {
   }
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
-    const records = this.#records;
-    const view = createLeaseView(`etcd (v2) under ${records.directory}/`, this.#ports.logger);
-    const state = this.#listingAtStart?.state;
-    const entries = this.#listingAtStart?.entries.map(leaseEntryOf);
-    this.#listingAtStart = undefined; // thousands of records, needed once
+    const { lostDataGraceMs } = this.#connection.settings.timings;
+    const ended = new AbortController();
     this.#leaseWatches++;
     try {
-      if (entries !== undefined) yield view.snapshot(entries);
-      for await (const update of this.#watch(records.directory, state, "the leases", signal)) {
-        if (update.type === "snapshot") {
-          yield view.snapshot(update.leaves.map((node) => leaseEntryOf(decodeRecord(records, node))));
-          continue;
-        }
-        const change =
-          update.type === "delete"
-            ? view.delete(nameOf(records, update.key))
-            : view.put(leaseEntryOf(decodeRecord(records, update.node)));
-        if (change !== undefined) yield change;
-      }
+      const updates = this.#followLeases(AbortSignal.any([signal, ended.signal]));
+      yield* outliveLostData(updates, lostDataGraceMs, this.#ports);
     } finally {
+      ended.abort();
       this.#leaseWatches--;
+    }
+  }
+
+  async *#followLeases(signal: AbortSignal): AsyncGenerator<StoreUpdate, void> {
+    const records = this.#records;
+    const view = createLeaseView(`etcd (v2) under ${records.directory}/`, this.#ports.logger);
+    const start = this.#listingAtStart && positionOf(this.#listingAtStart);
+    const snapshot = this.#listingAtStart && view.snapshot(this.#listingAtStart.entries.map(leaseEntryOf));
+    this.#listingAtStart = undefined; // thousands of records, needed once
+    if (snapshot !== undefined) yield { update: snapshot };
+    for await (const update of this.#watch(records.directory, start, "the leases", signal)) {
+      if (update.type === "snapshot") {
+        const entries = update.leaves.map((node) => leaseEntryOf(decodeRecord(records, node)));
+        yield update.isAnotherStore
+          ? snapshotAfterLoss(view, entries, this.#held?.key)
+          : { update: view.snapshot(entries) };
+        continue;
+      }
+      const change =
+        update.type === "delete"
+          ? view.delete(nameOf(records, update.key))
+          : view.put(leaseEntryOf(decodeRecord(records, update.node)));
+      if (change !== undefined) yield { update: change };
     }
   }
 
@@ -194,7 +211,7 @@ class Store implements Etcd2LeaseStore {
     return leaves.find((node) => node.key === this.#configKey)?.value;
   }
 
-  #watch(key: string, start: StoreState | undefined, what: string, signal: AbortSignal) {
+  #watch(key: string, start: KeysPosition | undefined, what: string, signal: AbortSignal) {
     const either = AbortSignal.any([signal, this.#disposed.signal]);
     return watchKeys(this.#connection, key, start, what, this.#ports, either);
   }

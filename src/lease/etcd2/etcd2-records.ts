@@ -4,8 +4,8 @@ import type { StoredLease } from "../acquire.ts";
 import type { LeaseAttributes } from "../lease.ts";
 import { decodeLeaseKey, decodeLeaseValue, isProblem, type Problem } from "../lease-codec.ts";
 import type { LeaseEntry } from "../lease-view.ts";
-import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
-import { listKeys } from "./etcd2-watch.ts";
+import type { Etcd2Connection } from "./etcd2-connection.ts";
+import { type KeysListing, listKeys } from "./etcd2-watch.ts";
 import { isRefusal, type KeysNode } from "./keys-api.ts";
 
 /** A key under `subnets/`, in what a write has to know of it. */
@@ -39,15 +39,14 @@ export interface RecordStore {
 export type RecordEntry = readonly [key: string, content: Etcd2Record | Problem];
 
 /** Everything under `subnets/`, as it was in `state`. */
-export interface RecordListing {
+export interface RecordListing extends KeysListing {
   readonly entries: readonly RecordEntry[];
-  readonly state: StoreState;
 }
 
 /** Reads everything, by one request. Throws StoreError. */
 export async function listRecords(store: RecordStore): Promise<RecordListing> {
-  const { leaves, state } = await listKeys(store.connection, store.directory);
-  return { entries: leaves.map((node) => decodeRecord(store, node)), state };
+  const listing = await listKeys(store.connection, store.directory);
+  return { ...listing, entries: listing.leaves.map((node) => decodeRecord(store, node)) };
 }
 
 /** The records in a listing. */

@@ -10,6 +10,7 @@ import { messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { sleep, type Timers } from "../../base/timers.ts";
 import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
+import { KeysHistory } from "./etcd2-history.ts";
 import {
   ECODE_EVENT_INDEX_CLEARED,
   isRefusal,
@@ -24,8 +25,23 @@ export interface KeysListing {
   readonly state: StoreState;
 }
 
+/** How far a watch has seen. */
+export interface KeysPosition {
+  readonly state: StoreState;
+  /** Goes on with the watch that begins here. */
+  readonly history: KeysHistory;
+}
+
+/** The position of whoever has this listing. */
+export function positionOf({ state, leaves }: KeysListing): KeysPosition {
+  const history = new KeysHistory();
+  history.restart(leaves);
+  return { state, history };
+}
+
 export type KeysUpdate =
-  | { readonly type: "snapshot"; readonly leaves: readonly KeysNode[] }
+  /** `isAnotherStore`: what is not there any more was not deleted, but is unknown to the etcd that answers now. */
+  | { readonly type: "snapshot"; readonly leaves: readonly KeysNode[]; readonly isAnotherStore: boolean }
   | { readonly type: "put"; readonly node: KeysNode }
   | { readonly type: "delete"; readonly key: string };
 
@@ -45,21 +61,24 @@ export async function listKeys(connection: Etcd2Connection, key: string): Promis
 }
 
 /**
- * Watches until `signal` is aborted; never throws. `start` is the state of a listing which the caller has; undefined =
+ * Watches until `signal` is aborted; never throws. `start` is that of a listing which the caller has; undefined =
  * begin with a snapshot. `what` is for the log: "the leases".
  */
 export async function* watchKeys(
   connection: Etcd2Connection,
   key: string,
-  start: StoreState | undefined,
+  start: KeysPosition | undefined,
   what: string,
   ports: WatchPorts,
   signal: AbortSignal,
 ): AsyncGenerator<KeysUpdate, void, undefined> {
   const outage = createOutage(connection, what, ports, signal);
-  let seen = start;
+  const history = start?.history ?? new KeysHistory();
+  let seen = start?.state;
   /** Where the last poll began, if it stayed silent: nothing happened up to there, if the next one is answered too. */
   let quietUntil: number | undefined;
+  /** Whether etcd may be another one by now. */
+  let isUnsure = false;
   while (!signal.aborted) {
     using scope = new PollScope(signal);
     let isFresh = false;
@@ -69,8 +88,15 @@ export async function* watchKeys(
         if (signal.aborted) return;
         seen = listing.state;
         isFresh = true;
-        yield { type: "snapshot", leaves: listing.leaves };
+        isUnsure = false;
+        const isAnotherStore = history.isForeignTo(listing.leaves);
+        history.restart(listing.leaves);
+        yield { type: "snapshot", leaves: listing.leaves, isAnotherStore };
       }
+      if (isUnsure && !(await history.continuesIn(connection, seen))) {
+        throw startOver("etcd may hold other data than before");
+      }
+      isUnsure = false;
       const after: number = quietUntil ?? seen.index;
       const poll = await connection.poll(key, after + 1, quietUntil !== undefined, scope.signal);
       if (poll.state.index < after || poll.state.clusterId !== seen.clusterId) {
@@ -90,6 +116,7 @@ export async function* watchKeys(
         throw new StoreError("INVALID", `etcd refuses the watch: ${answer.message}`);
       }
       seen = { ...seen, index: answer.node.modifiedIndex };
+      history.take(answer);
       const update = updateOf(answer);
       if (update !== undefined) yield update;
     } catch (error) {
@@ -100,7 +127,10 @@ export async function* watchKeys(
         ports.logger.info(`${messageOf(error)}: reading ${what} again`);
         seen = undefined;
       }
-      if (!isStale || isFresh) await outage.pause(error);
+      if (!isStale || isFresh) {
+        isUnsure = true;
+        await outage.pause(error);
+      }
     }
   }
 }

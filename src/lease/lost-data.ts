@@ -1,27 +1,40 @@
 /**
- * What becomes of leases that went with etcd's data: it was set up again, or restored from an older backup.
+ * What becomes of leases that went with the datastore's data: it was set up again, or restored from an older backup.
  *
  * Their hosts are there all the same, and write them again as soon as they find out. To take their routes away for these
  * seconds would cut off every container from every other. So such a lease counts on for a while, unless a new one says
  * otherwise: of the same key, of the same host, or for the same addresses.
  */
 
-import { sameIp } from "../../address/ip.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { Timers } from "../../base/timers.ts";
-import { overlapsPair } from "../acquire.ts";
-import type { Lease, LeaseAttributes } from "../lease.ts";
-import type { LeaseUpdate } from "../lease-store.ts";
+import { sameIp } from "../address/ip.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Timers } from "../base/timers.ts";
+import { overlapsPair } from "./acquire.ts";
+import type { Lease, LeaseAttributes } from "./lease.ts";
+import type { LeaseUpdate } from "./lease-store.ts";
+import type { LeaseEntry, LeaseView } from "./lease-view.ts";
 
-/** An update, and for a snapshot the leases that its etcd does not know though nobody deleted them. */
+/** An update, and for a snapshot the leases that are gone though nobody is known to have deleted them. */
 export interface StoreUpdate {
   readonly update: LeaseUpdate;
-  readonly vanished: readonly Lease[];
+  readonly vanished?: readonly Lease[];
 }
 
 export interface LostDataPorts {
   readonly logger: Logger;
   readonly timers: Timers;
+}
+
+/** The first snapshot of a store that is, or may be, another one than before. */
+export function snapshotAfterLoss(
+  view: LeaseView,
+  entries: readonly LeaseEntry[],
+  ownKey: string | undefined,
+): StoreUpdate {
+  const keys = new Set(entries.map(([key]) => key));
+  // The own lease is not spared: who holds it has to know that it is gone.
+  const vanished = [...view.leases()].filter(({ key }) => !keys.has(key) && key !== ownKey);
+  return { update: view.snapshot(entries), vanished };
 }
 
 /** The updates as peers are to see them; vanished leases are kept for `graceMs`. */
@@ -48,16 +61,16 @@ export async function* outliveLostData(
       if (result === undefined) {
         grace = undefined;
         if (survivors.size > 0)
-          logger.warn(`${survivors.size} leases that etcd lost were not written again: given up`);
+          logger.warn(`${survivors.size} leases that the datastore lost were not written again: given up`);
         for (const key of survivors.keys()) yield { type: "delete", key };
         survivors.clear();
         continue;
       }
       if (result.done === true) return;
       const { update, vanished } = result.value;
-      if (vanished.length > 0) {
+      if (vanished !== undefined && vanished.length > 0) {
         logger.warn(
-          `etcd has lost ${vanished.length} leases: they count for ${graceMs / 1000} s more, until their hosts write them again`,
+          `the datastore has lost ${vanished.length} leases: they count for ${graceMs / 1000} s more, until their hosts write them again`,
         );
         for (const lease of vanished) survivors.set(lease.key, lease);
         grace?.callOff();

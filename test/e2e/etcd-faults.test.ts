@@ -1,0 +1,227 @@
+/**
+ * Every fault of a datastore that hosts have to live through, on each of the stores: what was lost (nothing), and how
+ * long until leases flow again. The table is printed at the end.
+ *
+ *     three hosts ──▶ line ──▶ server          a new host and an operator come when it is over
+ *
+ * Outages are made as long as it takes for pauses between attempts to reach their limit (here 1 s, outside of tests 10 s):
+ * one of a minute, or of an hour, is no different from then on. Leases live for a day.
+ */
+
+import assert from "node:assert/strict";
+import { after, describe, it } from "node:test";
+import type { Logger } from "../../src/base/logger.ts";
+import { encodeLeaseValue } from "../../src/lease/lease-codec.ts";
+import { startEtcdCluster } from "../support/etcd-cluster.ts";
+import { openEtcdStore } from "../support/etcd-store.ts";
+import { type FaultBed, STORES } from "../support/fault-bed.ts";
+import { FaultTable } from "../support/fault-table.ts";
+import { attributesOf, type LeaseHost, NETWORK_TEXT, startLeaseHost } from "../support/lease-host.ts";
+import { until } from "../support/until.ts";
+
+const HOSTS = 3;
+const LIMIT_MS = 1_000;
+const TIMINGS = {
+  retryMaxMs: LIMIT_MS,
+  keepaliveIntervalMs: 400,
+  keepaliveTimeoutMs: 400,
+  requestTimeoutMs: 1_000,
+  dialTimeoutMs: 500,
+};
+
+const table = new FaultTable();
+after(() => console.log(`\n${table.format()}\n`));
+
+for (const [store, start] of Object.entries(STORES)) {
+  describe(`faults of ${store}`, () => {
+    type Harm = (bed: FaultBed, hosts: readonly LeaseHost[], startTheClock: () => void) => Promise<void>;
+    const fault = (title: string, harm: Harm, more: { loses?: string; check?: Harm } = {}) =>
+      it(title, async () => {
+        await using bed = await start();
+        await bed.put("config", NETWORK_TEXT);
+        const open = (logger: Logger) => bed.open(logger, { timings: TIMINGS });
+        await using parts = new AsyncDisposableStack();
+        const hosts: LeaseHost[] = [];
+        for (let number = 1; number <= HOSTS; number++) {
+          hosts.push(parts.use(await startLeaseHost(number, open)));
+        }
+        const { loses, check } = more;
+        const row = { store, fault: title, ...(loses && { loses }) };
+        await table.measure(row, hosts, open, (go) => harm(bed, hosts, go));
+        await check?.(bed, hosts, () => {});
+      });
+
+    fault("killed and started again", async (bed, hosts) => {
+      await bed.kill();
+      await told(hosts);
+      await bed.start();
+    });
+    fault("cut off for long, connections reset", async (bed, hosts) => {
+      await bed.line.cut();
+      await told(hosts);
+      await atLimit();
+      await bed.line.mend();
+    });
+    fault("cut off for long, in silence", async (bed, hosts) => {
+      bed.line.silence();
+      await told(hosts);
+      await atLimit();
+      await bed.line.mend();
+    });
+    fault("cut off, and its history compacted meanwhile", async (bed, hosts) => {
+      await bed.line.cut();
+      await told(hosts);
+      await bed.put("subnets/10.5.240.0-24", encodeLeaseValue(attributesOf(240)));
+      await bed.remove("subnets/10.5.240.0-24");
+      await bed.forget();
+      await bed.line.mend();
+    });
+    fault(
+      "its data gone",
+      async (bed, hosts) => {
+        await bed.kill();
+        await told(hosts);
+        await bed.startEmpty();
+      },
+      { check: takesConfigAgain },
+    );
+    fault(
+      "its data gone, and others faster to fill it again",
+      async (bed, hosts) => {
+        await bed.line.cut();
+        await told(hosts);
+        await bed.kill();
+        await bed.startEmpty();
+        // Beyond the revision that the hosts have seen: by number alone nobody would notice.
+        for (let write = 0; write < 30; write++) await bed.put("elsewhere", `${write}`);
+        await bed.line.mend();
+      },
+      { check: takesConfigAgain },
+    );
+    const loses = "that lease, until then";
+    const deleted = takeAway((bed, key) => bed.remove(key));
+    fault("W8 a lease deleted", deleted, { loses });
+    const revoked = takeAway((bed, key) => bed.revoke(key));
+    if (store !== "etcd2") fault("W8 a lease revoked", revoked, { loses }); // v2 has keys only
+  });
+}
+
+describe("faults of an etcd3 cluster", () => {
+  const store = "etcd3 × 3";
+
+  it("a member of three fails, in every way", async (t) => {
+    await using cluster = await startEtcdCluster({ flags: ["--grpc-keepalive-min-time", "100ms"] });
+    await cluster.members[0]!.ctl("put", "/coreos.com/network/config", NETWORK_TEXT);
+    let first = await cluster.leader();
+    /** Pauses and time limits are those of production but for pings; the lot falls on member `first`. */
+    const open = (logger: Logger) => {
+      const endpoints = [...cluster.endpoints.slice(first), ...cluster.endpoints.slice(0, first)];
+      const { keepaliveIntervalMs, keepaliveTimeoutMs } = TIMINGS;
+      let drawn = 0;
+      const random = () => (drawn++ === 0 ? 0 : Math.random());
+      return openEtcdStore(endpoints, { timings: { keepaliveIntervalMs, keepaliveTimeoutMs } }, logger, {
+        random,
+      }).store;
+    };
+    const fault = (
+      title: string,
+      limitMs: number,
+      harm: (go: () => void) => Promise<void>,
+      mend: () => Promise<void>,
+    ) =>
+      t.test(title, async () => {
+        // New hosts for each: all begin at the member that is to fail.
+        await using parts = new AsyncDisposableStack();
+        const hosts: LeaseHost[] = [];
+        for (let number = 1; number <= HOSTS; number++) {
+          hosts.push(parts.use(await startLeaseHost(number, open)));
+        }
+        const tookMs = await table.measure({ store, fault: title }, hosts, open, harm);
+        await mend();
+        assert.ok(tookMs < limitMs, `${tookMs} ms`);
+      });
+
+    const others = () => [0, 1, 2].filter((member) => member !== first);
+    const victim = () => cluster.members[first]!;
+    await fault(
+      "the lead goes over to another member",
+      1_000,
+      async (go) => {
+        go();
+        await cluster.moveLeader(others()[0]!);
+      },
+      async () => {},
+    );
+    // The member `first` follows now.
+    await fault(
+      "a member dies that all hosts are on",
+      1_000,
+      async (go) => {
+        go();
+        await victim().kill();
+      },
+      () => victim().start(),
+    );
+    first = await cluster.leader();
+    await fault(
+      "the leader dies, that all hosts are on",
+      4_000, // of which etcd takes one for the election
+      async (go) => {
+        go();
+        await victim().kill();
+      },
+      () => victim().start(),
+    );
+    first = (await cluster.leader()) === 0 ? 1 : 0;
+    await fault(
+      "a member hangs that all hosts are on",
+      10_000, // TIMINGS, and 5 s for whoever waits for an answer
+      async (go) => {
+        go();
+        victim().freeze();
+      },
+      async () => victim().thaw(),
+    );
+    await cluster.leader();
+    await fault(
+      "two of three die, and come back",
+      10_000,
+      async () => {
+        const dying = others().map((member) => cluster.members[member]!);
+        for (const member of dying) await member.kill();
+        await atLimit();
+        await Promise.all(dying.map((member) => member.start()));
+      },
+      async () => {},
+    );
+  });
+});
+
+function takeAway(remove: (bed: FaultBed, key: string) => Promise<void>) {
+  return async (bed: FaultBed, hosts: readonly LeaseHost[], startTheClock: () => void) => {
+    const [host] = hosts;
+    startTheClock();
+    await remove(bed, `subnets/${host!.keeper.own!.key}`);
+    await until(() => host!.log.some((line) => /Lost the lease/.test(line)), "the loss to be told");
+  };
+}
+
+/** The hosts see that the network config is gone, and take it when an operator writes it again. */
+async function takesConfigAgain(bed: FaultBed, hosts: readonly LeaseHost[]): Promise<void> {
+  await until(() => hosts.every(({ configs }) => configs.at(-1) === undefined), "no config");
+  await bed.put("config", NETWORK_TEXT);
+  await until(() => hosts.every(({ configs }) => configs.at(-1) === NETWORK_TEXT), "the config");
+}
+
+/** All hosts have noticed that the store is away. */
+const told = (hosts: readonly LeaseHost[]) =>
+  until(
+    () => hosts.every(({ log }) => log.some((line) => /lost the watch on the leases/.test(line))),
+    "all to notice",
+  );
+
+/** The pauses between attempts have reached their limit: 0.1 + 0.2 + 0.4 + 0.8 s and then some. */
+async function atLimit(): Promise<void> {
+  const sinceMs = performance.now();
+  await until(() => performance.now() - sinceMs > 2.5 * LIMIT_MS, "pauses at their limit");
+}
