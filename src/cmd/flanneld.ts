@@ -121,7 +121,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   using rtnetlink = openRtnetlink();
   const tunnels = new TunnelDriver({
     system: createTunnelSystem(rtnetlink),
-    wantOffloads: process.env.FLANNELD_UDP_OFFLOADS !== "off",
+    wantOffloads: options.udpOffloads,
     logger,
     timers: systemTimers,
   });

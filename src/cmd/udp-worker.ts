@@ -3,6 +3,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { runLoop } from "../datapath/loop.ts";
 import type { Order, ThreadData } from "../datapath/messages.ts";
+import { releaseMemory } from "../linux/memory.ts";
 import { UdpBatchIo } from "../linux/udp-batch.ts";
 
 const { port, ...data } = workerData as ThreadData & { readonly port: MessagePort };
@@ -13,6 +14,7 @@ runLoop(
     // Taken by hand: the loop never returns to this thread's event loop.
     nextOrder: () => receiveMessageOnPort(port)?.message as Order | undefined,
     report: (report) => port.postMessage(report),
+    tidyUp: releaseMemory,
   },
   data,
 );

@@ -114,6 +114,11 @@ export const FLANNELD_FLAGS = {
     default: 5,
     help: "time between two checks of the firewall",
   },
+  "udp-offloads": {
+    kind: "bool",
+    default: true,
+    help: "udp backend: let the kernel cut up and join packets; off = one packet at a time",
+  },
   "kube-subnet-mgr": { kind: "bool", help: "use the Kubernetes API instead of etcd" },
   "kube-api-url": {
     kind: "string",

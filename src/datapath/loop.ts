@@ -6,8 +6,10 @@ import type { Order, Report, ThreadData } from "./messages.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type PacketIo, SOCKET_READY, TUN_READY, WOKEN } from "./packet-io.ts";
 
-/** Only orders and packets wake the thread; this is for what nobody has thought of. */
+/** Only orders and packets wake the thread. After so long without any it is idle. */
 const LONGEST_WAIT_MS = 1000;
+/** By then everything that is hot is compiled. */
+const WARM_TURNS = 20_000;
 
 // asm-generic/errno-base.h, asm-generic/errno.h: what a TUN device that was deleted answers
 const GONE: readonly number[] = [9 /* EBADF */, 14 /* EFAULT */, 19 /* ENODEV */, 77 /* EBADFD */];
@@ -17,11 +19,13 @@ export interface LoopPorts {
   /** The next order; undefined if there is none now. */
   readonly nextOrder: () => Order | undefined;
   readonly report: (report: Report) => void;
+  /** Gives memory back that compiling the hot code has needed; blocks for some milliseconds. */
+  readonly tidyUp: () => void;
 }
 
 /** Returns when told to, or when the TUN device is gone. */
 export function runLoop(
-  { io, nextOrder, report }: LoopPorts,
+  { io, nextOrder, report, tidyUp }: LoopPorts,
   { counters, forwarding }: Pick<ThreadData, "counters" | "forwarding">,
 ): void {
   const icmp = new IcmpErrors(io, counters);
@@ -30,8 +34,12 @@ export function runLoop(
   );
   const incoming = new Incoming(io, counters, icmp, forwarding);
   report({ type: "running" });
-  for (;;) {
+  for (let turns = 0; ; turns++) {
     const ready = io.wait(LONGEST_WAIT_MS);
+    if (ready === 0 && turns > WARM_TURNS) {
+      tidyUp();
+      turns = Number.NEGATIVE_INFINITY; // once is enough
+    }
     let result = 0;
     if ((ready & TUN_READY) !== 0) result = outgoing.turn();
     if ((ready & SOCKET_READY) !== 0) result = Math.min(result, incoming.turn());

@@ -18,6 +18,7 @@ import {
 } from "../state/objects.ts";
 import { type CounterValues, createCounters, readCounters } from "./counters.ts";
 import type { OpenTun, OpenUdp, TunnelDescriptors } from "./descriptors.ts";
+import { reportDrops } from "./drop-report.ts";
 import { type Forwarding, NO_FORWARDING } from "./forwarding.ts";
 import type { Order, Report, ThreadData } from "./messages.ts";
 
@@ -157,7 +158,11 @@ export class TunnelDriver {
     );
     const deviceIndex = system.indexOf(tunnel.device);
     this.#running = { tunnel, descriptors, thread, deviceIndex, isStopping: false };
-    const ended = thread.ended.then((error) => this.#takeEnd(tunnel, descriptors, error));
+    const endReport = reportDrops(tunnel.device, () => this.counters, this.#options);
+    const ended = thread.ended.then((error) => {
+      endReport();
+      this.#takeEnd(tunnel, descriptors, error);
+    });
     await Promise.race([isUp.promise, ended]);
     if (this.#running === undefined)
       throw new FlannelError("EIO", this.#failure?.message ?? "it ended at once");

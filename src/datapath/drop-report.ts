@@ -1,0 +1,42 @@
+/** Tells the operator about packets that were dropped for reasons worth a look, at most once a minute. */
+
+import type { Logger } from "../base/logger.ts";
+import type { Timers } from "../base/timers.ts";
+import type { CounterName, CounterValues } from "./counters.ts";
+
+const INTERVAL_MS = 60_000;
+
+/** Others (no route, TTL) are everyday life, and their senders are told by ICMP. */
+const REASONS: readonly (readonly [CounterName, string])[] = [
+  ["droppedStranger", "from addresses that are no peer's"],
+  [
+    "droppedSpoofed",
+    "with a source that is not in the sending peer's subnet (Backend.StrictSource false accepts them)",
+  ],
+  ["droppedMisdirected", "not for this host's subnet"],
+  ["droppedMalformed", "malformed"],
+  ["droppedTooBig", "too big for the way to the peer (the senders were told the MTU)"],
+  ["droppedSend", "that the kernel did not send"],
+  ["droppedWrite", "that the kernel did not take from the tunnel"],
+];
+
+/** Looks every minute; the returned function ends it. */
+export function reportDrops(
+  device: string,
+  counters: () => CounterValues,
+  { logger, timers }: { readonly logger: Logger; readonly timers: Timers },
+): () => void {
+  let before = counters();
+  let cancel = timers.after(INTERVAL_MS, look);
+  function look(): void {
+    const now = counters();
+    const dropped = REASONS.flatMap(([name, what]) => {
+      const count = now[name] - before[name];
+      return count > 0 ? [`${count} packets ${what}`] : [];
+    });
+    before = now;
+    if (dropped.length > 0) logger.warn(`Data path on ${device}, last minute: dropped ${dropped.join("; ")}`);
+    cancel = timers.after(INTERVAL_MS, look);
+  }
+  return () => cancel();
+}
