@@ -1,19 +1,11 @@
 /** The kernel port over rtnetlink: dumps for looking, batches for changing. */
 
 import { FlannelError } from "../base/error.ts";
-import {
-  deleteLink,
-  type Link,
-  type LinkSettings,
-  newLink,
-  setLink,
-  setNoLinkLocal,
-} from "../netlink/link.ts";
+import type { Link } from "../netlink/link.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
 import { monitor, type NotificationSource } from "../netlink/monitor.ts";
 import { decodeRoute, getRoutes, RT_TABLE_MAIN, RTPROT_BOOT, routeProtocolOf } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import { mustRemake } from "./diff.ts";
 import type {
   Change,
   DeviceSettings,
@@ -24,6 +16,7 @@ import type {
   TunMaker,
 } from "./kernel.ts";
 import { explain } from "./kernel-advice.ts";
+import { applyLink, isForeign, refuseForeign } from "./kernel-links.ts";
 import { changeOf } from "./kernel-notices.ts";
 import {
   stateOfAddress,
@@ -39,8 +32,6 @@ import {
   SETTING_NAMES,
   type StateKind,
   type StateObject,
-  type TunLink,
-  type VxlanLink,
 } from "./objects.ts";
 
 /** Operations between two turns of the event loop: about 10 ms of the kernel's time. */
@@ -171,7 +162,7 @@ export class NetlinkKernel implements Kernel {
         if (object.kind === "link") {
           flush();
           links.clear();
-          this.#applyLink(operation);
+          applyLink(this.#rtnetlink, this.#makeTun, operation);
         } else if (object.kind === "setting") {
           indexOf(object.device);
           this.#settings.write(object.device, object.name, object.on);
@@ -246,72 +237,4 @@ export class NetlinkKernel implements Kernel {
       return "unknown";
     }
   }
-
-  #applyLink(operation: Operation): void {
-    const { object } = operation;
-    if (object.kind !== "link" || object.type === "foreign") return;
-    if (operation.action !== "create") {
-      const link = this.#rtnetlink.link(object.name);
-      if (link === undefined) throw new FlannelError("ENODEV", `device ${object.name} does not exist`);
-      refuseForeign(link);
-      const previous = operation.action === "replace" ? operation.previous : undefined;
-      if (previous?.kind === "link" && previous.type !== "foreign" && !mustRemake(previous, object)) {
-        this.#rtnetlink.connection.request(setLink(link.index, changedSettings(previous, object)));
-        return;
-      }
-      this.#rtnetlink.connection.request(deleteLink(link.index));
-      if (operation.action === "remove") return;
-    }
-    if (object.type === "tun") this.#makeTunLink(object);
-    else this.#makeVxlan(object);
-  }
-
-  #makeTunLink({ name, mtuBytes, up }: TunLink): void {
-    if (this.#makeTun === undefined) throw new FlannelError("EOPNOTSUPP", "TUN devices cannot be made here");
-    this.#makeTun(name);
-    this.#keepLinkLocalAway(name);
-    this.#rtnetlink.connection.request(setLink(name, { mtuBytes, up }));
-  }
-
-  #makeVxlan(link: VxlanLink): void {
-    const lower = this.#rtnetlink.link(link.lower);
-    if (lower === undefined) throw new FlannelError("ENODEV", `interface ${link.lower} does not exist`);
-    const { vni, local, port, learning, gbp } = link;
-    this.#rtnetlink.connection.request(
-      newLink({
-        name: link.name,
-        kind: "vxlan",
-        mtuBytes: link.mtuBytes,
-        mac: link.mac,
-        vxlan: { vni, lowerIndex: lower.index, local, port, learning, gbp },
-      }),
-    );
-    this.#keepLinkLocalAway(link.name);
-    this.#rtnetlink.connection.request(setLink(link.name, { up: link.up }));
-  }
-
-  #keepLinkLocalAway(name: string): void {
-    try {
-      this.#rtnetlink.connection.request(setNoLinkLocal(name));
-    } catch {
-      // A kernel without IPv6 has no link-local address to keep away.
-    }
-  }
-}
-
-const isForeign = (link: Link): boolean => stateOfLink(link, "").type === "foreign";
-
-/** Since it was looked at, somebody may have put a device of his own in the place of ours. */
-function refuseForeign(link: Link): void {
-  if (isForeign(link)) throw new FlannelError("EEXIST", `device ${link.name} is not flannel's any more`);
-}
-
-/** Only what differs: a MAC that is set, even to what it was, costs the device all its neighbours. */
-function changedSettings(have: VxlanLink | TunLink, want: VxlanLink | TunLink): LinkSettings {
-  const macOf = (link: VxlanLink | TunLink) => (link.type === "vxlan" ? link.mac : undefined);
-  return {
-    mtuBytes: have.mtuBytes === want.mtuBytes ? undefined : want.mtuBytes,
-    mac: macOf(have) === macOf(want) ? undefined : macOf(want),
-    up: have.up === want.up ? undefined : want.up,
-  };
 }
