@@ -171,31 +171,32 @@ export async function runAgent(
 
   const reconciling = reconciler.run(signal);
   try {
-    planner.replan(); // the device first: what a lease promises to peers must be there
-    await reconciler.whenConverged(signal);
-    if ((await keeper.acquire(signal)) === undefined) return;
-    await Promise.all([
-      keeper.run(signal),
-      follower.run(signal),
-      firewall.run(signal),
-      watchHost(),
-      followNetwork(
-        {
-          ...{ store, configPlace: ports.configPlace, logger },
-          current: () => planner.setting,
-          createBackend,
-          apply(network, backend) {
-            planner.change({ network, backend });
-            settingChanged();
-          },
-        },
-        signal,
-      ),
-      announceReadiness(),
-    ]);
+    await Promise.all([serve(), watchHost(), followConfig()]);
   } finally {
     parts.abort();
     await reconciling;
+  }
+
+  async function serve(): Promise<void> {
+    planner.replan(); // the device first: what a lease promises to peers must be there
+    await reconciler.whenConverged(signal);
+    if ((await keeper.acquire(signal)) === undefined) return;
+    await Promise.all([keeper.run(signal), follower.run(signal), firewall.run(signal), announceReadiness()]);
+  }
+
+  function followConfig(): Promise<void> {
+    return followNetwork(
+      {
+        ...{ store, configPlace: ports.configPlace, logger },
+        current: () => planner.setting,
+        createBackend,
+        apply(network, backend) {
+          planner.change({ network, backend });
+          settingChanged();
+        },
+      },
+      signal,
+    );
   }
 
   /** Not at once: thousands of notices about our own first work would say nothing new. */

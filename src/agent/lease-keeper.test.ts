@@ -322,3 +322,77 @@ test("ends at once in every state", async (t) => {
     assert.equal(errors().length, length);
   }
 });
+
+const MOVED: LeaseAttributes = { ...MINE, publicIp: parseIp("192.168.7.51") };
+
+test("W45 other attributes are published at once, on the lease that is held, and tried on while that fails", async (t) => {
+  const { timers, store, keeper, given } = start(t);
+  await settle();
+  const { key } = keeper.own!;
+  store.failure = unavailable;
+  keeper.update(NETWORK, MOVED);
+  await settle();
+  assert.equal(store.renewals, 1);
+  await timers.advance(1_000);
+  assert.equal(store.renewals, 2);
+  store.failure = undefined;
+  await timers.advance(1_000);
+  assert.equal(store.renewals, 3);
+  assert.equal(keeper.own!.key, key);
+  assert.equal(keeper.own!.attributes, MOVED);
+  await timers.advance(60_000);
+  assert.equal(store.renewals, 3);
+  keeper.update(NETWORK, { ...MOVED });
+  await settle();
+  assert.equal(store.renewals, 3, "nothing new");
+  assert.deepEqual(given, [key]);
+});
+
+test("W45 what the watch says meanwhile of the old attributes and then of the new is no other host", async (t) => {
+  const { store, keeper, log } = start(t);
+  await settle();
+  keeper.update(NETWORK, MOVED);
+  keeper.observe(seen(keeper.own!)); // late news
+  await settle();
+  keeper.observe(seen(keeper.own!, MOVED));
+  await settle();
+  assert.equal(keeper.problem, undefined);
+  assert.equal(store.acquisitions, 1);
+  assert.ok(!log.some((line) => line.startsWith("W")), log.join("\n"));
+  keeper.observe(seen(keeper.own!)); // by now that is somebody else
+  await settle();
+  assert.equal(store.acquisitions, 2);
+  assert.deepEqual((store.requests.at(-1) as AcquireRequest).attributes, MOVED);
+});
+
+test("W45 of two hosts with one address, the one that gets another leaves the lease to the other", async (t) => {
+  const { store, keeper } = start(t);
+  await settle();
+  keeper.observe(seen(keeper.own!, { backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:99" } }));
+  assert.match(keeper.problem!, /another host uses this host's public IP/);
+  store.next = 2;
+  keeper.update(NETWORK, MOVED);
+  await settle();
+  assert.equal(keeper.problem, undefined);
+  assert.equal(keeper.own!.key, "10.5.2.0-24");
+  assert.equal(store.renewals, 0);
+});
+
+test("a lease is taken by the network config of the time", async (t) => {
+  const other = parseNetworkConfig('{"Network":"10.5.0.0/16","SubnetMin":"10.5.200.0"}');
+  const { store, keeper, timers } = start(t, (store) => {
+    store.failure = unavailable;
+  });
+  await settle();
+  keeper.update(other, MINE);
+  store.failure = undefined;
+  await timers.advance(1_000);
+  assert.equal((store.requests.at(-1) as AcquireRequest).network, other);
+});
+
+test("a rival in IPv6 only is a rival too", async (t) => {
+  const { keeper } = start(t);
+  await settle();
+  keeper.observe(seen(keeper.own!, { backendV6Data: { VNI: 1, VtepMAC: "02:00:00:00:00:66" } }));
+  assert.match(keeper.problem!, /another host uses this host's public IP/);
+});
