@@ -1,6 +1,7 @@
 /** Clients that do not behave: the embedded store answers in order, stays within its memory, and serves the others. */
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
@@ -240,4 +241,23 @@ test("two thousand connections at the same time", async () => {
     for (const client of clients) client.destroy();
   }
   await isAlive();
+});
+
+test("more connections than the file limit lets in: the others are served, and new ones once there is room", async () => {
+  const limit = openFiles() + 50;
+  execFileSync("prlimit", ["--pid", String(server.pid), `--nofile=${limit}`]);
+  const port = Number(new URL(server.endpoint).port);
+  const sockets = Array.from({ length: 200 }, () => connectTcp(port, "127.0.0.1").on("error", () => {}));
+  try {
+    await until(() => openFiles() >= limit - 5, "the limit to be reached");
+    await isAlive();
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+  const session = connectHttp2(server.endpoint);
+  try {
+    await new Promise((resolve, reject) => session.once("remoteSettings", resolve).once("error", reject));
+  } finally {
+    session.destroy();
+  }
 });

@@ -26,9 +26,12 @@ import {
   TxnResponseSchema,
   Watch,
   type WatchCreateRequestSchema,
+  type WatchRequestSchema,
+  WatchResponseSchema,
 } from "../../src/lease/etcd/rpc_pb.ts";
 import { type RunningStore, startEmbedded } from "../support/embedded.ts";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
+import { until } from "../support/until.ts";
 
 interface Side {
   readonly kv: Client<typeof KV>;
@@ -332,6 +335,69 @@ test("random requests: etcd and the embedded store give the same answers and eve
   );
   // Not made shorter: what failed has left the two apart.
   await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
+});
+
+test("many watches on a stream: created, refused, filtered, cancelled, compacted, asked for progress", async () => {
+  const START = bytes("w");
+  const [first] = await Promise.all(sides.map(({ kv }) => kv.put({ key: START })));
+  const base = first!.header!.revision;
+  const created = (value: WatchOptions) => ({ requestUnion: { case: "createRequest", value } }) as const;
+  const canceled = (watchId: bigint) =>
+    ({ requestUnion: { case: "cancelRequest", value: { watchId } } }) as const;
+  const everything = { key: bytes("w"), rangeEnd: bytes("x") };
+  const talks = sides.map(async ({ kv, watch }) => {
+    const abort = new AbortController();
+    const requests: MessageInitShape<typeof WatchRequestSchema>[] = [];
+    const seen: unknown[] = [];
+    let wake = () => {};
+    async function* outgoing() {
+      for (let sent = 0; ; sent++) {
+        while (sent >= requests.length) await new Promise<void>((resolve) => (wake = resolve));
+        yield requests[sent]!;
+      }
+    }
+    const listening = (async () => {
+      for await (const response of watch.watch(outgoing(), { signal: abort.signal })) {
+        seen.push(plain(WatchResponseSchema, response));
+      }
+    })();
+    const say = async (request: MessageInitShape<typeof WatchRequestSchema>, answers = 1) => {
+      const before = seen.length;
+      requests.push(request);
+      wake();
+      await until(
+        () => seen.length >= before + answers,
+        `${answers} answers to ${JSON.stringify(request.requestUnion?.case)}`,
+      );
+    };
+    const write = async (request: () => Promise<unknown>, answers: number) => {
+      const before = seen.length;
+      await request();
+      await until(() => seen.length >= before + answers, `${answers} events`);
+    };
+    await say(created(everything));
+    await say(created({ ...everything, filters: [0] }));
+    await say(created({ ...everything, filters: [1], prevKv: true }));
+    await say(created({ ...everything, watchId: 7n }));
+    await say(created({ ...everything, watchId: 7n }));
+    await say(created({ key: bytes("x"), rangeEnd: bytes("w") }));
+    await say(created({ key: bytes("w1"), startRevision: base + 2n }));
+    await write(() => kv.put({ key: bytes("w1"), value: bytes("1") }), 3);
+    await write(() => kv.put({ key: bytes("w1"), value: bytes("2") }), 4);
+    await write(() => kv.deleteRange({ key: bytes("w1"), prevKv: true }), 4);
+    await say(canceled(7n));
+    requests.push(canceled(99n));
+    await write(() => kv.put({ key: bytes("w2") }), 2);
+    await say({ requestUnion: { case: "progressRequest", value: {} } });
+    await kv.compact({ revision: base + 3n, physical: true });
+    await say(created({ ...everything, startRevision: base }), 2);
+    await say(created({ ...everything, startRevision: base + 3n }), 2);
+    abort.abort();
+    await listening.catch(() => {});
+    return seen.map((each) => JSON.stringify(each)).sort();
+  });
+  const [expected, actual] = await Promise.all(talks);
+  assert.deepEqual(actual, expected);
 });
 
 const RUNS = Number(process.env.FLANNEL_DIFFERENTIAL_RUNS ?? 40);

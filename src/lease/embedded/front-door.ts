@@ -15,6 +15,8 @@ import { type AddressInfo, createServer as createTcpServer, type Server, type So
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { ConfigError, messageOf } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
+import { refuse } from "./grpc-server.ts";
+import { RpcError } from "./rpc-error.ts";
 
 export interface FrontDoorOptions {
   readonly listen: readonly Listen[];
@@ -55,13 +57,21 @@ export class FrontDoor implements AsyncDisposable {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #http2;
   readonly #http1;
+  /** For clients without a certificate that is trusted: they are told so, and nothing else. */
+  readonly #refusingHttp2;
+  readonly #refusingHttp1;
   readonly #options: FrontDoorOptions;
 
   /** Throws ConfigError if an address is taken or not this host's, or if the certificates do not fit. */
   static async open(options: FrontDoorOptions): Promise<FrontDoor> {
     const door = new FrontDoor(options);
     try {
-      for (const [index, server] of door.#servers.entries()) await listen(server, options.listen[index]!);
+      for (const [index, server] of door.#servers.entries()) {
+        await listen(server, options.listen[index]!);
+        server.on("error", (error) =>
+          options.logger.warn(`the store cannot take a client: ${messageOf(error)}`),
+        );
+      }
     } catch (error) {
       await door[Symbol.asyncDispose]();
       throw error;
@@ -82,6 +92,16 @@ export class FrontDoor implements AsyncDisposable {
     });
     this.#http2.on("sessionError", (error) => options.logger.debug(`store client: ${messageOf(error)}`));
     this.#http1 = createHttp1Server(options.onRequest);
+    this.#refusingHttp2 = createHttp2Server();
+    this.#refusingHttp2.on("stream", (stream: ServerHttp2Stream) => {
+      refuseClient(stream);
+      stream.session?.close();
+    });
+    this.#refusingHttp2.on("sessionError", () => {});
+    this.#refusingHttp1 = createHttp1Server((_, response) => {
+      response.writeHead(401, { "content-type": "application/json", connection: "close" });
+      response.end(`${JSON.stringify({ error: NOT_TRUSTED })}\n`);
+    });
     this.#servers = options.listen.map(() => this.#createServer());
   }
 
@@ -96,8 +116,7 @@ export class FrontDoor implements AsyncDisposable {
       .map((server) => new Promise((resolve) => server.close(resolve)));
     for (const session of this.#sessions) session.destroy();
     for (const socket of this.#sockets) socket.destroy();
-    this.#http1.close();
-    this.#http2.close();
+    for (const server of [this.#http1, this.#http2, this.#refusingHttp1, this.#refusingHttp2]) server.close();
     await Promise.all(closed);
   }
 
@@ -110,11 +129,16 @@ export class FrontDoor implements AsyncDisposable {
         ...common,
         cert: tls.cert,
         key: tls.key,
-        ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+        // Whoever is not authorized is refused below, in words: node:tls would just cut the connection.
+        ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false }),
         ALPNProtocols: ["h2", "http/1.1"],
         handshakeTimeout: FIRST_BYTES_TIMEOUT_MS,
       },
-      (socket) => this.#enter(socket, socket.alpnProtocol === "h2"),
+      (socket) => {
+        const isHttp2 = socket.alpnProtocol === "h2";
+        if (tls.clientCa === undefined || socket.authorized) this.#enter(socket, isHttp2);
+        else this.#turnAway(socket, isHttp2);
+      },
     );
     server.on("tlsClientError", (error) => logger.debug(`store client refused: ${messageOf(error)}`));
     return this.#track(server);
@@ -148,12 +172,22 @@ export class FrontDoor implements AsyncDisposable {
     socket.on("data", look).on("end", giveUp);
   }
 
+  #turnAway(socket: TLSSocket, isHttp2: boolean): void {
+    this.#options.logger.debug(`store client refused: ${socket.authorizationError}`);
+    socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
+    (isHttp2 ? this.#refusingHttp2 : this.#refusingHttp1).emit("connection", socket);
+  }
+
   #enter(socket: Socket | TLSSocket, isHttp2: boolean): void {
     (isHttp2 ? this.#http2 : this.#http1).emit("connection", socket);
   }
 }
 
 const PREFACE_START = "PRI";
+const NOT_TRUSTED = "this server wants a client certificate that it trusts";
+
+const refuseClient = (stream: ServerHttp2Stream): void =>
+  refuse(stream, new RpcError("UNAUTHENTICATED", NOT_TRUSTED));
 
 async function listen(server: Server, { host, port }: Listen): Promise<void> {
   try {

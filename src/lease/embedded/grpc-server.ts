@@ -9,7 +9,7 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { messageOf } from "../../base/error.ts";
-import type { Logger } from "../../base/logger.ts";
+import { type Logger, silentLogger } from "../../base/logger.ts";
 import { FrameReader, frame, prefixOf } from "./grpc-frames.ts";
 import { RpcError, STATUS } from "./rpc-error.ts";
 
@@ -153,14 +153,17 @@ function writeMessage(stream: ServerHttp2Stream, message: Uint8Array): void {
 }
 
 /** Answers with an error and nothing else, and reads no more of the request. */
-function refuse(stream: ServerHttp2Stream, error: unknown, logger: Logger): void {
+export function refuse(stream: ServerHttp2Stream, error: unknown, logger: Logger = silentLogger): void {
   if (stream.destroyed || stream.headersSent) return;
   stream.respond(
     { ":status": 200, "content-type": CONTENT_TYPE, ...statusOf(error, logger) },
     { endStream: true },
   );
   // Resetting the stream could overtake the answer; what still comes is thrown away.
-  stream.removeAllListeners("data").resume();
+  stream
+    .on("error", () => {})
+    .removeAllListeners("data")
+    .resume();
 }
 
 /** The trailers that say what went wrong. */

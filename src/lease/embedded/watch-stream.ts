@@ -25,6 +25,8 @@ const MAX_BUFFERED_BYTES = 1024 * 1024;
 /** etcd's interval of progress_notify. */
 const PROGRESS_INTERVAL_MS = 10 * 60_000;
 const NO_WATCH = -1n;
+/** etcd's, where the end of a watch by compaction says no revision. */
+const NO_REVISION = 0;
 
 interface Watch {
   readonly id: bigint;
@@ -191,7 +193,7 @@ class WatchStream implements StreamHandlers {
     if (past === undefined) {
       this.#remove(watch.id);
       const compactRevision = BigInt(this.#store.compactedRevision);
-      this.#send({ watchId: watch.id, canceled: true, compactRevision });
+      this.#send({ watchId: watch.id, canceled: true, compactRevision }, NO_REVISION);
       return;
     }
     if (past.news.events.length > 0) this.#sendNews(watch, past.news);
@@ -217,8 +219,11 @@ class WatchStream implements StreamHandlers {
     });
   }
 
-  #send(response: Partial<Omit<WatchResponse, "$typeName" | "header">>): void {
-    this.#stream.send(this.#encoding.watchResponse(this.#store.committedRevision, response));
+  #send(
+    response: Partial<Omit<WatchResponse, "$typeName" | "header">>,
+    revision = this.#store.committedRevision,
+  ): void {
+    this.#stream.send(this.#encoding.watchResponse(revision, response));
   }
 }
 
