@@ -9,14 +9,17 @@
  */
 
 import assert from "node:assert/strict";
+import { copyFileSync } from "node:fs";
 import { after, describe, it } from "node:test";
 import type { Logger } from "../../src/base/logger.ts";
 import { encodeLeaseValue } from "../../src/lease/lease-codec.ts";
+import { makeCertificates } from "../support/certificates.ts";
+import { startEtcd } from "../support/etcd.ts";
 import { startEtcdCluster } from "../support/etcd-cluster.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
 import { type FaultBed, STORES } from "../support/fault-bed.ts";
 import { FaultTable } from "../support/fault-table.ts";
-import { attributesOf, type LeaseHost, NETWORK_TEXT, startLeaseHost } from "../support/lease-host.ts";
+import { attributesOf, type LeaseHost, NETWORK_TEXT, startLeaseHosts } from "../support/lease-host.ts";
 import { until } from "../support/until.ts";
 
 const HOSTS = 3;
@@ -29,6 +32,11 @@ const TIMINGS = {
   dialTimeoutMs: 500,
 };
 
+const CONFIG_KEY = "/coreos.com/network/config";
+const DAY_MS = 86_400_000;
+/** For leases that have to be renewed in a test; etcd grants no shorter ones. */
+const TTL_SECONDS = 2;
+
 const table = new FaultTable();
 after(() => console.log(`\n${table.format()}\n`));
 
@@ -40,11 +48,8 @@ for (const [store, start] of Object.entries(STORES)) {
         await using bed = await start();
         await bed.put("config", NETWORK_TEXT);
         const open = (logger: Logger) => bed.open(logger, { timings: TIMINGS });
-        await using parts = new AsyncDisposableStack();
-        const hosts: LeaseHost[] = [];
-        for (let number = 1; number <= HOSTS; number++) {
-          hosts.push(parts.use(await startLeaseHost(number, open)));
-        }
+        await using started = await startLeaseHosts(HOSTS, open);
+        const { hosts } = started;
         const { loses, check } = more;
         const row = { store, fault: title, ...(loses && { loses }) };
         await table.measure(row, hosts, open, (go) => harm(bed, hosts, go));
@@ -106,12 +111,75 @@ for (const [store, start] of Object.entries(STORES)) {
   });
 }
 
+describe("faults of what etcd3 is reached with", () => {
+  const store = "etcd3";
+
+  it("all sessions of its users end", async () => {
+    await using etcd = await startEtcd();
+    await etcd.ctl("put", CONFIG_KEY, NETWORK_TEXT);
+    await etcd.enableAuth("flannel", "sehr-geheim", "/coreos.com/network");
+    const user = { username: "flannel", password: "sehr-geheim" };
+    const open = (logger: Logger) => openEtcdStore(etcd.endpoint, user, logger).store;
+    await using started = await startLeaseHosts(HOSTS, open);
+    const fault = "with users: killed and started again, all sessions gone";
+    await table.measure({ store, fault }, started.hosts, open, async () => {
+      await etcd.kill();
+      await told(started.hosts);
+      await etcd.start();
+    });
+  });
+
+  it("all certificates are replaced, in the same files", async () => {
+    using inUse = makeCertificates();
+    using next = makeCertificates();
+    await using etcd = await startEtcd({ tls: { certificates: inUse, clientCertificates: true } });
+    await etcd.ctl("put", CONFIG_KEY, NETWORK_TEXT);
+    const files = { caFile: inUse.ca, certFile: inUse.client.cert, keyFile: inUse.client.key };
+    const open = (logger: Logger) => openEtcdStore(etcd.endpoint, files, logger).store;
+    await using started = await startLeaseHosts(HOSTS, open);
+    const fault = "with TLS: certificates and their authority replaced";
+    await table.measure({ store, fault }, started.hosts, open, async () => {
+      copyFileSync(next.ca, inUse.ca);
+      for (const name of ["server", "client"] as const) {
+        copyFileSync(next[name].cert, inUse[name].cert);
+        copyFileSync(next[name].key, inUse[name].key);
+      }
+      await etcd.kill();
+      await told(started.hosts);
+      await etcd.start();
+    });
+  });
+
+  for (const [title, stepMs] of [
+    ["forward", DAY_MS],
+    ["back", -DAY_MS],
+  ] as const) {
+    it(`the hosts' clocks step ${title} by a day`, async () => {
+      await using etcd = await startEtcd();
+      await etcd.ctl("put", CONFIG_KEY, NETWORK_TEXT);
+      let aheadMs = 0;
+      const wallClockMs = () => Date.now() + aheadMs;
+      const timings = { leaseTtlSeconds: TTL_SECONDS };
+      const open = (logger: Logger) =>
+        openEtcdStore(etcd.endpoint, { timings }, logger, { wallClockMs }).store;
+      await using started = await startLeaseHosts(HOSTS, open, { wallClockMs });
+      const fault = `the hosts' clocks step ${title} by a day`;
+      await table.measure({ store, fault }, started.hosts, open, async (startTheClock) => {
+        aheadMs = stepMs;
+        const sinceMs = performance.now();
+        await until(() => performance.now() - sinceMs > 2 * TTL_SECONDS * 1000, "two lives of a lease");
+        startTheClock();
+      });
+    });
+  }
+});
+
 describe("faults of an etcd3 cluster", () => {
   const store = "etcd3 × 3";
 
   it("a member of three fails, in every way", async (t) => {
     await using cluster = await startEtcdCluster({ flags: ["--grpc-keepalive-min-time", "100ms"] });
-    await cluster.members[0]!.ctl("put", "/coreos.com/network/config", NETWORK_TEXT);
+    await cluster.members[0]!.ctl("put", CONFIG_KEY, NETWORK_TEXT);
     let first = await cluster.leader();
     /** Pauses and time limits are those of production but for pings; the lot falls on member `first`. */
     const open = (logger: Logger) => {
@@ -131,12 +199,8 @@ describe("faults of an etcd3 cluster", () => {
     ) =>
       t.test(title, async () => {
         // New hosts for each: all begin at the member that is to fail.
-        await using parts = new AsyncDisposableStack();
-        const hosts: LeaseHost[] = [];
-        for (let number = 1; number <= HOSTS; number++) {
-          hosts.push(parts.use(await startLeaseHost(number, open)));
-        }
-        const tookMs = await table.measure({ store, fault: title }, hosts, open, harm);
+        await using started = await startLeaseHosts(HOSTS, open);
+        const tookMs = await table.measure({ store, fault: title }, started.hosts, open, harm);
         await mend();
         assert.ok(tookMs < limitMs, `${tookMs} ms`);
       });

@@ -103,3 +103,18 @@ export async function startLeaseHost(
     },
   };
 }
+
+/** Starts hosts 1 to `count`, one after the other. */
+export async function startLeaseHosts(
+  count: number,
+  open: (logger: Logger) => LeaseStore,
+  options?: LeaseHostOptions,
+): Promise<AsyncDisposable & { readonly hosts: readonly LeaseHost[] }> {
+  await using starting = new AsyncDisposableStack();
+  const hosts: LeaseHost[] = [];
+  for (let number = 1; number <= count; number++) {
+    hosts.push(starting.use(await startLeaseHost(number, open, options)));
+  }
+  const started = starting.move();
+  return { hosts, [Symbol.asyncDispose]: () => started.disposeAsync() };
+}
