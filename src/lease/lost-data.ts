@@ -61,7 +61,7 @@ export async function* outliveLostData(
       if (result === undefined) {
         grace = undefined;
         if (survivors.size > 0)
-          logger.warn(`${survivors.size} leases that the datastore lost were not written again: given up`);
+          logger.warn(`given up leases that the datastore lost and nobody wrote again (${survivors.size})`);
         for (const key of survivors.keys()) yield { type: "delete", key };
         survivors.clear();
         continue;
@@ -70,7 +70,7 @@ export async function* outliveLostData(
       const { update, vanished } = result.value;
       if (vanished !== undefined && vanished.length > 0) {
         logger.warn(
-          `the datastore has lost ${vanished.length} leases: they count for ${graceMs / 1000} s more, until their hosts write them again`,
+          `the datastore has lost leases (${vanished.length}): they count for ${graceMs / 1000} s more, until their hosts write them again`,
         );
         for (const lease of vanished) survivors.set(lease.key, lease);
         grace?.callOff();
