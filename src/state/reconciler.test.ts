@@ -120,6 +120,18 @@ test("a change of one peer is a change of its entries", async (t) => {
   );
 });
 
+test("W43 each further peer costs its own entries, and no look at the others", async (t) => {
+  const { kernel, hold } = start(t);
+  await hold(stateFor(2));
+  const { looks } = kernel;
+  for (const last of [3, 4, 5, 6]) {
+    const { length } = kernel.operations;
+    await hold(stateFor(...Array.from({ length: last - 1 }, (_, index) => index + 2)));
+    assert.equal(kernel.operations.length - length, 3);
+  }
+  assert.equal(kernel.looks, looks);
+});
+
 test("W18 W19 whatever is deleted comes back, and each repair is told", async (t) => {
   const { kernel, hold, log, status } = start(t);
   const state = stateFor(2, 3);

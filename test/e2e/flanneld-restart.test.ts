@@ -145,7 +145,7 @@ const PHASES: readonly Phase[] = [
   },
 ];
 
-test("SIGTERM and SIGINT end it within a second with code 0, in every phase", async (t) => {
+test("W38 SIGTERM and SIGINT end it within a second with code 0, in every phase", async (t) => {
   await using etcd = await startEtcd();
   for (const [index, { title, enter }] of PHASES.entries()) {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
