@@ -13,6 +13,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { allocation } from "./allocation.ts";
+import { embeddedStore } from "./embedded-store.ts";
 import { etcdRequests } from "./etcd-requests.ts";
 import { eventLatency } from "./event-latency.ts";
 import { firewall } from "./firewall.ts";
@@ -38,6 +39,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   live,
   firewall,
   allocation,
+  embeddedStore,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */

@@ -59,7 +59,7 @@ export async function acquireLease<Stored extends StoredLease>(
     const removed = await Promise.all(own.map((lease) => writer.remove(lease)));
     if (removed.includes(false)) continue;
     const taken = stored.filter((lease) => !own.includes(lease)).map((lease) => lease.subnets);
-    const lease = await writer.create(chooseSubnets(request, taken, random), attributes);
+    const lease = await writer.create(chooseSubnets(request, taken, random, attempt), attributes);
     if (lease !== undefined) return lease;
     logger.debug(`another host took the subnet first (attempt ${attempt} of ${MAX_ATTEMPTS})`);
   }
@@ -94,6 +94,7 @@ function chooseSubnets(
   request: AcquireRequest,
   taken: readonly SubnetPair[],
   random: () => number,
+  attempt: number,
 ): SubnetPair {
   const choose = (family: "ipv4" | "ipv6"): Prefix | undefined => {
     const config = request.network[family];
@@ -102,7 +103,7 @@ function chooseSubnets(
     const free = createFreeSubnets(config, prefixes);
     const previous = request.previous?.[family];
     if (previous !== undefined && free.isFree(previous)) return previous;
-    const drawn = drawSubnet(free, random);
+    const drawn = drawSubnet(free, random, attempt);
     if (drawn === undefined) throw outOfSubnets(config, prefixes.length);
     return drawn;
   };

@@ -52,6 +52,7 @@ describe("free subnets", () => {
     const free = createFreeSubnets(ipv4Config({ Network: "10.5.0.0/16" }), [prefix("10.5.1.0/24")]);
     assert.equal(formatPrefix(drawSubnet(free, () => 0)!), "10.5.2.0/24");
     assert.equal(formatPrefix(drawSubnet(free, () => 0.999_999)!), `10.5.${1 + CANDIDATES}.0/24`);
+    assert.equal(formatPrefix(drawSubnet(free, () => 0.999_999, 2)!), `10.5.${1 + 2 * CANDIDATES}.0/24`);
   });
 
   it("agree with looking at every lease for every subnet, also after taking more", () => {

@@ -85,9 +85,12 @@ export function createFreeSubnets(config: FamilyConfig, taken: Iterable<Prefix>)
   };
 }
 
-/** One of the first free subnets, drawn with `random` (0 ≤ random() < 1); undefined = none is left. */
-export function drawSubnet(free: FreeSubnets, random: () => number): Prefix | undefined {
-  const candidates = free.first(CANDIDATES);
+/**
+ * One of the first free subnets at random; undefined if none is free. `attempt` counts from 1: the more races were lost,
+ * the more subnets are in the draw (100, 200, 400…), so that a thousand hosts that start at once all find one.
+ */
+export function drawSubnet(free: FreeSubnets, random: () => number, attempt = 1): Prefix | undefined {
+  const candidates = free.first(CANDIDATES * 2 ** (attempt - 1));
   return candidates[Math.floor(random() * candidates.length)];
 }
 
