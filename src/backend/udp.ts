@@ -4,7 +4,7 @@
  */
 
 import { formatIp } from "../address/ip.ts";
-import { baseOf, formatPrefix } from "../address/prefix.ts";
+import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
@@ -31,6 +31,7 @@ const OVERHEAD_BYTES = 28;
 const MINIMUM_MTU_BYTES = 68;
 
 interface UdpConfig {
+  readonly network: Prefix;
   readonly port: number;
   /** Refuse packets whose source is not in the sending peer's subnet. Off for peers behind NAT. */
   readonly strictSource: boolean;
@@ -38,23 +39,28 @@ interface UdpConfig {
 
 export const udp: BackendFactory = {
   type: TYPE,
-  deviceNames: () => [DEVICE],
+  deviceNames(network) {
+    parseUdpConfig(network);
+    return [DEVICE];
+  },
   create: createUdpBackend,
 };
 
-const parseUdpConfig = ({ backend }: NetworkConfig): UdpConfig => ({
-  port: integerMember(backend, "Port", { minimum: 1, maximum: 65535, fallback: DEFAULT_PORT }),
-  strictSource: optionalBooleanMember(backend, "StrictSource") ?? true,
-});
-
-function createUdpBackend({ network }: BackendContext): Backend {
-  const config = parseUdpConfig(network);
-  if (network.ipv4 === undefined || network.ipv6 !== undefined) {
+function parseUdpConfig({ backend, ipv4, ipv6 }: NetworkConfig): UdpConfig {
+  if (ipv4 === undefined || ipv6 !== undefined) {
     throw new ConfigError(
       "network config: the udp backend carries IPv4 only: leave EnableIPv6 out and EnableIPv4 true, or use vxlan",
     );
   }
-  const ipv4 = network.ipv4.network;
+  return {
+    network: ipv4.network,
+    port: integerMember(backend, "Port", { minimum: 1, maximum: 65535, fallback: DEFAULT_PORT }),
+    strictSource: optionalBooleanMember(backend, "StrictSource") ?? true,
+  };
+}
+
+function createUdpBackend({ network }: BackendContext): Backend {
+  const config = parseUdpConfig(network);
   const outcomes = rememberByPeer(outcomeOf);
   return {
     type: TYPE,
@@ -64,7 +70,7 @@ function createUdpBackend({ network }: BackendContext): Backend {
     asksForNextHops: false,
     checkHost: (host) => void mtuBytes(host),
     mtuBytes,
-    ownership: () => ({ devices: new Set([DEVICE]), networks: [ipv4] }),
+    ownership: () => ({ devices: new Set([DEVICE]), networks: [config.network] }),
     plan,
   };
 
@@ -95,7 +101,7 @@ function createUdpBackend({ network }: BackendContext): Backend {
     }
     add({
       kind: "route",
-      destination: formatPrefix(ipv4),
+      destination: formatPrefix(config.network),
       device: DEVICE,
       via: undefined,
       onlink: false,

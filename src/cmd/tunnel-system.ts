@@ -5,7 +5,7 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { Report, ThreadData } from "../datapath/messages.ts";
 import type { TunnelSystem, TunnelThread } from "../datapath/tunnel-driver.ts";
 import { openTun } from "../linux/tun.ts";
-import { openUdp } from "../linux/udp-socket.ts";
+import { openRaw, openUdp } from "../linux/udp-socket.ts";
 import { openWake, wake } from "../linux/wake.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 
@@ -20,6 +20,7 @@ const THREAD = new URL(
 export const createTunnelSystem = (rtnetlink: Rtnetlink): TunnelSystem => ({
   openTun,
   openUdp,
+  openRaw,
   openWake,
   wake,
   close: closeSync,

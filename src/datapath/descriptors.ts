@@ -22,6 +22,8 @@ export interface OpenUdp {
 export interface TunnelDescriptors {
   readonly tun: OpenTun;
   readonly udp: OpenUdp;
+  /** A raw IPv4 socket (raw(7)) for our own messages to containers; -1 if there may be none. */
+  readonly rawFd: number;
   /** UDP port of the peers. */
   readonly port: number;
   /** An eventfd(2): readable = there is a message for the thread. */

@@ -5,7 +5,6 @@ import { ICMP_ERROR_BYTES, type IcmpError, mayAnswer, writeIcmpError } from "../
 import { IPV4_SOURCE } from "../packet/ipv4.ts";
 import { createRateLimit, takeToken } from "../packet/rate-limit.ts";
 import { addDatagram, addPiece, clearQueue, createSendQueue } from "../packet/send-queue.ts";
-import { VNET_HEADER_BYTES } from "../packet/virtio-net-header.ts";
 import { COUNTER } from "./counters.ts";
 import type { Forwarding } from "./forwarding.ts";
 import type { PacketIo } from "./packet-io.ts";
@@ -19,27 +18,18 @@ export class IcmpErrors {
   readonly #counters: Float64Array;
   readonly #limit = createRateLimit(PER_SECOND, BURST);
   readonly #queue = createSendQueue(1, 1);
-  /** The virtio header, always zero, and the error as pieces. */
-  readonly #pieces: { readonly pieceOffset: Int32Array; readonly pieceBytes: Int32Array };
   readonly #packet: number;
 
   constructor(io: PacketIo, counters: Float64Array) {
     this.#io = io;
     this.#counters = counters;
     this.#packet = io.memory.reserve(ICMP_ERROR_BYTES);
-    this.#pieces = {
-      pieceOffset: Int32Array.of(io.memory.reserve(VNET_HEADER_BYTES), this.#packet),
-      pieceBytes: Int32Array.of(VNET_HEADER_BYTES, 0),
-    };
   }
 
-  /** About a packet from the TUN device: the error goes back there. */
+  /** About a packet from the TUN device. */
   answerContainer(offset: number, length: number, error: IcmpError, forwarding: Forwarding): void {
     const bytes = this.#write(offset, length, error, forwarding);
-    if (bytes === 0) return;
-    this.#pieces.pieceBytes[1] = bytes;
-    const first = this.#io.hasVirtioHeader ? 0 : 1;
-    if (this.#io.writeTun(this.#pieces, first, 2 - first) >= 0) this.#count(COUNTER.icmpErrors);
+    if (bytes > 0 && this.#io.sendOwn(this.#packet, bytes) >= 0) this.#count(COUNTER.icmpErrors);
   }
 
   /** About a packet from a peer: the error goes to the peer that has its source. */

@@ -55,7 +55,8 @@ const MOST_READS = 128;
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
 const HEADER_SLOTS = 256;
-const HEADER_SLOT_BYTES = 128;
+/** Whole cache lines. */
+const HEADER_SLOT_BYTES = Math.ceil(MOST_HEADER_BYTES / 64) * 64;
 /** IP and UDP header around a packet. */
 const OVERHEAD_BYTES = 28;
 

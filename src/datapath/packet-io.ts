@@ -56,6 +56,11 @@ export interface PacketIo {
   send(queue: SendQueue, first: number): number;
   /** Sends one message though it has to be fragmented outside of the tunnel. */
   sendFragmented(queue: SendQueue, first: number): number;
+  /**
+   * Sends a packet of our own, whole from its IP header on, to its destination on this side: 0 or more, or -errno. Not
+   * through the TUN device: the kernel takes nothing from there that bears its own address.
+   */
+  sendOwn(offset: number, length: number): number;
   /** MTU of the way to a peer as the kernel knows it now; 0 if unknown. */
   pathMtuBytes(destination: number): number;
   nowMs(): number;

@@ -34,6 +34,8 @@ export interface TunnelThread {
 export interface TunnelSystem {
   openTun(device: string, wantOffloads: boolean): OpenTun;
   openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp;
+  /** A raw IPv4 socket; -1 if that is not permitted. */
+  openRaw(): number;
   /** An eventfd. */
   openWake(): number;
   wake(fd: number): void;
@@ -178,15 +180,17 @@ export class TunnelDriver {
     const udp = keep(system.openUdp(parseIp(local)!, port, wantOffloads));
     const tun = keep(system.openTun(device, wantOffloads));
     const wake = keep({ fd: system.openWake() });
+    const rawFd = system.openRaw();
     opened.move();
-    return { tun, udp, port, wakeFd: wake.fd };
+    return { tun, udp, rawFd, port, wakeFd: wake.fd };
   }
 
   #takeEnd(tunnel: Tunnel, descriptors: TunnelDescriptors, error: Error | undefined): void {
     const { system, logger, timers } = this.#options;
     const wasStopping = this.#running?.isStopping === true;
     this.#running = undefined;
-    for (const fd of [descriptors.wakeFd, descriptors.udp.fd, descriptors.tun.fd]) system.close(fd);
+    const { tun, udp, rawFd, wakeFd } = descriptors;
+    for (const fd of [wakeFd, rawFd, udp.fd, tun.fd]) if (fd >= 0) system.close(fd);
     if (wasStopping) return;
     if (error !== undefined) {
       const message = `the data path on ${tunnel.device} has failed: ${error.message}`;

@@ -23,6 +23,7 @@ import {
   pathMtuBytes,
   SOCKADDR_IN_BYTES,
   SOL_UDP,
+  socketAddress,
   UDP_GRO,
   UDP_SEGMENT,
 } from "./udp-socket.ts";
@@ -63,6 +64,7 @@ export class UdpBatchIo implements PacketIo {
   readonly joinsTcp: boolean;
   readonly joinsUdp: boolean;
   readonly mostDatagrams: number;
+  readonly #rawFd: number;
   readonly #wakeFd: number;
   readonly #wakeCount = new Uint8Array(8);
   readonly #tunFd: number;
@@ -81,11 +83,12 @@ export class UdpBatchIo implements PacketIo {
   /** Of each message of the send array. */
   readonly #sendAddresses: Float64Array;
 
-  constructor({ tun, udp, port, wakeFd }: TunnelDescriptors) {
+  constructor({ tun, udp, rawFd, port, wakeFd }: TunnelDescriptors) {
     this.hasVirtioHeader = tun.hasVirtioHeader;
     this.joinsTcp = tun.joinsTcp;
     this.joinsUdp = tun.joinsUdp;
     this.mostDatagrams = udp.segments ? 64 : 1;
+    this.#rawFd = rawFd;
     this.#wakeFd = wakeFd;
     this.#tunFd = tun.fd;
     this.#udpFd = udp.fd;
@@ -177,6 +180,13 @@ export class UdpBatchIo implements PacketIo {
     const result = this.send(queue, first);
     fragmentOutgoing(this.#udpFd, false);
     return result;
+  }
+
+  sendOwn(offset: number, length: number): number {
+    const packet = this.memory.bytes.subarray(offset, offset + length);
+    const address = socketAddress(packet.subarray(16, 20), 0);
+    const result = sys.sendto(this.#rawFd, packet, length, MSG_DONTWAIT, address, address.length);
+    return result < 0 ? -lastErrno() : result;
   }
 
   pathMtuBytes(destination: number): number {

@@ -7,6 +7,7 @@ import { check, lastErrno, sys } from "./ffi.ts";
 // bits/socket.h, netinet/in.h, asm-generic/socket.h
 export const AF_INET = 2;
 const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
@@ -15,6 +16,7 @@ const SO_SNDTIMEO = 21;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const IPPROTO_IP = 0;
+const IPPROTO_RAW = 255;
 const IP_MTU_DISCOVER = 10;
 const IP_MTU = 14;
 const IP_PMTUDISC_DONT = 0;
@@ -28,6 +30,9 @@ export const UDP_GRO = 104;
 const BUFFER_BYTES = 4 * 1024 * 1024;
 /** A device that takes nothing for so long loses the packet. */
 const SEND_TIMEOUT_MS = 100;
+
+/** A socket for whole IPv4 packets of our own, header included (raw(7)); -1 without the capability CAP_NET_RAW. */
+export const openRaw = (): number => sys.socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 
 /** struct sockaddr_in. */
 export const SOCKADDR_IN_BYTES = 16;
@@ -72,7 +77,8 @@ export function pathMtuBytes(address: Uint8Array): number {
   }
 }
 
-function socketAddress(ip: Uint8Array, port: number): Uint8Array {
+/** struct sockaddr_in; `ip` has 4 bytes. */
+export function socketAddress(ip: Uint8Array, port: number): Uint8Array {
   const address = new Uint8Array(SOCKADDR_IN_BYTES);
   new DataView(address.buffer).setUint16(0, AF_INET, true);
   new DataView(address.buffer).setUint16(2, port);

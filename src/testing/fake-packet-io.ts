@@ -49,6 +49,8 @@ export class FakePacketIo implements PacketIo {
   readonly sent: Datagram[] = [];
   readonly fragmented: Datagram[] = [];
   readonly written: TunPacket[] = [];
+  /** Messages of the data path itself to this side. */
+  readonly own: Uint8Array[] = [];
   sendCalls = 0;
   messages = 0;
   /** -errno that every send and write answers. */
@@ -120,6 +122,11 @@ export class FakePacketIo implements PacketIo {
     const before = this.fragmented.length;
     for (const datagram of this.#datagramsOf(queue, first)) this.fragmented.push(datagram);
     return this.fragmented.length - before;
+  }
+
+  sendOwn(offset: number, length: number): number {
+    this.own.push(this.memory.bytes.slice(offset, offset + length));
+    return length;
   }
 
   pathMtuBytes(): number {

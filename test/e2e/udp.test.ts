@@ -1,0 +1,293 @@
+/**
+ * The udp backend between real flannelds: traffic of every size, its errors, what it refuses, how it mends itself.
+ *
+ *     container ── br0 ── host 1 ══ UDP 8285 ══ host 2 ── br0 ── container        (test/support/underlay.ts)
+ */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { type TestContext, test } from "node:test";
+import { exec } from "../../src/linux/exec.ts";
+import { Chance, mutate } from "../../src/testing/random-packets.ts";
+import { udp } from "../../src/testing/slow-ip.ts";
+import { freshNetns, type TestNetns } from "../netns/support.ts";
+import { type EtcdServer, startEtcd } from "../support/etcd.ts";
+import { readyFlanneld, startFlanneld } from "../support/flanneld.ts";
+import { PingStream, ping } from "../support/ping.ts";
+import { TestProcess } from "../support/process.ts";
+import { makeContainer, makeHosts, type TestHost } from "../support/underlay.ts";
+import { until } from "../support/until.ts";
+
+const CONFIG_KEY = "/coreos.com/network/config";
+const CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}';
+const PORT = 8285;
+const root = import.meta.dirname;
+
+interface Site {
+  readonly host: TestHost;
+  readonly container: TestNetns & { readonly address: string };
+  readonly subnet: string;
+  readonly mtuBytes: number;
+  flanneld: Awaited<ReturnType<typeof readyFlanneld>>["flanneld"];
+}
+
+/** Two hosts with flanneld and a container each. */
+async function makeSites(
+  t: TestContext,
+  etcd: EtcdServer,
+  args: readonly string[] = [],
+): Promise<[Site, Site]> {
+  await etcd.ctl("put", CONFIG_KEY, CONFIG);
+  const hosts = await makeHosts(t, etcd, 2);
+  const sites = await Promise.all(
+    hosts.map(async (host): Promise<Site> => {
+      const { flanneld, subnet, mtuBytes } = await readyFlanneld(t, host, { args });
+      return { host, subnet, mtuBytes, flanneld, container: makeContainer(t, host, { subnet, mtuBytes }) };
+    }),
+  );
+  const [a, b] = sites as [Site, Site];
+  await until(
+    async () => (await ping(a.container.path, b.container.address, { count: 1 })) === 1,
+    "a first ping",
+  );
+  return [a, b];
+}
+
+/** Sends `bytes` random bytes over TCP and compares them at the other end. */
+async function transfer(from: TestNetns, to: TestNetns, address: string, bytes: number): Promise<void> {
+  const server = `
+    const hash = require("node:crypto").createHash("sha256"); let bytes = 0;
+    require("node:net").createServer((socket) => {
+      socket.on("data", (chunk) => { hash.update(chunk); bytes += chunk.length; });
+      socket.on("end", () => { console.log("end " + bytes + " " + hash.digest("hex")); process.exit(); });
+    }).listen(7007, () => console.log("listening"));`;
+  const client = `
+    const crypto = require("node:crypto"); const hash = crypto.createHash("sha256");
+    const socket = require("node:net").connect(7007, ${JSON.stringify(address)}); let left = ${bytes};
+    const more = () => {
+      while (left > 0) {
+        const chunk = crypto.randomBytes(Math.min(left, 1 + Math.floor(Math.random() * 200000)));
+        hash.update(chunk); left -= chunk.length;
+        if (!socket.write(chunk)) { socket.once("drain", more); return; }
+      }
+      socket.end(); console.log("end ${bytes} " + hash.digest("hex"));
+    };
+    socket.on("connect", more);`;
+  await using receiver = new TestProcess(process.execPath, ["-e", server], { netns: to.path });
+  await receiver.brings("a listener", () => receiver.stdout.includes("listening"));
+  await using sender = new TestProcess(process.execPath, ["-e", client], { netns: from.path });
+  await receiver.brings("the end of the transfer", () => receiver.stdout.includes("end "), 30_000);
+  await sender.brings("the sender's end", () => sender.stdout.includes("end "));
+  const endOf = (text: string) => /end .*/.exec(text)![0];
+  assert.equal(endOf(receiver.stdout), endOf(sender.stdout));
+}
+
+/** How far pings of this size come with DF set (`size`: of the IP packet). */
+const pingSize = (from: TestNetns, address: string, size: number, args: readonly string[] = []) =>
+  ping(from.path, address, { count: 3, args: ["-M", "do", "-s", String(size - 28), ...args] });
+
+for (const offloads of [true, false]) {
+  test(`containers of two hosts talk, offloads ${offloads ? "on" : "off"}: sizes, streams, what is written for others`, async (t) => {
+    await using etcd = await startEtcd();
+    const [a, b] = await makeSites(t, etcd, offloads ? [] : ["--udp-offloads=false"]);
+    const pattern = offloads ? /offloads TCP, .*UDP_SEGMENT, UDP_GRO/ : /one packet at a time/;
+    await a.flanneld.logged(pattern);
+    assert.equal(a.mtuBytes, 1472);
+    const leases = await etcd.ctl("get", "--prefix", "--print-value-only", "/coreos.com/network/subnets");
+    assert.match(leases, /^\{"PublicIP":"192\.168\.7\.\d","PublicIPv6":null\}$/m);
+
+    for (const size of [28, 29, 100, 1471, 1472])
+      assert.equal(await pingSize(a.container, b.container.address, size), 3, `${size} bytes`);
+    assert.equal(
+      await ping(a.container.path, b.container.address, { count: 3, args: ["-s", "20001"] }),
+      3,
+      "fragments",
+    );
+    const [gateway] = b.subnet.split("/") as [string];
+    assert.equal(await ping(a.host.path, gateway, { count: 3 }), 3, "from the host itself");
+    const bytes = offloads ? 60_000_000 : 10_000_000;
+    await transfer(a.container, b.container, b.container.address, bytes);
+    await transfer(b.container, a.container, a.container.address, bytes);
+    await transfer(a.host, b.container, b.container.address, 1_000_000);
+  });
+}
+
+test("a peer that is as plain as Go flannel's: one packet, one datagram, checksums right", async (t) => {
+  await using etcd = await startEtcd();
+  await etcd.ctl("put", CONFIG_KEY, CONFIG);
+  const [host, other] = (await makeHosts(t, etcd, 2)) as [TestHost, TestHost];
+  await etcd.ctl(
+    "put",
+    "/coreos.com/network/subnets/10.5.200.0-24",
+    JSON.stringify({ PublicIP: other.address, PublicIPv6: null }),
+  );
+  const { subnet, mtuBytes } = await readyFlanneld(t, host);
+  const container = makeContainer(t, host, { subnet, mtuBytes });
+  await using peer = new TestProcess(
+    process.execPath,
+    [`${root}/../support/plain-udp-peer.ts`, "flannel0", other.address, String(PORT), host.address],
+    { netns: other.path },
+  );
+  await peer.brings("the plain peer", () => peer.stdout.includes("ready"));
+  other.run("ip", "link", "set", "flannel0", "mtu", "1472", "up");
+  other.run("ip", "address", "add", "10.5.200.0/32", "dev", "flannel0");
+  other.run("ip", "route", "add", "10.5.0.0/16", "dev", "flannel0");
+  const theirs = makeContainer(t, other, { subnet: "10.5.200.1/24", mtuBytes: 1472 });
+  await until(async () => (await ping(container.path, theirs.address, { count: 1 })) === 1, "a first ping");
+  assert.equal(await pingSize(container, theirs.address, 1472), 3);
+  await transfer(container, theirs, theirs.address, 3_000_000);
+  await transfer(theirs, container, container.address, 3_000_000);
+  assert.equal(peer.stdout, "ready\n", "what it had to complain of");
+});
+
+test("errors for senders: no route, TTL on either side, a narrower way to the peer", async (t) => {
+  await using etcd = await startEtcd();
+  const [a, b] = await makeSites(t, etcd);
+  const errorOf = (...args: string[]) => a.container.run("sh", "-c", 'ping -n "$@" || true', "sh", ...args);
+  const own = a.subnet.replace(/1\/24$/, "0");
+  const theirs = b.subnet.replace(/1\/24$/, "0");
+  // The container's host takes one off, then the tunnel, then the tunnel's other end.
+  assert.match(
+    errorOf("-c1", "-W2", "-t2", b.container.address),
+    new RegExp(`From ${own} .*Time to live exceeded`),
+  );
+  assert.match(
+    errorOf("-c1", "-W2", "-t3", b.container.address),
+    new RegExp(`From ${theirs} .*Time to live exceeded`),
+  );
+  const refused = a.container.run("bash", "-c", "exec 2>&1; exec 3<>/dev/tcp/10.5.255.7/80 || true");
+  assert.match(refused, /Network is unreachable|No route to host/);
+
+  a.host.run("ip", "route", "add", `${b.host.address}/32`, "dev", "eth0", "mtu", "1200");
+  assert.match(
+    errorOf("-c1", "-W2", "-M", "do", "-s", "1400", b.container.address),
+    new RegExp(`From ${own} .*mtu = 1172`),
+  );
+  assert.equal(await pingSize(a.container, b.container.address, 1172), 3);
+  await transfer(a.container, b.container, b.container.address, 5_000_000);
+  // What may be fragmented is, outside of the tunnel.
+  assert.equal(
+    await ping(a.container.path, b.container.address, { count: 3, args: ["-M", "dont", "-s", "1400"] }),
+    3,
+  );
+});
+
+test("a flood of rubbish from strangers and in a peer's name: nothing comes through, memory stays flat", async (t) => {
+  await using etcd = await startEtcd();
+  const [a, b] = await makeSites(t, etcd);
+  const address = (text: string) => text.split(".").reduce((value, octet) => value * 256 + Number(octet), 0);
+  const inner = udp(
+    { source: address(b.container.address), destination: address(a.container.address), ports: 0x10001000 },
+    new Uint8Array(40),
+  );
+  const chance = new Chance(11);
+  const memoryKb = () =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${a.flanneld.pid}/status`, "utf8"))![1]);
+  const flood = async (netns: TestNetns, count: number) => {
+    const datagrams = Array.from({ length: count }, () =>
+      chance.oneIn(3) ? chance.bytes(chance.below(1400)) : mutate(chance, inner),
+    );
+    const lines = datagrams.map((bytes) => Buffer.from(bytes).toString("base64"));
+    const program = `
+      const socket = require("node:dgram").createSocket("udp4"); let sent = 0;
+      const lines = require("node:fs").readFileSync(0, "utf8").split("\\n");
+      const next = () => sent === lines.length ? socket.close()
+        : socket.send(Buffer.from(lines[sent++], "base64"), ${PORT}, "${a.host.address}", next);
+      next();`;
+    await exec(process.execPath, ["-e", program], { netns: netns.path, input: lines.join("\n") });
+  };
+  const stranger = freshNetns(t, "stranger");
+  a.host.run("ip", "link", "add", "toward", "type", "veth", "peer", "name", "eth0", "netns", stranger.name);
+  a.host.run("ip", "address", "add", "192.168.99.1/24", "dev", "toward");
+  a.host.run("ip", "link", "set", "toward", "up");
+  stranger.run("ip", "address", "add", "192.168.99.2/24", "dev", "eth0");
+  stranger.run("ip", "link", "set", "eth0", "up");
+  stranger.run("ip", "route", "add", "default", "via", "192.168.99.1");
+  await flood(b.host, 4000); // in the peer's name: from its address
+  const beforeKb = memoryKb();
+  await flood(b.host, 8000);
+  await flood(stranger, 8000);
+  assert.ok(memoryKb() < beforeKb + 16_000, `${beforeKb} KB, then ${memoryKb()} KB`);
+  assert.equal(await ping(a.container.path, b.container.address), 5);
+  assert.doesNotMatch(a.flanneld.log(), /has failed/);
+});
+
+test("W18 the device, its address and its route come back when somebody takes them away, and the traffic with them", async (t) => {
+  await using etcd = await startEtcd();
+  const [a, b] = await makeSites(t, etcd);
+  await using stream = new PingStream(a.container.path, b.container.address);
+  await stream.more(10);
+  for (const removal of [
+    "link delete flannel0",
+    "route delete 10.5.0.0/16",
+    "link set flannel0 down",
+    "address flush dev flannel0",
+  ]) {
+    a.host.run("ip", ...removal.split(" "));
+    await stream.more(10);
+  }
+  const { lost } = await stream.stop();
+  assert.ok(lost.length < 100, `${lost.length} packets of 10 ms lost`);
+  a.host.run("ip", "link", "set", "flannel0", "mtu", "1000");
+  await until(() => /mtu 1472/.test(a.host.run("ip", "link", "show", "flannel0")), "the MTU");
+});
+
+test("a restart: the device stays, flanneld ends at once, and packets flow again within a second", async (t) => {
+  await using etcd = await startEtcd();
+  const [a, b] = await makeSites(t, etcd);
+  const indexOf = () => a.host.json("ip", "-json", "link", "show", "flannel0")[0].ifindex as number;
+  const index = indexOf();
+  await using stream = new PingStream(b.container.path, a.container.address);
+  await stream.more(10);
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+    const { code, tookMs } = await a.flanneld.stop(signal);
+    if (signal === "SIGTERM") assert.equal(code, 0);
+    assert.ok(tookMs < 1000, `${signal}: ${tookMs} ms`);
+    a.flanneld = (await readyFlanneld(t, a.host)).flanneld;
+    assert.equal(indexOf(), index);
+    await stream.more(10);
+  }
+  const { lost } = await stream.stop();
+  t.diagnostic(`${lost.length} packets of 10 ms lost over two restarts`);
+  assert.ok(lost.length < 300);
+});
+
+test("a taken port and a device of another kind are told, and flanneld goes on once they are gone", async (t) => {
+  await using etcd = await startEtcd();
+  await etcd.ctl("put", CONFIG_KEY, CONFIG);
+  const [host] = (await makeHosts(t, etcd, 1)) as [TestHost];
+  const squat = `require("node:dgram").createSocket("udp4").bind(${PORT}, "${host.address}", () => console.log("bound"))`;
+  await using squatter = new TestProcess(process.execPath, ["-e", squat], { netns: host.path });
+  await squatter.brings("a taken port", () => squatter.stdout.includes("bound"));
+  host.run("ip", "link", "add", "flannel0", "type", "bridge");
+  const flanneld = startFlanneld(t, host);
+  await flanneld.logged(
+    /device flannel0 exists and is not flannel's \(it is a bridge device\): remove or rename it$/,
+  );
+  host.run("ip", "link", "delete", "flannel0");
+  await flanneld.logged(/cannot create tunnel flannel0 .*EADDRINUSE/);
+  await squatter.stop();
+  await flanneld.logged(/flanneld is ready/);
+});
+
+test("network configs that the udp backend cannot have", async (t) => {
+  await using etcd = await startEtcd();
+  const [host] = (await makeHosts(t, etcd, 1)) as [TestHost];
+  const cases: readonly [backend: object, network: object, message: RegExp][] = [
+    [{ Port: 0 }, {}, /Backend\.Port must be a whole number from 1 to 65535, not 0/],
+    [{ StrictSource: "yes" }, {}, /Backend\.StrictSource must be true or false, not "yes"/],
+    [{}, { EnableIPv6: true, IPv6Network: "fc00::/48" }, /the udp backend carries IPv4 only/],
+  ];
+  const put = (backend: object, network: object) =>
+    etcd.ctl(
+      "put",
+      CONFIG_KEY,
+      JSON.stringify({ Network: "10.5.0.0/16", ...network, Backend: { Type: "udp", ...backend } }),
+    );
+  for (const [backend, network, message] of cases) {
+    await put(backend, network);
+    const flanneld = startFlanneld(t, host);
+    await flanneld.logged(message);
+    await flanneld.stop();
+  }
+});
