@@ -5,9 +5,8 @@
  */
 
 import { create } from "@bufbuild/protobuf";
-import { messageOf, StoreError } from "../../base/error.ts";
-import type { Logger } from "../../base/logger.ts";
-import { sleep, type Timers } from "../../base/timers.ts";
+import { StoreError } from "../../base/error.ts";
+import { createOutage, type OutagePorts } from "../outage.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { advance, compareHistory, type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, listRange } from "./etcd-range.ts";
@@ -19,14 +18,6 @@ export type RangeUpdate =
   | { readonly type: "snapshot"; readonly kvs: readonly KeyValue[]; readonly isAnotherStore: boolean }
   | { readonly type: "events"; readonly events: readonly Event[] };
 
-/** What waits, draws lots and tells. */
-export interface WatchPorts {
-  readonly logger: Logger;
-  readonly timers: Timers;
-  /** 0 ≤ random() < 1. */
-  readonly random: () => number;
-}
-
 /**
  * Watches until `signal` is aborted; never throws. `start` is the position of a listing which the caller has; undefined
  * = begin with a snapshot. `what` is for the log: "the leases".
@@ -36,10 +27,10 @@ export async function* watchRange(
   range: KeyRange,
   start: Position | undefined,
   what: string,
-  ports: WatchPorts,
+  ports: OutagePorts,
   signal: AbortSignal,
 ): AsyncGenerator<RangeUpdate, void, undefined> {
-  const outage = createOutage(connection, what, ports, signal);
+  const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
   let seen = start;
   let isAnotherStore = false;
   while (!signal.aborted) {
@@ -147,33 +138,3 @@ function refuseCanceled(response: WatchResponse, connection: EtcdConnection): vo
 }
 
 const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);
-
-/**
- * Pauses that grow while an outage lasts, one line in the log when it begins and one when it is over. A watch that
- * breaks again soon goes on with the long pauses.
- */
-function createOutage(connection: EtcdConnection, what: string, ports: WatchPorts, signal: AbortSignal) {
-  const { retryMinMs, retryMaxMs } = connection.settings.timings;
-  let brokenSinceMs: number | undefined;
-  let watchingSinceMs = 0;
-  let failures = 0;
-  return {
-    async pause(failure: Error): Promise<void> {
-      const nowMs = ports.timers.nowMs();
-      if (brokenSinceMs === undefined) {
-        brokenSinceMs = nowMs;
-        if (nowMs - watchingSinceMs > retryMaxMs) failures = 0;
-        ports.logger.warn(`lost the watch on ${what} in etcd, trying again: ${messageOf(failure)}`);
-      }
-      const longestMs = Math.min(retryMaxMs, retryMinMs * 2 ** failures++);
-      await sleep(ports.timers, longestMs * (0.5 + ports.random() / 2), signal);
-    },
-    over(): void {
-      watchingSinceMs = ports.timers.nowMs();
-      if (brokenSinceMs === undefined) return;
-      const seconds = ((watchingSinceMs - brokenSinceMs) / 1000).toFixed(1);
-      ports.logger.info(`watching ${what} in etcd again after ${seconds} s`);
-      brokenSinceMs = undefined;
-    },
-  };
-}

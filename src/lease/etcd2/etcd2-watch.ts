@@ -7,8 +7,7 @@
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
-import type { Logger } from "../../base/logger.ts";
-import { sleep, type Timers } from "../../base/timers.ts";
+import { createOutage, type OutagePorts } from "../outage.ts";
 import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
 import { KeysHistory } from "./etcd2-history.ts";
 import {
@@ -45,14 +44,6 @@ export type KeysUpdate =
   | { readonly type: "put"; readonly node: KeysNode }
   | { readonly type: "delete"; readonly key: string };
 
-/** What waits, draws lots and tells. */
-export interface WatchPorts {
-  readonly logger: Logger;
-  readonly timers: Timers;
-  /** 0 ≤ random() < 1. */
-  readonly random: () => number;
-}
-
 /** Reads a key or directory; empty if it is not there. Throws StoreError. */
 export async function listKeys(connection: Etcd2Connection, key: string): Promise<KeysListing> {
   const query = { recursive: "true", sorted: "true", quorum: "true" };
@@ -69,10 +60,10 @@ export async function* watchKeys(
   key: string,
   start: KeysPosition | undefined,
   what: string,
-  ports: WatchPorts,
+  ports: OutagePorts,
   signal: AbortSignal,
 ): AsyncGenerator<KeysUpdate, void, undefined> {
-  const outage = createOutage(connection, what, ports, signal);
+  const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
   const history = start?.history ?? new KeysHistory();
   let seen = start?.state;
   /** Where the last poll began, if it stayed silent: nothing happened up to there, if the next one is answered too. */
@@ -159,34 +150,4 @@ class PollScope implements Disposable {
   [Symbol.dispose](): void {
     this.#controller.abort();
   }
-}
-
-/**
- * Pauses that grow while an outage lasts, one line in the log when it begins and one when it is over. A watch that
- * breaks again soon goes on with the long pauses.
- */
-function createOutage(connection: Etcd2Connection, what: string, ports: WatchPorts, signal: AbortSignal) {
-  const { retryMinMs, retryMaxMs } = connection.settings.timings;
-  let brokenSinceMs: number | undefined;
-  let watchingSinceMs = 0;
-  let failures = 0;
-  return {
-    async pause(failure: unknown): Promise<void> {
-      const nowMs = ports.timers.nowMs();
-      if (brokenSinceMs === undefined) {
-        brokenSinceMs = nowMs;
-        if (nowMs - watchingSinceMs > retryMaxMs) failures = 0;
-        ports.logger.warn(`lost the watch on ${what} in etcd, trying again: ${messageOf(failure)}`);
-      }
-      const longestMs = Math.min(retryMaxMs, retryMinMs * 2 ** failures++);
-      await sleep(ports.timers, longestMs * (0.5 + ports.random() / 2), signal);
-    },
-    over(): void {
-      if (brokenSinceMs === undefined) return;
-      watchingSinceMs = ports.timers.nowMs();
-      const seconds = ((watchingSinceMs - brokenSinceMs) / 1000).toFixed(1);
-      ports.logger.info(`watching ${what} in etcd again after ${seconds} s`);
-      brokenSinceMs = undefined;
-    },
-  };
 }
