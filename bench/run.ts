@@ -27,6 +27,7 @@ import { makeBed } from "./support/bed.ts";
 import type { Benchmark } from "./support/benchmark.ts";
 import { isKept } from "./support/measurement.ts";
 import { formatTable, type Outcome, writeResults } from "./support/report.ts";
+import { udp } from "./udp.ts";
 
 const BENCHMARKS: readonly Benchmark[] = [
   start,
@@ -40,6 +41,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   firewall,
   allocation,
   embeddedStore,
+  udp,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */

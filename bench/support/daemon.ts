@@ -22,6 +22,8 @@ export interface DaemonOptions {
   readonly prefix: string;
   /** Serve /readyz, for {@link Daemon.ready}. */
   readonly health?: boolean;
+  /** Further flags. */
+  readonly args?: readonly string[];
 }
 
 export class Daemon implements AsyncDisposable {
@@ -56,6 +58,7 @@ export class Daemon implements AsyncDisposable {
         `--etcd-prefix=${options.prefix}`,
         "--iface=eth0",
         `--subnet-file=${this.#subnetFile}`,
+        ...(options.args ?? []),
         ...(options.health ? [`--healthz-ip=${host.address}`, `--healthz-port=${HEALTH_PORT}`] : []),
       ],
       { stdio: ["ignore", log, log] },

@@ -11,13 +11,17 @@ export interface Measurement {
   readonly floor?: number | undefined;
   /** The value must not be above this. */
   readonly bar?: number | undefined;
+  /** The value must not be below this. */
+  readonly leastBar?: number | undefined;
   /** Each turn's value, in order; `value` is their median unless `measure` says otherwise. */
   readonly samples?: readonly number[];
 }
 
 /** Whether the bar is kept; undefined = there is none. */
-export const isKept = ({ value, bar }: Measurement): boolean | undefined =>
-  bar === undefined ? undefined : value <= bar;
+export function isKept({ value, bar, leastBar }: Measurement): boolean | undefined {
+  if (bar === undefined && leastBar === undefined) return undefined;
+  return value <= (bar ?? Number.POSITIVE_INFINITY) && value >= (leastBar ?? Number.NEGATIVE_INFINITY);
+}
 
 /** The value below which the share `fraction` (0…1) of the samples lies, nearest rank. Throws without samples. */
 export function quantile(samples: readonly number[], fraction: number): number {

@@ -21,7 +21,7 @@ export function formatTable(outcomes: readonly Outcome[]): string {
       `  ${m.measure}`,
       show(m.value, m.unit),
       m.floor === undefined ? "" : show(m.floor, m.unit),
-      m.bar === undefined ? "" : `≤ ${show(m.bar, m.unit)}`,
+      barOf(m),
       isKept(m) === undefined ? "" : isKept(m) ? "ok" : "MISSED",
     ]),
     ...(error === undefined ? [] : [[`  broke: ${error}`, "", "", "", ""]]),
@@ -44,6 +44,11 @@ export function formatTable(outcomes: readonly Outcome[]): string {
     )
     .join("\n");
 }
+
+const barOf = ({ bar, leastBar, unit }: Measurement): string => {
+  if (leastBar !== undefined) return `≥ ${show(leastBar, unit)}`;
+  return bar === undefined ? "" : `≤ ${show(bar, unit)}`;
+};
 
 /** Writes `directory`/DATE.json and returns its path. */
 export function writeResults(directory: string, turns: number, outcomes: readonly Outcome[]): string {

@@ -15,10 +15,10 @@ export class Site implements AsyncDisposable {
   readonly address: string;
   readonly leaseKey: string;
   readonly host: BenchHost;
-  readonly #start: () => Daemon;
+  readonly #start: (args?: readonly string[]) => Daemon;
   #daemon: Daemon;
 
-  private constructor(host: BenchHost, daemon: Daemon, start: () => Daemon) {
+  private constructor(host: BenchHost, daemon: Daemon, start: (args?: readonly string[]) => Daemon) {
     this.host = host;
     this.#daemon = daemon;
     this.#start = start;
@@ -40,16 +40,30 @@ export class Site implements AsyncDisposable {
 
   static async build({ bed, flanneld }: BenchContext, prefix: string): Promise<Site> {
     const host = await bed.host();
-    const start = () => new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, health: true });
+    const start = (args: readonly string[] = []) =>
+      new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, health: true, args });
     const daemon = start();
     await daemon.ready();
     return new Site(host, daemon, start);
   }
 
-  async restart(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+  get pid(): number {
+    return this.#daemon.pid;
+  }
+
+  async stop(signal: "SIGKILL" | "SIGTERM" = "SIGTERM"): Promise<void> {
     await this.#daemon.stop(signal);
-    this.#daemon = this.#start();
+  }
+
+  /** Starts it again, with further flags. */
+  async start(args: readonly string[] = []): Promise<void> {
+    this.#daemon = this.#start(args);
     await this.#daemon.ready();
+  }
+
+  async restart(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    await this.stop(signal);
+    await this.start();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

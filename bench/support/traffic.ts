@@ -1,0 +1,172 @@
+/** Traffic between two namespaces, and what came of it; the programs for it are compiled on the spot. */
+
+import { type ChildProcess, execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BenchHost, Namespace } from "./bed.ts";
+import { median } from "./measurement.ts";
+import { rest, waitFor } from "./wait.ts";
+
+const BENCH = join(import.meta.dirname, "..");
+const PORT = 8285;
+
+/** Who sends, who receives, at which address. */
+export interface Ends {
+  readonly from: Namespace;
+  readonly to: Namespace;
+  readonly address: string;
+}
+
+/** Paths of bench/udp-loop.c and bench/udp-packets.c, compiled. */
+export function compileTools(): { readonly loop: string; readonly packets: string } & Disposable {
+  const directory = mkdtempSync(join(tmpdir(), `flannel-bench-c-${process.pid}-`));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  process.once("exit", remove);
+  const compile = (name: string): string => {
+    const program = join(directory, name);
+    execFileSync("cc", ["-O2", "-o", program, join(BENCH, `${name}.c`)], {
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+    return program;
+  };
+  return {
+    loop: compile("udp-loop"),
+    packets: compile("udp-packets"),
+    [Symbol.dispose]() {
+      process.removeListener("exit", remove);
+      remove();
+    },
+  };
+}
+
+/** The C loop on two hosts, on the devices that flanneld left. */
+export class UdpLoops implements AsyncDisposable {
+  readonly #program: string;
+  #running: ChildProcess[] = [];
+
+  constructor(program: string) {
+    this.#program = program;
+  }
+
+  get pids(): readonly number[] {
+    return this.#running.map((child) => child.pid!);
+  }
+
+  async start(a: BenchHost, b: BenchHost): Promise<void> {
+    for (const [host, peer] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const child = host.spawn(this.#program, ["flannel0", host.address, peer.address, String(PORT)], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const kill = () => void child.kill("SIGKILL");
+      process.once("exit", kill);
+      child.once("exit", () => process.removeListener("exit", kill));
+      this.#running.push(child);
+      await once(child.stdout!, "data");
+    }
+  }
+
+  async stop(): Promise<void> {
+    const ending = this.#running.map(async (child) => {
+      const exit = once(child, "exit");
+      child.kill("SIGKILL");
+      await exit;
+    });
+    this.#running = [];
+    await Promise.all(ending);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** One run of iperf3: what arrived, in both directions together. */
+export async function tcp(
+  { from, to, address }: Ends,
+  seconds: number,
+  args: readonly string[],
+): Promise<{ readonly gbitPerSecond: number; readonly gigabytes: number }> {
+  const server = to.spawn("iperf3", ["-s", "-1", "--forceflush"], { stdio: ["ignore", "pipe", "inherit"] });
+  const exit = once(server, "exit");
+  try {
+    await once(server.stdout!, "data"); // "Server listening"
+    server.stdout!.resume();
+    const { end } = JSON.parse(
+      await output(from, "iperf3", ["-c", address, "-t", String(seconds), "-J", ...args]),
+    );
+    const sums = [end.sum_received, end.sum_received_bidir_reverse].filter((sum) => sum !== undefined);
+    const total = (name: string) => sums.reduce((sum, each) => sum + each[name], 0);
+    return { gbitPerSecond: total("bits_per_second") / 1e9, gigabytes: total("bytes") / 1e9 };
+  } finally {
+    server.kill("SIGKILL");
+    await exit;
+  }
+}
+
+/** Median of 300 pings on an idle way, 5 ms apart. */
+export async function roundTripUs({ from, address }: Ends): Promise<number> {
+  await rest();
+  const text = await output(from, "ping", ["-n", "-c", "300", "-i", "0.005", address]);
+  return median([...text.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1]) * 1000));
+}
+
+const PROBE_MS = 400;
+const FIRST_RATE = 20_000;
+/** A probe is without loss if no more than this share is lost: on a shared machine something always is. */
+const LOSS = 0.001;
+const STEP = 1.06;
+
+/** The highest rate of 64-byte packets per second that arrives whole, to 6 %. */
+export async function lossFreeRate(ends: Ends, program: string): Promise<number> {
+  let good = 0;
+  let bad = FIRST_RATE;
+  while (await isWhole(ends, program, bad)) {
+    good = bad;
+    bad *= 1.5;
+  }
+  while (bad / Math.max(good, 1) > STEP) {
+    const rate = good === 0 ? bad / 2 : Math.sqrt(good * bad);
+    if (await isWhole(ends, program, rate)) good = rate;
+    else bad = rate;
+  }
+  return good;
+}
+
+/** Tried twice: what disturbs one probe must not decide. */
+async function isWhole(ends: Ends, program: string, rate: number): Promise<boolean> {
+  return (await lossAt(ends, program, rate)) <= LOSS || (await lossAt(ends, program, rate)) <= LOSS;
+}
+
+async function lossAt({ from, to, address }: Ends, program: string, rate: number): Promise<number> {
+  const port = "7000";
+  const receiver = to.spawn(program, ["receive", port], { stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  receiver.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+    text += chunk;
+  });
+  const closed = once(receiver, "close");
+  await waitFor("the receiver", () => (text.includes("ready") ? true : undefined));
+  const sent = Number(
+    await output(from, program, ["send", address, port, String(Math.round(rate)), String(PROBE_MS)]),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 50)); // for what is still on the way
+  receiver.kill("SIGTERM");
+  await closed;
+  return 1 - Number(text.split("\n")[1]) / sent;
+}
+
+async function output(netns: Namespace, program: string, args: readonly string[]): Promise<string> {
+  const child = netns.spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+    text += chunk;
+  });
+  const [code] = await once(child, "close");
+  if (code !== 0) throw new Error(`${program} ${args.join(" ")}: exit code ${code}: ${text.slice(-300)}`);
+  return text;
+}
