@@ -22,7 +22,7 @@ import { keyOf, rangeOf } from "./keys.ts";
 import type { Keyspace, RevisionWriter } from "./keyspace.ts";
 import type { Leases } from "./leases.ts";
 import { runRange } from "./listing.ts";
-import { keyNotFound, leaseNotFound, unknownCompare } from "./rpc-error.ts";
+import { compacted, keyNotFound, leaseNotFound, unknownCompare } from "./rpc-error.ts";
 import { type KeyRecord, NO_BYTES } from "./wire.ts";
 
 export interface TxnPorts {
@@ -99,7 +99,11 @@ function check(ports: TxnPorts, plan: Plan): void {
     checkPutLease(ports, step.value);
   }
   for (const step of steps) {
-    if (step.case === "requestRange") ports.keyspace.checkRevision(Number(step.value.revision));
+    if (step.case !== "requestRange") continue;
+    const revision = Number(step.value.revision);
+    ports.keyspace.checkRevision(revision);
+    // A negative revision means “now” to a range request, but not in a transaction (apply.go, checkRequestRange).
+    if (revision < 0 && revision < ports.keyspace.compactedRevision) throw compacted();
   }
 }
 
