@@ -76,6 +76,7 @@ async function startFlanneld({ bed, flanneld }: BenchContext): Promise<number> {
   await using daemon = new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix });
   const lastRoute = await daemon.brings("the last route", entries.routes, 120_000);
   expectRoutes(host);
+  await daemon.brings("subnet.env", daemon.subnetEnvWritten); // by which its lease is found
   await daemon.stop("SIGTERM");
   await bed.etcd.remove(prefix, daemon.leaseKey());
   return lastRoute - daemon.startedMs;

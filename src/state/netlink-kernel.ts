@@ -25,7 +25,7 @@ import {
   stateOfNeighbour,
   stateOfRoute,
 } from "./kernel-objects.ts";
-import { requestsOf } from "./kernel-requests.ts";
+import { hasManyRoutes, requestsOf } from "./kernel-requests.ts";
 import {
   type DeviceSetting,
   RTPROT_FLANNEL,
@@ -146,6 +146,7 @@ export class NetlinkKernel implements Kernel {
       if (this.#names.has(device)) refuseForeign(link);
       return link.index;
     };
+    const areManyRoutes = hasManyRoutes(operations);
     let requests: NetlinkRequest[] = [];
     let positions: number[] = [];
     const flush = () => {
@@ -167,7 +168,7 @@ export class NetlinkKernel implements Kernel {
           indexOf(object.device);
           this.#settings.write(object.device, object.name, object.on);
         } else {
-          for (const request of requestsOf(operation, indexOf)) {
+          for (const request of requestsOf(operation, indexOf, areManyRoutes)) {
             requests.push(request);
             positions.push(position);
           }

@@ -146,3 +146,28 @@ test("host-gw: the routes of Go's flannel are taken over, those of others are no
   await agent.ready();
   assert.equal(routesOf(one!).length, 2);
 });
+
+test("W43 many routes are made at once in interior scopes, and are mended, kept and removed like any", async (t) => {
+  const [one] = makeFabric(t, [0]);
+  const cluster = makeCluster(t, { Network: "10.0.0.0/8", SubnetLen: 24, Backend: { Type: "host-gw" } });
+  const numbers = Array.from({ length: 600 }, (_, index) => index);
+  const keyOf = (number: number) => `10.${100 + (number >> 8)}.${number & 255}.0-24`;
+  for (const number of numbers) cluster.data.put(keyOf(number), lease(`192.168.7.${2 + (number % 250)}`));
+  const agent = cluster.start(one!);
+  await agent.ready();
+  const lines = () => routesOf(one!).filter((line) => line.startsWith("10."));
+  assert.equal(lines().length, 600);
+  const scopes = Map.groupBy(lines(), (line) => /scope (\d+)/.exec(line)?.[1] ?? "none");
+  assert.ok(scopes.size >= 190 && Math.max(...[...scopes.values()].map(({ length }) => length)) < 10);
+  assert.match(one!.run("ip", "route", "get", "10.100.7.9"), /via 192\.168\.7\.9 dev eth0/);
+
+  one!.run("ip", "route", "del", "10.100.7.0/24", "via", "192.168.7.9", "dev", "eth0");
+  await waitFor("the route again", () => lines().length === 600);
+  await agent.stop();
+  const before = lines().sort();
+  const again = cluster.start(one!);
+  await again.ready();
+  assert.deepEqual(lines().sort(), before);
+  for (const number of numbers.slice(1)) cluster.data.delete(keyOf(number));
+  await waitFor("one route", () => lines().length === 1);
+});
