@@ -62,6 +62,8 @@ export interface AgentPorts {
 const RESYNC_MS = 60_000;
 /** How long a first programming that does not come to an end keeps the host unwatched. */
 const UNWATCHED_MS = 2_000;
+/** The firewall waits no longer than this for the first programming. */
+const FIREWALL_WAITS_MS = 500;
 /** After being ready, until what the start left behind is cleared away. */
 const SETTLED_MS = 1_000;
 
@@ -181,7 +183,13 @@ export async function runAgent(
     planner.replan(); // the device first: what a lease promises to peers must be there
     await reconciler.whenConverged(signal);
     if ((await keeper.acquire(signal)) === undefined) return;
-    await Promise.all([keeper.run(signal), follower.run(signal), firewall.run(signal), announceReadiness()]);
+    await Promise.all([keeper.run(signal), follower.run(signal), keepFirewall(), announceReadiness()]);
+  }
+
+  /** Not at once: starting the tools holds up this thread, which has thousands of routes to program first. */
+  async function keepFirewall(): Promise<void> {
+    await Promise.race([programmed.promise, sleep(timers, FIREWALL_WAITS_MS, signal)]);
+    await firewall.run(signal);
   }
 
   function followConfig(): Promise<void> {
