@@ -2,11 +2,10 @@
 
 import { FlannelError } from "../base/error.ts";
 import type { Kernel, KernelNotice, Operation, Ownership } from "../state/kernel.ts";
-import { deviceOf, type StateKind, type StateObject } from "../state/objects.ts";
+import { deviceOf, PROCESS_KINDS, type StateKind, type StateObject } from "../state/objects.ts";
 import type { TunnelDriver } from "./tunnel-driver.ts";
 
-const isTunnels = ({ object }: Operation): boolean =>
-  object.kind === "tunnel" || object.kind === "forwarding";
+const isTunnels = ({ object }: Operation): boolean => PROCESS_KINDS.has(object.kind);
 
 export class TunnelKernel implements Kernel {
   readonly #kernel: Kernel;

@@ -23,7 +23,7 @@ import { Firewall } from "../firewall/firewall.ts";
 import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
 import { diffStates } from "../state/diff.ts";
 import type { Operation } from "../state/kernel.ts";
-import { describeObject, keyOf, STATE_KINDS, type StateObject } from "../state/objects.ts";
+import { describeObject, keyOf, PROCESS_KINDS, STATE_KINDS, type StateObject } from "../state/objects.ts";
 import type { Target } from "../state/reconciler.ts";
 import { type ExpectedLease, expectLease } from "./expected-lease.ts";
 import type { HostKernel, OperatePorts } from "./ports.ts";
@@ -82,7 +82,9 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   const target = targetOf(situation, backend, self, lease);
   const observed = await host.kernel.observe(target.ownership, new Set(STATE_KINDS));
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
-  const wanted = operations.filter(({ action }) => action !== "remove" || !target.keepOthers);
+  const wanted = operations.filter(
+    ({ action, object }) => !PROCESS_KINDS.has(object.kind) && (action !== "remove" || !target.keepOthers),
+  );
   for (const operation of wanted) print(printable(describeOperation(operation)));
   for (const { message } of obstacles) printError(printable(message));
 

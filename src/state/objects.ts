@@ -157,6 +157,9 @@ export const STATE_KINDS = [
   "route",
 ] as const satisfies StateKind[];
 
+/** What is held by flanneld's process, not by the kernel: another process cannot see it. */
+export const PROCESS_KINDS: ReadonlySet<StateKind> = new Set<StateKind>(["tunnel", "forwarding"]);
+
 /** rtm_protocol of our routes: "F", a number nobody has in linux/rtnetlink.h or iproute2's rt_protos. */
 export const RTPROT_FLANNEL = 70;
 

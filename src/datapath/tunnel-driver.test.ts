@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FlannelError } from "../base/error.ts";
+import { silentLogger } from "../base/logger.ts";
+import { lookUpPeer } from "../packet/forwarding-table.ts";
+import type { Forwarding as ForwardingObject, StateKind, Tunnel } from "../state/objects.ts";
+import { FakeKernel } from "../testing/fake-kernel.ts";
+import { FakeTimers } from "../testing/fake-timers.ts";
+import type { Forwarding } from "./forwarding.ts";
+import type { Order, Report, ThreadData } from "./messages.ts";
+import { TunnelDriver, type TunnelSystem } from "./tunnel-driver.ts";
+import { TunnelKernel } from "./tunnel-kernel.ts";
+
+const TUNNEL: Tunnel = {
+  kind: "tunnel",
+  device: "flannel0",
+  local: "192.168.7.1",
+  port: 8285,
+  subnet: "10.5.1.0/24",
+  strictSource: true,
+};
+const forwarding = (number: number, peer = `192.168.7.${number}`): ForwardingObject => ({
+  kind: "forwarding",
+  device: "flannel0",
+  destination: `10.5.${number}.0/24`,
+  peer,
+});
+
+/** Descriptors are numbers that are open or closed; threads do what they are told, or die when asked to. */
+class FakeSystem implements TunnelSystem {
+  readonly open = new Set<number>();
+  readonly starts: ThreadData[] = [];
+  deviceIndex: number | undefined = 7;
+  portTaken = false;
+  failsAtOnce = false;
+  forwarding: Forwarding | undefined;
+  #next = 10;
+  #end: (error?: Error) => void = () => {};
+
+  openTun() {
+    return { fd: this.#take(), hasVirtioHeader: true, joinsTcp: true, joinsUdp: true };
+  }
+  openUdp() {
+    if (this.portTaken) throw new FlannelError("EADDRINUSE", "bind: EADDRINUSE");
+    return { fd: this.#take(), segments: true, joins: true };
+  }
+  openRaw = () => this.#take();
+  openWake = () => this.#take();
+  wake(fd: number): void {
+    assert.ok(this.open.has(fd));
+  }
+  close(fd: number): void {
+    assert.ok(this.open.delete(fd), `${fd} closed twice`);
+  }
+  indexOf = () => this.deviceIndex;
+  startThread(data: ThreadData, onReport: (report: Report) => void) {
+    this.starts.push(data);
+    this.forwarding = data.forwarding;
+    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+    this.#end = resolve;
+    if (this.failsAtOnce) resolve(new Error("no memory"));
+    else queueMicrotask(() => onReport({ type: "running" }));
+    return {
+      ended: promise,
+      post: (order: Order) => {
+        if (order.type === "stop") resolve(undefined);
+        else this.forwarding = order.forwarding;
+      },
+    };
+  }
+  /** The thread comes to its end by itself. */
+  endThread(error?: Error): void {
+    this.#end(error);
+  }
+  #take(): number {
+    this.open.add(this.#next);
+    return this.#next++;
+  }
+}
+
+function make() {
+  const system = new FakeSystem();
+  const timers = new FakeTimers();
+  const driver = new TunnelDriver({ system, wantOffloads: true, logger: silentLogger, timers });
+  const kernel = new TunnelKernel(new FakeKernel(), driver);
+  const kinds: ReadonlySet<StateKind> = new Set(["tunnel", "forwarding"]);
+  const observe = () => kernel.observe({ devices: new Set(["flannel0"]), networks: [] }, kinds);
+  return { system, timers, driver, kernel, observe };
+}
+
+test("a tunnel with its forwarding entries: made, seen, changed without a new thread, removed", async () => {
+  const { system, kernel, driver, observe } = make();
+  assert.deepEqual(await observe(), []);
+  const results = await kernel.apply([
+    { action: "create", object: TUNNEL },
+    { action: "create", object: forwarding(2) },
+    { action: "create", object: forwarding(3) },
+  ]);
+  assert.deepEqual(results, [undefined, undefined, undefined]);
+  assert.deepEqual(await observe(), [TUNNEL, forwarding(2), forwarding(3)]);
+  assert.equal(lookUpPeer(system.forwarding!.table, 0x0a050309), 0xc0a80703);
+  assert.equal(system.forwarding!.ownBase, 0x0a050100);
+
+  const moved = forwarding(3, "192.168.7.33");
+  const lax = { ...TUNNEL, strictSource: false };
+  await kernel.apply([
+    { action: "replace", object: moved, previous: forwarding(3) },
+    { action: "remove", object: forwarding(2) },
+    { action: "replace", object: lax, previous: TUNNEL },
+  ]);
+  assert.deepEqual(await observe(), [lax, moved]);
+  assert.equal(lookUpPeer(system.forwarding!.table, 0x0a050309), 0xc0a80721);
+  assert.equal(lookUpPeer(system.forwarding!.table, 0x0a050209), 0);
+  assert.equal(system.forwarding!.strictSource, false);
+  assert.equal(system.starts.length, 1);
+
+  const elsewhere = { ...lax, port: 9000 };
+  await kernel.apply([{ action: "replace", object: elsewhere, previous: lax }]);
+  assert.equal(system.starts.length, 2);
+  assert.deepEqual(await observe(), [elsewhere, moved]);
+  await kernel.apply([{ action: "remove", object: elsewhere }]);
+  await driver.stop();
+  assert.deepEqual([...system.open], []);
+});
+
+test("what the kernel refuses is the operation's result, and nothing stays open", async () => {
+  const { system, kernel, observe } = make();
+  system.portTaken = true;
+  const [error] = await kernel.apply([{ action: "create", object: TUNNEL }]);
+  assert.equal(error?.code, "EADDRINUSE");
+  assert.deepEqual([...system.open], []);
+  assert.deepEqual(await observe(), []);
+});
+
+test("another device of the name, or none: the tunnel is not there any more", async () => {
+  const { system, kernel, observe } = make();
+  await kernel.apply([{ action: "create", object: TUNNEL }]);
+  system.deviceIndex = 8;
+  assert.deepEqual(await observe(), []);
+  await kernel.apply([{ action: "create", object: TUNNEL }]);
+  assert.deepEqual(await observe(), [TUNNEL]);
+  assert.equal(system.starts.length, 2);
+  assert.equal(system.open.size, 4);
+});
+
+test("a thread that dies is told of, and started again, but not at once", async () => {
+  const { system, timers, kernel, observe } = make();
+  const stop = new AbortController();
+  const ownership = { devices: new Set(["flannel0"]), networks: [] };
+  const notices = kernel.watch(() => ownership, stop.signal)[Symbol.asyncIterator]();
+  const first = notices.next();
+  await kernel.apply([
+    { action: "create", object: TUNNEL },
+    { action: "create", object: forwarding(2) },
+  ]);
+  system.endThread(new Error("no memory"));
+  assert.deepEqual((await first).value, [{ action: "touched", object: TUNNEL }]);
+  assert.deepEqual([...system.open], []);
+  assert.deepEqual(await observe(), []);
+  const [early] = await kernel.apply([{ action: "create", object: TUNNEL }]);
+  assert.match(early!.message, /the data path on flannel0 has failed: no memory/);
+  await timers.advance(1000);
+  assert.deepEqual(await kernel.apply([{ action: "create", object: TUNNEL }]), [undefined]);
+  assert.deepEqual(await observe(), [TUNNEL, forwarding(2)]);
+  assert.equal(lookUpPeer(system.forwarding!.table, 0x0a050209), 0xc0a80702, "forwarding is as it was");
+  stop.abort();
+});
+
+test("a thread that dies while it starts is the operation's failure", async () => {
+  const { system, kernel } = make();
+  system.failsAtOnce = true;
+  const [error] = await kernel.apply([{ action: "create", object: TUNNEL }]);
+  assert.match(error!.message, /has failed: no memory/);
+  assert.deepEqual([...system.open], []);
+});
