@@ -18,11 +18,11 @@ const MK_DOCKER_OPTS = join(ROOT, "deploy/docker/mk-docker-opts.sh");
 export const ETCD_PREFIX = "/docker/network";
 export const NETWORK = "10.2.0.0/16";
 /** As people write it: keys in any case. */
-const NETWORK_CONFIG = `{
+const networkConfig = (backend: string): string => `{
   "network": "${NETWORK}",
   "SubnetLen": 24,
   "Backend": {
-     "Type": "vxlan"
+     "Type": "${backend}"
   }
 }
 `;
@@ -33,11 +33,12 @@ export async function startDockerHosts(
   label: string,
   flags: readonly string[] = [],
   count = 2,
+  backend = "vxlan",
 ): Promise<AsyncDisposable & { readonly hub: TestHost; readonly hosts: readonly DockerHost[] }> {
   await using stack = new AsyncDisposableStack();
   const bed = stack.use(new TestHosts(label, count));
   const { endpoint } = await startEtcdOn(bed.hub);
-  await putNetworkConfig(bed.hub, endpoint);
+  await putNetworkConfig(bed.hub, endpoint, backend);
   const hosts = await Promise.all(
     bed.hosts.map(async (host) => {
       const dockerHost = new DockerHost(host, endpoint, flags);
@@ -52,9 +53,13 @@ export async function startDockerHosts(
 }
 
 /** Writes the network config into etcd. */
-export async function putNetworkConfig(hub: TestHost, etcdEndpoint: string): Promise<void> {
+export async function putNetworkConfig(
+  hub: TestHost,
+  etcdEndpoint: string,
+  backend = "vxlan",
+): Promise<void> {
   await hub.run("etcdctl", ["--endpoints", etcdEndpoint, "put", `${ETCD_PREFIX}/config`], {
-    input: NETWORK_CONFIG,
+    input: networkConfig(backend),
     env: { PATH: process.env.PATH, ETCDCTL_API: "3" },
   });
 }
