@@ -29,7 +29,6 @@ test("two Docker hosts on the udp backend: pings of every size, TCP both ways, a
       await transfer.send(4 << 20);
       const { isSame } = await transfer.finish();
       assert.ok(isSame);
-      assert.equal(transfer.seenFrom, from.container.address, "not masqueraded");
     }
   };
   assert.equal(h1.variable("FLANNEL_MTU"), "1472");
