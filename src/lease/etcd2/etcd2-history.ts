@@ -9,14 +9,14 @@ import { isRefusal, isRemoval, type KeysAnswer, type KeysNode } from "./keys-api
 
 /** What is known of the keys of a directory. */
 export class KeysHistory {
-  /** The index at which each was last written. */
-  readonly #indexes = new Map<string, number>();
+  /** How each was last written: when, in etcd's count, and until when, to the nanosecond. */
+  readonly #writes = new Map<string, Pick<KeysNode, "modifiedIndex" | "expiration">>();
   /** The one that was written last: hard to come by a second time. */
   #witness: KeysNode | undefined;
 
   /** Begins anew with a listing. */
   restart(leaves: readonly KeysNode[]): void {
-    this.#indexes.clear();
+    this.#writes.clear();
     this.#witness = undefined;
     for (const node of leaves) this.#note(node);
   }
@@ -28,16 +28,19 @@ export class KeysHistory {
     } else if (node.isDirectory) {
       this.restart([]); // with all that was in it
     } else {
-      this.#indexes.delete(node.key);
+      this.#writes.delete(node.key);
       if (this.#witness?.key === node.key) this.#witness = undefined;
     }
   }
 
   /** Whether a listing has nothing left of what was there: then it is another store's. */
   isForeignTo(leaves: readonly KeysNode[]): boolean {
-    return (
-      this.#indexes.size > 0 && !leaves.some((node) => this.#indexes.get(node.key) === node.modifiedIndex)
-    );
+    // Not by the count alone: a young etcd soon counts as far as another did.
+    const isKnown = ({ key, modifiedIndex, expiration }: KeysNode) => {
+      const write = this.#writes.get(key);
+      return write?.modifiedIndex === modifiedIndex && write.expiration === expiration;
+    };
+    return this.#writes.size > 0 && !leaves.some(isKnown);
   }
 
   /** False = the data are others than in the state `seen`, or it cannot be told. Throws StoreError. */
@@ -54,7 +57,8 @@ export class KeysHistory {
   }
 
   #note(node: KeysNode): void {
-    this.#indexes.set(node.key, node.modifiedIndex);
+    const { modifiedIndex, expiration } = node;
+    this.#writes.set(node.key, { modifiedIndex, expiration });
     if (this.#witness === undefined || node.modifiedIndex >= this.#witness.modifiedIndex)
       this.#witness = node;
   }
