@@ -21,6 +21,9 @@ import {
 } from "./place.ts";
 import { type FirewallRules, NO_RULES } from "./rules.ts";
 
+/** How often a place may change under our hands. */
+const MAX_ROUNDS = 3;
+
 export interface FirewallOptions {
   readonly mode: "iptables" | "nftables";
   readonly exec: FirewallExec;
@@ -80,7 +83,7 @@ export class Firewall {
       const idle = await this.#idlePlaces(families);
       const leftovers = await Promise.all(idle.map((place) => lookAt(place)));
       return {
-        changes: plans.flatMap((plan) => plan.changes),
+        changes: plans.flatMap((plan) => [...plan.changes, ...(plan.later ?? [])]),
         leftovers: leftovers.flatMap(({ plan }) => plan.changes),
       };
     });
@@ -200,19 +203,20 @@ export class Firewall {
 const familiesOf = (rules: FirewallRules): FamilyNames[] =>
   FAMILIES.filter(({ key }) => rules[key].masquerade.length + rules[key].forward.length > 0);
 
-/** Looks and, if something differs, writes; once more if the place changed between the two. */
+/** Looks and, if something differs, writes; again if that was only the first half, or the place changed meanwhile. */
 async function bring(place: Place, wanted: FirewallRules): Promise<readonly string[]> {
-  const plan = await place.plan(wanted);
-  if (plan.script === "") return [];
-  try {
-    await place.apply(plan.script);
-    return plan.changes;
-  } catch (error) {
-    if (!hasCode(error, "FIREWALL_REFUSED")) throw error;
+  const changes: string[] = [];
+  for (let round = 1; ; round++) {
+    const plan = await place.plan(wanted);
+    if (plan.script === "") return changes;
+    try {
+      await place.apply(plan.script);
+      changes.push(...plan.changes);
+      if (plan.later === undefined) return changes;
+    } catch (error) {
+      if (!hasCode(error, "FIREWALL_REFUSED") || round >= MAX_ROUNDS) throw error;
+    }
   }
-  const again = await place.plan(wanted);
-  if (again.script !== "") await place.apply(again.script);
-  return again.changes;
 }
 
 /** What there is to take away; nothing, if there is no such tool. */

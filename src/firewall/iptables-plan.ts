@@ -16,6 +16,8 @@ export interface FirewallPlan {
   readonly changes: readonly string[];
   /** The shared FORWARD chain drops what nobody accepts. */
   readonly dropsForwarded: boolean;
+  /** What has to go once this is in place, by a plan of its own; one line each, as `changes`. */
+  readonly later?: readonly string[];
 }
 
 /** Plans one family. With no rules wanted the plan takes everything of ours away. */

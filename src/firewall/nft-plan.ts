@@ -33,6 +33,8 @@ export type NftScope = "own" | "all";
 export function planNft(wanted: FirewallRules, seen: NftRuleset, scope: NftScope): FirewallPlan {
   const lines: string[] = [];
   const changes: string[] = [];
+  const removals: string[] = [];
+  const removed: string[] = [];
   let drops = false;
   for (const family of FAMILIES) {
     planOwnTable(family, wanted[family.key], seen, lines, changes);
@@ -46,11 +48,24 @@ export function planNft(wanted: FirewallRules, seen: NftRuleset, scope: NftScope
       const placeDrops = dropsForwarded(place);
       drops ||= placeDrops;
       if (rules.length > 0 && placeDrops) mendShared(place, rules, lines, changes);
-      else removeShared(place, lines, changes);
+      else removeShared(place, removals, removed);
     }
   }
-  return { script: lines.map((line) => `${line}\n`).join(""), changes, dropsForwarded: drops };
+  const isMade =
+    lines.length > 0 && ROLES.some((role) => FAMILIES.some(({ key }) => wanted[key][role].length > 0));
+  if (isMade && removals.length > 0) {
+    // Not in one transaction: a packet on its way through two base chains of one hook can meet the new one from before
+    // it and the old one from after it, and so neither.
+    return { script: scriptOf(lines), changes, dropsForwarded: drops, later: removed };
+  }
+  return {
+    script: scriptOf([...lines, ...removals]),
+    changes: [...changes, ...removed],
+    dropsForwarded: drops,
+  };
 }
+
+const scriptOf = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join("");
 
 function planOwnTable(
   family: FamilyNames,
