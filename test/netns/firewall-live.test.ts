@@ -171,7 +171,8 @@ test("the mode is switched under traffic: no packet is lost, every new flow is m
   const seen = new Map<string, number>();
   const flows = (async () => {
     while (!isOver) {
-      const source = await bed.ask("c1", "192.0.2.2", { waitMs: 1000 });
+      // Long enough for a second SYN (RFC 6298: after 1 s): a flow that was not masqueraded stays without an answer.
+      const source = await bed.ask("c1", "192.0.2.2", { waitMs: 3500 });
       seen.set(source, (seen.get(source) ?? 0) + 1);
     }
   })();
