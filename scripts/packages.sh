@@ -9,7 +9,9 @@ case ${1:-} in
     case " $* " in *" --etcd "*) want="$want etcd:etcd-server" ;; esac
     ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
-    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump dash:dash" ;;
+    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump dash:dash"
+    # The yardsticks of the udp backend are compiled on the spot.
+    if [ "$1" = bench ]; then want="$want iperf3:iperf3 cc:gcc cc:libc6-dev"; fi ;;
   *)
     echo "usage: packages.sh demo|test|bench [flags of the demo]" >&2
     exit 2

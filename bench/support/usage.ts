@@ -8,6 +8,12 @@ export function residentMb(pid: number): number {
   return (Number(kib) * 1024) / 1e6;
 }
 
+/** The part of it that is the process's own: without pages of files (programs, libraries), which all share. MB. */
+export function privateMb(pid: number): number {
+  const kib = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1];
+  return (Number(kib) * 1024) / 1e6;
+}
+
 /**
  * Processor time of all its threads so far, in ms, to the nanosecond (Documentation/scheduler/sched-stats.rst); threads
  * that have ended are left out.
