@@ -3,12 +3,14 @@
 import { closeSync, openSync } from "node:fs";
 import { FlannelError, hasCode, messageOf } from "../base/error.ts";
 import type { OpenTun } from "../datapath/descriptors.ts";
+import { VNET_HEADER_BYTES } from "../packet/virtio-net-header.ts";
 import { check, sys } from "./ffi.ts";
 
 // linux/if_tun.h
 const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOFFLOAD = 0x400454d0;
+const TUNSETVNETHDRSZ = 0x400454d8;
 const IFF_TUN = 0x0001;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
@@ -25,6 +27,8 @@ const O_NONBLOCK = 0o4000;
 const IFR_FLAGS = 16;
 const IFREQ_BYTES = 40;
 const IFNAMSIZ = 16;
+/** An int. */
+const HEADER_SIZE = new Uint8Array(Int32Array.of(VNET_HEADER_BYTES).buffer);
 
 /**
  * Makes a TUN device that stays when nobody has it open, in the caller's namespace. An existing TUN device of that
@@ -50,11 +54,12 @@ export function openTun(name: string, wantOffloads: boolean): OpenTun {
   try {
     const hasVirtioHeader = wantOffloads && tryAttach(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
     if (!hasVirtioHeader) attach(fd, name, IFF_TUN | IFF_NO_PI);
+    // An earlier owner's sizes and offloads stay with the device.
+    else check(sys.ioctl(fd, TUNSETVNETHDRSZ, HEADER_SIZE), "ioctl(TUNSETVNETHDRSZ)", name);
     const setOffloads = (flags: number): boolean =>
       hasVirtioHeader && sys.ioctlValue(fd, TUNSETOFFLOAD, flags) === 0;
     const joinsUdp = setOffloads(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_USO4 | TUN_F_USO6); // since Linux 6.2
     const joinsTcp = joinsUdp || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
-    // An earlier owner's offloads stay with the device.
     if (!joinsTcp) sys.ioctlValue(fd, TUNSETOFFLOAD, 0);
     check(sys.ioctlValue(fd, TUNSETPERSIST, 1), "ioctl(TUNSETPERSIST)", name);
     return { fd, hasVirtioHeader, joinsTcp, joinsUdp };
