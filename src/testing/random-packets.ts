@@ -108,6 +108,10 @@ export class RandomFlow {
     const view = viewOf(packet);
     if (chance.oneIn(40)) packet[packet.length - 1]! ^= 1; // wrong checksum
     if (!this.#isTcp && chance.oneIn(20)) view.setUint16(26, 0); // none
+    if (this.#isTcp && packet.length >= 52 && chance.oneIn(40)) {
+      packet[chance.pick([38, 39, 44, 51])] = chance.below(256); // urgent pointer, options
+      fixTransportChecksum(packet);
+    }
     if (this.#isTcp && chance.oneIn(50)) {
       packet[32] = chance.below(256); // data offset and what is reserved
       fixTransportChecksum(packet);
