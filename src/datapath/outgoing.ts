@@ -54,7 +54,8 @@ const READ_BYTES = 256 * 1024;
 const MOST_READS = 128;
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
-const HEADER_SLOTS = 256;
+/** A segment with a header of its own is two pieces. */
+const HEADER_SLOTS = MOST_PIECES / 2;
 /** Whole cache lines. */
 const HEADER_SLOT_BYTES = Math.ceil(MOST_HEADER_BYTES / 64) * 64;
 /** IP and UDP header around a packet. */
@@ -185,7 +186,7 @@ export class Outgoing {
     }
     const { headerBytes, count, segmentBytes } = segmentation;
     for (let index = 0; index < count; index++) {
-      if (!hasRoom(this.#queue) || this.#headerSlot === HEADER_SLOTS) this.#send();
+      if (!hasRoom(this.#queue)) this.#send();
       const payloadBytes = payloadBytesOf(segmentation, index);
       if (index === 0) {
         writeSegmentHeaders(segmentation, memory, index, offset);

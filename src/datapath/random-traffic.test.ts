@@ -20,6 +20,7 @@ import {
   isWholeIpv4,
   NO_OFFLOAD,
   segment,
+  tcp,
   type Virtio,
   viewOf,
 } from "../testing/slow-ip.ts";
@@ -229,6 +230,34 @@ test("what comes from the TUN device leaves as the slow version would have it, s
   assert.equal(
     ratioOf(20, () => sendRound(chance, false)),
     1,
+  );
+});
+
+test("super-packets of 64 KB, far more than find room at once, in two and in a thousand segments", () => {
+  const chance = new Chance(4);
+  const io = new FakePacketIo({ pathMtuBytes: 40_000 });
+  const { outgoing } = makeDatapath(io);
+  const fields = { source: OWN + 2, destination: PEERS[0]!.base + 2, ports: 7 };
+  const reads = Array.from({ length: 40 }, (_, index) => ({
+    packet: tcp(
+      { ...fields, id: index * 1000, sequence: index << 16 },
+      chance.bytes(60_000 + chance.below(5_000)),
+    ),
+    virtio: {
+      needsChecksum: true,
+      type: "tcp",
+      segmentBytes: chance.pick([48, 1400, 1448, 33_000]),
+      checksumStart: 20,
+      checksumOffset: 16,
+    } as const,
+  }));
+  for (const { packet, virtio } of reads) io.tunReads.push(withVirtio(virtio, packet));
+  while (io.tunReads.length > 0) outgoing.turn();
+  const expected = reads.flatMap(({ packet, virtio }) => segment(hop(packet)!, virtio));
+  assertSamePackets(
+    io.sent.map(({ bytes }) => bytes),
+    expected,
+    "sent",
   );
 });
 
