@@ -1,5 +1,5 @@
 /**
- * The life of the daemon: network config → external interface → device → lease → subnet.env and firewall → peers →
+ * The life of the daemon: network config → external interface → device → lease → subnet.env and peers → firewall →
  * ready, then on until told to stop. What it programs is left in the kernel: containers go on talking while it is away.
  */
 
