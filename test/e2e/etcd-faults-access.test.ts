@@ -49,8 +49,8 @@ describe("sessions of etcd's users", () => {
     assert.equal(await cost(() => Promise.all(Array.from({ length: many }, read))), 2 * many + 1);
     await expired();
     await host.store.renew(host.keeper.own!, attributesOf(1));
-    await etcd.ctl("put", `${SUBNETS}/10.5.77.0-24`, '{"PublicIP":"192.168.0.77","PublicIPv6":null}');
-    await until(() => host.table.get("10.5.77.0-24") !== undefined, "a peer");
+    await etcd.ctl("put", `${SUBNETS}/10.5.177.0-24`, '{"PublicIP":"192.168.0.77","PublicIPv6":null}');
+    await until(() => host.table.get("10.5.177.0-24") !== undefined, "a peer");
     assert.deepEqual(
       host.log.filter((line) => !line.startsWith("info")),
       [`warn the password of etcd user flannel goes unencrypted to ${etcd.endpoint}`],
@@ -78,8 +78,8 @@ describe("sessions of etcd's users", () => {
     );
     assert.ok(host.log.every((text) => !text.includes(PASSWORD)));
     await etcd.ctl("user", "grant-role", "flannel", "flannel");
-    await etcd.ctl("put", `${SUBNETS}/10.5.77.0-24`, '{"PublicIP":"192.168.0.77","PublicIPv6":null}');
-    await until(() => host.table.get("10.5.77.0-24") !== undefined, "a peer");
+    await etcd.ctl("put", `${SUBNETS}/10.5.177.0-24`, '{"PublicIP":"192.168.0.77","PublicIPv6":null}');
+    await until(() => host.table.get("10.5.177.0-24") !== undefined, "a peer");
   });
 });
 

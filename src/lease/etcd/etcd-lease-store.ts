@@ -13,6 +13,7 @@ import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
 import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
+import { renewLease } from "../renewal.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
 import { type Position, positionOf } from "./etcd-position.ts";
@@ -33,9 +34,9 @@ import {
   nameOf,
   type RecordListing,
   type RecordState,
+  readRecord,
   recordsIn,
 } from "./etcd-records.ts";
-import { renewRecord } from "./etcd-renewal.ts";
 import { watchRange } from "./etcd-watch.ts";
 import { Event_EventType } from "./kv_pb.ts";
 
@@ -159,7 +160,20 @@ class Store implements EtcdLeaseStore {
 
   async renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
     const held = this.#held?.key === lease.key ? this.#held : undefined;
-    const renewed = await renewRecord(this.#records, held, lease, attributes, this.#ports.logger);
+    const renewer = {
+      extend: (record: RecordState) => extendRecord(this.#records, record, lease.subnets, attributes),
+      read: async () => {
+        const current = await readRecord(this.#records, lease.key);
+        if (current === undefined) return undefined;
+        // Junk is written over, on the etcd lease that we had.
+        const isJunk = current.attributes === undefined && held !== undefined;
+        return {
+          version: isJunk ? { ...current, leaseId: held.leaseId } : current,
+          attributes: current.attributes,
+        };
+      },
+    };
+    const renewed = await renewLease(renewer, held, lease, attributes, this.#ports.logger);
     this.#held = renewed.record;
     return renewed.lease;
   }

@@ -16,6 +16,7 @@ import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
 import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
+import { renewLease } from "../renewal.ts";
 import { Etcd2Connection } from "./etcd2-connection.ts";
 import { createRecord, extendRecord, type Held, isOutranked, removeRecord } from "./etcd2-record-writes.ts";
 import {
@@ -26,9 +27,9 @@ import {
   type RecordListing,
   type RecordState,
   type RecordStore,
+  readRecord,
   recordsIn,
 } from "./etcd2-records.ts";
-import { renewRecord } from "./etcd2-renewal.ts";
 import { type KeysListing, type KeysPosition, listKeys, positionOf, watchKeys } from "./etcd2-watch.ts";
 import type { KeysNode } from "./keys-api.ts";
 
@@ -161,7 +162,20 @@ class Store implements Etcd2LeaseStore {
 
   async renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
     const held = this.#held?.key === lease.key ? this.#held : undefined;
-    const renewed = await renewRecord(this.#records, held, lease, attributes, this.#ports.logger);
+    const renewer = {
+      extend: (record: RecordState) => extendRecord(this.#records, record, lease.subnets, attributes),
+      read: async () => {
+        const current = await readRecord(this.#records, lease.key);
+        if (current === undefined) return undefined;
+        // Junk is written over, with the life that the lease had.
+        const isJunk = current.attributes === undefined;
+        return {
+          version: isJunk ? { ...current, hasTtl: lease.expiresAtMs !== undefined } : current,
+          attributes: current.attributes,
+        };
+      },
+    };
+    const renewed = await renewLease(renewer, held, lease, attributes, this.#ports.logger);
     this.#held = renewed.record;
     return renewed.lease;
   }

@@ -1,0 +1,75 @@
+/** Renewal of the own lease, whatever the datastore: by compare-and-swap, never over somebody else's head (W6). */
+
+import { isDeepStrictEqual } from "node:util";
+import { formatIp, type Ip, sameIp } from "../address/ip.ts";
+import { StoreError } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import type { LeaseAttributes, OwnLease } from "./lease.ts";
+
+/** How often a record that others keep changing is read again. */
+const MAX_ATTEMPTS = 5;
+
+/** What the renewal needs of a datastore. `Version` is what a write compares, `Held` what it gives back. */
+export interface LeaseRenewer<Version, Held> {
+  /** Extends the lease and publishes its attributes, if its record still is `version`; undefined = it is not. */
+  extend(version: Version): Promise<Held | undefined>;
+  /** The lease's record now; undefined = it is gone. */
+  read(): Promise<StoredRecord<Version> | undefined>;
+}
+
+/** A record as it was read. */
+export interface StoredRecord<Version> {
+  readonly version: Version;
+  /** Undefined = its value is junk, which belongs to nobody and is written over. */
+  readonly attributes: LeaseAttributes | undefined;
+}
+
+/**
+ * Extends `lease` and publishes `attributes`. `held` is the record as this host wrote it last; undefined = it has to be
+ * read. Throws StoreError: LEASE_LOST, and whatever the renewer throws.
+ */
+export async function renewLease<Version, Held>(
+  renewer: LeaseRenewer<Version, Held>,
+  held: Version | undefined,
+  lease: OwnLease,
+  attributes: LeaseAttributes,
+  logger: Logger,
+): Promise<Held> {
+  let version = held;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    if (version !== undefined) {
+      const extended = await renewer.extend(version);
+      if (extended !== undefined) return extended;
+    }
+    const current = await renewer.read();
+    if (current === undefined) {
+      throw new StoreError("LEASE_LOST", `the lease ${lease.key} of this host is gone: expired or deleted`);
+    }
+    version = current.version;
+    // What is written already may be a renewal whose answer was lost.
+    const known = [lease.attributes, attributes];
+    const theirs = current.attributes;
+    if (theirs === undefined || known.some((ours) => isDeepStrictEqual(theirs, ours))) continue;
+    if (!known.some((ours) => isSameHost(theirs, ours))) {
+      const owner = theirs.publicIp ?? theirs.publicIpv6;
+      const name = owner === undefined ? "another host" : formatIp(owner);
+      throw new StoreError("LEASE_LOST", `the lease ${lease.key} of this host now belongs to ${name}`);
+    }
+    logger.warn(
+      `the lease ${lease.key} of this host was changed by another: does a second host use the same public address?`,
+    );
+  }
+  throw new StoreError(
+    "LEASE_LOST",
+    `the lease ${lease.key} of this host changes faster than it can be renewed`,
+  );
+}
+
+/** By public IPv4 address, or by the IPv6 address where one of the two has no other. */
+const isSameHost = (a: LeaseAttributes, b: LeaseAttributes): boolean =>
+  a.publicIp !== undefined && b.publicIp !== undefined
+    ? sameIp(a.publicIp, b.publicIp)
+    : isSameIp(a.publicIpv6, b.publicIpv6);
+
+const isSameIp = (a: Ip | undefined, b: Ip | undefined): boolean =>
+  a !== undefined && b !== undefined && sameIp(a, b);
