@@ -3,6 +3,7 @@
  * One conformance suite (test/conformance/lease-store.suite.ts) says what every implementation does.
  */
 
+import type { Ip } from "../address/ip.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
 
@@ -20,7 +21,22 @@ export interface AcquireRequest {
   readonly previous: SubnetPair | undefined;
 }
 
+/** What a datastore knows of this host before it holds a lease. Kubernetes has it in the annotations of the node. */
+export interface HostRecord {
+  /** Addresses that count as if they were given by `--public-ip` and `--public-ipv6`, which win. */
+  readonly publicIp: Ip | undefined;
+  readonly publicIpv6: Ip | undefined;
+  /** Addresses to publish instead of the host's own public ones, whatever these are. */
+  readonly publishedIp: Ip | undefined;
+  readonly publishedIpv6: Ip | undefined;
+  /** What an earlier run published: a VTEP keeps its MAC. Undefined = nothing, or junk. */
+  readonly attributes: LeaseAttributes | undefined;
+}
+
 export interface LeaseStore extends AsyncDisposable {
+  /** Whether the network config is a file of this host, put there for this start: a bad one ends it. */
+  readonly hasLocalConfig?: boolean;
+
   /** The raw network config (JSON text). Throws StoreError: NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED. */
   readNetworkConfig(): Promise<string>;
 
@@ -48,4 +64,10 @@ export interface LeaseStore extends AsyncDisposable {
 
   /** This host's addresses have changed: connections from an old one are dead, and nobody is told of it. */
   addressesChanged?(): void;
+
+  /** What is known of this host already. Throws StoreError: NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED, FORBIDDEN. */
+  readHost?(): Promise<HostRecord>;
+
+  /** Tells the cluster that this host's network works, until it holds, and again whenever that is undone; until aborted. Never ends with an error. */
+  keepAvailable?(signal: AbortSignal): Promise<void>;
 }
