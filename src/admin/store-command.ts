@@ -4,7 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { type FlagSource, type FlagTable, type ParsedFlags, variableOf } from "../config/flags.ts";
-import { readDatastoreOptions } from "../config/options-datastore.ts";
+import { readEtcdDatastore } from "../config/options-datastore.ts";
 import { FlagReader } from "../config/options-reader.ts";
 import { DATASTORE_FLAGS, type DatastoreFlags, ENVIRONMENT_PREFIX } from "../config/options-table.ts";
 import type { LeaseAdmin } from "../lease/lease-admin.ts";
@@ -28,7 +28,7 @@ export function defineStoreCommand<T extends FlagTable>(
     takes: { words },
     environment: datastoreVariables(ports),
     async run(flags, context) {
-      const options = readDatastoreOptions(new FlagReader(flags as ParsedFlags<DatastoreFlags>));
+      const options = readEtcdDatastore(new FlagReader(flags as ParsedFlags<DatastoreFlags>));
       await using store = await ports.openStore(options, loggerOf(context));
       return await spec.run(store, flags, context);
     },

@@ -10,7 +10,7 @@ import { Klog, writeToStderr } from "../base/klog.ts";
 import { systemTimers } from "../base/timers.ts";
 import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
-import { describeOptions, type FlanneldOptions, notYetSupported, readOptions } from "../config/options.ts";
+import { describeOptions, type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelKernel } from "../datapath/tunnel-kernel.ts";
@@ -83,18 +83,13 @@ function read(): FlanneldOptions | number {
     process.stdout.write(`${VERSION}\n`);
     return 0;
   }
-  const fail = (message: string): number => {
-    process.stderr.write(`flanneld: ${message}\n`);
-    return EXIT_FAILURE;
-  };
   try {
     hideSecretsFromProcessList(parsed.flags);
-    const options = readOptions(parsed.flags, process.env);
-    const unsupported = notYetSupported(options);
-    return unsupported.length === 0 ? options : fail(unsupported.join("; "));
+    return readOptions(parsed.flags, process.env);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return fail(error.message);
+    process.stderr.write(`flanneld: ${error.message}\n`);
+    return EXIT_FAILURE;
   }
 }
 
@@ -116,7 +111,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
   await using datastore = await openLeaseStore(options.datastore, logger);
   const { store, configPlace } = datastore;
-  // Whoever waits for an answer of etcd waits no longer.
+  // Whoever waits for an answer of the datastore waits no longer.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   using rtnetlink = openRtnetlink();
   const tunnels = new TunnelDriver({

@@ -6,9 +6,13 @@
 import { formatIp } from "../address/ip.ts";
 import { ConfigError, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import type { DatastoreOptions, EmbeddedDatastore, ListenAddress } from "../config/options-datastore.ts";
-import { createEtcdLeaseAdmin } from "../lease/etcd/etcd-lease-admin.ts";
-import { createEtcdLeaseStore } from "../lease/etcd/etcd-lease-store.ts";
+import type {
+  DatastoreOptions,
+  EmbeddedDatastore,
+  EtcdDatastore,
+  ListenAddress,
+} from "../config/options-datastore.ts";
+import type { EtcdConnectionOptions } from "../config/options-etcd.ts";
 import type { LeaseAdmin } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
@@ -21,9 +25,11 @@ export interface OpenedStore extends AsyncDisposable {
 
 /** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
 export async function openLeaseStore(options: DatastoreOptions, logger: Logger): Promise<OpenedStore> {
+  if (options.kind === "kube")
+    throw new ConfigError("--kube-subnet-mgr is not supported by this version yet");
   await using parts = new AsyncDisposableStack();
   if (options.kind === "embedded") await serveEmbedded(options, logger, parts);
-  const store = parts.use(await createLeaseStore(options, logger));
+  const store = parts.use(await createStore(options, logger));
   const owned = parts.move();
   return {
     store,
@@ -33,16 +39,31 @@ export async function openLeaseStore(options: DatastoreOptions, logger: Logger):
 }
 
 /** The operator's side of the store for flannelctl, which reaches an embedded one where flanneld serves it. Throws ConfigError. */
-export async function openLeaseAdmin({ kind, etcd }: DatastoreOptions, logger: Logger): Promise<LeaseAdmin> {
-  if (kind !== "etcd2") return createEtcdLeaseAdmin(etcd, { logger });
+export async function openLeaseAdmin(options: DatastoreOptions, logger: Logger): Promise<LeaseAdmin> {
+  if (options.kind === "kube") {
+    throw new ConfigError(
+      "flannelctl does not look into Kubernetes: 'kubectl get nodes -o yaml' shows flannel's annotations and the PodCIDRs, " +
+        "'kubectl -n kube-flannel get configmap kube-flannel-cfg -o yaml' the network config",
+    );
+  }
+  const { kind, etcd } = options;
+  if (kind !== "etcd2") return createEtcdAdmin(etcd, logger);
   const { createEtcd2LeaseAdmin } = await import("../lease/etcd2/etcd2-lease-admin.ts");
   return createEtcd2LeaseAdmin(etcd, { logger });
 }
 
-async function createLeaseStore({ kind, etcd }: DatastoreOptions, logger: Logger): Promise<LeaseStore> {
-  if (kind !== "etcd2") return createEtcdLeaseStore(etcd, { logger });
+async function createStore({ kind, etcd }: EtcdDatastore, logger: Logger): Promise<LeaseStore> {
+  if (kind !== "etcd2") {
+    const { createEtcdLeaseStore } = await import("../lease/etcd/etcd-lease-store.ts");
+    return createEtcdLeaseStore(etcd, { logger });
+  }
   const { createEtcd2LeaseStore } = await import("../lease/etcd2/etcd2-lease-store.ts");
   return createEtcd2LeaseStore(etcd, { logger });
+}
+
+async function createEtcdAdmin(etcd: EtcdConnectionOptions, logger: Logger): Promise<LeaseAdmin> {
+  const { createEtcdLeaseAdmin } = await import("../lease/etcd/etcd-lease-admin.ts");
+  return createEtcdLeaseAdmin(etcd, { logger });
 }
 
 async function serveEmbedded(
@@ -69,7 +90,7 @@ async function writeInitialConfig(
   config: string,
   logger: Logger,
 ): Promise<void> {
-  await using admin = createEtcdLeaseAdmin(etcd, { logger });
+  await using admin = await createEtcdAdmin(etcd, logger);
   try {
     if (await admin.writeNetworkConfig(config, undefined)) {
       logger.info(`Wrote the network config ${config}`);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError } from "../base/error.ts";
 import { parseFlags } from "./flags.ts";
-import { readDatastoreOptions } from "./options-datastore.ts";
+import { readEtcdDatastore } from "./options-datastore.ts";
 import { FlagReader } from "./options-reader.ts";
 import { DATASTORE_FLAGS, ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "./options-table.ts";
 
@@ -10,7 +10,7 @@ function read(args: readonly string[], variables: Record<string, string> = {}) {
   const environment = { variables, prefix: ENVIRONMENT_PREFIX };
   const result = parseFlags(DATASTORE_FLAGS, { args, environment });
   if (result.type !== "ok") assert.fail(JSON.stringify(result));
-  return readDatastoreOptions(new FlagReader(result.flags));
+  return readEtcdDatastore(new FlagReader(result.flags));
 }
 
 const fault = (args: readonly string[], variables?: Record<string, string>): string => {

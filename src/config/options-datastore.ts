@@ -1,6 +1,6 @@
 /**
- * Which datastore, and how to reach it: the same flags for flanneld and flannelctl. The embedded store speaks etcd's
- * protocol, so it is reached as an etcd at the address where it serves.
+ * Which datastore, and how to reach it. The flags of those that are etcd are the same for flanneld and flannelctl; the
+ * embedded store speaks etcd's protocol, so it is reached as an etcd at the address where it serves.
  */
 
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
@@ -8,6 +8,7 @@ import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { messageOf } from "../base/error.ts";
 import { parseNetworkConfig } from "./network-config.ts";
 import { type EtcdConnectionOptions, readEtcdOptions, readEtcdPrefix } from "./options-etcd.ts";
+import type { KubeDatastore } from "./options-kube.ts";
 import type { FlagReader } from "./options-reader.ts";
 import type { DatastoreFlags } from "./options-table.ts";
 
@@ -29,7 +30,10 @@ export interface EmbeddedDatastore {
   readonly initialConfig: string | undefined;
 }
 
-export type DatastoreOptions = RemoteDatastore | EmbeddedDatastore;
+/** Those that are etcd, or speak as etcd does: what flannelctl looks after. */
+export type EtcdDatastore = RemoteDatastore | EmbeddedDatastore;
+
+export type DatastoreOptions = EtcdDatastore | KubeDatastore;
 
 export interface ListenAddress {
   readonly ip: Ip;
@@ -38,7 +42,7 @@ export interface ListenAddress {
 }
 
 /** Throws ConfigError for the first fault. */
-export function readDatastoreOptions(read: FlagReader<DatastoreFlags>): DatastoreOptions {
+export function readEtcdDatastore(read: FlagReader<DatastoreFlags>): EtcdDatastore {
   const kind = read.required("datastore");
   switch (kind) {
     case "etcd3":

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { formatIp } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { defaultOf, parseFlags } from "./flags.ts";
-import { describeOptions, notYetSupported, readOptions } from "./options.ts";
+import { describeOptions, type FlanneldOptions, readOptions } from "./options.ts";
+import type { EtcdDatastore } from "./options-datastore.ts";
 import { parseGoRegExp } from "./options-regexp.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "./options-table.ts";
 
@@ -13,6 +14,11 @@ function options(args: readonly string[], variables: Record<string, string> = {}
   assert.equal(result.type, "ok", JSON.stringify(result));
   if (result.type !== "ok") throw new Error("unreachable");
   return readOptions(result.flags, variables);
+}
+
+function etcdOf({ datastore }: FlanneldOptions): EtcdDatastore {
+  assert.ok(datastore.kind !== "kube");
+  return datastore;
 }
 
 function fault(args: readonly string[], variables?: Record<string, string>): string {
@@ -49,19 +55,6 @@ test("the defaults are Go flannel's", () => {
       publicIpv6: undefined,
     },
     firewall: { ipMasq: false, randomFully: true, forwardRules: true, resyncMs: 5000 },
-    kube: {
-      enabled: false,
-      apiUrl: undefined,
-      kubeconfigFile: undefined,
-      annotationPrefix: "flannel.alpha.coreos.com",
-      netConfigPath: "/etc/kube-flannel/net-conf.json",
-      setNodeNetworkUnavailable: true,
-      nodeName: undefined,
-      podName: undefined,
-      podNamespace: undefined,
-      eventQueueDepth: 5000,
-      continueWhenCacheNotReady: false,
-    },
     subnetFile: "/run/flannel/subnet.env",
     renewMarginMs: 3_600_000,
     blackholeRoute: false,
@@ -83,8 +76,9 @@ test("reads a command line as unit files have it", () => {
     "--ip-masq=true --healthz-ip=::1 --healthz-port=8090 --v=2 --logtostderr=true --alsologtostderr -vmodule=a=1 " +
     "-log_dir=/var/log -stderrthreshold=INFO -log_backtrace_at=x:1 --iptables-resync=30 --iptables-forward-rules=f";
   const read = options(line.split(" "));
-  assert.deepEqual(read.datastore.etcd.endpoints, ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]);
-  assert.equal(read.datastore.etcd.prefix, "/k8s/network");
+  const { etcd } = etcdOf(read);
+  assert.deepEqual(etcd.endpoints, ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]);
+  assert.equal(etcd.prefix, "/k8s/network");
   assert.deepEqual(read.interface.iface, ["eth1", "10.0.0.9"]);
   assert.deepEqual(read.interface.ifaceRegex, [/^10\.0/]);
   assert.equal(formatIp(read.interface.publicIp!), "192.0.2.1");
@@ -101,21 +95,13 @@ test("reads a command line as unit files have it", () => {
 
 test("reads the other environment variables", () => {
   const read = options([], {
-    NODE_NAME: "n1",
-    EVENT_QUEUE_DEPTH: "10",
-    CONT_WHEN_CACHE_NOT_READY: "true",
     WIREGUARD_KEY_FILE: "/k",
     NOTIFY_SOCKET: "/run/systemd/notify",
     FLANNELD_SUBNET_FILE: "/s",
   });
-  assert.equal(read.kube.nodeName, "n1");
-  assert.equal(read.kube.eventQueueDepth, 10);
-  assert.equal(read.kube.continueWhenCacheNotReady, true);
   assert.equal(read.wireguardKeyFile, "/k");
   assert.equal(read.notifySocket, "/run/systemd/notify");
   assert.equal(read.subnetFile, "/s");
-  assert.match(fault([], { EVENT_QUEUE_DEPTH: "-1" }), /^EVENT_QUEUE_DEPTH: "-1"/);
-  assert.match(fault([], { CONT_WHEN_CACHE_NOT_READY: "x" }), /^CONT_WHEN_CACHE_NOT_READY: "x"/);
 });
 
 test("every flag with a bad value is named", () => {
@@ -142,8 +128,6 @@ test("every flag with a bad value is named", () => {
     ["--etcd-certfile=c", /^--etcd-certfile: a client certificate needs its key/],
     ["--etcd-username=u", /^--etcd-username: a user name needs a password/],
     ["--etcd-password=hunter2", /^--etcd-password: a password needs a user name/],
-    ["--kube-annotation-prefix=", /^--kube-annotation-prefix: is empty/],
-    ["--net-config-path=", /^--net-config-path: is empty/],
     ["false", /^argument "false" belongs to no flag/],
   ];
   for (const [arg, message] of cases) assert.match(fault([arg]), message);
@@ -156,10 +140,10 @@ test("W10 certificates without an https endpoint are refused; without a scheme t
     fault(["--etcd-cafile=ca", "--etcd-endpoints=https://a:1,http://b:1"]),
     /^--etcd-cafile: .*http:/,
   );
-  assert.deepEqual(options(["--etcd-cafile=ca", "--etcd-endpoints=h:2379"]).datastore.etcd.endpoints, [
+  assert.deepEqual(etcdOf(options(["--etcd-cafile=ca", "--etcd-endpoints=h:2379"])).etcd.endpoints, [
     "https://h:2379",
   ]);
-  assert.deepEqual(options(["--etcd-endpoints=localhost:2379"]).datastore.etcd.endpoints, [
+  assert.deepEqual(etcdOf(options(["--etcd-endpoints=localhost:2379"])).etcd.endpoints, [
     "http://localhost:2379",
   ]);
 });
@@ -170,7 +154,7 @@ test("W11 no secret is in the description, in an endpoint, or in an error", () =
     FLANNELD_ETCD_ENDPOINTS: "http://root:hunter2@h:2379",
     ACCESS_KEY_SECRET: "hunter2",
   });
-  assert.equal(read.datastore.etcd.password, "hunter2");
+  assert.equal(etcdOf(read).etcd.password, "hunter2");
   assert.equal(
     describeOptions(read),
     "etcd-endpoints=http://[redacted]@h:2379 (FLANNELD_ETCD_ENDPOINTS) etcd-username=root " +
@@ -187,7 +171,7 @@ test("W11 no secret is in the description, in an endpoint, or in an error", () =
 });
 
 test("user and password inside an endpoint count as the flags would, and the flags win", () => {
-  const { endpoints, username, password } = options(["--etcd-endpoints=http://u:p%40ss@h:1"]).datastore.etcd;
+  const { endpoints, username, password } = etcdOf(options(["--etcd-endpoints=http://u:p%40ss@h:1"])).etcd;
   assert.deepEqual(
     { endpoints, username, password },
     {
@@ -196,19 +180,11 @@ test("user and password inside an endpoint count as the flags would, and the fla
       password: "p@ss",
     },
   );
-  const both = options(["--etcd-endpoints=http://u:p@h:1", "--etcd-username=v", "--etcd-password=q"])
-    .datastore.etcd;
+  const both = etcdOf(
+    options(["--etcd-endpoints=http://u:p@h:1", "--etcd-username=v", "--etcd-password=q"]),
+  ).etcd;
   assert.equal(both.username, "v");
   assert.equal(both.password, "q");
-});
-
-test("options of features to come are refused when they are used", () => {
-  assert.deepEqual(notYetSupported(options([])), []);
-  assert.deepEqual(notYetSupported(options(["--kube-subnet-mgr=false"])), []);
-  assert.deepEqual(notYetSupported(options(["--kube-api-url=http://k"], { FLANNELD_KUBE_SUBNET_MGR: "1" })), [
-    "FLANNELD_KUBE_SUBNET_MGR is not supported by this version yet: remove it",
-    "--kube-api-url is not supported by this version yet: remove it",
-  ]);
 });
 
 test("regular expressions in Go's spelling", () => {

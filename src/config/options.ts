@@ -2,9 +2,10 @@
 
 import type { Ip } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
-import { type ParsedFlags, parseBool } from "./flags.ts";
+import type { ParsedFlags } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
-import { type DatastoreOptions, readDatastoreOptions } from "./options-datastore.ts";
+import { type DatastoreOptions, readEtcdDatastore } from "./options-datastore.ts";
+import { readKubeDatastore } from "./options-kube.ts";
 import { FlagReader } from "./options-reader.ts";
 import { FLANNELD_FLAGS, type FlanneldFlags } from "./options-table.ts";
 
@@ -26,28 +27,10 @@ export interface FirewallOptions {
   readonly resyncMs: number;
 }
 
-export interface KubeOptions {
-  readonly enabled: boolean;
-  readonly apiUrl: string | undefined;
-  readonly kubeconfigFile: string | undefined;
-  readonly annotationPrefix: string;
-  readonly netConfigPath: string;
-  readonly setNodeNetworkUnavailable: boolean;
-  /** NODE_NAME, POD_NAME, POD_NAMESPACE. */
-  readonly nodeName: string | undefined;
-  readonly podName: string | undefined;
-  readonly podNamespace: string | undefined;
-  /** EVENT_QUEUE_DEPTH: how many node events may wait. */
-  readonly eventQueueDepth: number;
-  /** CONT_WHEN_CACHE_NOT_READY: start although the first listing of nodes is not complete. */
-  readonly continueWhenCacheNotReady: boolean;
-}
-
 export interface FlanneldOptions {
   readonly datastore: DatastoreOptions;
   readonly interface: InterfaceOptions;
   readonly firewall: FirewallOptions;
-  readonly kube: KubeOptions;
   readonly subnetFile: string;
   /** How long before its expiry a lease is renewed. */
   readonly renewMarginMs: number;
@@ -79,7 +62,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
   const healthzPort = read.int("healthz-port", 0, 65535);
   const healthzIp = read.ip("healthz-ip") ?? ANY_IPV4;
   return {
-    datastore: readDatastoreOptions(read),
+    datastore: readKubeDatastore(read, environment) ?? readEtcdDatastore(read),
     interface: {
       iface: read.texts("iface"),
       ifaceRegex: read.regExps("iface-regex"),
@@ -93,7 +76,6 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
       forwardRules: values["iptables-forward-rules"],
       resyncMs: read.int("iptables-resync", 1, 86_400) * 1000,
     },
-    kube: readKube(read, environment),
     subnetFile: read.required("subnet-file"),
     renewMarginMs: read.int("subnet-lease-renew-margin", 1, 1439) * 60_000,
     blackholeRoute: values["ip-blackhole-route"],
@@ -112,25 +94,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
 export const describeOptions = (options: FlanneldOptions): string =>
   describeFlags(FLANNELD_FLAGS, options.flags);
 
-/** Flags whose feature this version does not have. A feature that lands takes its line away here. */
-const NOT_YET: readonly (readonly [
-  flag: keyof FlanneldFlags,
-  isUsed: (options: FlanneldOptions) => boolean,
-])[] = [
-  ["kube-subnet-mgr", (options) => options.kube.enabled],
-  ["kube-api-url", (options) => options.kube.apiUrl !== undefined],
-  ["kubeconfig-file", (options) => options.kube.kubeconfigFile !== undefined],
-];
-
-/** One message for each option in use that this version cannot honour; flanneld must not start if there is any. */
-export const notYetSupported = (options: FlanneldOptions): string[] =>
-  NOT_YET.filter(([, isUsed]) => isUsed(options)).map(
-    ([flag]) =>
-      `${options.flags.sources[flag] ?? `--${flag}`} is not supported by this version yet: remove it`,
-  );
-
 const ANY_IPV4: Ip = { family: 4, value: 0n };
-const EVENT_QUEUE_DEPTH = 5000;
 
 function refuseArguments(flags: ParsedFlags<FlanneldFlags>): void {
   const argument = [...flags.positional, ...flags.rest][0];
@@ -141,35 +105,4 @@ function refuseArguments(flags: ParsedFlags<FlanneldFlags>): void {
   throw new ConfigError(
     `${name} belongs to no flag: remove it, quote values that hold blanks, and write a bool's value after "=" (--ip-masq=true)`,
   );
-}
-
-function readKube(read: FlagReader<FlanneldFlags>, environment: Environment): KubeOptions {
-  return {
-    enabled: read.flags.values["kube-subnet-mgr"],
-    apiUrl: read.text("kube-api-url"),
-    kubeconfigFile: read.text("kubeconfig-file"),
-    annotationPrefix: read.required("kube-annotation-prefix"),
-    netConfigPath: read.required("net-config-path"),
-    setNodeNetworkUnavailable: read.flags.values["set-node-network-unavailable"],
-    nodeName: environment.NODE_NAME || undefined,
-    podName: environment.POD_NAME || undefined,
-    podNamespace: environment.POD_NAMESPACE || undefined,
-    eventQueueDepth: readQueueDepth(environment.EVENT_QUEUE_DEPTH),
-    continueWhenCacheNotReady: readSwitch("CONT_WHEN_CACHE_NOT_READY", environment.CONT_WHEN_CACHE_NOT_READY),
-  };
-}
-
-function readQueueDepth(text: string | undefined): number {
-  if (text === undefined || text === "") return EVENT_QUEUE_DEPTH;
-  const depth = /^\d+$/.test(text) ? Number(text) : 0;
-  if (depth >= 1 && depth <= 1_000_000) return depth;
-  throw new ConfigError(`EVENT_QUEUE_DEPTH: ${JSON.stringify(text)} is not a whole number within 1…1000000`);
-}
-
-function readSwitch(variable: string, text: string | undefined): boolean {
-  if (text === undefined || text === "") return false;
-  const value = parseBool(text);
-  if (value === undefined)
-    throw new ConfigError(`${variable}: ${JSON.stringify(text)} is neither true nor false`);
-  return value;
 }

@@ -1,0 +1,70 @@
+/** The Kubernetes API as the datastore: `--kube-subnet-mgr`, its flags, and the variables that name this node. */
+
+import { redactUrl } from "./flags-text.ts";
+import type { Environment } from "./options.ts";
+import type { FlagReader } from "./options-reader.ts";
+import type { FlanneldFlags } from "./options-table.ts";
+
+/** Nodes' annotations take the place of leases, the nodes' PodCIDRs that of subnets, and a file that of the config. */
+export interface KubeDatastore {
+  readonly kind: "kube";
+  /** Takes the place of the server in the kubeconfig. Undefined, and no kubeconfig: the cluster that this pod is in. */
+  readonly apiUrl: string | undefined;
+  readonly kubeconfigFile: string | undefined;
+  readonly annotationPrefix: string;
+  readonly netConfigPath: string;
+  readonly setNodeNetworkUnavailable: boolean;
+  /** NODE_NAME, POD_NAME, POD_NAMESPACE. */
+  readonly nodeName: string | undefined;
+  readonly podName: string | undefined;
+  readonly podNamespace: string | undefined;
+}
+
+/** Undefined = it is not asked for. Throws ConfigError for the first fault. */
+export function readKubeDatastore(
+  read: FlagReader<FlanneldFlags>,
+  environment: Environment,
+): KubeDatastore | undefined {
+  const { sources, values } = read.flags;
+  if (!values["kube-subnet-mgr"]) {
+    const given = CONNECTION.find((name) => read.text(name) !== undefined);
+    if (given === undefined) return undefined;
+    throw read.fault(given, "has no effect without --kube-subnet-mgr: give that too, or leave this out");
+  }
+  const other = OTHER_STORES.find((name) => sources[name] !== undefined);
+  if (other !== undefined) {
+    throw read.fault(
+      other,
+      `names another datastore, but ${sources["kube-subnet-mgr"]} asks for Kubernetes: leave one of the two out`,
+    );
+  }
+  return {
+    kind: "kube",
+    apiUrl: readApiUrl(read),
+    kubeconfigFile: read.text("kubeconfig-file"),
+    annotationPrefix: read.required("kube-annotation-prefix"),
+    netConfigPath: read.required("net-config-path"),
+    setNodeNetworkUnavailable: values["set-node-network-unavailable"],
+    nodeName: environment.NODE_NAME || undefined,
+    podName: environment.POD_NAME || undefined,
+    podNamespace: environment.POD_NAMESPACE || undefined,
+  };
+}
+
+/** The others are as well in unit files of hosts without Kubernetes. */
+const CONNECTION = ["kube-api-url", "kubeconfig-file"] as const;
+/** Not etcd's: manifests that had been made for etcd go on to work, as with Go's flanneld. */
+const OTHER_STORES = ["datastore", "network", "embedded-listen", "embedded-data-dir"] as const;
+
+function readApiUrl(read: FlagReader<FlanneldFlags>): string | undefined {
+  const text = read.text("kube-api-url");
+  if (text === undefined) return undefined;
+  const url = URL.parse(text);
+  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:") || url.hostname === "") {
+    const shown = JSON.stringify(redactUrl(text));
+    throw read.fault("kube-api-url", `${shown} is not of the form https://host:port`);
+  }
+  if (url.username !== "" || url.password !== "")
+    throw read.fault("kube-api-url", "must not hold a user and password: name them in a --kubeconfig-file");
+  return text;
+}
