@@ -38,7 +38,8 @@ export class ConfigError extends FlannelError {
  * - `LEASE_LOST`: the own subnet is gone or belongs to somebody else.
  * - `OUT_OF_SUBNETS`: nothing free in SubnetMin…SubnetMax.
  * - `UNAVAILABLE`: no endpoint answers (can go away by itself: retry).
- * - `UNAUTHENTICATED`: wrong password, certificate or token, or not permitted.
+ * - `UNAUTHENTICATED`: wrong password, certificate or token, or (etcd does not tell the two apart) not permitted.
+ * - `FORBIDDEN`: known, but not permitted to do this.
  * - `COMPACTED`: the revision asked for is gone: list again.
  * - `INVALID`: the store answered something that makes no sense.
  */
@@ -49,6 +50,7 @@ export type StoreErrorCode =
   | "OUT_OF_SUBNETS"
   | "UNAVAILABLE"
   | "UNAUTHENTICATED"
+  | "FORBIDDEN"
   | "COMPACTED"
   | "INVALID";
 

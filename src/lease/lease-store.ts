@@ -19,6 +19,10 @@ export interface AcquireRequest {
   readonly attributes: LeaseAttributes;
   /** The subnets of the previous run (subnet.env), taken again if free and compatible. */
   readonly previous: SubnetPair | undefined;
+  /** Ends an acquisition that waits for others (Kubernetes: for the node's podCIDR); it then throws UNAVAILABLE. */
+  readonly signal?: AbortSignal;
+  /** Told what the acquisition waits for, as the end of "no lease yet: …". */
+  readonly onWait?: (reason: string) => void;
 }
 
 /** What a datastore knows of this host before it holds a lease. Kubernetes has it in the annotations of the node. */

@@ -1,0 +1,45 @@
+/**
+ * The names of flannel's annotations on nodes. The prefix keeps several flannels in one cluster apart, by Go flannel's
+ * rule: it may hold one slash; without one a slash is added, with one it ends in a slash or gets a hyphen.
+ */
+
+import { ConfigError } from "../../base/error.ts";
+import { quote } from "../../config/json-members.ts";
+
+/** Each annotation by its name behind the prefix. */
+const SUFFIXES = {
+  managed: "kube-subnet-manager",
+  backendType: "backend-type",
+  backendData: "backend-data",
+  backendV6Data: "backend-v6-data",
+  publicIp: "public-ip",
+  publicIpv6: "public-ipv6",
+  /** Written by operators: like the flags --public-ip and --public-ipv6. */
+  nodePublicIp: "node-public-ip",
+  nodePublicIpv6: "node-public-ipv6",
+  /** Written by operators: what peers are told instead of the host's own addresses. */
+  publishedIp: "public-ip-overwrite",
+  publishedIpv6: "public-ipv6-overwrite",
+} as const;
+
+export type Annotation = keyof typeof SUFFIXES;
+
+/** Full names, in the order in which they are told to operators. */
+export type AnnotationNames = Readonly<Record<Annotation, string>>;
+
+/** A DNS name, a slash, and perhaps the beginning of a name that ends in a hyphen. */
+const PREFIX = /^(?:[a-z0-9_-]+\.)+[a-z0-9_-]+\/(?:[a-z0-9_-]+-)?$/;
+
+/** Throws ConfigError. */
+export function annotationNames(prefix: string): AnnotationNames {
+  const slashed = prefix.includes("/") ? prefix : `${prefix}/`;
+  const whole = /[/-]$/.test(slashed) ? slashed : `${slashed}-`;
+  if (!PREFIX.test(whole)) {
+    throw new ConfigError(
+      `--kube-annotation-prefix: ${quote(prefix)} is no prefix of annotations: write a DNS name like ` +
+        `"flannel.alpha.coreos.com", or one with a name behind one slash like "flannel.alpha.coreos.com/blue"`,
+    );
+  }
+  const names = Object.entries(SUFFIXES).map(([annotation, suffix]) => [annotation, whole + suffix]);
+  return Object.fromEntries(names) as AnnotationNames;
+}

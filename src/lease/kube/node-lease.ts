@@ -1,0 +1,162 @@
+/**
+ * Nodes as leases: the subnets are the node's podCIDRs, which Kubernetes gave it; what peers must know is in flannel's
+ * annotations, written exactly as Go flannel writes them, so that both kinds of host share one cluster. A node may hold
+ * anything: what does not make sense is a problem of this node, told to the operator, and no lease (W16).
+ */
+
+import { type Family, formatIp, type Ip, parseIp } from "../../address/ip.ts";
+import { containsPrefix, formatPrefix, parsePrefix } from "../../address/prefix.ts";
+import { quote } from "../../config/json-members.ts";
+import type { NetworkConfig } from "../../config/network-config.ts";
+import type { Lease, LeaseAttributes, SubnetPair } from "../lease.ts";
+import { isProblem, type Problem } from "../lease-codec.ts";
+import type { Annotation } from "./annotations.ts";
+import type { NodeRecord } from "./node-record.ts";
+
+/** Longest text of backend data that is looked at. A real one has about 50 characters. */
+const MAX_DATA_LENGTH = 64 * 1024;
+/** Deepest nesting of backend data. A real one has 1. */
+const MAX_DATA_DEPTH = 16;
+/** How Go flannel writes that there is no backend data. */
+const NO_DATA = "null";
+
+/** Undefined = flannel does not manage the node (yet), which is no problem. */
+export function leaseOfNode(node: NodeRecord): Lease | Problem | undefined {
+  if (node.annotations.managed !== "true") return undefined;
+  const subnets = subnetsOf(node);
+  if (isProblem(subnets)) return subnets;
+  const attributes = attributesOf(node);
+  if (isProblem(attributes)) return attributes;
+  return { key: node.name, subnets, attributes };
+}
+
+/** The first podCIDR of each family. */
+export function subnetsOf({ podCidrs }: NodeRecord): SubnetPair | Problem {
+  if (podCidrs.length === 0) return { problem: "it has no podCIDR" };
+  if (podCidrs.length > 2) {
+    return { problem: `it has ${podCidrs.length} podCIDRs: at most one of each family can be used` };
+  }
+  const prefixes = podCidrs.map(parsePrefix);
+  const bad = prefixes.indexOf(undefined);
+  if (bad >= 0) return { problem: `its podCIDR ${quote(podCidrs[bad]!)} is not a subnet like 10.244.1.0/24` };
+  const first = (family: Family) => prefixes.find((prefix) => prefix!.family === family);
+  return { ipv4: first(4), ipv6: first(6) };
+}
+
+/**
+ * The subnets that a host of this network takes, of the families that the network has. A problem is what an operator
+ * has to mend; it may also mend itself, when the node is given a podCIDR.
+ */
+export function usableSubnets(node: NodeRecord, network: NetworkConfig): SubnetPair | Problem {
+  const assign =
+    "is kube-controller-manager running with --allocate-node-cidrs=true and a --cluster-cidr within the network?";
+  if (node.podCidrs.length === 0) return { problem: `has no podCIDR yet: ${assign}` };
+  const subnets = subnetsOf(node);
+  if (isProblem(subnets))
+    return { problem: subnets.problem.replace(/^it /, "").replace(/^its /, "has a wrong ") };
+  for (const [name, family] of [
+    ["ipv4", "IPv4"],
+    ["ipv6", "IPv6"],
+  ] as const) {
+    const wanted = network[name]?.network;
+    const subnet = subnets[name];
+    if (wanted === undefined) continue;
+    if (subnet === undefined) {
+      return {
+        problem: `has no ${family} podCIDR, only ${node.podCidrs.join(", ")}, but net-conf.json enables ${family}: ${assign}`,
+      };
+    }
+    if (!containsPrefix(wanted, subnet) || subnet.length <= wanted.length) {
+      return {
+        problem:
+          `has podCIDR ${formatPrefix(subnet)}, which is not inside the network ${formatPrefix(wanted)} of net-conf.json: ` +
+          "give kube-controller-manager's --cluster-cidr and net-conf.json the same network",
+      };
+    }
+  }
+  return {
+    ipv4: network.ipv4 && subnets.ipv4,
+    ipv6: network.ipv6 && subnets.ipv6,
+  };
+}
+
+/** What a node's annotations tell peers. */
+export function attributesOf({ annotations }: NodeRecord): LeaseAttributes | Problem {
+  const publicIp = readAddress(annotations.publicIp, 4);
+  const publicIpv6 = readAddress(annotations.publicIpv6, 6);
+  if (publicIp === null) return wrong("public-ip", annotations.publicIp, "is not an IPv4 address");
+  if (publicIpv6 === null) return wrong("public-ipv6", annotations.publicIpv6, "is not an IPv6 address");
+  if (publicIp === undefined && publicIpv6 === undefined) {
+    return { problem: "it has neither annotation public-ip nor public-ipv6" };
+  }
+  const backendData = readData(annotations.backendData);
+  const backendV6Data = readData(annotations.backendV6Data);
+  if (isJunk(backendData)) return { problem: `annotation backend-data ${backendData.junk}` };
+  if (isJunk(backendV6Data)) return { problem: `annotation backend-v6-data ${backendV6Data.junk}` };
+  return { publicIp, publicIpv6, backendType: annotations.backendType ?? "", backendData, backendV6Data };
+}
+
+/** What a host writes; null = the annotation goes. */
+export function annotationsOf(attributes: LeaseAttributes): Partial<Record<Annotation, string | null>> {
+  const { publicIp, publicIpv6, backendType, backendData, backendV6Data } = attributes;
+  const data = (ip: Ip | undefined, value: unknown) =>
+    ip === undefined ? null : value === undefined ? NO_DATA : JSON.stringify(value);
+  return {
+    managed: "true",
+    backendType,
+    backendData: data(publicIp, backendData),
+    publicIp: publicIp === undefined ? null : formatIp(publicIp),
+    backendV6Data: data(publicIpv6, backendV6Data),
+    publicIpv6: publicIpv6 === undefined ? null : formatIp(publicIpv6),
+  };
+}
+
+/** Those of `wanted` that the node does not have. */
+export function missingAnnotations(
+  { annotations }: NodeRecord,
+  wanted: Partial<Record<Annotation, string | null>>,
+): Partial<Record<Annotation, string | null>> {
+  const missing = (Object.entries(wanted) as [Annotation, string | null][]).filter(
+    ([annotation, value]) => (annotations[annotation] ?? null) !== value,
+  );
+  return Object.fromEntries(missing);
+}
+
+/** Undefined = absent (Go flannel writes 0.0.0.0 for a family that a host has not), null = wrong. */
+export function readAddress(text: string | undefined, family: Family): Ip | undefined | null {
+  if (text === undefined || text === "") return undefined;
+  const ip = parseIp(text);
+  if (ip === undefined || ip.family !== family) return null;
+  return ip.value === 0n ? undefined : ip;
+}
+
+/** What is wrong with backend data. A class, so that no JSON value can be mistaken for one. */
+class Junk {
+  readonly junk: string;
+  constructor(junk: string) {
+    this.junk = junk;
+  }
+}
+
+const isJunk = (value: unknown): value is Junk => value instanceof Junk;
+
+function readData(text: string | undefined): unknown {
+  if (text === undefined || text === "") return undefined;
+  if (text.length > MAX_DATA_LENGTH) return new Junk(`is longer than ${MAX_DATA_LENGTH} characters`);
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isShallow(value, MAX_DATA_DEPTH)) return new Junk(`is nested deeper than ${MAX_DATA_DEPTH} levels`);
+    return value ?? undefined;
+  } catch {
+    return new Junk("is not JSON");
+  }
+}
+
+function isShallow(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1));
+}
+
+const wrong = (name: string, value: string | undefined, complaint: string): Problem => ({
+  problem: `annotation ${name} ${complaint}: ${quote(value ?? "")}`,
+});
