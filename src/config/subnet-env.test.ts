@@ -3,7 +3,13 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { formatPrefix, parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import { formatSubnetEnv, parseSubnetEnv, type SubnetEnv, writeSubnetEnv } from "./subnet-env.ts";
+import {
+  formatSubnetEnv,
+  listNetworks,
+  parseSubnetEnv,
+  type SubnetEnv,
+  writeSubnetEnv,
+} from "./subnet-env.ts";
 
 const prefix = (text: string) => {
   const parsed = parsePrefix(text);
@@ -54,6 +60,14 @@ test("reads back what it wrote", () => {
 test("passes over comments, blank lines, unknown variables, quotes and carriage returns", () => {
   const text = `# made by hand\r\n\n${IPV4_TEXT.replaceAll("\n", "\r\n").replace("10.5.72.1/24", '"10.5.72.1/24"')}FLANNEL_NEW=1\nnonsense\n`;
   assert.deepEqual(parseSubnetEnv(text), { ...IPV4, missing: [], invalid: [] });
+});
+
+test("reads several networks, each once; the first is the network", () => {
+  const text = `FLANNEL_IPV6_NETWORK=fc00::/48\n${IPV4_TEXT.replace("10.5.0.0/16", "10.5.0.0/16,10.6.0.0/16,10.5.0.0/16")}`;
+  assert.deepEqual(listNetworks(text).map(formatPrefix), ["10.5.0.0/16", "10.6.0.0/16", "fc00::/48"]);
+  assert.deepEqual(parseSubnetEnv(text).network.ipv4, IPV4.network.ipv4);
+  assert.deepEqual(parseSubnetEnv("FLANNEL_NETWORK=10.5.0.0/16,junk").invalid, ["FLANNEL_NETWORK"]);
+  assert.deepEqual(listNetworks("FLANNEL_NETWORK=10.5.0.0/16,junk"), []);
 });
 
 test("says what a half-written file lacks", () => {

@@ -13,7 +13,7 @@
  */
 
 import { type Family, formatIp } from "../address/ip.ts";
-import { addressAt, formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
+import { addressAt, formatPrefix, type Prefix, parsePrefix, samePrefix } from "../address/prefix.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
 
 /** One prefix per family. */
@@ -79,7 +79,10 @@ export async function writeSubnetEnv(path: string, env: SubnetEnv, write: Atomic
   }
 }
 
-/** Reads the text of the file. Blank lines, comments and unknown variables are passed over; it never throws. */
+/**
+ * Reads the text of the file. Blank lines, comments and unknown variables are passed over; it never throws. Of several
+ * networks the first counts ({@link listNetworks} gives all).
+ */
 export function parseSubnetEnv(text: string): ParsedSubnetEnv {
   const variables = readVariables(text);
   const invalid: string[] = [];
@@ -91,8 +94,8 @@ export function parseSubnetEnv(text: string): ParsedSubnetEnv {
     return parsed;
   };
   const network = {
-    ipv4: take("FLANNEL_NETWORK", (value) => parseFamily(value, 4)),
-    ipv6: take("FLANNEL_IPV6_NETWORK", (value) => parseFamily(value, 6)),
+    ipv4: take("FLANNEL_NETWORK", (value) => parseList(value, 4)?.[0]),
+    ipv6: take("FLANNEL_IPV6_NETWORK", (value) => parseList(value, 6)?.[0]),
   };
   const subnets = {
     ipv4: take("FLANNEL_SUBNET", (value) => parseFamily(value, 4)),
@@ -104,6 +107,19 @@ export function parseSubnetEnv(text: string): ParsedSubnetEnv {
   );
   const missing = expectedNames(variables).filter((name) => !variables.has(name));
   return { network, subnets, mtuBytes, ipMasq, missing, invalid };
+}
+
+/**
+ * All flannel networks that the file names, IPv4 first, each once: flanneld 0.21 to 0.24 could have several, separated by
+ * commas. What is invalid is left out.
+ */
+export function listNetworks(text: string): Prefix[] {
+  const variables = readVariables(text);
+  const networks = [
+    ...(parseList(variables.get("FLANNEL_NETWORK") ?? "", 4) ?? []),
+    ...(parseList(variables.get("FLANNEL_IPV6_NETWORK") ?? "", 6) ?? []),
+  ];
+  return networks.filter((network, index) => networks.findIndex((n) => samePrefix(n, network)) === index);
 }
 
 const IPV4_NAMES = ["FLANNEL_NETWORK", "FLANNEL_SUBNET"];
@@ -128,6 +144,12 @@ function readVariables(text: string): Map<string, string> {
     if (match !== null) variables.set(match[1]!, match[3]!);
   }
   return variables;
+}
+
+/** Prefixes separated by commas; undefined if one of them is none. */
+function parseList(text: string, family: Family): Prefix[] | undefined {
+  const prefixes = text.split(",").map((item) => parseFamily(item.trim(), family));
+  return prefixes.every((prefix) => prefix !== undefined) ? prefixes : undefined;
 }
 
 function parseFamily(text: string, family: Family): Prefix | undefined {
