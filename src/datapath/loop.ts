@@ -8,8 +8,8 @@ import { type PacketIo, SOCKET_READY, TUN_READY, WOKEN } from "./packet-io.ts";
 
 /** Only orders and packets wake the thread. After so long without any it is idle. */
 const LONGEST_WAIT_MS = 1000;
-/** By then everything that is hot is compiled. */
-const WARM_TURNS = 20_000;
+/** After so many turns there is something to tidy up: compilers' leavings, a young generation grown to its full size. */
+const UNTIDY_TURNS = 20_000;
 
 // asm-generic/errno-base.h, asm-generic/errno.h: what a TUN device that was deleted answers
 const GONE: readonly number[] = [9 /* EBADF */, 14 /* EFAULT */, 19 /* ENODEV */, 77 /* EBADFD */];
@@ -19,7 +19,7 @@ export interface LoopPorts {
   /** The next order; undefined if there is none now. */
   readonly nextOrder: () => Order | undefined;
   readonly report: (report: Report) => void;
-  /** Gives memory back that compiling the hot code has needed; blocks for some milliseconds. */
+  /** Gives memory back that traffic and the compilation of what is hot have needed; blocks for some milliseconds. */
   readonly tidyUp: () => void;
 }
 
@@ -36,9 +36,9 @@ export function runLoop(
   report({ type: "running" });
   for (let turns = 0; ; turns++) {
     const ready = io.wait(LONGEST_WAIT_MS);
-    if (ready === 0 && turns > WARM_TURNS) {
+    if (ready === 0 && turns > UNTIDY_TURNS) {
       tidyUp();
-      turns = Number.NEGATIVE_INFINITY; // once is enough
+      turns = 0;
     }
     let result = 0;
     if ((ready & TUN_READY) !== 0) result = outgoing.turn();

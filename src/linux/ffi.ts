@@ -32,6 +32,29 @@ export interface IfreqData {
   readonly rest: Uint8Array;
 }
 
+/** `struct iovec` (bits/types/struct_iovec.h) and `struct msghdr` (bits/socket.h), whose pointers may be typed arrays. */
+const iovec = koffi.struct("iovec", { iov_base: "void *", iov_len: "size_t" });
+const msghdr = koffi.struct("msghdr", {
+  msg_name: "void *",
+  msg_namelen: "uint32_t",
+  msg_iov: koffi.pointer(iovec),
+  msg_iovlen: "size_t",
+  msg_control: "void *",
+  msg_controllen: "size_t",
+  msg_flags: "int",
+});
+
+/** What {@link sys.sendmsg} is given. */
+export interface Msghdr {
+  readonly msg_name: Uint8Array;
+  readonly msg_namelen: number;
+  readonly msg_iov: { readonly iov_base: Uint8Array; readonly iov_len: number };
+  readonly msg_iovlen: 1;
+  readonly msg_control: Uint8Array | null;
+  readonly msg_controllen: number;
+  readonly msg_flags: 0;
+}
+
 /** The raw functions, as in their man pages: section 2, and if_nametoindex(3). Results are unchecked: see {@link check}. */
 export const sys = {
   socket: declare<(domain: number, type: number, protocol: number) => number>("int socket(int, int, int)"),
@@ -51,10 +74,17 @@ export const sys = {
   sendto: declare<
     (fd: Fd, data: Uint8Array, length: number, flags: number, to: Uint8Array, toLength: number) => number
   >("intptr_t sendto(int, void *, size_t, int, void *, uint32_t)"),
+  sendmsg: libc.func("sendmsg", "intptr_t", ["int", koffi.pointer(msghdr), "int"]) as unknown as (
+    fd: Fd,
+    message: Msghdr,
+    flags: number,
+  ) => number,
   recv: declare<(fd: Fd, data: Uint8Array, length: number, flags: number) => number>(
     "intptr_t recv(int, void *, size_t, int)",
   ),
   close: declare<(fd: Fd) => number>("int close(int)"),
+  /** fcntl(2) with commands whose argument is a number. */
+  fcntl: declare<(fd: Fd, command: number, value: number) => number>("int fcntl(int, int, int)"),
   ioctl: declare<(fd: Fd, request: number, argument: Uint8Array) => number>("int ioctl(int, ulong, void *)"),
   /** ioctl(2) on a device, netdevice(7). */
   ioctlIfreq: libc.func("ioctl", "int", ["int", "ulong", koffi.pointer(ifreq)]) as unknown as (
@@ -85,6 +115,9 @@ export const sys = {
   mount: declare<
     (source: string, target: string, type: string | null, flags: number, data: string | null) => number
   >("int mount(const char *, const char *, const char *, ulong, const char *)"),
+  madvise: declare<(start: Address, length: number, advice: number) => number>(
+    "int madvise(size_t, size_t, int)",
+  ),
   malloc_trim: declare<(padBytes: number) => number>("int malloc_trim(size_t)"),
   umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
 } as const;
