@@ -8,6 +8,10 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
 
+/** The commands, and those that run in the image only. */
+const COMMANDS = ["flanneld", "flannelctl", "udp-worker"];
+const IMAGE_COMMANDS = ["flanneld-image", "install-cni"];
+
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "dist");
 
@@ -34,7 +38,7 @@ const namedLogCalls: Plugin = {
 // Made beside and put in place file by file: a flanneld that starts meanwhile reads the old bundle or the new one.
 const fresh = `${dist}.${process.pid}`;
 await build({
-  entryPoints: ["flanneld", "flannelctl", "udp-worker"].map((name) => join(root, "src/cmd", `${name}.ts`)),
+  entryPoints: [...COMMANDS, ...IMAGE_COMMANDS].map((name) => join(root, "src/cmd", `${name}.ts`)),
   outdir: fresh,
   outExtension: { ".js": ".cjs" },
   bundle: true,

@@ -27,6 +27,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   datapath: ["address", "packet", "state"],
   admin: ["address", "config", "lease", "backend"],
   status: ["address"],
+  // Runs in the image only: the plugin's files onto the host.
+  install: [],
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
   linux: ["address", "packet", "datapath", "netlink", "state", "firewall"],
@@ -45,6 +47,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "agent",
     "admin",
     "operate",
+    "install",
     "linux",
     "lab",
   ],

@@ -1,0 +1,35 @@
+/**
+ * Which iptables a host uses, seen from a container that has both variants: nothing there tells it but the rules that
+ * others have made. kubelet leaves the chain KUBE-IPTABLES-HINT in the variant that it uses, for this purpose (before
+ * Kubernetes 1.24: KUBE-KUBELET-CANARY). Without either, the variant with more rules; the kernel's newer one of two equals.
+ */
+
+import { FirewallError, type FirewallExec, runTool } from "./exec.ts";
+
+export type IptablesVariant = "nft" | "legacy";
+
+const HINT = /^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) /m;
+const RULES = /^-A /gm;
+
+/** Asks both variants, in both families. A tool that is missing or fails has no rules to show. Costs four processes at most. */
+export async function chooseIptablesVariant(exec: FirewallExec): Promise<IptablesVariant> {
+  const nft = await rulesOf(exec, "nft");
+  if (HINT.test(nft)) return "nft";
+  const legacy = await rulesOf(exec, "legacy");
+  if (HINT.test(legacy)) return "legacy";
+  return countOf(legacy) > countOf(nft) ? "legacy" : "nft";
+}
+
+async function rulesOf(exec: FirewallExec, variant: IptablesVariant): Promise<string> {
+  const families = ["iptables", "ip6tables"].map(async (tool) => {
+    try {
+      return await runTool(exec, `${tool}-${variant}-save`, []);
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+      return "";
+    }
+  });
+  return (await Promise.all(families)).join("");
+}
+
+const countOf = (saved: string): number => saved.match(RULES)?.length ?? 0;

@@ -1,0 +1,203 @@
+/**
+ * Puts the CNI plugin onto a host, from inside a container.
+ *
+ * The plugin is a tree (Node.js, the C library it was linked to, the bundle) and a launcher of two lines beside it:
+ *
+ *     <to>/flannel                          the launcher, which runtimes start
+ *     <to>/.flannel-0.1.0-1f6c…/            the tree, named after its content
+ *         id  node  flannel.cjs  lib/ld-linux-….so  lib/*.so
+ *
+ * A tree appears under its name when it is complete, and never changes; the launcher is replaced by a rename(2). So a
+ * runtime that starts the plugin meanwhile runs the old version or the new one, and one that has started the old one finds
+ * its files: the tree before goes with the next installation.
+ */
+
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  globSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { ConfigError, FlannelError, hasCode, messageOf } from "../base/error.ts";
+
+export interface PluginPlaces {
+  /** The tree to install: a directory with `id`, `node`, `flannel.cjs` and `lib/`. */
+  readonly from: string;
+  /** The host's directory of CNI plugins, as this process sees it. */
+  readonly to: string;
+  /** The same directory, as the host sees it. */
+  readonly hostPath: string;
+}
+
+/** What runtimes call the plugin: the `type` in network configs. */
+const LAUNCHER = "flannel";
+const TREE_PREFIX = ".flannel-";
+const TEMPORARY = ".new-";
+/** The kernel reads this much of a script's first line (BINPRM_BUF_SIZE, linux/binfmts.h, since 5.1). */
+const FIRST_LINE_BYTES = 255;
+
+/**
+ * Installs the plugin; a tree that is there already is left as it is. Gives lines that say what was done.
+ * Throws ConfigError for a host path that no launcher can hold, FlannelError for what the file system refuses.
+ */
+export function installPlugin({ from, to, hostPath }: PluginPlaces): string[] {
+  const id = readFileSync(join(from, "id"), "utf8").trim();
+  const name = `${TREE_PREFIX}${id}`;
+  const text = launcherText(join(hostPath, name), loaderOf(from));
+  const launcher = join(to, LAUNCHER);
+  try {
+    mkdirSync(to, { recursive: true });
+    const before = treeOfLauncher(launcher);
+    removeTemporaries(to);
+    const isThere = isComplete(from, join(to, name));
+    if (!isThere) placeTree(from, join(to, name));
+    const isSame = isThere && readIfPresent(launcher) === text;
+    if (!isSame) placeLauncher(launcher, text);
+    removeTrees(to, [name, before]);
+    if (isSame) return [`${launcher}: version ${id} is there already`];
+    return [
+      `${launcher}: version ${id} installed${before === undefined ? "" : `, ${versionOf(before)} before`}`,
+    ];
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new FlannelError(
+      code,
+      `cannot install the plugin in ${hostPath}: ${messageOf(error)}${adviceOn(code, to)}`,
+    );
+  }
+}
+
+/**
+ * The kernel starts the C library's loader, which starts Node.js, which reads this very file (execve(2), “Interpreter
+ * scripts”; ld.so(8)). No shell is needed, and the host's own C library, if it has one, does not matter.
+ */
+function launcherText(tree: string, loader: string): string {
+  if (!/^\/[^\s\\"]*$/.test(tree)) {
+    throw new ConfigError(
+      `--host-path must be an absolute path without blanks and quotes, not ${JSON.stringify(tree)}`,
+    );
+  }
+  const firstLine = `#!${tree}/lib/${loader} ${tree}/node`;
+  if (Buffer.byteLength(firstLine) > FIRST_LINE_BYTES) {
+    throw new ConfigError(
+      `--host-path is too long: the kernel reads ${FIRST_LINE_BYTES} bytes of a script's first line, this one has ${Buffer.byteLength(firstLine)}`,
+    );
+  }
+  return `${firstLine}\nrequire(${JSON.stringify(`${tree}/flannel.cjs`)});\n`;
+}
+
+function loaderOf(tree: string): string {
+  const loader = readdirSync(join(tree, "lib")).find((file) => /^ld-linux.*\.so/.test(file));
+  if (loader === undefined)
+    throw new FlannelError("ENOENT", `${tree}/lib holds no ld-linux*.so: the image is damaged`);
+  return loader;
+}
+
+/** Whether all files are there in their full length. */
+const isComplete = (from: string, tree: string): boolean =>
+  filesOf(from).every((file) => {
+    const path = join(tree, file);
+    return existsSync(path) && statSync(path).size === statSync(join(from, file)).size;
+  });
+
+/** The files of a tree, relative to it. */
+const filesOf = (tree: string): string[] =>
+  globSync("**", { cwd: tree }).filter((file) => !statSync(join(tree, file)).isDirectory());
+
+function placeTree(from: string, tree: string): void {
+  const fresh = join(dirname(tree), `${basename(tree)}${TEMPORARY}${process.pid}`);
+  for (const file of filesOf(from)) {
+    const path = join(fresh, file);
+    mkdirSync(dirname(path), { recursive: true });
+    copyFileSync(join(from, file), path);
+    chmodSync(path, statSync(join(from, file)).mode & 0o777);
+    sync(path);
+  }
+  // A damaged one of the same name cannot be replaced in one step, and nobody can use it.
+  if (existsSync(tree)) renameSync(tree, `${fresh}-damaged`);
+  renameSync(fresh, tree);
+  sync(dirname(tree));
+  removeTemporaries(dirname(tree));
+}
+
+function placeLauncher(launcher: string, text: string): void {
+  const fresh = join(dirname(launcher), `${TREE_PREFIX}launcher${TEMPORARY}${process.pid}`);
+  writeFileSync(fresh, text, { mode: 0o755 });
+  chmodSync(fresh, 0o755); // the umask took something away
+  sync(fresh);
+  renameSync(fresh, launcher);
+  sync(dirname(launcher));
+}
+
+/** What an installation left behind that did not come to its end. There is one at a time. */
+function removeTemporaries(directory: string): void {
+  removeEntries(directory, (entry) => entry.startsWith(TREE_PREFIX) && entry.includes(TEMPORARY));
+}
+
+function removeTrees(directory: string, kept: readonly (string | undefined)[]): void {
+  removeEntries(directory, (entry) => entry.startsWith(TREE_PREFIX) && !kept.includes(entry));
+}
+
+function removeEntries(directory: string, isUnwanted: (entry: string) => boolean): void {
+  for (const entry of readdirSync(directory).filter(isUnwanted)) {
+    rmSync(join(directory, entry), { recursive: true, force: true });
+  }
+}
+
+/** The tree that a launcher of ours starts; undefined if there is none, or another program in its place. */
+function treeOfLauncher(launcher: string): string | undefined {
+  if (!lstatSync(launcher, { throwIfNoEntry: false })?.isFile()) return undefined;
+  const fd = openSync(launcher, "r");
+  try {
+    const head = Buffer.alloc(FIRST_LINE_BYTES + 1);
+    readSync(fd, head);
+    return /^#!\S*\/(\.flannel-[^/\s]+)\/lib\//.exec(head.toString("latin1"))?.[1];
+  } finally {
+    closeSync(fd);
+  }
+}
+
+const versionOf = (tree: string): string => tree.slice(TREE_PREFIX.length);
+
+function readIfPresent(path: string): string | undefined {
+  try {
+    return readFileSync(path, "latin1");
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+/** To the disk, so that a power cut leaves nothing half-written under a final name. */
+function sync(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function adviceOn(code: string, directory: string): string {
+  if (code === "ENOSPC") return "; the plugin needs 250 MB there while it is replaced";
+  if (code === "EROFS") return "; it is read-only: give another directory (the chart's flannel.cniBinDir)";
+  if (code !== "EACCES" && code !== "EPERM") return "";
+  const owner = statSync(directory, { throwIfNoEntry: false })?.uid;
+  return owner === undefined || owner === 0
+    ? ""
+    : `; it belongs to user ${owner}, and this container may write only to root's: chown root there, or add the capability DAC_OVERRIDE to this init container`;
+}
