@@ -1,0 +1,14 @@
+/** JSON merge patch (RFC 7386). */
+
+import { isJsonObject, type Json } from "./kube-object.ts";
+
+/** The target changed as the patch says; parts that the patch does not name are shared with the target. */
+export function mergePatch(target: Json | undefined, patch: Json): Json {
+  if (!isJsonObject(patch)) return patch;
+  const merged = new Map(Object.entries(isJsonObject(target) ? target : {}));
+  for (const [member, value] of Object.entries(patch)) {
+    if (value === null || value === undefined) merged.delete(member);
+    else merged.set(member, mergePatch(merged.get(member), value));
+  }
+  return Object.fromEntries(merged);
+}

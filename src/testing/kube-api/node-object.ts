@@ -1,0 +1,125 @@
+/** Nodes and pods that look like those of a real cluster, in what they hold and in their size. */
+
+import type { KubeAddress, KubeCondition, KubeObject } from "./kube-object.ts";
+import { timestamp } from "./kube-object.ts";
+
+export interface NodeOptions {
+  /** spec.podCIDRs, and the first one as spec.podCIDR. None = the controller has not assigned any yet. */
+  readonly podCIDRs?: readonly string[];
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Default: an InternalIP 192.0.2.1 and the node's name as Hostname. */
+  readonly addresses?: readonly KubeAddress[];
+  /** About how many bytes of images the node lists. A node in use has about 8,000 bytes in all. */
+  readonly paddingBytes?: number;
+}
+
+/** As its kubelet registers it before any network plugin has run: NetworkUnavailable. */
+export function makeNode(name: string, options: NodeOptions = {}): KubeObject {
+  const { podCIDRs = [], annotations = {}, labels = {}, paddingBytes = 0 } = options;
+  const now = timestamp(Date.now());
+  const condition = (type: string, status: string, reason: string, message: string): KubeCondition => ({
+    type,
+    status,
+    lastHeartbeatTime: now,
+    lastTransitionTime: now,
+    reason,
+    message,
+  });
+  const resources = { cpu: "2", "ephemeral-storage": "61255492Ki", memory: "4025916Ki", pods: "110" };
+  return {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: {
+      name,
+      labels: {
+        "beta.kubernetes.io/arch": "amd64",
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        ...labels,
+      },
+      annotations: {
+        "node.alpha.kubernetes.io/ttl": "0",
+        "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+        ...annotations,
+      },
+    },
+    spec: podCIDRs[0] === undefined ? {} : { podCIDR: podCIDRs[0], podCIDRs },
+    status: {
+      capacity: resources,
+      allocatable: resources,
+      conditions: [
+        condition("NetworkUnavailable", "True", "NoRouteCreated", "Node created without a route"),
+        condition(
+          "MemoryPressure",
+          "False",
+          "KubeletHasSufficientMemory",
+          "kubelet has sufficient memory available",
+        ),
+        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+      ],
+      addresses: options.addresses ?? [
+        { type: "InternalIP", address: "192.0.2.1" },
+        { type: "Hostname", address: name },
+      ],
+      daemonEndpoints: { kubeletEndpoint: { Port: 10250 } },
+      nodeInfo: {
+        machineID: "2f1b4c0a9d5e4f0e8a7b6c5d4e3f2a1b",
+        systemUUID: "2f1b4c0a-9d5e-4f0e-8a7b-6c5d4e3f2a1b",
+        bootID: "7d0c1f7e-5a63-4f53-9b1c-0a3f5c1d2e4f",
+        kernelVersion: "6.1.0-18-amd64",
+        osImage: "Debian GNU/Linux 12 (bookworm)",
+        containerRuntimeVersion: "containerd://1.7.27",
+        kubeletVersion: "v1.32.4",
+        kubeProxyVersion: "v1.32.4",
+        operatingSystem: "linux",
+        architecture: "amd64",
+      },
+      images: images(paddingBytes),
+    },
+  };
+}
+
+export interface PodOptions {
+  readonly namespace?: string;
+  readonly nodeName?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** A running pod of one container. */
+export function makePod(name: string, options: PodOptions = {}): KubeObject {
+  const { namespace = "default", nodeName, labels, annotations } = options;
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, ...(labels && { labels }), ...(annotations && { annotations }) },
+    spec: {
+      containers: [{ name: "main", image: "registry.example/main:1" }],
+      restartPolicy: "Always",
+      serviceAccountName: "default",
+      ...(nodeName !== undefined && { nodeName }),
+    },
+    status: {
+      phase: "Running",
+      conditions: [{ type: "Ready", status: "True" }],
+      containerStatuses: [{ name: "main", image: "registry.example/main:1", ready: true, restartCount: 0 }],
+    },
+  };
+}
+
+/** One takes about 190 bytes. */
+function images(bytes: number) {
+  return Array.from({ length: Math.ceil(bytes / 190) }, (_, index) => {
+    const repository = `registry.example/library/image-${index}`;
+    const digest = (0x9e3779b97f4a7c15n * BigInt(index + 1)).toString(16).padStart(16, "0").slice(-16);
+    return {
+      names: [`${repository}@sha256:${digest.repeat(4)}`, `${repository}:v1.${index}`],
+      sizeBytes: 1_000_000 + index,
+    };
+  });
+}

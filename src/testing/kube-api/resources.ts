@@ -1,0 +1,102 @@
+/** The kinds of object that the server knows, and what is peculiar to each. */
+
+import type { KubeObject } from "./kube-object.ts";
+
+export interface Resource {
+  /** In paths and rules: "nodes". */
+  readonly name: string;
+  readonly singularName: string;
+  readonly shortNames: readonly string[];
+  readonly kind: string;
+  readonly isNamespaced: boolean;
+  readonly categories?: readonly string[];
+  /** What a field selector may name. Absent members are "". */
+  readonly fields: Readonly<Record<string, (object: KubeObject) => string>>;
+  /** Lists that a strategic merge patch merges instead of replacing them. */
+  readonly mergedLists: MergedLists;
+}
+
+/**
+ * Per member: of a list, what tells its elements apart ("" = they are plain values), of both lists and objects, what
+ * is in them (the `patchStrategy` and `patchMergeKey` tags of k8s.io/api/core/v1/types.go; what has none is replaced).
+ */
+export interface MergedLists {
+  readonly [member: string]: { readonly mergeKey?: string; readonly inside?: MergedLists };
+}
+
+const METADATA: MergedLists[string] = {
+  inside: { ownerReferences: { mergeKey: "uid" }, finalizers: { mergeKey: "" } },
+};
+
+const CONTAINER: MergedLists = {
+  env: { mergeKey: "name" },
+  ports: { mergeKey: "containerPort" },
+  volumeMounts: { mergeKey: "mountPath" },
+  volumeDevices: { mergeKey: "devicePath" },
+};
+
+const text = (value: unknown): string => (value === undefined || value === null ? "" : String(value));
+
+export const NODES: Resource = {
+  name: "nodes",
+  singularName: "node",
+  shortNames: ["no"],
+  kind: "Node",
+  isNamespaced: false,
+  fields: {
+    "metadata.name": ({ metadata }) => metadata.name,
+    "spec.unschedulable": ({ spec }) => String(spec?.unschedulable === true),
+  },
+  mergedLists: {
+    metadata: METADATA,
+    spec: { inside: { podCIDRs: { mergeKey: "" } } },
+    status: { inside: { conditions: { mergeKey: "type" }, addresses: { mergeKey: "type" } } },
+  },
+};
+
+export const PODS: Resource = {
+  name: "pods",
+  singularName: "pod",
+  shortNames: ["po"],
+  kind: "Pod",
+  isNamespaced: true,
+  categories: ["all"],
+  fields: {
+    "metadata.name": ({ metadata }) => metadata.name,
+    "metadata.namespace": ({ metadata }) => text(metadata.namespace),
+    "spec.nodeName": ({ spec }) => text(spec?.nodeName),
+    "spec.restartPolicy": ({ spec }) => text(spec?.restartPolicy),
+    "spec.schedulerName": ({ spec }) => text(spec?.schedulerName),
+    "spec.serviceAccountName": ({ spec }) => text(spec?.serviceAccountName),
+    "spec.hostNetwork": ({ spec }) => String(spec?.hostNetwork === true),
+    "status.phase": ({ status }) => text(status?.phase),
+    "status.podIP": ({ status }) => text(status?.podIP),
+    "status.nominatedNodeName": ({ status }) => text(status?.nominatedNodeName),
+  },
+  mergedLists: {
+    metadata: METADATA,
+    spec: {
+      inside: {
+        containers: { mergeKey: "name", inside: CONTAINER },
+        initContainers: { mergeKey: "name", inside: CONTAINER },
+        ephemeralContainers: { mergeKey: "name", inside: CONTAINER },
+        volumes: { mergeKey: "name" },
+        imagePullSecrets: { mergeKey: "name" },
+        hostAliases: { mergeKey: "ip" },
+        topologySpreadConstraints: { mergeKey: "topologyKey" },
+        schedulingGates: { mergeKey: "name" },
+        resourceClaims: { mergeKey: "name" },
+      },
+    },
+    status: {
+      inside: {
+        conditions: { mergeKey: "type" },
+        podIPs: { mergeKey: "ip" },
+        hostIPs: { mergeKey: "ip" },
+        resourceClaimStatuses: { mergeKey: "name" },
+      },
+    },
+  },
+};
+
+export const RESOURCES: readonly Resource[] = [NODES, PODS];
