@@ -70,7 +70,7 @@ export class Planner {
     const { own, peers, nextHop, setTarget, blackholeRoute } = this.#options;
     const subnets = own()?.subnets;
     const known = peers();
-    const plan = backend.plan({ host, network, own: subnets, peers: known ?? [], nextHop: nextHop() });
+    const plan = backend.plan({ host, network, own: subnets, peers: known, nextHop: nextHop() });
     this.#problems.report(plan.problems);
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     setTarget({

@@ -44,7 +44,8 @@ export interface PlanInput {
   readonly network: NetworkConfig;
   /** Own subnets; undefined before the lease is taken: then only the devices are planned. */
   readonly own: SubnetPair | undefined;
-  readonly peers: Iterable<Lease>;
+  /** Undefined = not known yet. */
+  readonly peers: Iterable<Lease> | undefined;
   /** Asked only by a backend that says so ({@link Backend.asksForNextHops}). */
   readonly nextHop: NextHopLookup;
 }

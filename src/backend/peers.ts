@@ -37,7 +37,7 @@ export function publicIpProblem(ip: Ip | undefined, own: Ip | undefined): string
 
 /** The peers of one backend type, in the order of their keys, so that a plan does not depend on the order of events. */
 export const peersOfType = (input: PlanInput, type: string): Lease[] =>
-  [...input.peers]
+  [...(input.peers ?? [])]
     .filter((peer) => peer.attributes.backendType === type)
     .sort((a, b) => (a.key < b.key ? -1 : 1));
 

@@ -36,7 +36,7 @@ function peer(number: number, changes: object = {}): Lease {
   return decoded;
 }
 
-function plan(peers: readonly Lease[], own: typeof OWN | "no lease" = OWN, members: object = {}) {
+function plan(peers: readonly Lease[] | undefined, own: typeof OWN | "no lease" = OWN, members: object = {}) {
   const input = {
     host: HOST,
     network: networkOf(members),
@@ -51,17 +51,19 @@ function plan(peers: readonly Lease[], own: typeof OWN | "no lease" = OWN, membe
   };
 }
 
-test("before the lease: the device alone", () => {
-  assert.deepEqual(plan([peer(2)], "no lease").objects, ["device flannel0 tun mtu 1472"]);
+test("before the lease: the device, and the tunnel, open but idle; before the peers are known it is idle still", () => {
+  const idle = "tunnel flannel0 for nothing yet on UDP 192.168.7.1:8285";
+  assert.deepEqual(plan(undefined, "no lease").objects, ["device flannel0 tun mtu 1472", idle]);
+  assert.ok(plan(undefined).objects.includes(idle));
 });
 
 test("device, address, tunnel, a forwarding entry per peer, one route for the whole network", () => {
   assert.deepEqual(plan([peer(3), peer(2)]), {
     objects: [
       "device flannel0 tun mtu 1472",
+      "tunnel flannel0 for 10.5.1.0/24 on UDP 192.168.7.1:8285",
       "sysctl net.ipv6.conf.flannel0.disable_ipv6=1",
       "address 10.5.1.0/32 dev flannel0",
-      "tunnel flannel0 for 10.5.1.0/24 on UDP 192.168.7.1:8285",
       "forwarding 10.5.2.0/24 to 192.168.7.2 dev flannel0",
       "forwarding 10.5.3.0/24 to 192.168.7.3 dev flannel0",
       "route 10.5.0.0/16 dev flannel0",

@@ -81,17 +81,18 @@ function createUdpBackend({ network }: BackendContext): Backend {
     add({ kind: "link", name: DEVICE, type: "tun", mtuBytes: mtuBytes(input.host), up: true });
     const subnet = input.own?.ipv4;
     const local = input.host.ipv4;
-    if (subnet === undefined || local === undefined) return { state, problems };
-    add({ kind: "setting", device: DEVICE, name: "disable_ipv6", on: true });
-    add({ kind: "address", device: DEVICE, address: `${formatIp(baseOf(subnet))}/32` });
+    if (local === undefined) return { state, problems };
     add({
       kind: "tunnel",
       device: DEVICE,
       local: formatIp(local),
       port: config.port,
-      subnet: formatPrefix(subnet),
+      subnet: subnet === undefined || input.peers === undefined ? undefined : formatPrefix(subnet),
       strictSource: config.strictSource,
     });
+    if (subnet === undefined) return { state, problems };
+    add({ kind: "setting", device: DEVICE, name: "disable_ipv6", on: true });
+    add({ kind: "address", device: DEVICE, address: `${formatIp(baseOf(subnet))}/32` });
     const outcomeOfPeer = outcomes(input);
     // Such leases name no type (see lease.ts).
     for (const peer of peersOfType(input, "")) {

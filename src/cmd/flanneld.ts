@@ -15,6 +15,7 @@ import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../confi
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelKernel } from "../datapath/tunnel-kernel.ts";
 import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
+import { DescriptorStore } from "../linux/descriptor-store.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
@@ -22,7 +23,7 @@ import { releaseMemory } from "../linux/memory.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
-import { sdNotify } from "../linux/sd-notify.ts";
+import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
 import { makePersistentTun } from "../linux/tun.ts";
 import { digestXtables } from "../linux/xtables.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
@@ -109,19 +110,22 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       ? undefined
       : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons, drift });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
-  await using datastore = await openLeaseStore(options.datastore, logger);
-  const { store, configPlace } = datastore;
-  // Whoever waits for an answer of the datastore waits no longer.
-  signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   using rtnetlink = openRtnetlink();
-  const tunnels = new TunnelDriver({
-    system: createTunnelSystem(rtnetlink),
+  const { notifySocket } = options;
+  const handedOver = takeListenFds(process.env, process.pid);
+  const descriptors = new DescriptorStore({ handedOver, notifySocket, logger });
+  await using tunnels = new TunnelDriver({
+    system: createTunnelSystem(rtnetlink, descriptors),
     wantOffloads: options.udpOffloads,
     logger,
     timers: systemTimers,
   });
   // A thread that blocks in the kernel would hold up the end of the process.
   process.once("exit", () => tunnels.halt());
+  await using datastore = await openLeaseStore(options.datastore, logger);
+  const { store, configPlace } = datastore;
+  // Whoever waits for an answer of the datastore waits no longer.
+  signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   const netlinkKernel = new NetlinkKernel({
     rtnetlink,
     makeTun: makePersistentTun,
@@ -148,8 +152,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       readFile,
       writeFile: writeFileAtomic,
       releaseMemory,
-      notifyReady: () => {
-        if (options.notifySocket !== undefined) sdNotify(options.notifySocket, "READY=1");
+      notifyReady() {
+        descriptors.closeUnclaimed();
+        if (notifySocket !== undefined) sdNotify(notifySocket, "READY=1");
       },
     },
     readiness,

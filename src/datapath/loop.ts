@@ -33,7 +33,6 @@ export function runLoop(
     report({ type: "segmentation refused" }),
   );
   const incoming = new Incoming(io, counters, icmp, forwarding);
-  report({ type: "running" });
   for (let turns = 0; ; turns++) {
     const ready = io.wait(LONGEST_WAIT_MS);
     if (ready === 0 && turns > UNTIDY_TURNS) {

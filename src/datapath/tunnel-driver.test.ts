@@ -29,20 +29,28 @@ const forwarding = (number: number, peer = `192.168.7.${number}`): ForwardingObj
 /** Descriptors are numbers that are open or closed; threads do what they are told, or die when asked to. */
 class FakeSystem implements TunnelSystem {
   readonly open = new Set<number>();
+  /** What the threads were started with. */
   readonly starts: ThreadData[] = [];
+  threads = 0;
   deviceIndex: number | undefined = 7;
   portTaken = false;
   failsAtOnce = false;
   forwarding: Forwarding | undefined;
+  readonly #tunnel = new Map<string, number>();
   #next = 10;
   #end: (error?: Error) => void = () => {};
 
-  openTun() {
-    return { fd: this.#take(), hasVirtioHeader: true, joinsTcp: true, joinsUdp: true };
+  openTun(device: string) {
+    const fd = this.#takeOnce(`${device} ${this.deviceIndex}`, "tun");
+    return { fd, hasVirtioHeader: true, joinsTcp: true, joinsUdp: true };
   }
-  openUdp() {
+  openUdp(_local: unknown, port: number) {
     if (this.portTaken) throw new FlannelError("EADDRINUSE", "bind: EADDRINUSE");
-    return { fd: this.#take(), segments: true, joins: true };
+    return { fd: this.#takeOnce(String(port), "udp"), segments: true, joins: true };
+  }
+  closeTunnel(): void {
+    for (const fd of this.#tunnel.values()) this.close(fd);
+    this.#tunnel.clear();
   }
   openRaw = () => this.#take();
   openWake = () => this.#take();
@@ -53,18 +61,18 @@ class FakeSystem implements TunnelSystem {
     assert.ok(this.open.delete(fd), `${fd} closed twice`);
   }
   indexOf = () => this.deviceIndex;
-  startThread(data: ThreadData, onReport: (report: Report) => void) {
-    this.starts.push(data);
-    this.forwarding = data.forwarding;
+  startThread(onReport: (report: Report) => void) {
+    this.threads++;
     const { promise, resolve } = Promise.withResolvers<Error | undefined>();
     this.#end = resolve;
     if (this.failsAtOnce) resolve(new Error("no memory"));
-    else queueMicrotask(() => onReport({ type: "running" }));
+    else queueMicrotask(() => onReport({ type: "ready" }));
     return {
       ended: promise,
       post: (order: Order) => {
         if (order.type === "stop") resolve(undefined);
         else this.forwarding = order.forwarding;
+        if (order.type === "start") this.starts.push(order);
       },
     };
   }
@@ -75,6 +83,18 @@ class FakeSystem implements TunnelSystem {
   #take(): number {
     this.open.add(this.#next);
     return this.#next++;
+  }
+  /** One descriptor for one thing at a time, as the real system has. */
+  #takeOnce(thing: string, kind: string): number {
+    for (const [key, fd] of this.#tunnel) {
+      if (key === `${kind} ${thing}`) return fd;
+      if (!key.startsWith(kind)) continue;
+      this.close(fd);
+      this.#tunnel.delete(key);
+    }
+    const fd = this.#take();
+    this.#tunnel.set(`${kind} ${thing}`, fd);
+    return fd;
   }
 }
 
@@ -117,9 +137,38 @@ test("a tunnel with its forwarding entries: made, seen, changed without a new th
   const elsewhere = { ...lax, port: 9000 };
   await kernel.apply([{ action: "replace", object: elsewhere, previous: lax }]);
   assert.equal(system.starts.length, 2);
+  const [first, second] = system.starts.map(({ descriptors }) => descriptors);
+  assert.equal(second!.tun.fd, first!.tun.fd, "the device stays open, and what waits in it");
+  assert.notEqual(second!.udp.fd, first!.udp.fd);
   assert.deepEqual(await observe(), [elsewhere, moved]);
   await kernel.apply([{ action: "remove", object: elsewhere }]);
   await driver.stop();
+  assert.deepEqual([...system.open], []);
+});
+
+test("before subnet and peers are known, all is open and loaded, and packets wait", async () => {
+  const { system, kernel, driver, observe } = make();
+  const waiting = { ...TUNNEL, subnet: undefined };
+  await kernel.apply([{ action: "create", object: waiting }]);
+  assert.deepEqual(await observe(), [waiting]);
+  assert.deepEqual([system.threads, system.starts.length, system.open.size], [1, 0, 4]);
+  await kernel.apply([
+    { action: "replace", object: TUNNEL, previous: waiting },
+    { action: "create", object: forwarding(2) },
+  ]);
+  assert.deepEqual([system.threads, system.starts.length], [1, 1]);
+  // Nothing is taken from the device before it is known where to.
+  assert.equal(lookUpPeer(system.starts[0]!.forwarding.table, 0x0a050209), 0xc0a80702);
+  await driver.stop();
+  const { tun, udp } = system.starts[0]!.descriptors;
+  assert.deepEqual([...system.open].sort(), [tun.fd, udp.fd].sort(), "open for the next process");
+});
+
+test("a tunnel that is ended before it was started", async () => {
+  const { system, kernel } = make();
+  const waiting = { ...TUNNEL, subnet: undefined };
+  await kernel.apply([{ action: "create", object: waiting }]);
+  await kernel.apply([{ action: "remove", object: waiting }]);
   assert.deepEqual([...system.open], []);
 });
 
@@ -155,7 +204,7 @@ test("a thread that dies is told of, and started again, but not at once", async 
   ]);
   system.endThread(new Error("no memory"));
   assert.deepEqual((await first).value, [{ action: "touched", object: TUNNEL }]);
-  assert.deepEqual([...system.open], []);
+  assert.equal(system.open.size, 2, "device and socket stay open, and packets wait");
   assert.deepEqual(await observe(), []);
   const [early] = await kernel.apply([{ action: "create", object: TUNNEL }]);
   assert.match(early!.message, /the data path on flannel0 has failed: no memory/);
@@ -171,5 +220,5 @@ test("a thread that dies while it starts is the operation's failure", async () =
   system.failsAtOnce = true;
   const [error] = await kernel.apply([{ action: "create", object: TUNNEL }]);
   assert.match(error!.message, /has failed: no memory/);
-  assert.deepEqual([...system.open], []);
+  assert.equal(system.open.size, 2);
 });

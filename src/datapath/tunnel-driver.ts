@@ -1,6 +1,7 @@
 /**
  * The tunnel as the main thread sees it: opens the descriptors, starts and ends the thread, hands it the forwarding
- * table whenever that has changed. Neither thread ever waits for the other while packets flow.
+ * table whenever that has changed. Neither thread ever waits for the other while packets flow. Until it is known where
+ * to, packets wait in device and socket.
  */
 
 import { type Ip, parseIp } from "../address/ip.ts";
@@ -20,11 +21,11 @@ import { type CounterValues, createCounters, readCounters } from "./counters.ts"
 import type { OpenTun, OpenUdp, TunnelDescriptors } from "./descriptors.ts";
 import { reportDrops } from "./drop-report.ts";
 import { type Forwarding, NO_FORWARDING } from "./forwarding.ts";
-import type { Order, Report, ThreadData } from "./messages.ts";
+import type { Order, Report } from "./messages.ts";
 
 /** The thread that moves the packets. */
 export interface TunnelThread {
-  /** Hands it an order; the caller wakes it. */
+  /** Hands it an order; the caller wakes it if it has been started. */
   post(order: Order): void;
   /** Resolves when it has ended, with the error that ended it. */
   readonly ended: Promise<Error | undefined>;
@@ -32,8 +33,11 @@ export interface TunnelThread {
 
 /** What the tunnel needs of the system. Opening throws FlannelError. */
 export interface TunnelSystem {
+  /** Opens the device for packets; or gives what is open already, from an earlier tunnel or the process before this one. */
   openTun(device: string, wantOffloads: boolean): OpenTun;
   openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp;
+  /** Closes what these two have opened. Until then it stays open, also for the process after this one. */
+  closeTunnel(): void;
   /** A raw IPv4 socket; -1 if that is not permitted. */
   openRaw(): number;
   /** An eventfd. */
@@ -42,7 +46,8 @@ export interface TunnelSystem {
   close(fd: number): void;
   /** Index of the device now; undefined if there is none. */
   indexOf(device: string): number | undefined;
-  startThread(data: ThreadData, onReport: (report: Report) => void): TunnelThread;
+  /** Loads the thread, which says when it is ready for its start. */
+  startThread(onReport: (report: Report) => void): TunnelThread;
 }
 
 export interface TunnelDriverOptions {
@@ -54,9 +59,13 @@ export interface TunnelDriverOptions {
 }
 
 interface Running {
-  readonly tunnel: Tunnel;
+  tunnel: Tunnel;
   readonly descriptors: TunnelDescriptors;
   readonly thread: TunnelThread;
+  /** Resolves when it can be started, or has ended. */
+  readonly loaded: Promise<void>;
+  /** Started: it moves packets. */
+  isMoving: boolean;
   /** Of the device that it has open, which another one of the same name may have replaced. */
   readonly deviceIndex: number | undefined;
   /** Told to stop. */
@@ -66,7 +75,7 @@ interface Running {
 /** After a thread has died, the next one is not started for so long. */
 const PAUSE_MS = 500;
 
-export class TunnelDriver {
+export class TunnelDriver implements AsyncDisposable {
   readonly #options: TunnelDriverOptions;
   readonly #counters = createCounters();
   readonly #forwarding = new Map<string, ForwardingObject>();
@@ -99,25 +108,42 @@ export class TunnelDriver {
       if (operation.action === "remove") this.#forwarding.delete(keyOf(object));
       else this.#forwarding.set(keyOf(object), object);
     } else if (object.kind === "tunnel") {
-      if (operation.action !== "remove" && this.#adopt(object)) return;
-      await this.stop();
-      if (operation.action !== "remove") await this.#start(object);
+      if (operation.action === "remove") {
+        await this.stop();
+        this.#options.system.closeTunnel();
+        return;
+      }
+      if (!this.#adopt(object)) {
+        await this.stop();
+        this.#start(object);
+      }
+      if (object.subnet !== undefined) await this.#whenLoaded();
     }
   }
 
-  /** Hands the forwarding table to the thread. */
+  /** Hands the forwarding table to the thread, which moves packets from then on. */
   commit(): void {
     const running = this.#running;
-    if (running !== undefined)
-      this.#post(running, { type: "forward", forwarding: this.#compile(running.tunnel) });
+    if (running === undefined || running.tunnel.subnet === undefined) return;
+    const forwarding = this.#compile(running.tunnel);
+    if (running.isMoving) this.#post(running, { type: "forward", forwarding });
+    else {
+      const { descriptors } = running;
+      this.#post(running, { type: "start", descriptors, counters: this.#counters, forwarding });
+      running.isMoving = true;
+    }
   }
 
-  /** Ends the thread and closes the descriptors; the device stays. */
+  /** Ends the thread, which first sends on what it has read. Device and socket stay open. */
   async stop(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
     this.halt();
     await running.thread.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
   }
 
   /** Tells the thread to end, without waiting for it. */
@@ -137,35 +163,37 @@ export class TunnelDriver {
       before.local === tunnel.local &&
       before.port === tunnel.port &&
       running?.deviceIndex === this.#options.system.indexOf(tunnel.device);
-    if (isSame && running !== undefined) this.#running = { ...running, tunnel };
+    if (isSame && running !== undefined) running.tunnel = tunnel;
     return isSame;
   }
 
-  async #start(tunnel: Tunnel): Promise<void> {
+  #start(tunnel: Tunnel): void {
     const { system, timers, logger } = this.#options;
     if (this.#failure !== undefined && timers.nowMs() < this.#failure.untilMs)
       throw new FlannelError("EIO", this.#failure.message);
     const descriptors = this.#open(tunnel);
     logger.info(`Data path on ${tunnel.device}: ${describe(descriptors)}`);
-    const isUp = Promise.withResolvers<void>();
-    const thread = system.startThread(
-      { descriptors, counters: this.#counters, forwarding: this.#compile(tunnel) },
-      (report) => {
-        if (report.type === "running") isUp.resolve();
-        if (report.type === "segmentation refused")
-          logger.warn(
-            `The kernel cannot send several datagrams at once from here (UDP_SEGMENT: EIO): the data path on ${tunnel.device} sends them one by one, more slowly`,
-          );
-      },
-    );
+    const isReady = Promise.withResolvers<void>();
+    const thread = system.startThread((report) => {
+      if (report.type === "ready") isReady.resolve();
+      if (report.type === "segmentation refused")
+        logger.warn(
+          `The kernel cannot send several datagrams at once from here (UDP_SEGMENT: EIO): the data path on ${tunnel.device} sends them one by one, more slowly`,
+        );
+    });
     const deviceIndex = system.indexOf(tunnel.device);
-    this.#running = { tunnel, descriptors, thread, deviceIndex, isStopping: false };
     const endReport = reportDrops(tunnel.device, () => this.counters, this.#options);
     const ended = thread.ended.then((error) => {
       endReport();
       this.#takeEnd(tunnel, descriptors, error);
     });
-    await Promise.race([isUp.promise, ended]);
+    const loaded = Promise.race([isReady.promise, ended]);
+    this.#running = { tunnel, descriptors, thread, loaded, deviceIndex, isMoving: false, isStopping: false };
+  }
+
+  /** Waits until the thread can be started. */
+  async #whenLoaded(): Promise<void> {
+    await this.#running?.loaded;
     if (this.#running === undefined)
       throw new FlannelError("EIO", this.#failure?.message ?? "it ended at once");
   }
@@ -173,24 +201,20 @@ export class TunnelDriver {
   #open({ device, local, port }: Tunnel): TunnelDescriptors {
     const { system, wantOffloads } = this.#options;
     using opened = new DisposableStack();
-    const keep = <T extends { readonly fd: number }>(descriptor: T): T => {
-      opened.defer(() => system.close(descriptor.fd));
-      return descriptor;
-    };
-    const udp = keep(system.openUdp(parseIp(local)!, port, wantOffloads));
-    const tun = keep(system.openTun(device, wantOffloads));
-    const wake = keep({ fd: system.openWake() });
+    opened.defer(() => system.closeTunnel());
+    const udp = system.openUdp(parseIp(local)!, port, wantOffloads);
+    const tun = system.openTun(device, wantOffloads);
+    const wakeFd = system.openWake();
     const rawFd = system.openRaw();
     opened.move();
-    return { tun, udp, rawFd, port, wakeFd: wake.fd };
+    return { tun, udp, rawFd, port, wakeFd };
   }
 
-  #takeEnd(tunnel: Tunnel, descriptors: TunnelDescriptors, error: Error | undefined): void {
+  #takeEnd(tunnel: Tunnel, { rawFd, wakeFd }: TunnelDescriptors, error: Error | undefined): void {
     const { system, logger, timers } = this.#options;
     const wasStopping = this.#running?.isStopping === true;
     this.#running = undefined;
-    const { tun, udp, rawFd, wakeFd } = descriptors;
-    for (const fd of [wakeFd, rawFd, udp.fd, tun.fd]) if (fd >= 0) system.close(fd);
+    for (const fd of [wakeFd, rawFd]) if (fd >= 0) system.close(fd);
     if (wasStopping) return;
     if (error !== undefined) {
       const message = `the data path on ${tunnel.device} has failed: ${error.message}`;
@@ -206,7 +230,7 @@ export class TunnelDriver {
   }
 
   #compile({ subnet, strictSource }: Tunnel): Forwarding {
-    const own = parsePrefix(subnet);
+    const own = subnet === undefined ? undefined : parsePrefix(subnet);
     if (own === undefined) return NO_FORWARDING;
     const entries = [...this.#forwarding.values()].flatMap(({ destination, peer }) => {
       const prefix = parsePrefix(destination);

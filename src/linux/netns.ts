@@ -5,7 +5,7 @@
  * thread meanwhile. Descriptors opened inside stay in their namespace for good.
  */
 
-import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
 import { check, sys } from "./ffi.ts";
 
 /** Where named namespaces are. */
@@ -74,6 +74,20 @@ export function withNetns<T>(path: string, inside: () => T): T {
     }
   } finally {
     closeSync(target);
+  }
+}
+
+/**
+ * Whether the device or socket behind `fd` is of the caller's namespace, asked with `request`: an ioctl that opens its
+ * namespace. True where the kernel does not know that request.
+ */
+export function isOfOwnNetns(fd: number, request: number): boolean {
+  const netns = sys.ioctlValue(fd, request, 0);
+  if (netns < 0) return true;
+  try {
+    return fstatSync(netns).ino === statSync(OWN_NETNS).ino;
+  } finally {
+    closeSync(netns);
   }
 }
 

@@ -5,13 +5,17 @@ import { FlannelError, hasCode, messageOf } from "../base/error.ts";
 import type { OpenTun } from "../datapath/descriptors.ts";
 import { VNET_HEADER_BYTES } from "../packet/virtio-net-header.ts";
 import { check, sys } from "./ffi.ts";
+import { isOfOwnNetns } from "./netns.ts";
 
 // linux/if_tun.h
 const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOFFLOAD = 0x400454d0;
+const TUNGETIFF = 0x800454d2;
 const TUNSETVNETHDRSZ = 0x400454d8;
+const TUNGETDEVNETNS = 0x54e3;
 const IFF_TUN = 0x0001;
+const IFF_MULTI_QUEUE = 0x0100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 0x01;
@@ -22,6 +26,7 @@ const TUN_F_USO6 = 0x40;
 // bits/fcntl-linux.h
 const O_RDWR = 2;
 const O_NONBLOCK = 0o4000;
+const F_SETFL = 4;
 
 /** Offsets in struct ifreq (linux/if.h), and its size. */
 const IFR_FLAGS = 16;
@@ -54,19 +59,40 @@ export function openTun(name: string, wantOffloads: boolean): OpenTun {
   try {
     const hasVirtioHeader = wantOffloads && tryAttach(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
     if (!hasVirtioHeader) attach(fd, name, IFF_TUN | IFF_NO_PI);
-    // An earlier owner's sizes and offloads stay with the device.
-    else check(sys.ioctl(fd, TUNSETVNETHDRSZ, HEADER_SIZE), "ioctl(TUNSETVNETHDRSZ)", name);
-    const setOffloads = (flags: number): boolean =>
-      hasVirtioHeader && sys.ioctlValue(fd, TUNSETOFFLOAD, flags) === 0;
-    const joinsUdp = setOffloads(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_USO4 | TUN_F_USO6); // since Linux 6.2
-    const joinsTcp = joinsUdp || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
-    if (!joinsTcp) sys.ioctlValue(fd, TUNSETOFFLOAD, 0);
-    check(sys.ioctlValue(fd, TUNSETPERSIST, 1), "ioctl(TUNSETPERSIST)", name);
-    return { fd, hasVirtioHeader, joinsTcp, joinsUdp };
+    return configure(fd, name, hasVirtioHeader);
   } catch (error) {
     closeSync(fd);
     throw error;
   }
+}
+
+/**
+ * Makes of a descriptor from before a restart what {@link openTun} gives, with the packets that wait in it. Undefined if it
+ * is not that device's, in this namespace, opened with the same wish for offloads; it is not closed.
+ */
+export function adoptTun(fd: number, name: string, wantOffloads: boolean): OpenTun | undefined {
+  const ifreq = new Uint8Array(IFREQ_BYTES);
+  if (sys.ioctl(fd, TUNGETIFF, ifreq) < 0) return undefined; // no TUN device, or one that was deleted
+  const bytes = ifreq.subarray(0, IFNAMSIZ);
+  const itsName = new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
+  const flags = new DataView(ifreq.buffer).getUint16(IFR_FLAGS, true);
+  const wanted = IFF_TUN | IFF_NO_PI | (wantOffloads ? IFF_VNET_HDR : 0);
+  const isAlike = (flags & (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE)) === wanted;
+  if (itsName !== name || !isAlike || !isOfOwnNetns(fd, TUNGETDEVNETNS)) return undefined;
+  check(sys.fcntl(fd, F_SETFL, O_NONBLOCK), "fcntl(F_SETFL)", name);
+  return configure(fd, name, wantOffloads);
+}
+
+function configure(fd: number, name: string, hasVirtioHeader: boolean): OpenTun {
+  // An earlier owner's sizes and offloads stay with the device.
+  if (hasVirtioHeader) check(sys.ioctl(fd, TUNSETVNETHDRSZ, HEADER_SIZE), "ioctl(TUNSETVNETHDRSZ)", name);
+  const setOffloads = (flags: number): boolean =>
+    hasVirtioHeader && sys.ioctlValue(fd, TUNSETOFFLOAD, flags) === 0;
+  const joinsUdp = setOffloads(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_USO4 | TUN_F_USO6); // since Linux 6.2
+  const joinsTcp = joinsUdp || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
+  if (!joinsTcp) sys.ioctlValue(fd, TUNSETOFFLOAD, 0);
+  check(sys.ioctlValue(fd, TUNSETPERSIST, 1), "ioctl(TUNSETPERSIST)", name);
+  return { fd, hasVirtioHeader, joinsTcp, joinsUdp };
 }
 
 function openCloneDevice(): number {

@@ -3,6 +3,7 @@
 import { formatIp, type Ip, ipToBytes } from "../address/ip.ts";
 import type { OpenUdp } from "../datapath/descriptors.ts";
 import { check, lastErrno, sys } from "./ffi.ts";
+import { isOfOwnNetns } from "./netns.ts";
 
 // bits/socket.h, netinet/in.h, asm-generic/socket.h
 export const AF_INET = 2;
@@ -10,11 +11,13 @@ const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
+const SO_TYPE = 3;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_SNDTIMEO = 21;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
+const SIOCGSKNS = 0x894c;
 const IPPROTO_IP = 0;
 const IPPROTO_RAW = 255;
 const IP_MTU_DISCOVER = 10;
@@ -41,21 +44,42 @@ export const SOCKADDR_IN_BYTES = 16;
 export function openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp {
   const fd = check(sys.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket", "UDP");
   try {
-    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
-    setTimeoutMs(fd);
-    fragmentOutgoing(fd, false);
+    const opened = configure(fd, wantOffloads);
     const address = socketAddress(ipToBytes(local), port);
     check(sys.bind(fd, address, address.length), "bind", `UDP ${formatIp(local)}:${port}`);
-    return {
-      fd,
-      segments: wantOffloads && setOption(fd, SOL_UDP, UDP_SEGMENT, 0) === 0,
-      joins: wantOffloads && setOption(fd, SOL_UDP, UDP_GRO, 1) === 0,
-    };
+    return opened;
   } catch (error) {
     sys.close(fd);
     throw error;
   }
+}
+
+/**
+ * Makes of a descriptor from before a restart what {@link openUdp} gives, with the datagrams that wait in it. Undefined if
+ * it is not a socket bound so, in this namespace, opened with the same wish for offloads; it is not closed.
+ */
+export function adoptUdp(fd: number, local: Ip, port: number, wantOffloads: boolean): OpenUdp | undefined {
+  const address = new Uint8Array(SOCKADDR_IN_BYTES);
+  if (sys.getsockname(fd, address, Uint32Array.of(address.length)) < 0) return undefined;
+  const wanted = socketAddress(ipToBytes(local), port);
+  if (!wanted.every((byte, index) => byte === address[index])) return undefined;
+  if (getOption(fd, SOL_SOCKET, SO_TYPE) !== SOCK_DGRAM || !isOfOwnNetns(fd, SIOCGSKNS)) return undefined;
+  // What was joined already would come out as one datagram if nobody said that it is many.
+  const joins = getOption(fd, SOL_UDP, UDP_GRO) === 1;
+  if (joins && !wantOffloads) return undefined;
+  return configure(fd, wantOffloads);
+}
+
+function configure(fd: number, wantOffloads: boolean): OpenUdp {
+  setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+  setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+  setTimeoutMs(fd);
+  fragmentOutgoing(fd, false);
+  return {
+    fd,
+    segments: wantOffloads && setOption(fd, SOL_UDP, UDP_SEGMENT, 0) === 0,
+    joins: wantOffloads && setOption(fd, SOL_UDP, UDP_GRO, 1) === 0,
+  };
 }
 
 /** Whether datagrams that are too big for the way are fragmented; if not, sending them fails with EMSGSIZE. */
@@ -68,10 +92,7 @@ export function pathMtuBytes(address: Uint8Array): number {
   if (fd < 0) return 0;
   try {
     const peer = socketAddress(address, 9); // connecting sends nothing
-    const value = new Uint8Array(4);
-    if (sys.connect(fd, peer, peer.length) < 0) return 0;
-    if (sys.getsockopt(fd, IPPROTO_IP, IP_MTU, value, Uint32Array.of(value.length)) < 0) return 0;
-    return new DataView(value.buffer).getInt32(0, true);
+    return sys.connect(fd, peer, peer.length) < 0 ? 0 : (getOption(fd, IPPROTO_IP, IP_MTU) ?? 0);
   } finally {
     sys.close(fd);
   }
@@ -84,6 +105,13 @@ export function socketAddress(ip: Uint8Array, port: number): Uint8Array {
   new DataView(address.buffer).setUint16(2, port);
   address.set(ip, 4);
   return address;
+}
+
+/** An option that is a number; undefined if it cannot be had. */
+function getOption(fd: number, level: number, name: number): number | undefined {
+  const value = new Uint8Array(4);
+  if (sys.getsockopt(fd, level, name, value, Uint32Array.of(value.length)) < 0) return undefined;
+  return new DataView(value.buffer).getInt32(0, true);
 }
 
 function setOption(fd: number, level: number, name: number, value: number): number {

@@ -116,8 +116,11 @@ export interface Tunnel {
   /** Address and UDP port that it sends from and receives at. */
   readonly local: string;
   readonly port: number;
-  /** This host's subnet, "10.5.1.0/24": what peers may send to. Its base is the address of the tunnel's own messages. */
-  readonly subnet: string;
+  /**
+   * This host's subnet, "10.5.1.0/24": what peers may send to. Its base is the address of the tunnel's own messages.
+   * Undefined = subnet or peers are not known yet: packets wait in device and socket.
+   */
+  readonly subnet: string | undefined;
   /** Whether packets must come from the peer that has their source. */
   readonly strictSource: boolean;
 }
@@ -228,7 +231,7 @@ export function describeObject(object: StateObject): string {
     case "fdb":
       return `fdb ${object.mac} dst ${object.destination} dev ${object.device}${object.detour === undefined ? "" : ` ${object.detour}`}`;
     case "tunnel":
-      return `tunnel ${object.device} for ${object.subnet} on UDP ${object.local}:${object.port}${object.strictSource ? "" : ", any source"}`;
+      return `tunnel ${object.device} for ${object.subnet ?? "nothing yet"} on UDP ${object.local}:${object.port}${object.strictSource ? "" : ", any source"}`;
     case "forwarding":
       return `forwarding ${object.destination} to ${object.peer} dev ${object.device}`;
   }
