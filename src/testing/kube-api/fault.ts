@@ -1,6 +1,7 @@
 /** Answers that a test wants instead of the right ones. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import { KubeError, type KubeStatus } from "./kube-error.ts";
 import type { ApiRequest } from "./route.ts";
 
 export interface KubeFault {
@@ -14,8 +15,8 @@ export interface KubeFault {
 }
 
 /**
- * A status; the connection reset at once; no answer ever; half of the right answer (of a watch: half of its first event),
- * then the connection reset.
+ * A status (with a Status object, if no body is given); the connection reset at once; no answer ever; half of the right answer (of a watch: half of its first event),
+ * then the end of the connection.
  */
 export type FaultAnswer =
   | {
@@ -61,8 +62,13 @@ export function answerFault(
     return 0;
   }
   response.writeHead(answer.status, { "content-type": "application/json", ...answer.headers });
-  response.end(answer.body ?? "");
+  response.end(answer.body ?? JSON.stringify(statusOf(answer.status)));
   return answer.status;
+}
+
+function statusOf(code: number): KubeStatus {
+  const message = STATUS_CODES[code] ?? "injected";
+  return new KubeError(code, message.replaceAll(" ", ""), message).status;
 }
 
 /** A TCP reset where the socket can do it (of TLS, what carries it is reset). */

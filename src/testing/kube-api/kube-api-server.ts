@@ -33,7 +33,9 @@ export type { KubeObject } from "./kube-object.ts";
 export type { KubeObjects } from "./object-store.ts";
 
 /** Of `requests`: older ones are forgotten. */
-const MAX_REQUESTS = 200_000;
+const MAX_REQUESTS = 100_000;
+/** kube-apiserver keeps an idle connection so long. */
+const IDLE_CONNECTION_MS = 90_000;
 
 export interface KubeApiOptions {
   /** Default "127.0.0.1". */
@@ -85,6 +87,7 @@ export class KubeApiServer implements AsyncDisposable {
             key: tls.key,
             ...(tls.clientCa && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false }),
           });
+    server.keepAliveTimeout = IDLE_CONNECTION_MS;
     server.listen(port, host);
     await once(server, "listening");
     return new KubeApiServer(server, options);
@@ -164,6 +167,7 @@ export class KubeApiServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#server.listening) return;
     clearInterval(this.#bookmarks);
     const closed = once(this.#server, "close");
     this.#server.close();

@@ -23,7 +23,7 @@ export function get(store: ObjectStore, { name, namespace, query }: ApiRequest):
 
 /** Throws KubeError BadRequest, Invalid, Expired (with a token to go on with), Timeout. */
 export function list(store: ObjectStore, request: ApiRequest): ListResult {
-  const { query, namespace } = request;
+  const { query } = request;
   const selector = selectorOf(store, request);
   const asked = parseVersion(query);
   const match = query.get("resourceVersionMatch") ?? "";
@@ -57,10 +57,7 @@ export function list(store: ObjectStore, request: ApiRequest): ListResult {
     metadata: {
       resourceVersion: String(revision),
       continue: makeToken(revision, `${store.keyOf(items.at(-1)!)}\0`),
-      ...(selector === undefined ||
-      (namespace !== undefined && request.name === undefined && !hasSelectors(query))
-        ? { remainingItemCount: objects.length - limit }
-        : {}),
+      ...(!hasSelectors(query) && { remainingItemCount: objects.length - limit }),
     },
     items,
   };

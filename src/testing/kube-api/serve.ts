@@ -2,17 +2,19 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { contentTypeOf, readBody, tableMaker } from "./exchange.ts";
-import { badRequest, invalid } from "./kube-error.ts";
+import { badRequest, invalid, unsupportedMediaType } from "./kube-error.ts";
 import type { JsonObject, KubeObject } from "./kube-object.ts";
 import { writerOf } from "./managed-fields.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { get, list, parseCount, parseVersion, selectorOf } from "./reads.ts";
 import { type ApiRequest, isSet } from "./route.ts";
 import { WatchStream } from "./watch-stream.ts";
-import { create, patch, remove, update, type WriteRequest } from "./writes.ts";
+import { create, PATCH_TYPES, patch, remove, update, type WriteRequest } from "./writes.ts";
 
 /** Of a watch that names no timeout: half an hour to an hour (kube-apiserver's --min-request-timeout). */
 const MIN_WATCH_MS = 1_800_000;
+/** Of everything but patches; none is taken for JSON. */
+const BODY_TYPES = ["application/json", ""];
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Status and content of the answer to everything but watches. Throws KubeError. */
@@ -29,6 +31,9 @@ export async function serve(
     const { kind } = api.kind;
     return [200, { kind: `${kind}List`, apiVersion: "v1", metadata, items: items.map(withoutType) }];
   }
+  const contentType = contentTypeOf(request);
+  const accepted = api.verb === "patch" ? PATCH_TYPES : BODY_TYPES;
+  if (!accepted.includes(contentType)) throw unsupportedMediaType(accepted.filter((type) => type !== ""));
   const write: WriteRequest = {
     store,
     namespace: api.namespace,
@@ -43,7 +48,7 @@ export async function serve(
     case "update":
       return [200, shown(update(write), api, request)];
     case "patch":
-      return [200, shown(patch(write, contentTypeOf(request)), api, request)];
+      return [200, shown(patch(write, contentType), api, request)];
     default:
       return [200, deletion(remove(write), api)];
   }

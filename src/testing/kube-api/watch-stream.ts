@@ -81,7 +81,9 @@ export class WatchStream {
       } else {
         const change = store.history.at(this.#next++);
         const line = this.#changeLine(change);
-        if (line !== undefined) this.#write(line, change.revision);
+        // A version from the future (of another cluster, or of data that is gone) has nothing to hear of before it comes.
+        const isNew = change.revision > (this.#options.since ?? 0);
+        if (isNew && line !== undefined) this.#write(line, change.revision);
       }
     }
     response.uncork();

@@ -3,7 +3,8 @@
  * (k8s.io/kubernetes/pkg/registry/core/node and pod), checked, and with the writer's name.
  */
 
-import { badRequest, conflict, invalid, notFound, unsupportedMediaType } from "./kube-error.ts";
+import { randomBytes } from "node:crypto";
+import { badRequest, conflict, invalid, notFound } from "./kube-error.ts";
 import {
   isJsonObject,
   type Json,
@@ -14,13 +15,15 @@ import {
 } from "./kube-object.ts";
 import { manageFields, type Writer } from "./managed-fields.ts";
 import { mergePatch } from "./merge-patch.ts";
-import { type ObjectStore, withVersion } from "./object-store.ts";
+import type { ObjectStore } from "./object-store.ts";
 import type { Resource } from "./resources.ts";
 import { strategicMergePatch } from "./strategic-merge-patch.ts";
 import { validate, wrongType } from "./validation.ts";
 
 const MERGE_PATCH = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json";
+
+export const PATCH_TYPES: readonly string[] = [MERGE_PATCH, STRATEGIC_MERGE_PATCH];
 
 export interface WriteRequest {
   readonly store: ObjectStore;
@@ -35,7 +38,11 @@ export interface WriteRequest {
 export function create({ store, namespace, writer, body, isDryRun }: WriteRequest): KubeObject {
   const { resource } = store;
   const given = decode(resource, body);
-  if (given.metadata.name === undefined) {
+  const { generateName } = given.metadata;
+  const name =
+    given.metadata.name ??
+    (typeof generateName === "string" ? generateName + randomBytes(3).toString("hex").slice(1) : undefined);
+  if (name === undefined) {
     throw invalid(resource.kind, "", [
       {
         field: "metadata.name",
@@ -52,7 +59,7 @@ export function create({ store, namespace, writer, body, isDryRun }: WriteReques
   // A node may bring its status along, a pod begins without one.
   const fresh: KubeObject = {
     ...given,
-    metadata: { ...metadata, ...(namespace !== undefined && { namespace }) },
+    metadata: { ...metadata, name, ...(namespace !== undefined && { namespace }) },
     ...(resource.kind === "Pod" && { status: { phase: "Pending" } }),
   };
   const object = withManager(undefined, withSameCidrs(fresh, undefined), writer);
@@ -76,9 +83,6 @@ export function update(request: WriteRequest): KubeObject {
 export function patch(request: WriteRequest, contentType: string): KubeObject {
   const { store, body } = request;
   const { kind, mergedLists } = store.resource;
-  if (contentType !== MERGE_PATCH && contentType !== STRATEGIC_MERGE_PATCH) {
-    throw unsupportedMediaType([MERGE_PATCH, STRATEGIC_MERGE_PATCH]);
-  }
   if (!isJsonObject(body)) throw badRequest("the patch is not a JSON object");
   const old = existing(request);
   const patched =
@@ -123,7 +127,10 @@ export function remove(request: WriteRequest): KubeObject {
       }
     }
   }
-  return isDryRun ? old : store.delete(name!, namespace);
+  if (isDryRun) return old;
+  if (finalizersOf(old).length === 0) return store.delete(name!, namespace);
+  const deletionTimestamp = old.metadata.deletionTimestamp ?? timestamp(Date.now());
+  return store.replace({ ...old, metadata: { ...old.metadata, deletionTimestamp } });
 }
 
 function existing({ store, name, namespace }: WriteRequest): KubeObject {
@@ -135,7 +142,7 @@ function existing({ store, name, namespace }: WriteRequest): KubeObject {
 /** Stores what of `given` this endpoint lets through. */
 function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, given: KubeObject): KubeObject {
   const { resource } = store;
-  const { name, uid, resourceVersion, creationTimestamp, managedFields } = old.metadata;
+  const { name, uid, resourceVersion, creationTimestamp, deletionTimestamp, managedFields } = old.metadata;
   const asked = given.metadata;
   if (asked.uid !== undefined && asked.uid !== uid) {
     throw conflict(
@@ -158,6 +165,7 @@ function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, giv
         ...(uid !== undefined && { uid }),
         ...(creationTimestamp !== undefined && { creationTimestamp }),
         ...(resourceVersion !== undefined && { resourceVersion }),
+        ...(deletionTimestamp !== undefined && { deletionTimestamp }),
         ...(managedFields !== undefined && { managedFields }),
       }),
       ...(spec !== undefined && { spec }),
@@ -168,7 +176,15 @@ function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, giv
   validate(resource, next, old);
   if (sameJson(old, next)) return old;
   const managed = withManager(old, next, writer);
-  return isDryRun ? managed : store.replace(withVersion(managed, resourceVersion!));
+  if (isDryRun) return managed;
+  const stored = store.replace(managed);
+  // It was only waiting for its last finalizer.
+  const isFinal = stored.metadata.deletionTimestamp !== undefined && finalizersOf(stored).length === 0;
+  return isFinal ? store.delete(name, stored.metadata.namespace) : stored;
+}
+
+function finalizersOf({ metadata }: KubeObject): readonly Json[] {
+  return Array.isArray(metadata.finalizers) ? metadata.finalizers : [];
 }
 
 function withManager(old: KubeObject | undefined, next: KubeObject, writer: Writer): KubeObject {
@@ -208,7 +224,9 @@ function decode({ kind }: Resource, body: Json): KubeObject {
   const problem = wrongType({ metadata: {}, ...body });
   if (problem !== undefined)
     throw badRequest(`${kind} in version "v1" cannot be handled as a ${kind}: ${problem}`);
-  return { metadata: {}, ...body } as Json & KubeObject;
+  const { apiVersion, metadata = {}, spec, status } = body;
+  return { apiVersion, kind, metadata, ...(spec && { spec }), ...(status && { status }) } as Json &
+    KubeObject;
 }
 
 function checkNamespace({ metadata }: KubeObject, namespace: string | undefined): void {
