@@ -222,22 +222,28 @@ export class Outgoing {
 
   #handleRefusal(message: number, errno: number): void {
     const queue = this.#queue;
-    const isMany = queue.datagrams[message]! > 1;
-    if (isMany && errno === EIO && queue.mostDatagrams > 1) {
-      // udp(7): the device cannot compute checksums, without which the kernel does not cut up.
+    const count = queue.datagrams[message]!;
+    const isSegmentation = count > 1 && (errno === EIO || errno === EINVAL);
+    if (errno !== EMSGSIZE && !isSegmentation) {
+      this.#count(COUNTER.droppedSend, count);
+      return;
+    }
+    const sentWhole = this.#sendApart(message);
+    // udp(7): EIO if the device cannot compute checksums (before Linux 6.11) or IPsec takes the packets; EINVAL also stands
+    // for datagrams too big for the way (before Linux 6.14), which do not go one by one either.
+    if (isSegmentation && sentWhole === count && queue.mostDatagrams > 1) {
       queue.mostDatagrams = 1;
       this.#onSegmentationRefused();
     }
-    if (errno === EMSGSIZE || (isMany && (errno === EIO || errno === EINVAL))) this.#sendApart(message);
-    else this.#count(COUNTER.droppedSend, queue.datagrams[message]!);
   }
 
-  /** Sends the datagrams of a message one by one, as some may be too big. */
-  #sendApart(message: number): void {
+  /** Sends the datagrams of a message one by one, as some may be too big: how many have gone as they are. */
+  #sendApart(message: number): number {
     const queue = this.#queue;
     const apart = this.#apart;
     let piece = queue.firstPiece[message]!;
     let rest = queue.messageBytes[message]!;
+    let whole = 0;
     while (rest > 0) {
       const size = Math.min(rest, queue.datagramBytes[message]!);
       rest -= size;
@@ -249,10 +255,13 @@ export class Outgoing {
       }
       const sent = this.#io.send(apart, 0);
       this.#count(COUNTER.sendCalls);
-      if (sent > 0) this.#countSent(apart, 0);
-      else if (sent === -EMSGSIZE) this.#handleTooBig();
+      if (sent > 0) {
+        whole++;
+        this.#countSent(apart, 0);
+      } else if (sent === -EMSGSIZE) this.#handleTooBig();
       else this.#count(COUNTER.droppedSend);
     }
+    return whole;
   }
 
   /** The datagram in `#apart` does not fit the way to the peer. Its first piece holds the headers. */

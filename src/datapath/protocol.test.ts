@@ -23,6 +23,8 @@ import { IcmpErrors } from "./icmp-errors.ts";
 import { Incoming } from "./incoming.ts";
 import { Outgoing } from "./outgoing.ts";
 
+const EIO = 5;
+const EINVAL = 22;
 const OWN = 0x0a050100;
 const THEIRS = 0x0a050200;
 const PEER = 0xc0a80002;
@@ -194,25 +196,41 @@ test("a message that holds too big and fitting datagrams: those that fit arrive"
   assertIcmp(path.io.own[0], 3, 4, parts[0]!);
 });
 
-test("a kernel that cannot cut messages up after all: said once, then one by one, nothing lost", () => {
-  const path = make();
-  path.io.refusesSegmentation = true;
+for (const errno of [EIO, EINVAL])
+  test(`a kernel that cannot cut messages up after all (${errno}): said once, then one by one, nothing lost`, () => {
+    const path = make();
+    path.io.segmentationFailure = -errno;
+    const virtio: Virtio = {
+      needsChecksum: true,
+      type: "tcp",
+      segmentBytes: 100,
+      checksumStart: 20,
+      checksumOffset: 16,
+    };
+    const packet = tcp({ ...OUT, ports: 5, sequence: 100 }, new Uint8Array(2500));
+    for (const _ of [1, 2, 3]) path.send(packet, virtio);
+    const parts = segment(hop(packet)!, virtio);
+    assert.deepEqual(
+      path.io.sent.map(({ bytes }) => bytes),
+      [...parts, ...parts, ...parts],
+    );
+    assert.equal(path.refusals, 1);
+    assert.equal(path.counters.sentPackets, 75);
+  });
+
+test("EINVAL for datagrams too big for the way, as before Linux 6.14: no refusal of segmentation", () => {
+  const path = make({ pathMtuBytes: 1000 });
+  path.io.segmentationFailure = -EINVAL;
   const virtio: Virtio = {
     needsChecksum: true,
     type: "tcp",
-    segmentBytes: 100,
+    segmentBytes: 1100,
     checksumStart: 20,
     checksumOffset: 16,
   };
-  const packet = tcp({ ...OUT, ports: 5, sequence: 100 }, new Uint8Array(2500));
-  for (const _ of [1, 2, 3]) path.send(packet, virtio);
-  const parts = segment(hop(packet)!, virtio);
-  assert.deepEqual(
-    path.io.sent.map(({ bytes }) => bytes),
-    [...parts, ...parts, ...parts],
-  );
-  assert.equal(path.refusals, 1);
-  assert.equal(path.counters.sentPackets, 75);
+  path.send(tcp({ ...OUT, ports: 5, sequence: 100 }, new Uint8Array(2500)), virtio);
+  assert.equal(path.refusals, 0);
+  assert.deepEqual([path.counters.droppedTooBig, path.counters.sentPackets], [2, 1]);
 });
 
 test("sends and writes that the kernel refuses are counted, and those after them go through", () => {

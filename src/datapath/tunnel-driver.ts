@@ -178,7 +178,7 @@ export class TunnelDriver implements AsyncDisposable {
       if (report.type === "ready") isReady.resolve();
       if (report.type === "segmentation refused")
         logger.warn(
-          `The kernel cannot send several datagrams at once from here (UDP_SEGMENT: EIO): the data path on ${tunnel.device} sends them one by one, more slowly`,
+          `The kernel does not send several datagrams at once from here (UDP_SEGMENT): no checksum offload on the interface, or IPsec on the way; the data path on ${tunnel.device} sends them one by one, more slowly`,
         );
     });
     const deviceIndex = system.indexOf(tunnel.device);

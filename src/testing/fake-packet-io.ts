@@ -9,7 +9,6 @@ import { createPacketMemory } from "../packet/memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
 import { decodeVirtio, NO_OFFLOAD, type Virtio } from "./slow-ip.ts";
 
-const EIO = 5;
 const EAGAIN = 11;
 const EINVAL = 22;
 const EMSGSIZE = 90;
@@ -56,8 +55,8 @@ export class FakePacketIo implements PacketIo {
   /** -errno that every send and write answers. */
   sendFailure = 0;
   writeFailure = 0;
-  /** The device cannot cut messages up after all (EIO). */
-  refusesSegmentation = false;
+  /** -errno that every message of several datagrams answers. */
+  segmentationFailure = 0;
   timeMs = 0;
   readonly #pathMtuBytes: number;
   readonly #receiveOffset: number;
@@ -140,7 +139,7 @@ export class FakePacketIo implements PacketIo {
   #sendMessage(queue: SendQueue, message: number, sent: Datagram[]): number {
     const size = queue.datagramBytes[message]!;
     const count = queue.datagrams[message]!;
-    if (count > 1 && this.refusesSegmentation) return -EIO;
+    if (count > 1 && this.segmentationFailure < 0) return this.segmentationFailure;
     if (count > 64 || (count > 1 && !this.hasVirtioHeader)) return -EINVAL;
     if (size + 28 > this.#pathMtuBytes || queue.messageBytes[message]! > 65507) return -EMSGSIZE;
     this.messages++;
