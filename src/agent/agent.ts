@@ -12,7 +12,7 @@ import { sleep, type Timers } from "../base/timers.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { AtomicFileWriter, SubnetEnv } from "../config/subnet-env.ts";
-import type { Lease, LeaseAttributes } from "../lease/lease.ts";
+import type { Lease } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import type { NotificationSource } from "../netlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
@@ -22,13 +22,14 @@ import { type DriftLedger, driftOf } from "./drift.ts";
 import { FirewallKeeper, type FirewallSystem, firewallWish } from "./firewall-keeper.ts";
 import { chooseInterface, describeHost, hostOf } from "./host.ts";
 import { adviceFor } from "./host-advice.ts";
+import { attributesOf, readHostRecord, withRecord } from "./host-record.ts";
 import { HostWatch } from "./host-watch.ts";
 import { describeSubnets, LeaseKeeper } from "./lease-keeper.ts";
 import { waitForNetwork } from "./network.ts";
 import { followNetwork } from "./network-change.ts";
 import { NextHops } from "./next-hops.ts";
 import { PeerFollower } from "./peers.ts";
-import { Planner } from "./planner.ts";
+import { Planner, type Setting } from "./planner.ts";
 import type { Readiness } from "./readiness.ts";
 import { previousSubnets, SubnetFile } from "./subnet-file.ts";
 
@@ -85,11 +86,16 @@ export async function runAgent(
     readiness.set("network config", problem),
   );
   if (usable === undefined) return;
-  const choose = () => chooseInterface(ports.rtnetlink, options.interface, usable.network);
+  const record = await readHostRecord(store, signal, ports, (problem) => readiness.set("host", problem));
+  if (record === undefined) return;
+  const wanted = withRecord(options.interface, record, logger);
+  const told = ({ host, backend }: Omit<Setting, "network"> = planner.setting) =>
+    attributesOf(host, backend.published, record);
+  const choose = () => chooseInterface(ports.rtnetlink, wanted, usable.network);
   const chosen = choose();
   const host = hostOf(chosen);
-  logger.info(`External interface ${describeHost(host)}`);
   const backend = await makeBackend();
+  logger.info(`External interface ${describeHost(host, told({ host, backend }))}`);
   const planner = new Planner(
     { network: usable.network, backend, host },
     {
@@ -128,7 +134,7 @@ export async function runAgent(
   const keeper = new LeaseKeeper({
     store,
     network: usable.network,
-    attributes: attributesOf(),
+    attributes: told(),
     previous: previousSubnets(ports.readFile(options.subnetFile), usable.network),
     renewMarginMs: options.renewMarginMs,
     logger,
@@ -144,7 +150,7 @@ export async function runAgent(
     {
       openNotifications: ports.openNotifications,
       ownPortId: ports.rtnetlink.connection.portId,
-      reach: options.interface.ifaceCanReach,
+      reach: wanted.ifaceCanReach,
       choose,
       onInterface(chosen) {
         const before = planner.setting.host;
@@ -152,7 +158,7 @@ export async function runAgent(
         planner.change({ host });
         if (!isDeepStrictEqual([host.ipv4, host.ipv6], [before.ipv4, before.ipv6]))
           store.addressesChanged?.();
-        logger.info(`External interface ${describeHost(host)}`);
+        logger.info(`External interface ${describeHost(host, told())}`);
         settingChanged();
       },
       nextHops,
@@ -183,7 +189,8 @@ export async function runAgent(
     planner.replan(); // the device first: what a lease promises to peers must be there
     await reconciler.whenConverged(signal);
     if ((await keeper.acquire(signal)) === undefined) return;
-    await Promise.all([keeper.run(signal), follower.run(signal), keepFirewall(), announceReadiness()]);
+    const parts = [keeper.run(signal), follower.run(signal), keepFirewall(), announceReadiness()];
+    await Promise.all([...parts, keepAvailable()]);
   }
 
   /** Not at once: starting the tools holds up this thread, which has thousands of routes to program first. */
@@ -224,28 +231,24 @@ export async function runAgent(
     }
   }
 
-  /** With the MACs of the devices that are there, or with random ones. */
+  /** With the MACs of the devices that are there, or that were published before, or with random ones. */
   async function makeBackend(): Promise<Backend> {
     const { factory, network } = usable!;
     const devices = new Set(factory.deviceNames(network));
     const existing = await kernel.observe({ devices, networks: [] }, new Set(["link"]));
-    const backend = factory.create({ network, existing, randomBytes: ports.randomBytes });
+    const backend = createBackend(factory, network, existing);
     for (const note of backend.notes) logger.warn(note);
     return backend;
   }
 
-  function createBackend(factory: BackendFactory, network: NetworkConfig): Backend {
-    return factory.create({ network, existing: planner.links, randomBytes: ports.randomBytes });
-  }
-
-  function attributesOf(): LeaseAttributes {
-    const { host, backend } = planner.setting;
-    return { publicIp: host.publicIp, publicIpv6: host.publicIpv6, ...backend.published };
+  function createBackend(factory: BackendFactory, network: NetworkConfig, existing = planner.links): Backend {
+    const published = record!.attributes;
+    return factory.create({ network, existing, published, randomBytes: ports.randomBytes });
   }
 
   /** Tells the peers and this host's own programs what has become of host or config. */
   function settingChanged(): void {
-    keeper.update(planner.setting.network, attributesOf());
+    keeper.update(planner.setting.network, told());
     if (keeper.own !== undefined) publish();
   }
 
@@ -258,6 +261,11 @@ export async function runAgent(
     if (isDeepStrictEqual(env, published)) return;
     published = env;
     subnetFile.publish(env, signal);
+  }
+
+  async function keepAvailable(): Promise<void> {
+    await readiness.whenReady(signal);
+    await store.keepAvailable?.(signal);
   }
 
   async function announceReadiness(): Promise<void> {

@@ -173,7 +173,7 @@ test("W7 a reservation is never renewed", async (t) => {
   await settle();
   await timers.advance(1000 * DAY_MS);
   assert.equal(store.renewals, 0);
-  assert.match(log.join(), /a reservation, which does not expire/);
+  assert.match(log.join(), /Holding lease 10\.5\.1\.0\/24 \(does not expire\)/);
 });
 
 test("an acquisition that fails is tried every second, and each problem said once", async (t) => {
@@ -235,7 +235,7 @@ test("W8 a lease whose key is gone is taken again at once", async (t) => {
   const { store, keeper, given, log } = start(t);
   await settle();
   keeper.observe(undefined);
-  assert.match(keeper.problem!, /lease lost: its key was deleted or has expired/);
+  assert.match(keeper.problem!, /lease lost: it was deleted or has expired/);
   await settle();
   assert.equal(keeper.problem, undefined);
   assert.equal(store.acquisitions, 2);
@@ -263,6 +263,21 @@ test("W6 a lease that another host holds now is left to it", async (t) => {
   assert.match(keeper.problem!, /it is now held by 192\.168\.7\.9/);
   await settle();
   assert.deepEqual(given, ["10.5.1.0-24", "10.5.2.0-24"]);
+});
+
+test("W14 a lease that has other subnets now is taken anew, with them", async (t) => {
+  const { store, keeper, given, log } = start(t);
+  await settle();
+  store.next = 2;
+  const other = { ipv4: parsePrefix("10.5.2.0/24"), ipv6: undefined };
+  keeper.observe({ ...seen(keeper.own!), subnets: other });
+  assert.match(keeper.problem!, /lease lost: this host's subnets are now 10\.5\.2\.0\/24/);
+  await settle();
+  assert.deepEqual(given, ["10.5.1.0-24", "10.5.2.0-24"]);
+  keeper.observe(seen(keeper.own!));
+  await settle();
+  assert.equal(keeper.problem, undefined);
+  assert.equal(log.filter((line) => line.startsWith("W Lost the lease")).length, 1);
 });
 
 test("a lease lost while a renewal waits for its next try is taken again at once", async (t) => {

@@ -116,7 +116,11 @@ export class LeaseKeeper {
     const own = this.#own;
     if (own === undefined) return;
     if (lease === undefined) {
-      this.#lose("its key was deleted or has expired");
+      this.#lose("it was deleted or has expired");
+      return;
+    }
+    if (!sameSubnets(lease.subnets, own.subnets)) {
+      this.#lose(`this host's subnets are now ${describeSubnets(lease.subnets)}`);
       return;
     }
     const theirs = lease.attributes;
@@ -169,8 +173,7 @@ export class LeaseKeeper {
     this.#isLost = false;
     this.#problem = undefined;
     this.#rival = undefined;
-    const life =
-      own.expiresAtMs === undefined ? "a reservation, which does not expire" : "renewed before it ends";
+    const life = own.expiresAtMs === undefined ? "does not expire" : "renewed before it ends";
     this.#options.logger.info(`Holding lease ${describeSubnets(own.subnets)} (${life})`);
     if (before === undefined || !sameSubnets(before.subnets, own.subnets)) this.#options.onSubnets(own);
   }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { StoreError } from "../base/error.ts";
+import { ConfigError, StoreError } from "../base/error.ts";
+import { silentLogger } from "../base/logger.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../testing/memory-lease-store.ts";
 import { waitForNetwork } from "./network.ts";
@@ -61,6 +62,35 @@ test("each problem is said once, with the place and an example, tried every seco
     errors().map((line) => /JSON|vxlam|VNI|etcd is away|there is no/.exec(line)?.[0]),
     ["there is no", "JSON", "vxlam", "VNI", "etcd is away"],
   );
+});
+
+test("W17 a local config that is missing, unreadable or bad ends the start, with what is wrong and where", async () => {
+  const where = "/etc/net-conf.json (--net-config-path)";
+  const cases: readonly (readonly [text: string | StoreError, message: RegExp])[] = [
+    [
+      new StoreError("NOT_FOUND", "ENOENT"),
+      /^there is no network config at \/etc\/net-conf\.json \(--net-config-path\): put one there/,
+    ],
+    [new StoreError("UNAVAILABLE", "EACCES"), /^EACCES: correct \/etc\/net-conf\.json/],
+    ["{", /^network config .*JSON.*: correct \/etc\/net-conf\.json/],
+    ['{"Network":"10.5.0.0/16","SubnetLen":31}', /SubnetLen.*: correct \/etc/],
+    ['{"Network":"10.5.0.0/16","Backend":{"Type":"vxlam"}}', /vxlam.*: correct \/etc/],
+    ['{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":-1}}', /VNI.*: correct \/etc/],
+  ];
+  for (const [text, message] of cases) {
+    using data = new MemoryDatastore();
+    await using store = createMemoryLeaseStore(data);
+    if (typeof text === "string") data.setConfig(text);
+    else data.failNext(text);
+    const waiting = waitForNetwork(
+      { ...store, hasLocalConfig: true },
+      where,
+      AbortSignal.timeout(10_000),
+      { logger: silentLogger, timers: new FakeTimers() },
+      () => {},
+    );
+    await assert.rejects(waiting, (error) => error instanceof ConfigError && message.test(error.message));
+  }
 });
 
 test("an end while it waits is silent", async (t) => {

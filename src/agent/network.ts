@@ -1,11 +1,12 @@
 /**
  * Waits for a network config that can be used: present, valid, and with a backend that accepts its part. What is wrong
- * is said once and tried again every second: an operator may mend it while flanneld waits.
+ * is said once and tried again every second: an operator may mend it while flanneld waits. A file, as Kubernetes mounts
+ * it into the pod, is there from the start or not at all: then its faults end the start.
  */
 
 import type { BackendFactory } from "../backend/backend.ts";
 import { findBackend } from "../backend/backends.ts";
-import { hasCode, messageOf } from "../base/error.ts";
+import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
@@ -18,7 +19,10 @@ export interface UsableNetwork {
   readonly factory: BackendFactory;
 }
 
-/** Undefined if aborted before there was one. `where` tells an operator where the config belongs. */
+/**
+ * Undefined if aborted before there was one. `where` tells an operator where the config belongs. Throws ConfigError if it
+ * is bad and local (W17).
+ */
 export async function waitForNetwork(
   store: LeaseStore,
   where: string,
@@ -37,9 +41,11 @@ export async function waitForNetwork(
       return { network, factory };
     } catch (error) {
       if (signal.aborted) break;
+      const isLocal = store.hasLocalConfig === true;
       const problem = hasCode(error, "NOT_FOUND")
         ? `there is no network config at ${where}: put one there, e.g. {"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`
-        : messageOf(error);
+        : `${messageOf(error)}${isLocal ? `: correct ${where}` : ""}`;
+      if (isLocal) throw new ConfigError(problem, { cause: error });
       if (problem !== said) logger.error(`No usable network config, trying every second: ${problem}`);
       said = problem;
       onProblem(problem);

@@ -84,6 +84,8 @@ export interface BackendContext {
   readonly network: NetworkConfig;
   /** Devices that bear one of the backend's names, as found or as planned so far: their MACs are kept. */
   readonly existing: readonly StateObject[];
+  /** What an earlier run published, where the datastore keeps it: the MACs of devices that are gone are kept, too. */
+  readonly published?: PublishedData | undefined;
   /** `count` random bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
 }

@@ -7,7 +7,7 @@ import { parseNetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
 import { decodeLease, isProblem } from "../lease/lease-codec.ts";
 import { describeObject, keyOf, type StateObject, type VxlanLink } from "../state/objects.ts";
-import type { Backend, Host, NextHop } from "./backend.ts";
+import type { Backend, Host, NextHop, PublishedData } from "./backend.ts";
 import { findBackend } from "./backends.ts";
 import { vxlan } from "./vxlan.ts";
 
@@ -112,6 +112,37 @@ test("the MAC of a device that is there is kept; that of a foreign one is not", 
   assert.deepEqual(backendFor({}, [there]).published.backendData, { VNI: 1, VtepMAC: "02:00:00:00:00:07" });
   const bridge: StateObject = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
   assert.deepEqual(backendFor({}, [bridge]).published.backendData, { VNI: 1, VtepMAC: "fe:11:22:33:44:55" });
+});
+
+test("the MAC published before is kept while there is no device, in each family, if it can be a station's", () => {
+  const macsOf = (published: PublishedData | undefined, existing: readonly StateObject[] = []) => {
+    const network = networkOf({}, { EnableIPv6: true, IPv6Network: "fc00::/48" });
+    const context = { network, existing, published, randomBytes: () => MAC_BYTES };
+    const { backendData, backendV6Data } = vxlan.create(context).published;
+    return [backendData, backendV6Data].map((data) => (data as { VtepMAC: string }).VtepMAC);
+  };
+  const random = "fe:11:22:33:44:55";
+  const data = (VtepMAC: unknown) => ({ VNI: 1, VtepMAC });
+  const before = {
+    backendType: "vxlan",
+    backendData: data("0A:00:00:00:00:01"),
+    backendV6Data: data("0a:00:00:00:00:02"),
+  };
+  assert.deepEqual(macsOf(before), ["0a:00:00:00:00:01", "0a:00:00:00:00:02"]);
+  const device: VxlanLink = {
+    ...{ kind: "link", name: "flannel.1", type: "vxlan", vni: 1, lower: "eth0", local: "192.168.7.1" },
+    ...{ port: 8472, learning: false, gbp: false, mtuBytes: 1450, mac: "02:00:00:00:00:07", up: true },
+  };
+  assert.deepEqual(
+    macsOf(before, [device]),
+    ["02:00:00:00:00:07", "0a:00:00:00:00:02"],
+    "the device's first",
+  );
+  assert.deepEqual(macsOf(undefined), [random, random]);
+  assert.deepEqual(macsOf({ ...before, backendType: "host-gw" }), [random, random]);
+  for (const junk of ["01:00:5e:00:00:01", "00:00:00:00:00:00", "0a:00", 7, null, undefined])
+    assert.deepEqual(macsOf({ ...before, backendData: data(junk) })[0], random, String(junk));
+  assert.deepEqual(macsOf({ ...before, backendData: null, backendV6Data: [] }), [random, random]);
 });
 
 test("the own address, and per peer an FDB entry, a neighbour and a route", () => {

@@ -87,7 +87,7 @@ function createVxlanBackend(context: BackendContext): Backend {
   const config = parseVxlanConfig(context.network);
   const tunnels = familiesOf(context.network).map((family): Tunnel => {
     const device = deviceName(family.family, config.vni);
-    return { ...family, device, mac: vtepMac(context, device) };
+    return { ...family, device, mac: vtepMac(context, device, family.dataName) };
   });
   const devices = new Set(tunnels.map(({ device }) => device));
   const outcomes = rememberByPeer((peer, input) => tunnels.map((tunnel) => outcomeOf(peer, tunnel, input)));
@@ -254,10 +254,16 @@ function parseLeaseData(
   return { vni: typeof vni === "number" ? vni : undefined, mac };
 }
 
-/** The MAC of the device that is there, so that peers need not learn a new one after a restart; else a random one. */
-function vtepMac(context: BackendContext, device: string): string {
-  for (const object of context.existing) {
+/** The MAC of the device that is there, else the one published before: peers need not learn a new one. Else a random one. */
+function vtepMac(
+  { existing, published, randomBytes }: BackendContext,
+  device: string,
+  dataName: FamilyNames["dataName"],
+): string {
+  for (const object of existing) {
     if (object.kind === "link" && object.type === "vxlan" && object.name === device) return object.mac;
   }
-  return localMac(context.randomBytes(6));
+  const before =
+    published?.backendType === "vxlan" ? parseLeaseData(published[dataName], dataName) : undefined;
+  return typeof before === "object" ? before.mac : localMac(randomBytes(6));
 }

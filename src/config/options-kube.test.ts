@@ -74,4 +74,11 @@ test("what makes no sense is named, without the secret in it", () => {
       args,
     );
   }
+  const refused = (variables: Record<string, string>) => () => read(["--kube-subnet-mgr"], variables);
+  assert.throws(refused({ EVENT_QUEUE_DEPTH: "-1" }), /^ConfigError: EVENT_QUEUE_DEPTH: "-1" is not a whole/);
+  assert.throws(
+    refused({ CONT_WHEN_CACHE_NOT_READY: "x" }),
+    /^ConfigError: CONT_WHEN_CACHE_NOT_READY: "x" is/,
+  );
+  assert.equal(read([], { EVENT_QUEUE_DEPTH: "x" }).kind, "etcd3", "of no concern without Kubernetes");
 });

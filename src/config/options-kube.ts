@@ -1,5 +1,7 @@
 /** The Kubernetes API as the datastore: `--kube-subnet-mgr`, its flags, and the variables that name this node. */
 
+import { ConfigError } from "../base/error.ts";
+import { parseBool } from "./flags.ts";
 import { redactUrl } from "./flags-text.ts";
 import type { Environment } from "./options.ts";
 import type { FlagReader } from "./options-reader.ts";
@@ -38,6 +40,7 @@ export function readKubeDatastore(
       `names another datastore, but ${sources["kube-subnet-mgr"]} asks for Kubernetes: leave one of the two out`,
     );
   }
+  checkCacheVariables(environment);
   return {
     kind: "kube",
     apiUrl: readApiUrl(read),
@@ -67,4 +70,18 @@ function readApiUrl(read: FlagReader<FlanneldFlags>): string | undefined {
   if (url.username !== "" || url.password !== "")
     throw read.fault("kube-api-url", "must not hold a user and password: name them in a --kubeconfig-file");
   return text;
+}
+
+/**
+ * Go flannel's settings of a cache that does not exist here: nothing depends on them, but a slip of the pen is not passed
+ * over where Go's flanneld would not start.
+ */
+function checkCacheVariables({
+  EVENT_QUEUE_DEPTH: depth = "",
+  CONT_WHEN_CACHE_NOT_READY: goOn = "",
+}: Environment): void {
+  if (depth !== "" && !/^0*[1-9]\d*$/.test(depth))
+    throw new ConfigError(`EVENT_QUEUE_DEPTH: ${JSON.stringify(depth)} is not a whole number above 0`);
+  if (goOn !== "" && parseBool(goOn) === undefined)
+    throw new ConfigError(`CONT_WHEN_CACHE_NOT_READY: ${JSON.stringify(goOn)} is neither true nor false`);
 }

@@ -27,7 +27,7 @@ export interface AcquireRequest {
 
 /** What a datastore knows of this host before it holds a lease. Kubernetes has it in the annotations of the node. */
 export interface HostRecord {
-  /** Addresses that count as if they were given by `--public-ip` and `--public-ipv6`, which win. */
+  /** Addresses that count as if they were given by `--public-ip` and `--public-ipv6`, and go before these. */
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
   /** Addresses to publish instead of the host's own public ones, whatever these are. */

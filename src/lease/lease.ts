@@ -22,7 +22,7 @@ export interface LeaseAttributes {
 
 /** One lease as read from a store. Immutable: a change is a new object, so that identity means “nothing changed”. */
 export interface Lease {
-  /** The key under `subnets/`, e.g. "10.5.52.0-24" or "10.5.52.0-24&fc00:0:0:34::-64"; unique within a network. */
+  /** The key under `subnets/` ("10.5.52.0-24", "10.5.52.0-24&fc00:0:0:34::-64") or the node's name; unique within a network. */
   readonly key: string;
   readonly subnets: SubnetPair;
   readonly attributes: LeaseAttributes;
@@ -30,6 +30,6 @@ export interface Lease {
 
 /** The lease this host holds, with what is needed to keep it. */
 export interface OwnLease extends Lease {
-  /** Wall-clock time of expiry in ms since the epoch; undefined = a reservation, which never expires. */
+  /** Wall-clock time of expiry in ms since the epoch; undefined = it never expires: a reservation, a node's. */
   readonly expiresAtMs: number | undefined;
 }

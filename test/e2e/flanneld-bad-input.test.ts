@@ -72,11 +72,25 @@ const REFUSALS: readonly Refusal[] = [
     says: /--etcd-cafile: cannot read \/none\.pem: ENOENT/,
   },
   { args: ["--subnet-file="], code: 1, says: /--subnet-file: is empty/ },
-  { args: ["--kube-subnet-mgr"], code: 1, says: /--kube-subnet-mgr is not supported by this version yet/ },
+  {
+    args: ["--kube-api-url=https://h:1"],
+    code: 1,
+    says: /--kube-api-url: has no effect without --kube-subn/,
+  },
+  {
+    args: ["--kube-subnet-mgr", "--datastore=etcd2"],
+    code: 1,
+    says: /--datastore: names another datastore, but --kube-subnet-mgr asks for Kubernetes/,
+  },
   { args: ["--ip-masq", "true"], code: 1, says: /argument "true" belongs to no flag: .*--ip-masq=true/ },
   { env: { FLANNELD_HEALTHZ_PORT: "x" }, code: 2, says: /FLANNELD_HEALTHZ_PORT: "x" is not a whole number/ },
   { env: { FLANNELD_PUBLIC_IP: "x" }, code: 1, says: /FLANNELD_PUBLIC_IP: "x" is not an IPv4 address/ },
-  { env: { EVENT_QUEUE_DEPTH: "x" }, code: 1, says: /EVENT_QUEUE_DEPTH: "x" is not a whole number/ },
+  {
+    args: ["--kube-subnet-mgr"],
+    env: { EVENT_QUEUE_DEPTH: "x" },
+    code: 1,
+    says: /EVENT_QUEUE_DEPTH: "x" is not a whole number/,
+  },
 ];
 
 test("a flag or variable that makes no sense: exit code, name, and what to do", async (t) => {

@@ -191,7 +191,7 @@ test("W8 the deleted lease is taken again, the same subnet, by the same process"
   await putPeer(etcd, peer(2));
   await holds(bench, [peer(2)]);
   await etcd.ctl("del", bench.ownKey);
-  await bench.flanneld.logged(/Lost the lease on .*: its key was deleted or has expired; taking one again/);
+  await bench.flanneld.logged(/Lost the lease on .*: it was deleted or has expired; taking one again/);
   await bench.flanneld.until(
     async () => (await etcd.ctl("get", "--keys-only", bench.ownKey)).trim() === bench.ownKey,
     "the lease",
@@ -260,7 +260,7 @@ test("W7 a reservation is used and stays one", async (t) => {
   const [host] = await makeHosts(t, etcd, 1);
   const { flanneld, subnet } = await readyFlanneld(t, host!);
   assert.equal(subnet, "10.5.200.1/24");
-  assert.match(flanneld.log(), /Holding lease 10\.5\.200\.0\/24 \(a reservation, which does not expire\)/);
+  assert.match(flanneld.log(), /Holding lease 10\.5\.200\.0\/24 \(does not expire\)/);
   const { kvs } = JSON.parse(await etcd.ctl("get", "-w", "json", `${PREFIX}/subnets/10.5.200.0-24`));
   assert.equal(kvs[0].lease ?? 0, 0);
 });
