@@ -38,7 +38,13 @@ const namedLogCalls: Plugin = {
 // Made beside and put in place file by file: a flanneld that starts meanwhile reads the old bundle or the new one.
 const fresh = `${dist}.${process.pid}`;
 await build({
-  entryPoints: [...COMMANDS, ...IMAGE_COMMANDS].map((name) => join(root, "src/cmd", `${name}.ts`)),
+  entryPoints: [
+    ...[...COMMANDS, ...IMAGE_COMMANDS].map((name) => ({
+      in: join(root, "src/cmd", `${name}.ts`),
+      out: name,
+    })),
+    { in: join(root, "src/cmd/cni.ts"), out: "flannel" }, // a CNI plugin is called what configs name as its type
+  ],
   outdir: fresh,
   outExtension: { ".js": ".cjs" },
   bundle: true,

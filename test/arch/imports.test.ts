@@ -25,6 +25,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   backend: ["address", "config", "lease", "state"],
   // A thread of its own behind the reconciler's port; what it needs of the system comes in through ports.
   datapath: ["address", "packet", "state"],
+  // The CNI plugin is a program of its own that every start of a container waits for: it drags in nothing of the daemon.
+  cni: ["address", "config"],
   admin: ["address", "config", "lease", "backend"],
   status: ["address"],
   // Runs in the image only: the plugin's files onto the host.
@@ -48,6 +50,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "admin",
     "operate",
     "install",
+    "cni",
     "linux",
     "lab",
   ],

@@ -1,0 +1,71 @@
+/**
+ * GC: the runtime names the attachments that this network still has; what is stored for others is deleted as DEL would
+ * do it, then the delegate is asked to do the same for what it keeps itself.
+ */
+
+import { messageOf } from "../base/error.ts";
+import { CNI_CODE, CniError } from "./cni-error.ts";
+import { type Call, delegateIfKnown, delegateTo, parseStored } from "./commands.ts";
+import { delegateConfig } from "./delegate-config.ts";
+import type { Attachment } from "./parameters.ts";
+import { type FoundConfig, listConfigs, removeConfig } from "./stored-configs.ts";
+import { readSubnetFile } from "./subnet-file.ts";
+
+/** The interface that runtimes make, for configs of which Go's plugin has not kept the name. */
+const USUAL_INTERFACE = "eth0";
+
+/** Goes on after a failure, and throws one CniError for all. */
+export async function collectGarbage(call: Call): Promise<string> {
+  const { config } = call;
+  const { validAttachments } = config;
+  if (validAttachments === undefined) {
+    throw new CniError(
+      CNI_CODE.invalidConfig,
+      "GC needs cni.dev/valid-attachments in the network config: without it everything would be garbage",
+    );
+  }
+  const faults: string[] = [];
+  const attempt = async (what: string, action: () => Promise<void>): Promise<void> => {
+    try {
+      await action();
+    } catch (error) {
+      faults.push(`${what}: ${messageOf(error)}`);
+    }
+  };
+  for (const found of listConfigs(config.dataDir)) {
+    if (isValid(found, validAttachments)) continue;
+    await attempt(found.path, () => removeStale(call, found));
+  }
+  await attempt("the delegate's own GC", () => {
+    const delegate = delegateConfig(config, readSubnetFile(config.subnetFile));
+    const attachments = validAttachments.map(({ containerId, ifName }) => ({
+      containerID: containerId,
+      ifname: ifName,
+    }));
+    return delegateIfKnown(call, "GC", { ...delegate, "cni.dev/valid-attachments": attachments });
+  });
+  if (faults.length > 0) {
+    throw new CniError(CNI_CODE.internal, `GC could not finish: ${faults.length} failed`, faults.join("; "));
+  }
+  return "";
+}
+
+const isValid = ({ containerId, ifName }: FoundConfig, attachments: readonly Attachment[]): boolean =>
+  attachments.some((valid) => valid.containerId === containerId && valid.ifName === (ifName ?? valid.ifName));
+
+async function removeStale(call: Call, found: FoundConfig): Promise<void> {
+  const delegate = parseStored(found);
+  if (delegate === undefined) {
+    call.log(`${found.path} is damaged: whose it is cannot be seen, so it stays`);
+    return;
+  }
+  if (delegate.name !== call.config.name) return; // another network's, of which the runtime says nothing here
+  const attachment = { containerId: found.containerId, ifName: found.ifName ?? USUAL_INTERFACE };
+  await delegateTo(call, "DEL", delegate, {
+    CNI_CONTAINERID: attachment.containerId,
+    CNI_IFNAME: attachment.ifName,
+    CNI_NETNS: "", // may be assumed to be gone
+  });
+  removeConfig(call.config.dataDir, attachment, found);
+  call.log(`deleted ${attachment.containerId}, ${attachment.ifName}`);
+}

@@ -1,0 +1,85 @@
+/** The plugin from its environment and standard input to its standard output and exit code. */
+
+import { statSync } from "node:fs";
+import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
+import { collectGarbage } from "./collect-garbage.ts";
+import { add, type Call, check, del, status } from "./commands.ts";
+import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
+import { parsePluginConfig, versionOf } from "./plugin-config.ts";
+import { CURRENT_VERSION, checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
+
+export interface PluginPorts {
+  readonly environment: Environment;
+  /** All of standard input. */
+  readonly readInput: () => Promise<string>;
+  /** Standard input as far as it has come already; VERSION is asked by people too, who send nothing. */
+  readonly readPromptInput: () => Promise<string>;
+  readonly print: (text: string) => void;
+  readonly log: (line: string) => void;
+  /** "v1.2.3". */
+  readonly version: string;
+}
+
+const COMMANDS: Readonly<Record<Exclude<Command, "VERSION">, (call: Call) => Promise<string>>> = {
+  ADD: add,
+  DEL: del,
+  CHECK: check,
+  STATUS: status,
+  GC: collectGarbage,
+};
+
+/** Runs one command and gives back the exit code. */
+export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {
+  if ((ports.environment.CNI_COMMAND ?? "") === "") {
+    ports.log(`CNI Plugin flannel version ${ports.version} (${process.platform}/${process.arch})`);
+    ports.log(`CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(", ")}`);
+    return 0;
+  }
+  let input = "";
+  try {
+    const parameters = readParameters(ports.environment);
+    if (parameters.command === "VERSION") {
+      ports.print(describeVersions(await ports.readPromptInput()));
+      return 0;
+    }
+    input = await ports.readInput();
+    ports.print(await runCommand(parameters.command, parameters, input, ports));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    ports.print(formatError(error, versionOf(input) ?? CURRENT_VERSION));
+    return 1;
+  }
+}
+
+async function runCommand(
+  command: Exclude<Command, "VERSION">,
+  parameters: Parameters,
+  input: string,
+  { environment, log }: PluginPorts,
+): Promise<string> {
+  const config = parsePluginConfig(input);
+  checkVersion(config.cniVersion ?? FIRST_VERSION, command);
+  if ((command === "ADD" || command === "DEL") && !parameters.allowsOwnNetns)
+    refuseOwnNetns(parameters.netns);
+  return COMMANDS[command]({ parameters, config, environment, log });
+}
+
+/** In the host's own namespace a delegate would take the host's interface for the container's. */
+function refuseOwnNetns(path: string): void {
+  const container = statSync(path || "/nonexistent", { throwIfNoEntry: false });
+  const own = statSync("/proc/self/ns/net", { throwIfNoEntry: false });
+  if (container === undefined || container.ino !== own?.ino || container.dev !== own.dev) return;
+  throw new CniError(
+    CNI_CODE.invalidNamespace,
+    "plugin's netns and netns from CNI_NETNS should not be the same",
+    `${path} is the network namespace of the host`,
+  );
+}
+
+/** In the version that was asked in, as the specification has it; without one in the newest. */
+function describeVersions(input: string): string {
+  const asked = input.trim() === "" ? undefined : versionOf(input);
+  const cniVersion = SUPPORTED_VERSIONS.find((version) => version === asked) ?? CURRENT_VERSION;
+  return `${JSON.stringify({ cniVersion, supportedVersions: SUPPORTED_VERSIONS })}\n`;
+}

@@ -1,0 +1,144 @@
+/**
+ * Running a CNI plugin: its config on stdin, its parameters in the environment, its result or error on stdout (CNI
+ * specification 1.1.0, sections 2 and 4). For whoever plays the runtime, and for plugins that delegate.
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { hasCode, messageOf } from "../base/error.ts";
+import { isObject } from "../config/json-members.ts";
+import { CNI_CODE, CniError } from "./cni-error.ts";
+import type { Environment } from "./parameters.ts";
+
+export interface PluginCall {
+  /** The plugin's executable; see {@link findPlugin}. */
+  readonly path: string;
+  /** JSON text. */
+  readonly config: string;
+  /** The whole environment: the CNI_* variables, PATH and what else it needs. */
+  readonly environment: Environment;
+  /** Signals that are passed on to it, instead of ending this process, while it runs. */
+  readonly forwardedSignals?: readonly NodeJS.Signals[];
+  /** Around the start, for instance to start it in another network namespace. */
+  readonly within?: <T>(start: () => T) => T;
+}
+
+/** No result is near this; whoever prints without end is stopped here. */
+const MAX_OUTPUT_CHARACTERS = 16 * 1024 * 1024;
+/** An executable that is being written cannot be started (ETXTBSY): an installation takes its time. */
+const BUSY_RETRIES = 5;
+const BUSY_RETRY_MS = 1_000;
+const EXCERPT_LENGTH = 300;
+
+/** The path of a plugin's executable: the first regular file of that name. Throws CniError. */
+export function findPlugin(type: string, directories: readonly string[]): string {
+  if (type === "" || type.includes("/")) {
+    throw new CniError(CNI_CODE.invalidConfig, `invalid plugin name: ${JSON.stringify(type)}`);
+  }
+  const path = directories
+    .map((directory) => join(directory, type))
+    .find((candidate) => statSync(candidate, { throwIfNoEntry: false })?.isFile());
+  if (path !== undefined) return path;
+  throw new CniError(
+    CNI_CODE.internal,
+    `failed to find plugin ${JSON.stringify(type)} in path [${directories.join(" ")}]: install it in one of these ` +
+      "directories (it comes with containernetworking/plugins), or have the runtime put its directory into CNI_PATH",
+  );
+}
+
+/**
+ * Runs a plugin to its end and gives back what it printed; its stderr goes to ours. Throws CniError: the plugin's own,
+ * with its code, message and details, or what is wrong with the plugin.
+ */
+export async function runPlugin(call: PluginCall): Promise<string> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await runOnce(call);
+    } catch (error) {
+      if (!hasCode(error, "ETXTBSY") || attempt === BUSY_RETRIES) throw asCniError(error, call.path);
+      await new Promise((resolve) => setTimeout(resolve, BUSY_RETRY_MS));
+    }
+  }
+}
+
+function runOnce(call: PluginCall): Promise<string> {
+  const { path, config, environment, forwardedSignals = [], within = (start) => start() } = call;
+  return new Promise((resolve, reject) => {
+    const child = within(
+      (): ChildProcess => spawn(path, { env: { ...environment }, stdio: ["pipe", "pipe", "inherit"] }),
+    );
+    const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+    for (const signal of forwardedSignals) process.on(signal, forward);
+    const finish = (settle: () => void): void => {
+      for (const signal of forwardedSignals) process.off(signal, forward);
+      settle();
+    };
+    let output = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+      if (output.length > MAX_OUTPUT_CHARACTERS) child.kill("SIGKILL");
+    });
+    child.stdin?.on("error", () => {}); // it ended without reading: its exit code tells
+    child.stdin?.end(config);
+    child.on("error", (error) => finish(() => reject(error)));
+    child.on("close", (exitCode, signal) =>
+      finish(() => {
+        if (exitCode === 0) resolve(output);
+        else reject(errorOf(path, output, signal === null ? `exit code ${exitCode}` : `ended by ${signal}`));
+      }),
+    );
+  });
+}
+
+/** What a plugin says on failing, or what can be said of one that says nothing useful. */
+function errorOf(path: string, output: string, end: string): CniError {
+  if (output.length > MAX_OUTPUT_CHARACTERS) {
+    return new CniError(CNI_CODE.internal, `${path} printed without end, and was stopped`);
+  }
+  const said = parseJson(output);
+  if (isObject(said) && typeof said.msg === "string") {
+    const { code, msg, details } = said;
+    return new CniError(
+      typeof code === "number" && code > 0 ? code : CNI_CODE.internal,
+      msg,
+      typeof details === "string" ? details : "",
+    );
+  }
+  const excerpt =
+    output.trim() === "" ? "no error message" : `a message that is no CNI error: ${excerptOf(output)}`;
+  return new CniError(CNI_CODE.internal, `${path} failed (${end}) with ${excerpt}`);
+}
+
+/**
+ * The result of an ADD as text, with its version filled in where the plugin left it out. Throws CniError if it is none.
+ *
+ * @param version what the plugin was asked to answer in
+ */
+export function checkResult(path: string, output: string, version: string): string {
+  const result = parseJson(output);
+  if (!isObject(result)) {
+    throw new CniError(CNI_CODE.decoding, `${path} printed no CNI result: ${excerptOf(output)}`);
+  }
+  if (typeof result.cniVersion === "string" && result.cniVersion !== "") return output;
+  return `${JSON.stringify({ ...result, cniVersion: version }, undefined, 4)}\n`;
+}
+
+function asCniError(error: unknown, path: string): CniError {
+  if (error instanceof CniError) return error;
+  const hint = hasCode(error, "EACCES") ? "; is it executable, and its file system not mounted noexec?" : "";
+  return new CniError(CNI_CODE.internal, `cannot run ${path}: ${messageOf(error)}${hint}`, "", {
+    cause: error,
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const excerptOf = (text: string): string =>
+  JSON.stringify(text.length > EXCERPT_LENGTH ? `${text.slice(0, EXCERPT_LENGTH)}…` : text);
