@@ -20,9 +20,9 @@ const MAX_DATA_DEPTH = 16;
 /** How Go flannel writes that there is no backend data. */
 const NO_DATA = "null";
 
-/** Undefined = flannel does not manage the node (yet), which is no problem. */
+/** Undefined = flannel does not manage the node (yet), or Kubernetes has no subnet for it (yet): that is no problem. */
 export function leaseOfNode(node: NodeRecord): Lease | Problem | undefined {
-  if (node.annotations.managed !== "true") return undefined;
+  if (node.annotations.managed !== "true" || node.podCidrs.length === 0) return undefined;
   const subnets = subnetsOf(node);
   if (isProblem(subnets)) return subnets;
   const attributes = attributesOf(node);
@@ -32,7 +32,6 @@ export function leaseOfNode(node: NodeRecord): Lease | Problem | undefined {
 
 /** The first podCIDR of each family. */
 export function subnetsOf({ podCidrs }: NodeRecord): SubnetPair | Problem {
-  if (podCidrs.length === 0) return { problem: "it has no podCIDR" };
   if (podCidrs.length > 2) {
     return { problem: `it has ${podCidrs.length} podCIDRs: at most one of each family can be used` };
   }

@@ -1,0 +1,148 @@
+/**
+ * Where the API server is, and as whom flanneld comes to it: as its pod (in-cluster), as a kubeconfig says, or as nobody
+ * (an API URL alone). The rules are client-go's: a URL overrides the server of the kubeconfig; credentials go over TLS
+ * only.
+ */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { getCACertificates, type SecureContextOptions } from "node:tls";
+import { ConfigError } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+import { quote } from "../../config/json-members.ts";
+import { fileSource, keepReading, readCertificates, readToken, type Source } from "./credential-files.ts";
+import type { KubeStoreOptions } from "./kube-options.ts";
+
+const SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+export interface TlsSettings extends SecureContextOptions {
+  /** The name that the server's certificate has to hold, if not that of the URL. */
+  readonly servername?: string;
+  readonly rejectUnauthorized?: boolean;
+}
+
+export interface ApiAccess {
+  /** http://… or https://…, without a slash at its end. */
+  readonly url: string;
+  /** For a connection that is made now; undefined = no TLS. */
+  readonly readTls: (() => TlsSettings) | undefined;
+  /**
+   * The value of the Authorization header for a request that is made now; undefined = none. `refused` is one that the
+   * server did not take: only another one is of use then. Throws StoreError UNAUTHENTICATED if there is none to be had.
+   */
+  authorize(refused?: string): Promise<string | undefined>;
+  /** Where the credentials are from, for messages: "the pod's token in /var/run/…". */
+  readonly identity: string;
+  /** What an operator should read. */
+  readonly notes: readonly string[];
+}
+
+/** Who comes, and how the server proves who it is. */
+export interface Credentials {
+  readonly readTls: () => TlsSettings;
+  readonly authorize: ApiAccess["authorize"];
+  readonly identity: string;
+  /** Whether there is anything that must not go over a connection without TLS. */
+  readonly hasSecrets: boolean;
+  readonly notes: readonly string[];
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Throws ConfigError. */
+export async function openAccess(
+  options: KubeStoreOptions,
+  environment: Environment,
+  logger: Logger,
+): Promise<ApiAccess> {
+  const { apiUrl, kubeconfigFile, serviceAccountDirectory = SERVICE_ACCOUNT_DIRECTORY } = options;
+  if (kubeconfigFile !== undefined) {
+    // Loaded only here: in a cluster there is none, and reading YAML takes time and memory.
+    const { readKubeconfig } = await import("./kubeconfig.ts");
+    const { server, serverPlace, credentials } = await readKubeconfig(kubeconfigFile, logger);
+    if (apiUrl !== undefined) return accessAt(checkUrl("--kube-api-url", apiUrl), credentials);
+    if (server === undefined)
+      throw new ConfigError(`${serverPlace} names no server: add it, or give --kube-api-url`);
+    return accessAt(checkUrl(serverPlace, server), credentials);
+  }
+  const isPod = existsSync(join(serviceAccountDirectory, "token"));
+  if (apiUrl !== undefined) {
+    const url = checkUrl("--kube-api-url", apiUrl);
+    const isTls = url.startsWith("https:");
+    return accessAt(url, isTls && isPod ? podCredentials(serviceAccountDirectory, logger) : nobody());
+  }
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment;
+  if (!host || !port) {
+    throw new ConfigError(
+      "this is no pod (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set): give --kubeconfig-file or --kube-api-url",
+    );
+  }
+  const url = checkUrl(
+    "KUBERNETES_SERVICE_HOST",
+    `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
+  );
+  return accessAt(url, podCredentials(serviceAccountDirectory, logger));
+}
+
+function accessAt(url: string, credentials: Credentials): ApiAccess {
+  const { readTls, authorize, identity, hasSecrets, notes } = credentials;
+  if (url.startsWith("https:")) return { url, readTls, authorize, identity, notes };
+  const withheld = `the credentials of ${identity} are not sent to ${url}, which is not encrypted: write https://`;
+  return {
+    url,
+    readTls: undefined,
+    authorize: async () => undefined,
+    identity: hasSecrets ? `nobody (${withheld})` : identity,
+    notes: hasSecrets ? [...notes, withheld] : notes,
+  };
+}
+
+function podCredentials(directory: string, logger: Logger): Credentials {
+  const tokenFile = fileSource("the pod's token", join(directory, "token"));
+  const caFile = fileSource("the pod's certificate authority", join(directory, "ca.crt"));
+  const token = keepReading(() => readToken(tokenFile), logger);
+  const ca = keepReading(() => readCertificates(caFile), logger);
+  return {
+    readTls: () => ({ ca: ca() }),
+    authorize: async () => `Bearer ${token()}`,
+    identity: tokenFile.place,
+    hasSecrets: true,
+    notes: [],
+  };
+}
+
+const nobody = (): Credentials => ({
+  readTls: () => ({ ca: trustedAuthorities() }),
+  authorize: async () => undefined,
+  identity: "nobody (no credentials are given: use --kubeconfig-file)",
+  hasSecrets: false,
+  notes: [],
+});
+
+/** Node.js trusts only the authorities compiled into it unless told of the machine's own. */
+export const trustedAuthorities = (): string[] => [
+  ...getCACertificates("default"),
+  ...getCACertificates("system"),
+];
+
+/** The authorities in `source`, or this machine's; read again by each call. Throws ConfigError, now only. */
+export const openAuthorities = (source: Source | undefined, logger: Logger): (() => string | string[]) =>
+  source === undefined ? trustedAuthorities : keepReading(() => readCertificates(source), logger);
+
+/** `place` says where the URL is from. Throws ConfigError. */
+function checkUrl(place: string, text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isGood =
+    url !== undefined &&
+    /^https?:$/.test(url.protocol) &&
+    url.username === "" &&
+    url.password === "" &&
+    url.search === "" &&
+    url.hash === "";
+  if (!isGood) {
+    // Not repeated if it may hold a password.
+    const shown = text.includes("@") ? "the URL" : quote(text);
+    throw new ConfigError(`${place}: ${shown} is no URL of an API server like https://10.0.0.1:6443`);
+  }
+  return url.href.replace(/\/+$/, "");
+}

@@ -1,0 +1,256 @@
+/**
+ * Requests to the Kubernetes API: HTTP/1.1 with connections that are kept, JSON, time limits, and an end to answers that
+ * do not end. It waits when it is told to (Retry-After), and comes back with a new token when the old one is refused.
+ */
+
+import {
+  type AgentOptions,
+  type ClientRequest,
+  Agent as HttpAgent,
+  type IncomingMessage,
+  request as requestHttp,
+} from "node:http";
+import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import { hasCode, messageOf, StoreError } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+import { sleep, type Timers } from "../../base/timers.ts";
+import type { ApiAccess, TlsSettings } from "./api-access.ts";
+import { type ApiRequest, DialTimeout, describeBreak, describeRefusal, Silence } from "./api-error.ts";
+import type { KubeTimings } from "./kube-options.ts";
+
+/** Largest answer that is read: a page of 500 nodes, each as large as etcd takes them, would be 750 MB; real ones are 4. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+const MAX_REFUSAL_BYTES = 64 * 1024;
+/** Silence after which TCP asks whether the other side is still there; it gives up 10 s later (tcp(7); libuv's probes). */
+const KEEPALIVE_MS = 15_000;
+/** How often, and how long at most, a request waits because the server asks for it. */
+const MAX_WAITS = 5;
+const MAX_WAIT_MS = 60_000;
+
+/** What the API server records as the writer of what flanneld writes (metadata.managedFields). */
+export const FIELD_MANAGER = "flanneld";
+
+export interface ApiPorts {
+  readonly logger: Logger;
+  readonly timers: Timers;
+}
+
+export class ApiClient implements Disposable {
+  readonly #access: ApiAccess;
+  readonly #timings: KubeTimings;
+  readonly #ports: ApiPorts;
+  readonly #closed = new AbortController();
+  #agent: HttpAgent;
+  #requestCount = 0;
+
+  constructor(access: ApiAccess, timings: KubeTimings, ports: ApiPorts) {
+    this.#access = access;
+    this.#timings = timings;
+    this.#ports = ports;
+    this.#agent = this.#newAgent();
+  }
+
+  /** Requests made so far; a watch counts as one. */
+  get requestCount(): number {
+    return this.#requestCount;
+  }
+
+  /** The object that the server answers. Throws StoreError. */
+  async call(request: ApiRequest): Promise<unknown> {
+    const text = await this.#named(async () => {
+      const message = await this.#open(request, this.#closed.signal);
+      return readBody(message, this.#timings.requestTimeoutMs, MAX_ANSWER_BYTES);
+    });
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw new StoreError(
+        "INVALID",
+        `API server ${this.#access.url} answers no JSON: is the address right?`,
+      );
+    }
+  }
+
+  /** Begins a watch; what the answer's body throws has to go through {@link describe}. Throws StoreError. */
+  async watch(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+    return this.#named(() => this.#open(request, AbortSignal.any([signal, this.#closed.signal])));
+  }
+
+  /** What a connection's error means. */
+  describe(error: unknown): StoreError {
+    return describeBreak(error, this.#access);
+  }
+
+  /** All connections may be dead: new requests take new ones, and those under way fail. */
+  dropConnections(): void {
+    this.#agent.destroy();
+    this.#agent = this.#newAgent();
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed.abort();
+    this.#agent.destroy();
+  }
+
+  async #named<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      if (this.#closed.signal.aborted) throw new StoreError("UNAVAILABLE", "the store is closed");
+      throw this.describe(error);
+    }
+  }
+
+  /** The head of a successful answer; its body has to be read or destroyed. */
+  async #open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+    for (let waits = 0; ; waits++) {
+      const authorization = await this.#access.authorize();
+      let message = await this.#send(request, authorization, signal);
+      if (message.statusCode === 401) {
+        const renewed = await this.#access.authorize(authorization);
+        if (renewed !== authorization) {
+          message.resume();
+          message = await this.#send(request, renewed, signal);
+        }
+      }
+      const status = message.statusCode ?? 0;
+      if (status >= 200 && status < 300) return message;
+      const waitMs = retryAfterMs(message);
+      const body = await readBody(message, this.#timings.requestTimeoutMs, MAX_REFUSAL_BYTES).catch(() => "");
+      const refusal = describeRefusal(request, status, body, this.#access);
+      if (waitMs === undefined || waits >= MAX_WAITS || signal.aborted) throw refusal;
+      this.#ports.logger.debug(`${messageOf(refusal)}; trying again in ${waitMs / 1000} s, as it asks for`);
+      await sleep(this.#ports.timers, Math.min(waitMs, MAX_WAIT_MS), signal);
+      if (signal.aborted) throw refusal;
+    }
+  }
+
+  async #send(
+    request: ApiRequest,
+    authorization: string | undefined,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    for (;;) {
+      const outgoing = this.#start(request, authorization, signal);
+      try {
+        return await this.#answered(outgoing);
+      } catch (error) {
+        // The server closed an idle connection just now. Each such failure uses up one of them.
+        const isStale = outgoing.reusedSocket && (hasCode(error, "ECONNRESET") || hasCode(error, "EPIPE"));
+        if (!isStale || signal.aborted) throw error;
+      }
+    }
+  }
+
+  #start(request: ApiRequest, authorization: string | undefined, signal: AbortSignal): ClientRequest {
+    this.#requestCount++;
+    const isPatch = request.verb === "patch";
+    const body = isPatch ? JSON.stringify(request.patch) : undefined;
+    const outgoing = (this.#access.readTls === undefined ? requestHttp : requestHttps)(
+      this.#access.url + pathOf(request),
+      {
+        method: isPatch ? "PATCH" : "GET",
+        agent: this.#agent,
+        headers: {
+          accept: "application/json",
+          "user-agent": FIELD_MANAGER,
+          ...(body !== undefined && {
+            "content-type": "application/strategic-merge-patch+json",
+            "content-length": Buffer.byteLength(body),
+          }),
+          ...(authorization !== undefined && { authorization }),
+        },
+        signal,
+      },
+    );
+    outgoing.end(body);
+    return outgoing;
+  }
+
+  async #answered(outgoing: ClientRequest): Promise<IncomingMessage> {
+    const { dialTimeoutMs, requestTimeoutMs } = this.#timings;
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const dialing = setTimeout(() => outgoing.destroy(new DialTimeout()), dialTimeoutMs);
+    const waiting = setTimeout(() => outgoing.destroy(new Silence()), dialTimeoutMs + requestTimeoutMs);
+    outgoing.on("socket", (socket) => {
+      if (outgoing.reusedSocket) return clearTimeout(dialing);
+      socket.once(this.#access.readTls === undefined ? "connect" : "secureConnect", () => {
+        clearTimeout(dialing);
+        socket.setKeepAlive(true, KEEPALIVE_MS);
+      });
+    });
+    outgoing.on("error", reject);
+    outgoing.on("response", resolve);
+    try {
+      const message = await promise;
+      message.on("error", () => {}); // nobody may be reading yet
+      return message;
+    } finally {
+      clearTimeout(dialing);
+      clearTimeout(waiting);
+    }
+  }
+
+  #newAgent(): HttpAgent {
+    const options = { keepAlive: true };
+    const { readTls } = this.#access;
+    return readTls === undefined ? new HttpAgent(options) : new TlsAgent(options, readTls);
+  }
+}
+
+/** Each new connection uses the certificates of its time; none resumes a session that was made with older ones. */
+class TlsAgent extends HttpsAgent {
+  readonly #readTls: () => TlsSettings;
+
+  constructor(options: AgentOptions, readTls: () => TlsSettings) {
+    super({ ...options, maxCachedSessions: 0 });
+    this.#readTls = readTls;
+  }
+
+  override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
+    return super.createConnection({ ...options, ...this.#readTls() }, callback);
+  }
+}
+
+function pathOf({ resource, namespace, name, query, verb }: ApiRequest): string {
+  const [collection, subresource] = resource.split("/");
+  const parts = [
+    ...(namespace === undefined ? [] : ["namespaces", namespace]),
+    collection!,
+    ...(name === undefined ? [] : [name]),
+    ...(subresource === undefined ? [] : [subresource]),
+  ];
+  const parameters = {
+    ...(verb === "watch" && { watch: "true" }),
+    ...(verb === "patch" && { fieldManager: FIELD_MANAGER }),
+    ...query,
+  };
+  const search = new URLSearchParams(parameters).toString();
+  return `/api/v1/${parts.map(encodeURIComponent).join("/")}${search === "" ? "" : `?${search}`}`;
+}
+
+/** How long the server asks to be left alone (RFC 9110 §10.2.3, in seconds); undefined = it does not. */
+function retryAfterMs(message: IncomingMessage): number | undefined {
+  const value = message.headers["retry-after"];
+  return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
+}
+
+/** Reads a body to its end. Throws what the connection throws, {@link Silence}, and StoreError INVALID if it is too long. */
+async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const timer = setTimeout(() => message.destroy(new Silence()), patienceMs);
+  try {
+    for await (const chunk of message) {
+      timer.refresh();
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > maxBytes) {
+        throw new StoreError("INVALID", `the API server's answer is longer than ${maxBytes >> 10} KiB`);
+      }
+    }
+    return Buffer.concat(chunks).toString();
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * The node condition NetworkUnavailable: as long as it is true, or missing where a cloud provider set the taint, no pod is
+ * put on the node. flanneld says that the network works until Kubernetes has it (W15), and again when that is undone.
+ */
+
+import { sleep } from "../../base/timers.ts";
+import type { OutagePorts } from "../outage.ts";
+import type { KubeTimings } from "./kube-options.ts";
+import type { OwnNodeRecord } from "./node-record.ts";
+import type { OwnNode } from "./own-node.ts";
+import { createContest, persist } from "./persist.ts";
+
+const REASON = "FlannelIsUp";
+const MESSAGE = "Flannel is running on this node";
+
+export interface AvailabilityPorts extends OutagePorts {
+  readonly wallClockMs: () => number;
+}
+
+/** Until aborted; never throws. */
+export async function keepAvailable(
+  node: OwnNode,
+  timings: KubeTimings,
+  ports: AvailabilityPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const contest = createContest(timings.contestMaxMs, ports.timers);
+  /** At first the reason has to be flannel's too; later somebody else may say for himself that the network works. */
+  let isEnough = (record: OwnNodeRecord) =>
+    isAvailable(record) && record.networkUnavailable?.reason === REASON;
+  let seen = node.changes;
+  while (!signal.aborted) {
+    await persist(
+      "tell Kubernetes that the network of this node works",
+      async () => {
+        if (isEnough(await node.read())) return;
+        await sleep(ports.timers, contest.next().pauseMs, signal);
+        if (!signal.aborted) await node.patch({ status: { conditions: [conditionAt(ports.wallClockMs())] } });
+      },
+      timings,
+      ports,
+      signal,
+    );
+    isEnough = isAvailable;
+    do {
+      await node.changedSince(seen, signal);
+      seen = node.changes;
+    } while (!signal.aborted && (node.record === undefined || isAvailable(node.record)));
+    if (!signal.aborted)
+      ports.logger.info("Kubernetes takes this node's network for unavailable again: saying that it works");
+  }
+}
+
+const isAvailable = ({ networkUnavailable }: OwnNodeRecord): boolean =>
+  networkUnavailable?.status === "False";
+
+function conditionAt(wallClockMs: number) {
+  const now = new Date(wallClockMs).toISOString().replace(/\.\d+Z$/, "Z");
+  return {
+    type: "NetworkUnavailable",
+    status: "False",
+    reason: REASON,
+    message: MESSAGE,
+    lastTransitionTime: now,
+    lastHeartbeatTime: now,
+  };
+}

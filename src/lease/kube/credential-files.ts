@@ -1,0 +1,117 @@
+/**
+ * Certificates, keys and tokens, from files or from within a kubeconfig. Files are read again for each use: Kubernetes
+ * renews a pod's token every hour, and certificates are renewed before they expire. No message holds what was read.
+ */
+
+import { X509Certificate } from "node:crypto";
+import { closeSync, openSync, readSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import { ConfigError, messageOf } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+
+/** No credential is as long. */
+const MAX_BYTES = 256 * 1024;
+
+/** A text and where it is from, in an operator's words: "token file /a/b". */
+export interface Source {
+  readonly place: string;
+  /** Throws ConfigError. */
+  readonly read: () => string;
+}
+
+export const fileSource = (what: string, path: string): Source => ({
+  place: `${what} ${path}`,
+  read: () => readCredential(what, path),
+});
+
+/** The base64 text in a member of a kubeconfig. */
+export function dataSource(place: string, base64: string): Source {
+  const text = Buffer.from(base64, "base64").toString();
+  return { place, read: () => text };
+}
+
+/**
+ * Reads now, so that what is wrong from the beginning is said at once; the returned function reads again. If that fails
+ * then (half-way through being replaced, perhaps), it says so once and gives what was read before. Throws ConfigError, now only.
+ */
+export function keepReading<T>(read: () => T, logger: Logger): () => T {
+  let usable = read();
+  let told: string | undefined;
+  return () => {
+    try {
+      usable = read();
+      told = undefined;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      const problem = messageOf(error);
+      if (problem !== told) logger.warn(`going on with the credentials as they were: ${problem}`);
+      told = problem;
+    }
+    return usable;
+  };
+}
+
+/** A bearer token (RFC 6750 §2.1, and whatever else fits into a header). Throws ConfigError. */
+export function readToken({ place, read }: Source): string {
+  const token = read().trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw new ConfigError(`${place} holds no token: a token is one line without blanks`);
+  }
+  return token;
+}
+
+/** Throws ConfigError. */
+export function readCertificates({ place, read }: Source): string {
+  const text = read();
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0 || !blocks.every(isCertificate)) {
+    throw new ConfigError(`${place} holds no usable certificate in PEM form`);
+  }
+  return text;
+}
+
+/** A client's certificate and its key. Throws ConfigError. */
+export function readKeyPair(certificate: Source, privateKey: Source): { cert: string; key: string } {
+  const cert = readCertificates(certificate);
+  const key = privateKey.read();
+  check({ key }, `${privateKey.place} holds no usable, unencrypted private key`);
+  check({ cert, key }, `${certificate.place} and ${privateKey.place} do not belong together`);
+  return { cert, key };
+}
+
+/** Reads a file that may be anything. Throws ConfigError. */
+function readCredential(what: string, path: string): string {
+  const buffer = Buffer.alloc(MAX_BYTES + 1);
+  let length = 0;
+  try {
+    const file = openSync(path, "r");
+    try {
+      for (let read = -1; read !== 0 && length <= MAX_BYTES; length += read) {
+        read = readSync(file, buffer, length, buffer.length - length, null);
+      }
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw new ConfigError(`cannot read ${what} ${path}: ${reason}`, { cause: error });
+  }
+  if (length > MAX_BYTES) throw new ConfigError(`${what} ${path} is longer than ${MAX_BYTES >> 10} KiB`);
+  return buffer.toString("utf8", 0, length);
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}
+
+function check(context: { cert?: string; key?: string }, complaint: string): void {
+  try {
+    createSecureContext(context);
+  } catch {
+    throw new ConfigError(complaint);
+  }
+}

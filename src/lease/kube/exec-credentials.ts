@@ -1,0 +1,158 @@
+/**
+ * Credentials from a program that a kubeconfig names (client.authentication.k8s.io/v1 and v1beta1): it is run when there
+ * are none yet, when they expire, and when the server does not take them. What it prints is never shown.
+ */
+
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
+import { promisify } from "node:util";
+import { ConfigError, StoreError } from "../../base/error.ts";
+import { isObject, type Members } from "../../config/json-members.ts";
+
+const API_VERSIONS = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
+const TIMEOUT_MS = 60_000;
+/** Credentials are not used up to the very moment in which they expire. */
+const EXPIRY_MARGIN_MS = 10_000;
+const MAX_OUTPUT_BYTES = 1024 * 1024;
+
+export interface ExecSettings {
+  /** For messages. */
+  readonly place: string;
+  readonly apiVersion: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** What an operator does to get the program, as the kubeconfig tells; empty = not told. */
+  readonly installHint: string;
+  /** The `spec` of KUBERNETES_EXEC_INFO. */
+  readonly info: Members;
+}
+
+/** The `exec` of a user. Throws ConfigError. */
+export function readExecSettings(
+  exec: unknown,
+  cluster: Members,
+  at: { readonly name: string; readonly directory: string },
+): ExecSettings {
+  const place = `${at.name}, exec`;
+  const fault = (message: string) => new ConfigError(`${place}: ${message}`);
+  if (!isObject(exec) || typeof exec.command !== "string" || exec.command === "")
+    throw fault("command is missing");
+  const { command, apiVersion, args, env, interactiveMode, installHint } = exec;
+  if (typeof apiVersion !== "string" || !API_VERSIONS.includes(apiVersion)) {
+    throw fault(`apiVersion must be ${API_VERSIONS.join(" or ")}: get a newer version of ${command}`);
+  }
+  if (interactiveMode === "Always")
+    throw fault(`${command} wants to ask somebody (interactiveMode: Always), but flanneld runs by itself`);
+  const texts = args ?? [];
+  if (!Array.isArray(texts) || !texts.every((text) => typeof text === "string"))
+    throw fault("args is not a list of strings");
+  const variables = env ?? [];
+  const isPair = (pair: unknown) =>
+    isObject(pair) && typeof pair.name === "string" && typeof pair.value === "string";
+  if (!Array.isArray(variables) || !variables.every(isPair))
+    throw fault("env is not a list of name and value");
+  return {
+    place,
+    apiVersion,
+    // A path counts from the kubeconfig, a name is looked for in PATH.
+    command: command.includes("/") ? resolve(at.directory, command) : command,
+    args: texts,
+    environment: Object.fromEntries(variables.map(({ name, value }) => [name, value])),
+    installHint: typeof installHint === "string" ? installHint : "",
+    info: { interactive: false, ...(exec.provideClusterInfo === true && { cluster: clusterInfo(cluster) }) },
+  };
+}
+
+interface Credential {
+  readonly authorization: string | undefined;
+  readonly keyPair: { readonly cert: string; readonly key: string } | undefined;
+  readonly expiresAtMs: number;
+}
+
+export class ExecCredentials {
+  readonly #settings: ExecSettings;
+  #credential: Credential | undefined;
+  #running: Promise<Credential> | undefined;
+
+  constructor(settings: ExecSettings) {
+    this.#settings = settings;
+  }
+
+  /** As the program gave it last. */
+  get keyPair(): Credential["keyPair"] {
+    return this.#credential?.keyPair;
+  }
+
+  /** See ApiAccess. */
+  async authorize(refused?: string): Promise<string | undefined> {
+    const held = this.#credential;
+    const isGood =
+      held !== undefined &&
+      Date.now() < held.expiresAtMs &&
+      (refused === undefined || held.authorization !== refused);
+    if (isGood) return held.authorization;
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+    this.#credential = await this.#running;
+    return this.#credential.authorization;
+  }
+
+  async #run(): Promise<Credential> {
+    const { apiVersion, command, args, environment, info } = this.#settings;
+    const request = JSON.stringify({ apiVersion, kind: "ExecCredential", spec: info });
+    try {
+      const { stdout } = await promisify(execFile)(command, args, {
+        env: { ...process.env, ...environment, KUBERNETES_EXEC_INFO: request },
+        timeout: TIMEOUT_MS,
+        maxBuffer: MAX_OUTPUT_BYTES,
+      });
+      return this.#read(stdout);
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
+      throw this.#fault(reasonOf(error as NodeJS.ErrnoException & { killed?: boolean }));
+    }
+  }
+
+  #read(output: string): Credential {
+    const answer = parseJson(output);
+    const status = isObject(answer) && answer.kind === "ExecCredential" ? answer.status : undefined;
+    if (!isObject(status)) throw this.#fault("it printed no ExecCredential with a status");
+    const { token, clientCertificateData: cert, clientKeyData: key, expirationTimestamp: expires } = status;
+    const authorization = typeof token === "string" && token !== "" ? `Bearer ${token}` : undefined;
+    const keyPair = typeof cert === "string" && typeof key === "string" ? { cert, key } : undefined;
+    if (authorization === undefined && keyPair === undefined)
+      throw this.#fault("it gave neither token nor certificate");
+    const expiresAtMs =
+      typeof expires === "string" ? Date.parse(expires) - EXPIRY_MARGIN_MS : Number.POSITIVE_INFINITY;
+    return { authorization, keyPair, expiresAtMs };
+  }
+
+  #fault(reason: string): StoreError {
+    const { place, command, installHint } = this.#settings;
+    const hint = installHint === "" ? "" : ` (${installHint})`;
+    return new StoreError("UNAUTHENTICATED", `${place}: ${command} gives no credentials: ${reason}${hint}`);
+  }
+}
+
+function reasonOf(error: NodeJS.ErrnoException & { killed?: boolean }): string {
+  if (error.killed) return `it did not end within ${TIMEOUT_MS / 1000} s`;
+  return typeof error.code === "string" ? error.code : `it ended with code ${error.code}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a program may know of the cluster (the Cluster of client.authentication.k8s.io). */
+const clusterInfo = (cluster: Members): Members => ({
+  server: cluster.server,
+  "tls-server-name": cluster["tls-server-name"],
+  "insecure-skip-tls-verify": cluster["insecure-skip-tls-verify"],
+  "certificate-authority-data": cluster["certificate-authority-data"],
+});

@@ -1,0 +1,188 @@
+/**
+ * The lease store on the Kubernetes API: every node is a host, its podCIDRs are its subnets, and flannel's annotations tell
+ * peers how to reach it, shared with Go flannel. The network config is a file, put there from a ConfigMap.
+ *
+ * A start costs the same few requests whatever the number of nodes (besides their listing, 500 a request): the own node,
+ * the patch of its annotations, two listings and two watches.
+ */
+
+import { ConfigError } from "../../base/error.ts";
+import type { Logger } from "../../base/logger.ts";
+import { systemTimers } from "../../base/timers.ts";
+import { quote } from "../../config/json-members.ts";
+import type { LeaseAttributes, OwnLease } from "../lease.ts";
+import type { AcquireRequest, HostRecord, LeaseStore, LeaseUpdate } from "../lease-store.ts";
+import { type AnnotationNames, annotationNames } from "./annotations.ts";
+import { type ApiAccess, openAccess } from "./api-access.ts";
+import { ApiClient } from "./api-client.ts";
+import { keepAvailable } from "./availability.ts";
+import { hostRecordOf } from "./host-record.ts";
+import {
+  DEFAULT_TIMINGS,
+  type KubeCounters,
+  type KubePorts,
+  type KubeStoreOptions,
+  type KubeTimings,
+} from "./kube-options.ts";
+import { watchNodeLeases } from "./lease-watch.ts";
+import { readConfigFile, watchConfigFile } from "./net-config-file.ts";
+import { readNodeRecord } from "./node-record.ts";
+import { OwnLeaseHolder } from "./own-lease.ts";
+import { OwnNode } from "./own-node.ts";
+
+export type { KubeCounters, KubePorts, KubeStoreOptions, KubeTimings } from "./kube-options.ts";
+
+export interface KubeLeaseStore extends LeaseStore {
+  readonly hasLocalConfig: true;
+  readonly counters: KubeCounters;
+  /** The name of this host's node; undefined until the pod was asked for it. */
+  readonly nodeName: string | undefined;
+  /** Where the API server is. */
+  readonly apiUrl: string;
+  readHost(): Promise<HostRecord>;
+  keepAvailable(signal: AbortSignal): Promise<void>;
+}
+
+/** A DNS subdomain (RFC 1123), as names of nodes are. */
+const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/** Opens the store; nothing is sent yet. Throws ConfigError for what only an operator can mend. */
+export async function createKubeLeaseStore(
+  options: KubeStoreOptions,
+  ports: KubePorts,
+): Promise<KubeLeaseStore> {
+  const names = annotationNames(options.annotationPrefix);
+  checkIdentity(options);
+  const access = await openAccess(options, ports.environment ?? process.env, ports.logger);
+  for (const note of access.notes) ports.logger.warn(note);
+  const timings = { ...DEFAULT_TIMINGS, ...options.timings };
+  const { logger, timers = systemTimers, wallClockMs = Date.now, random = Math.random } = ports;
+  return new Store(options, names, access, timings, { logger, timers, wallClockMs, random });
+}
+
+function checkIdentity({ nodeName, podName, podNamespace }: KubeStoreOptions): void {
+  if (nodeName !== undefined) {
+    if (!NODE_NAME.test(nodeName))
+      throw new ConfigError(`NODE_NAME: ${quote(nodeName)} is no name of a node`);
+  } else if (!podName || !podNamespace) {
+    throw new ConfigError(
+      "nobody says which node this is: set NODE_NAME (spec.nodeName of the downward API), or POD_NAME and POD_NAMESPACE",
+    );
+  }
+}
+
+class Store implements KubeLeaseStore {
+  readonly hasLocalConfig = true;
+  readonly apiUrl: string;
+  readonly #options: KubeStoreOptions;
+  readonly #names: AnnotationNames;
+  readonly #timings: KubeTimings;
+  readonly #ports: Required<Omit<KubePorts, "environment">>;
+  readonly #client: ApiClient;
+  readonly #node: OwnNode;
+  readonly #own: OwnLeaseHolder;
+  readonly #disposed = new AbortController();
+  readonly #counts = { nodeEvents: 0, leaseChanges: 0, relists: 0 };
+  #leaseWatches = 0;
+
+  constructor(
+    options: KubeStoreOptions,
+    names: AnnotationNames,
+    access: ApiAccess,
+    timings: KubeTimings,
+    ports: Required<Omit<KubePorts, "environment">>,
+  ) {
+    const { signal } = this.#disposed;
+    this.apiUrl = access.url;
+    this.#options = options;
+    this.#names = names;
+    this.#timings = timings;
+    this.#ports = ports;
+    this.#client = new ApiClient(access, timings, ports);
+    const quiet = quietLogger(ports.logger, () => this.#leaseWatches > 0);
+    const parts = { client: this.#client, options, names, timings, signal };
+    this.#node = new OwnNode({ ...parts, ports: { ...ports, logger: quiet } });
+    this.#own = new OwnLeaseHolder({ node: this.#node, names, timings, ports, signal });
+  }
+
+  get nodeName(): string | undefined {
+    return this.#node.knownName;
+  }
+
+  get counters(): KubeCounters {
+    return { requests: this.#client.requestCount, ...this.#counts, annotationRepairs: this.#own.repairs };
+  }
+
+  readNetworkConfig(): Promise<string> {
+    return readConfigFile(this.#options.netConfigPath);
+  }
+
+  watchNetworkConfig(signal: AbortSignal): AsyncIterable<string | undefined> {
+    const { timers } = this.#ports;
+    return watchConfigFile(
+      this.#options.netConfigPath,
+      this.#timings.configPollMs,
+      timers,
+      this.#until(signal),
+    );
+  }
+
+  async readHost(): Promise<HostRecord> {
+    return hostRecordOf(await this.#node.read(), this.#names);
+  }
+
+  acquire(request: AcquireRequest): Promise<OwnLease> {
+    return this.#own.acquire(request);
+  }
+
+  renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
+    return this.#own.renew(lease, attributes);
+  }
+
+  async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
+    const source = {
+      client: this.#client,
+      timings: this.#timings,
+      what: "the nodes",
+      read: (object: unknown) => readNodeRecord(object, this.#names),
+    };
+    const asHeld = this.#own.asHeld.bind(this.#own);
+    this.#leaseWatches++;
+    try {
+      yield* watchNodeLeases(source, asHeld, this.#counts, this.#ports, this.#until(signal));
+    } finally {
+      this.#leaseWatches--;
+    }
+  }
+
+  addressesChanged(): void {
+    this.#client.dropConnections();
+  }
+
+  async keepAvailable(signal: AbortSignal): Promise<void> {
+    if (!this.#options.setNodeNetworkUnavailable) return;
+    await keepAvailable(this.#node, this.#timings, this.#ports, this.#until(signal));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed.abort();
+    this.#client[Symbol.dispose]();
+    await Promise.all([this.#own.ended(), this.#node.ended()]);
+  }
+
+  #until(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#disposed.signal]);
+  }
+}
+
+/** Says only to whoever wants to know all what another part says anyway: two watches lose the API server together. */
+function quietLogger(logger: Logger, isQuiet: () => boolean): Logger {
+  const say = (level: "info" | "warn" | "error") => (message: string) =>
+    isQuiet() ? logger.debug(message) : logger[level](message);
+  return {
+    info: say("info"),
+    warn: say("warn"),
+    error: say("error"),
+    debug: (message, verbosity) => logger.debug(message, verbosity),
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * The nodes of a cluster as leases. Nodes change all the time (heartbeats, images, conditions); only what changes a lease
+ * is told. Any such change counts, whichever family or podCIDR it concerns, also that flannel does not manage a node any
+ * more (W13, W14).
+ */
+
+import type { Logger } from "../../base/logger.ts";
+import type { LeaseUpdate } from "../lease-store.ts";
+import { createLeaseView, type LeaseEntry } from "../lease-view.ts";
+import type { OutagePorts } from "../outage.ts";
+import { leaseOfNode } from "./node-lease.ts";
+import { fingerprintOf, type NodeRecord } from "./node-record.ts";
+import { type NodeSource, watchNodes } from "./node-watch.ts";
+
+/** A wrong setting may concern thousands of nodes. */
+const LINES_AT_ONCE = 10;
+
+/** What is counted while watching; see KubeCounters. */
+export interface LeaseWatchCounts {
+  nodeEvents: number;
+  leaseChanges: number;
+  relists: number;
+}
+
+/** Until aborted; never throws. `asHeld` gives the own node as this host wants it to be. */
+export async function* watchNodeLeases(
+  source: NodeSource<NodeRecord>,
+  asHeld: (node: NodeRecord) => NodeRecord,
+  counts: LeaseWatchCounts,
+  ports: OutagePorts,
+  signal: AbortSignal,
+): AsyncGenerator<LeaseUpdate, void> {
+  const capped = capWarnings(ports.logger);
+  const view = createLeaseView("Kubernetes", capped.logger);
+  /** What each node said last. */
+  let known: Map<string, string> | undefined;
+  for await (const update of watchNodes(source, ports, signal)) {
+    if (update.type === "snapshot") {
+      if (known !== undefined) counts.relists++;
+      const nodes = update.nodes.map(asHeld);
+      known = new Map(nodes.map((node) => [node.name, fingerprintOf(node)]));
+      const snapshot = view.snapshot(nodes.flatMap(entryOf));
+      capped.flush();
+      yield snapshot;
+      continue;
+    }
+    counts.nodeEvents++;
+    const change =
+      update.type === "put" ? put(asHeld(update.node), known!) : remove(update.node.name, known!);
+    capped.flush();
+    if (change === undefined) continue;
+    counts.leaseChanges++;
+    yield change;
+  }
+
+  function put(node: NodeRecord, fingerprints: Map<string, string>): LeaseUpdate | undefined {
+    const fingerprint = fingerprintOf(node);
+    if (fingerprints.get(node.name) === fingerprint) return undefined;
+    fingerprints.set(node.name, fingerprint);
+    const [entry] = entryOf(node);
+    return entry === undefined ? view.delete(node.name) : view.put(entry);
+  }
+
+  function remove(name: string, fingerprints: Map<string, string>): LeaseUpdate | undefined {
+    fingerprints.delete(name);
+    return view.delete(name);
+  }
+}
+
+function entryOf(node: NodeRecord): LeaseEntry[] {
+  const content = leaseOfNode(node);
+  return content === undefined ? [] : [[node.name, content]];
+}
+
+/** Lets a few warnings through, and counts the others until they are summed up. */
+function capWarnings(logger: Logger): { readonly logger: Logger; readonly flush: () => void } {
+  let warnings = 0;
+  return {
+    logger: {
+      info: (message) => logger.info(message),
+      error: (message) => logger.error(message),
+      debug: (message, verbosity) => logger.debug(message, verbosity),
+      warn(message) {
+        if (warnings++ < LINES_AT_ONCE) logger.warn(message);
+      },
+    },
+    flush() {
+      if (warnings > LINES_AT_ONCE)
+        logger.warn(`${warnings - LINES_AT_ONCE} more nodes cannot be used as they are`);
+      warnings = 0;
+    },
+  };
+}

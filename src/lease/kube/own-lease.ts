@@ -1,0 +1,202 @@
+/**
+ * The lease of this host: Kubernetes gives the subnets, flanneld writes the annotations by which peers reach it, and
+ * writes them again when others have changed or stripped them (W39): without them the host is none of flannel's.
+ */
+
+import { type Prefix, parsePrefix, samePrefix } from "../../address/prefix.ts";
+import { isNotFound, StoreError } from "../../base/error.ts";
+import { sleep } from "../../base/timers.ts";
+import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease.ts";
+import { isProblem } from "../lease-codec.ts";
+import type { AcquireRequest } from "../lease-store.ts";
+import type { OutagePorts } from "../outage.ts";
+import type { Annotation, AnnotationNames } from "./annotations.ts";
+import { FIELD_MANAGER } from "./api-client.ts";
+import type { KubeTimings } from "./kube-options.ts";
+import { annotationsOf, missingAnnotations, subnetsOf, usableSubnets } from "./node-lease.ts";
+import type { NodeRecord, OwnNodeRecord } from "./node-record.ts";
+import type { OwnNode } from "./own-node.ts";
+import { createContest, FREE_ROUNDS, persist } from "./persist.ts";
+
+export interface OwnLeaseParts {
+  readonly node: OwnNode;
+  readonly names: AnnotationNames;
+  readonly timings: KubeTimings;
+  readonly ports: OutagePorts;
+  /** Ends all waiting. */
+  readonly signal: AbortSignal;
+}
+
+export class OwnLeaseHolder {
+  readonly #parts: OwnLeaseParts;
+  #held: OwnLease | undefined;
+  #keeping: Promise<void> | undefined;
+  #repairs = 0;
+
+  constructor(parts: OwnLeaseParts) {
+    this.#parts = parts;
+  }
+
+  /** How often the annotations were written again. */
+  get repairs(): number {
+    return this.#repairs;
+  }
+
+  /** See LeaseStore. Waits for the node's podCIDRs, for a minute at most: then the caller may have another network (W40). */
+  async acquire({ network, attributes, signal: callers, onWait }: AcquireRequest): Promise<OwnLease> {
+    const { node, timings, ports } = this.#parts;
+    const signal =
+      callers === undefined ? this.#parts.signal : AbortSignal.any([callers, this.#parts.signal]);
+    const endMs = ports.timers.nowMs() + timings.waitReportMs;
+    let told: string | undefined;
+    for (;;) {
+      const seen = node.changes;
+      const record = await node.read().catch(throwUnlessGone);
+      const subnets =
+        record instanceof StoreError ? { problem: record.message } : usableSubnets(record, network);
+      if (!(record instanceof StoreError) && !isProblem(subnets)) {
+        return this.#hold(record, { key: record.name, subnets, attributes, expiresAtMs: undefined });
+      }
+      const { problem } = subnets as { problem: string };
+      const reason = record instanceof StoreError ? problem : `node ${record.name} ${problem}`;
+      if (reason !== told) {
+        ports.logger.warn(`Waiting for a subnet: ${reason}`);
+        onWait?.(reason);
+        told = reason;
+      }
+      await this.#changeOrTimeout(seen, endMs - ports.timers.nowMs(), signal);
+      if (signal.aborted || ports.timers.nowMs() >= endMs) throw new StoreError("UNAVAILABLE", reason);
+    }
+  }
+
+  /** See LeaseStore. */
+  async renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
+    const record = await this.#parts.node.read().catch(throwUnlessGone);
+    if (record instanceof StoreError) throw new StoreError("LEASE_LOST", record.message, { cause: record });
+    const subnets = subnetsOf(record);
+    const isSame =
+      record.name === lease.key &&
+      !isProblem(subnets) &&
+      holds(subnets.ipv4, lease.subnets.ipv4) &&
+      holds(subnets.ipv6, lease.subnets.ipv6);
+    if (!isSame) {
+      const now = record.podCidrs.join(", ") || "none";
+      throw new StoreError("LEASE_LOST", `the podCIDRs of node ${record.name} are others now: ${now}`);
+    }
+    return this.#hold(record, { ...lease, attributes });
+  }
+
+  /** A node as peers are to see it: the own one with what this host publishes, also while others have changed that. */
+  asHeld(node: NodeRecord): NodeRecord {
+    const held = this.#held;
+    if (held === undefined || held.key !== node.name) return node;
+    const families = [held.subnets.ipv4, held.subnets.ipv6].flatMap((subnet) => subnet?.family ?? []);
+    const annotations = Object.entries(annotationsOf(held.attributes)).filter(([, value]) => value !== null);
+    return {
+      name: node.name,
+      podCidrs: node.podCidrs.filter((cidr) => families.includes(parsePrefix(cidr)?.family ?? 4)),
+      annotations: Object.fromEntries(annotations),
+    };
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async ended(): Promise<void> {
+    await this.#keeping;
+  }
+
+  async #hold(record: OwnNodeRecord, lease: OwnLease): Promise<OwnLease> {
+    // First: whatever the watch shows from now on is compared with it.
+    this.#held = lease;
+    await this.#write(missingAnnotations(record, annotationsOf(lease.attributes)));
+    this.#keeping ??= this.#keep();
+    return lease;
+  }
+
+  async #write(annotations: Partial<Record<Annotation, string | null>>): Promise<void> {
+    const { node, names } = this.#parts;
+    const named = Object.entries(annotations).map(([annotation, value]) => [
+      names[annotation as Annotation],
+      value,
+    ]);
+    if (named.length > 0) await node.patch({ metadata: { annotations: Object.fromEntries(named) } });
+  }
+
+  async #keep(): Promise<void> {
+    const { node, timings, ports, signal } = this.#parts;
+    const contest = createContest(timings.contestMaxMs, ports.timers);
+    let seen = -1;
+    while (!signal.aborted) {
+      await node.changedSince(seen, signal);
+      seen = node.changes; // what changes while this is dealt with is looked at next
+      const { record } = node;
+      if (record === undefined || this.#missingIn(record).length === 0) continue;
+      // The watch may show what was there before the own write: only what is so now counts.
+      await persist(
+        `write the annotations of node ${record.name} again`,
+        async () => {
+          const now = await node.read().catch(throwUnlessGone);
+          if (now instanceof StoreError || this.#missingIn(now).length === 0) return;
+          const { round, pauseMs } = contest.next();
+          this.#tell(now, round);
+          await sleep(ports.timers, pauseMs, signal);
+          if (signal.aborted) return;
+          await this.#write(missingAnnotations(now, annotationsOf(this.#held!.attributes)));
+          this.#repairs++;
+        },
+        timings,
+        ports,
+        signal,
+      );
+    }
+  }
+
+  #missingIn(record: NodeRecord): Annotation[] {
+    const held = this.#held!;
+    return Object.keys(missingAnnotations(record, annotationsOf(held.attributes))) as Annotation[];
+  }
+
+  #tell(record: OwnNodeRecord, round: number): void {
+    const { names, ports } = this.#parts;
+    const changed = this.#missingIn(record).map((annotation) => names[annotation]);
+    const [were, them] = changed.length === 1 ? ["was", "it"] : ["were", "them"];
+    const text = `${changed.join(", ")} of node ${record.name} ${were} changed or removed${whoWrote(record, changed)}`;
+    if (round === 1) ports.logger.warn(`${text}: writing ${them} again`);
+    else if (round <= FREE_ROUNDS) ports.logger.debug(`${text}: writing ${them} again`);
+    else if (round === FREE_ROUNDS + 1) {
+      ports.logger.warn(
+        `${text} again and again: writing ${them} ever more slowly; find out who does that ` +
+          `(kubectl get node ${record.name} -o yaml --show-managed-fields)`,
+      );
+    }
+  }
+
+  async #changeOrTimeout(seen: number, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    await Promise.race([
+      this.#parts.node.changedSince(seen, either),
+      sleep(this.#parts.ports.timers, timeoutMs, either),
+    ]);
+    over.abort();
+  }
+}
+
+/** " by kubectl-annotate", as far as it can be told: Kubernetes does not note who took something away. */
+function whoWrote({ writers }: OwnNodeRecord, annotations: readonly string[]): string {
+  const others = writers.filter(
+    ({ name, fields }) =>
+      name !== FIELD_MANAGER &&
+      annotations.some((annotation) => fields.includes(JSON.stringify(`f:${annotation}`))),
+  );
+  return others.length === 0 ? "" : ` by ${[...new Set(others.map(({ name }) => name))].join(", ")}`;
+}
+
+/** A node that is not there is an answer here; everything else is thrown. */
+function throwUnlessGone(error: unknown): StoreError {
+  if (error instanceof StoreError && isNotFound(error)) return error;
+  throw error;
+}
+
+/** Whether a node's subnet is the one that the lease is about; undefined = the lease has none of this family. */
+const holds = (subnet: Prefix | undefined, leased: SubnetPair["ipv4"]): boolean =>
+  leased === undefined || (subnet !== undefined && samePrefix(subnet, leased));

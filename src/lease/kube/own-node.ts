@@ -1,0 +1,132 @@
+/** The node object of this host: read, patched where flanneld may (nodes/status), and watched by itself from its first use for that. */
+
+import { StoreError } from "../../base/error.ts";
+import { isObject } from "../../config/json-members.ts";
+import type { OutagePorts } from "../outage.ts";
+import type { AnnotationNames } from "./annotations.ts";
+import type { ApiClient } from "./api-client.ts";
+import type { KubeStoreOptions, KubeTimings } from "./kube-options.ts";
+import { type OwnNodeRecord, readOwnNodeRecord } from "./node-record.ts";
+import { watchNodes } from "./node-watch.ts";
+
+export interface OwnNodeParts {
+  readonly client: ApiClient;
+  readonly options: Pick<KubeStoreOptions, "nodeName" | "podName" | "podNamespace">;
+  readonly names: AnnotationNames;
+  readonly timings: KubeTimings;
+  /** Its logger hears of outages of the watch. */
+  readonly ports: OutagePorts;
+  /** Ends the watch. */
+  readonly signal: AbortSignal;
+}
+
+export class OwnNode {
+  readonly #parts: OwnNodeParts;
+  #knownName: string | undefined;
+  #record: OwnNodeRecord | undefined;
+  #changes = 0;
+  #following: Promise<void> | undefined;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(parts: OwnNodeParts) {
+    this.#parts = parts;
+    this.#knownName = parts.options.nodeName;
+  }
+
+  /** Undefined until the pod was asked where it runs. */
+  get knownName(): string | undefined {
+    return this.#knownName;
+  }
+
+  /** Throws StoreError. */
+  async name(): Promise<string> {
+    if (this.#knownName !== undefined) return this.#knownName;
+    const { podName = "", podNamespace = "" } = this.#parts.options;
+    const pod = await this.#parts.client.call({
+      verb: "get",
+      resource: "pods",
+      namespace: podNamespace,
+      name: podName,
+    });
+    const name = isObject(pod) && isObject(pod.spec) ? pod.spec.nodeName : undefined;
+    if (typeof name !== "string" || name === "") {
+      throw new StoreError(
+        "INVALID",
+        `pod ${podNamespace}/${podName} runs on no node: set POD_NAME and POD_NAMESPACE, or NODE_NAME, from the downward API`,
+      );
+    }
+    this.#knownName = name;
+    return name;
+  }
+
+  /** The node as it is now. Throws StoreError, NOT_FOUND if there is no such node. */
+  async read(): Promise<OwnNodeRecord> {
+    const name = await this.name();
+    try {
+      return this.#understand(await this.#parts.client.call({ verb: "get", resource: "nodes", name }));
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "NOT_FOUND") throw error;
+      throw new StoreError(
+        "NOT_FOUND",
+        `node ${name} does not exist: is NODE_NAME one of kubectl get nodes?`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** Merges `patch` into the node's status or metadata; gives the node as it is then. Throws StoreError. */
+  async patch(patch: unknown): Promise<OwnNodeRecord> {
+    const name = await this.name();
+    return this.#understand(
+      await this.#parts.client.call({ verb: "patch", resource: "nodes/status", name, patch }),
+    );
+  }
+
+  /** As the watch saw it last; undefined = not yet, or there is none. */
+  get record(): OwnNodeRecord | undefined {
+    return this.#record;
+  }
+
+  /** Counts what the watch has seen. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** Resolves when the watch has seen more than `changes` told, or when `signal` is aborted. */
+  async changedSince(changes: number, signal: AbortSignal): Promise<void> {
+    this.#following ??= this.#follow();
+    if (this.#changes !== changes || signal.aborted) return;
+    const { promise: aborted, resolve: abort } = Promise.withResolvers<void>();
+    const onAbort = () => abort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    await Promise.race([this.#changed.promise, aborted]);
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  /** Resolves when the watch has ended. */
+  async ended(): Promise<void> {
+    await this.#following;
+  }
+
+  async #follow(): Promise<void> {
+    const { client, timings, names, ports, signal } = this.#parts;
+    const nodeName = await this.name(); // known by now: whoever waits for a change has read the node
+    const read = (object: unknown) => readOwnNodeRecord(object, names);
+    const source = { client, timings, nodeName, what: "this host's node", read };
+    for await (const update of watchNodes(source, ports, signal)) {
+      if (update.type === "snapshot") this.#record = update.nodes.find(({ name }) => name === nodeName);
+      else this.#record = update.type === "put" ? update.node : undefined;
+      this.#changes++;
+      const changed = this.#changed;
+      this.#changed = Promise.withResolvers();
+      changed.resolve();
+    }
+  }
+
+  #understand(object: unknown): OwnNodeRecord {
+    const record = readOwnNodeRecord(object, this.#parts.names);
+    if (record === undefined)
+      throw new StoreError("INVALID", "the API server answers something that is no node");
+    return record;
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * The events of a watch (meta/v1 WatchEvent): one JSON object a line, in chunks that end anywhere. What is cut off or is
+ * no event ends the watch, which then goes on from the last good one.
+ */
+
+import type { IncomingMessage } from "node:http";
+import { StoreError } from "../../base/error.ts";
+import { printable } from "../../base/printable.ts";
+import { isObject, type Members } from "../../config/json-members.ts";
+import { Silence } from "./api-error.ts";
+
+/** Longest event that is read. etcd takes objects of 1.5 MB. */
+const MAX_LINE_BYTES = 4 * 1024 * 1024;
+const LINE_FEED = 10;
+
+export type WatchEvent =
+  | { readonly type: "put" | "delete"; readonly object: Members; readonly version: string }
+  /** Nothing happened up to this version. */
+  | { readonly type: "bookmark"; readonly version: string };
+
+/** How long a watch may be silent, in ms. */
+export interface WatchPatience {
+  /** In any case: the server ends it before. */
+  readonly lifeMs: number;
+  /** Once a bookmark has come: they come again and again. */
+  readonly silenceMs: number;
+}
+
+/** The events until the server ends the watch. Throws StoreError (COMPACTED: list again), and what the connection throws. */
+export async function* readEvents(
+  message: IncomingMessage,
+  { lifeMs, silenceMs }: WatchPatience,
+): AsyncGenerator<WatchEvent, void> {
+  let patienceMs = lifeMs;
+  const silence = () => message.destroy(new Silence());
+  let timer = setTimeout(silence, patienceMs);
+  try {
+    for await (const line of readLines(message)) {
+      const event = parseEvent(line);
+      if (event.type === "bookmark") patienceMs = Math.min(lifeMs, silenceMs);
+      clearTimeout(timer);
+      timer = setTimeout(silence, patienceMs);
+      yield event;
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function* readLines(message: IncomingMessage): AsyncGenerator<string, void> {
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
+  for await (const chunk of message as AsyncIterable<Buffer>) {
+    let start = 0;
+    for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
+      pending.push(chunk.subarray(start, end));
+      const line = pending.length === 1 ? pending[0]!.toString() : Buffer.concat(pending).toString();
+      pending = [];
+      pendingBytes = 0;
+      start = end + 1;
+      if (line !== "") yield line;
+    }
+    if (start < chunk.length) {
+      pending.push(chunk.subarray(start));
+      pendingBytes += chunk.length - start;
+    }
+    if (pendingBytes > MAX_LINE_BYTES) {
+      throw new StoreError(
+        "INVALID",
+        `the API server sent an event of more than ${MAX_LINE_BYTES >> 20} MiB`,
+      );
+    }
+  }
+  if (pendingBytes > 0)
+    throw new StoreError("UNAVAILABLE", "the API server ended the watch in the middle of an event");
+}
+
+function parseEvent(line: string): WatchEvent {
+  let event: unknown;
+  try {
+    event = JSON.parse(line);
+  } catch {
+    throw junk();
+  }
+  if (!isObject(event) || !isObject(event.object)) throw junk();
+  const { type, object } = event;
+  if (type === "ERROR") throw statusError(object);
+  const version = isObject(object.metadata) ? object.metadata.resourceVersion : undefined;
+  if (typeof version !== "string" || version === "") throw junk();
+  switch (type) {
+    case "ADDED":
+    case "MODIFIED":
+      return { type: "put", object, version };
+    case "DELETED":
+      return { type: "delete", object, version };
+    case "BOOKMARK":
+      return { type: "bookmark", version };
+    default:
+      throw junk();
+  }
+}
+
+const junk = () => new StoreError("INVALID", "the API server sent an event that makes no sense");
+
+/** A Status within a watch. */
+function statusError({ code, reason, message }: Members): StoreError {
+  const words = typeof message === "string" ? printable(message) : `an error (${String(code)})`;
+  const isStale = code === 410 || reason === "Expired" || reason === "Gone";
+  return new StoreError(isStale ? "COMPACTED" : "UNAVAILABLE", `the API server ended the watch: ${words}`);
+}
