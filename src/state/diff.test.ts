@@ -1,59 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ADDRESS, FDB, LINK, NEIGHBOUR, ROUTE, stateOf } from "../testing/sample-objects.ts";
 import { applyToModel, diffStates } from "./diff.ts";
-import {
-  describeObject,
-  type ForeignLink,
-  keyOf,
-  RTPROT_FLANNEL,
-  type StateObject,
-  type VxlanLink,
-} from "./objects.ts";
+import { describeObject, type ForeignLink, keyOf, type StateObject, type VxlanLink } from "./objects.ts";
 
-const LINK: VxlanLink = {
-  kind: "link",
-  name: "flannel.1",
-  type: "vxlan",
-  vni: 1,
-  lower: "eth0",
-  local: "192.168.7.1",
-  port: 8472,
-  learning: false,
-  gbp: false,
-  mtuBytes: 1450,
-  mac: "02:00:00:00:00:01",
-  up: true,
-};
 const FOREIGN: ForeignLink = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
-const ADDRESS: StateObject = { kind: "address", device: "flannel.1", address: "10.5.1.0/32" };
-const FDB: StateObject = {
-  kind: "fdb",
-  device: "flannel.1",
-  mac: "02:00:00:00:01:02",
-  destination: "192.168.7.2",
-};
-const NEIGHBOUR: StateObject = {
-  kind: "neighbour",
-  device: "flannel.1",
-  address: "10.5.2.0",
-  mac: "02:00:00:00:01:02",
-};
-const ROUTE: StateObject = {
-  kind: "route",
-  destination: "10.5.2.0/24",
-  device: "flannel.1",
-  via: "10.5.2.0",
-  onlink: true,
-  protocol: RTPROT_FLANNEL,
-};
 const ALL = [ROUTE, NEIGHBOUR, FDB, ADDRESS, LINK];
-
-const stateOf = (...objects: readonly StateObject[]) =>
-  new Map(objects.map((object) => [keyOf(object), object]));
 
 /** "create link", "remove route"… */
 function difference(desired: readonly StateObject[], observed: readonly StateObject[]): string[] {
-  const { operations } = diffStates(stateOf(...desired), stateOf(...observed));
+  const { operations } = diffStates(stateOf(desired), stateOf(observed));
   return operations.map(({ action, object }) => `${action} ${object.kind}`);
 }
 
@@ -116,7 +72,7 @@ test("W23 nothing is planned on a foreign device of our name, neither making nor
   for (const desired of [ALL, []]) {
     assert.deepEqual(difference(desired, [FOREIGN, theirs, { ...ROUTE, protocol: 2 } as StateObject]), []);
   }
-  const { obstacles } = diffStates(stateOf(...ALL), stateOf(FOREIGN));
+  const { obstacles } = diffStates(stateOf(ALL), stateOf([FOREIGN]));
   assert.equal(obstacles.length, 1);
   assert.match(
     obstacles[0]!.message,
@@ -127,7 +83,7 @@ test("W23 nothing is planned on a foreign device of our name, neither making nor
 });
 
 test("the model follows what was applied", () => {
-  const model = new Map(stateOf(...ALL));
+  const model = new Map(stateOf(ALL));
   const apply = (previous: StateObject, object: StateObject) =>
     applyToModel(model, { action: "replace", object, previous });
   const kinds = () => [...model.values()].map(({ kind }) => kind).sort();

@@ -2,32 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isNotFound } from "../base/error.ts";
 import { NetlinkError } from "../netlink/error.ts";
+import { LINK, ROUTE } from "../testing/sample-objects.ts";
 import type { Operation } from "./kernel.ts";
 import { explain } from "./kernel-advice.ts";
 import type { StateObject } from "./objects.ts";
-
-const LINK: StateObject = {
-  kind: "link",
-  name: "flannel.1",
-  type: "vxlan",
-  vni: 1,
-  lower: "eth0",
-  local: "192.168.7.1",
-  port: 8472,
-  learning: false,
-  gbp: false,
-  mtuBytes: 1450,
-  mac: "02:00:00:00:00:01",
-  up: true,
-};
-const ROUTE: StateObject = {
-  kind: "route",
-  destination: "10.5.2.0/24",
-  device: "flannel.1",
-  via: "10.5.2.0",
-  onlink: true,
-  protocol: 70,
-};
 
 const create = (object: StateObject): Operation => ({ action: "create", object });
 const remove = (object: StateObject): Operation => ({ action: "remove", object });

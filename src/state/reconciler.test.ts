@@ -6,6 +6,7 @@ import { FlannelError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { FakeKernel } from "../testing/fake-kernel.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
+import { ADDRESS, LINK, stateOf } from "../testing/sample-objects.ts";
 import type { Ownership } from "./kernel.ts";
 import {
   deviceOf,
@@ -16,7 +17,6 @@ import {
   type State,
   type StateObject,
   sameObject,
-  type VxlanLink,
 } from "./objects.ts";
 import { Reconciler } from "./reconciler.ts";
 
@@ -24,22 +24,7 @@ const OWNERSHIP: Ownership = { devices: new Set(["flannel.1"]), networks: [parse
 const RTPROT_STATIC = 4;
 const RESYNC_MS = 60_000;
 
-const LINK: VxlanLink = {
-  kind: "link",
-  name: "flannel.1",
-  type: "vxlan",
-  vni: 1,
-  lower: "eth0",
-  local: "192.168.7.1",
-  port: 8472,
-  learning: false,
-  gbp: false,
-  mtuBytes: 1450,
-  mac: "02:00:00:00:00:01",
-  up: true,
-};
 const BRIDGE: StateObject = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
-const ADDRESS: StateObject = { kind: "address", device: "flannel.1", address: "10.5.1.0/32" };
 
 const routeTo = (number: number, changes: Partial<Route> = {}): Route => ({
   kind: "route",
@@ -63,9 +48,6 @@ function peerObjects(number: number, macNumber = number): StateObject[] {
     routeTo(number),
   ];
 }
-
-const stateOf = (objects: readonly StateObject[]): State =>
-  new Map(objects.map((object) => [keyOf(object), object]));
 
 const stateFor = (...peers: readonly number[]) =>
   stateOf([LINK, ADDRESS, ...peers.flatMap((number) => peerObjects(number))]);

@@ -11,10 +11,9 @@ import { parseIp } from "../../src/address/ip.ts";
 import { hasCode } from "../../src/base/error.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import { encodeLeaseValue } from "../../src/lease/lease-codec.ts";
-import type { LeaseStore } from "../../src/lease/lease-store.ts";
-import { createLeaseTable } from "../../src/lease/lease-table.ts";
 import { type EtcdServer, freePort, startEtcd } from "../support/etcd.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
+import { follow } from "../support/follow.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { until } from "../support/until.ts";
 
@@ -41,29 +40,6 @@ const ALLOW_EAGER = ["--grpc-keepalive-min-time", "100ms"];
 
 const put = (etcd: EtcdServer, host: number) =>
   etcd.ctl("put", `${SUBNETS}/10.5.${host}.0-24`, encodeLeaseValue(attributesOf(host)));
-
-function follow(store: LeaseStore) {
-  const abort = new AbortController();
-  const table = createLeaseTable();
-  let snapshots = 0;
-  const done = (async () => {
-    for await (const update of store.watchLeases(abort.signal)) {
-      table.apply(update);
-      if (update.type === "snapshot") snapshots++;
-    }
-  })();
-  return {
-    table,
-    sees: (host: number) => table.get(`10.5.${host}.0-24`) !== undefined,
-    get snapshots() {
-      return snapshots;
-    },
-    async [Symbol.asyncDispose]() {
-      abort.abort();
-      await done;
-    },
-  };
-}
 
 describe("an outage of etcd", () => {
   it("W1 takes no lease away; one line in the log when it begins, one when it is over; nothing is missed", async () => {

@@ -11,9 +11,9 @@ import { hasCode, messageOf } from "../../src/base/error.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 import type { LeaseStore } from "../../src/lease/lease-store.ts";
-import { createLeaseTable } from "../../src/lease/lease-table.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
 import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
+import { follow } from "../support/follow.ts";
 import { until } from "../support/until.ts";
 
 const PREFIX = "/coreos.com/network";
@@ -49,28 +49,6 @@ const open = (options: Partial<EtcdOptions> = {}) =>
 const take = (store: LeaseStore) => store.acquire({ network, attributes: ours, previous: undefined });
 const nodeOf = async (key: string) =>
   JSON.parse(await etcd.ctl2("--output", "json", "get", `${PREFIX}/subnets/${key}`)).node;
-
-function follow(store: LeaseStore) {
-  const abort = new AbortController();
-  const table = createLeaseTable();
-  let snapshots = 0;
-  const done = (async () => {
-    for await (const update of store.watchLeases(abort.signal)) {
-      table.apply(update);
-      if (update.type === "snapshot") snapshots++;
-    }
-  })();
-  return {
-    table,
-    get snapshots() {
-      return snapshots;
-    },
-    async [Symbol.asyncDispose]() {
-      abort.abort();
-      await done;
-    },
-  };
-}
 
 describe("etcdctl's v2 commands", () => {
   it("mk and set write the config that we read, also under other prefixes", async () => {

@@ -7,15 +7,9 @@ import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { openNotifications } from "../../src/linux/notifications.ts";
 import type { Kernel, Operation, Ownership } from "../../src/state/kernel.ts";
 import { NetlinkKernel } from "../../src/state/netlink-kernel.ts";
-import {
-  describeObject,
-  keyOf,
-  type Route,
-  RTPROT_FLANNEL,
-  type StateObject,
-  type VxlanLink,
-} from "../../src/state/objects.ts";
+import { describeObject, keyOf, type StateObject } from "../../src/state/objects.ts";
 import { FakeKernel } from "../../src/testing/fake-kernel.ts";
+import { ADDRESS, FDB, LINK, NEIGHBOUR, ROUTE } from "../../src/testing/sample-objects.ts";
 import { lookAt } from "./reconciler-bed.ts";
 import { freshNetns, type TestNetns } from "./support.ts";
 
@@ -25,42 +19,7 @@ const OWNERSHIP: Ownership = {
 };
 const KINDS = new Set(["link", "address", "fdb", "neighbour", "route"] as const);
 
-const LINK: VxlanLink = {
-  kind: "link",
-  name: "flannel.1",
-  type: "vxlan",
-  vni: 1,
-  lower: "eth0",
-  local: "192.168.7.1",
-  port: 8472,
-  learning: false,
-  gbp: false,
-  mtuBytes: 1450,
-  mac: "02:00:00:00:00:01",
-  up: true,
-};
-const ADDRESS: StateObject = { kind: "address", device: "flannel.1", address: "10.5.1.0/32" };
 const SECOND_ADDRESS: StateObject = { ...ADDRESS, address: "10.5.1.7/32" };
-const FDB: StateObject = {
-  kind: "fdb",
-  device: "flannel.1",
-  mac: "02:00:00:00:01:02",
-  destination: "192.168.7.2",
-};
-const NEIGHBOUR: StateObject = {
-  kind: "neighbour",
-  device: "flannel.1",
-  address: "10.5.2.0",
-  mac: "02:00:00:00:01:02",
-};
-const ROUTE: Route = {
-  kind: "route",
-  destination: "10.5.2.0/24",
-  device: "flannel.1",
-  via: "10.5.2.0",
-  onlink: true,
-  protocol: RTPROT_FLANNEL,
-};
 
 const create = (object: StateObject): Operation => ({ action: "create", object });
 const remove = (object: StateObject): Operation => ({ action: "remove", object });
