@@ -84,10 +84,11 @@ export function takeListenFds(
   const fds = new Map<string, number>();
   if (LISTEN_PID !== String(pid) || !/^\d{1,4}$/.test(LISTEN_FDS)) return fds;
   const names = LISTEN_FDNAMES.split(":");
-  for (let index = 0; index < Number(LISTEN_FDS); index++) {
+  const count = Number(LISTEN_FDS);
+  for (let index = 0; index < count; index++) {
     const fd = FIRST_LISTEN_FD + index;
-    const name = names[index];
-    if (sys.fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || name === undefined) continue;
+    if (sys.fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || names.length !== count) continue;
+    const name = names[index]!;
     const other = fds.get(name);
     if (other !== undefined) sys.close(other);
     fds.set(name, fd);

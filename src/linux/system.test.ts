@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { hasCode } from "../base/error.ts";
+import { silentLogger } from "../base/logger.ts";
+import { DescriptorStore } from "./descriptor-store.ts";
 import { ExecError, exec } from "./exec.ts";
 import { check, sys } from "./ffi.ts";
 import { writeFileAtomic } from "./files.ts";
@@ -50,6 +52,91 @@ test("sd_notify says what is wrong with the socket", (t) => {
   for (const name of ["", "relative", "@", `/${"x".repeat(108)}`]) {
     assert.throws(() => sdNotify(name, "READY=1"), /NOTIFY_SOCKET: neither a path/);
   }
+});
+
+test("descriptors that a process is started with", async () => {
+  const program = `
+    import { fstatSync } from "node:fs";
+    import { takeListenFds } from "${import.meta.dirname}/sd-notify.ts";
+    const read = (variables) => {
+      const environment = { LISTEN_PIDFDID: "7", OTHER: "x", ...variables };
+      return JSON.stringify([[...takeListenFds(environment, process.pid)], environment]);
+    };
+    const pid = String(process.pid);
+    for (const variables of JSON.parse(process.argv[1]))
+      console.log(read({ LISTEN_PID: pid, ...variables }));
+    console.log([3, 4, 5].filter((fd) => { try { fstatSync(fd); return true; } catch { return false; } }).join());
+    const { execFileSync } = await import("node:child_process");
+    console.log(execFileSync("sh", ["-c", "ls /proc/self/fd"], { encoding: "utf8" }).includes("4"));`;
+  const cases: readonly [variables: object, fds: readonly (readonly [string, number])[]][] = [
+    [{}, []],
+    [{ LISTEN_FDS: "2", LISTEN_FDNAMES: "a:b", LISTEN_PID: "1" }, []],
+    [{ LISTEN_FDS: "-2", LISTEN_FDNAMES: "a:b" }, []],
+    [{ LISTEN_FDS: "99999999", LISTEN_FDNAMES: "a:b" }, []],
+    [{ LISTEN_FDS: "2" }, []],
+    [{ LISTEN_FDS: "2", LISTEN_FDNAMES: "a" }, []],
+    [{ LISTEN_FDS: "2", LISTEN_FDNAMES: "a:b:c" }, []],
+    [
+      { LISTEN_FDS: "3", LISTEN_FDNAMES: "a:b:c" },
+      [
+        ["a", 3],
+        ["b", 4],
+        ["c", 5],
+      ],
+    ],
+    [
+      { LISTEN_FDS: "3", LISTEN_FDNAMES: "a:a:b" },
+      [
+        ["a", 4],
+        ["b", 5],
+      ],
+    ],
+  ];
+  const list = JSON.stringify(cases.map(([variables]) => variables));
+  const script = 'exec 3</dev/null 4</dev/null 5</dev/null; exec "$@"';
+  const args = ["-c", script, "sh", process.execPath, "--no-warnings", "--input-type=module", "-e"];
+  const { stdout } = await exec("bash", [...args, program, list]);
+  const lines = stdout.trimEnd().split("\n");
+  for (const [index, [, fds]] of cases.entries())
+    assert.equal(lines[index], JSON.stringify([fds, { OTHER: "x" }]));
+  assert.equal(lines.at(-2), "4,5", "of two with one name the first is closed");
+  assert.equal(lines.at(-1), "false", "programs do not inherit them");
+});
+
+test("kept descriptors: told, taken over or not, closed", (t) => {
+  const read = listen(t, `@flannel-test-${process.pid}-store`);
+  const opened = (): { readonly fd: number } => ({ fd: check(sys.socket(1, 2, 0), "socket") });
+  const isOpen = (fd: number): boolean => sys.fcntl(fd, 1, 0) >= 0;
+  // Numbers that are not given out again at once (F_DUPFD).
+  const high = () => {
+    using closing = new DisposableStack();
+    const { fd } = opened();
+    closing.defer(() => sys.close(fd));
+    return check(sys.fcntl(fd, 0, 500), "fcntl");
+  };
+  const [good, bad, forgotten] = [high(), high(), high()];
+  const store = new DescriptorStore({
+    handedOver: new Map([
+      ["good", good],
+      ["bad", bad],
+      ["forgotten", forgotten],
+    ]),
+    notifySocket: `@flannel-test-${process.pid}-store`,
+    logger: silentLogger,
+  });
+  const take = (name: string) => store.open(name, (fd) => (fd === bad ? undefined : { fd }), opened).fd;
+  assert.equal(take("good"), good);
+  const fresh = take("bad");
+  assert.notEqual(fresh, bad);
+  assert.equal(isOpen(bad), false);
+  assert.equal(take("bad"), fresh);
+  assert.equal(read(), "FDSTOREREMOVE=1\nFDNAME=bad");
+  assert.equal(read(), "FDSTORE=1\nFDPOLL=0\nFDNAME=bad");
+  store.closeUnclaimed();
+  assert.equal(read(), "FDSTOREREMOVE=1\nFDNAME=forgotten");
+  assert.deepEqual([good, fresh, forgotten].map(isOpen), [true, true, false]);
+  for (const name of ["good", "bad", "none"]) store.close(name);
+  assert.deepEqual([good, fresh].map(isOpen), [false, false]);
 });
 
 test("a program's output, input and environment", async () => {

@@ -11,21 +11,21 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { DockerHost, putNetworkConfig } from "../support/docker-hosts.ts";
 import { startEtcdOn, TestHosts } from "../support/hosts.ts";
-import { NotifySocket } from "../support/notify-socket.ts";
+import { ServiceManager } from "../support/service-manager.ts";
 
 test("READY=1 comes once, and not before device, subnet.env and firewall are there", async () => {
   await using bed = new TestHosts("order", 1);
   const [host] = bed.hosts;
   const { endpoint } = await startEtcdOn(bed.hub);
   const docker = new DockerHost(host!, endpoint, []);
-  using socket = new NotifySocket(join(host!.directory, "notify"));
+  using manager = new ServiceManager(join(host!.directory, "notify"));
   // The file cannot be put in place as long as a directory has its name.
   mkdirSync(docker.subnetFile, { recursive: true });
 
-  const flanneld = docker.launchFlanneld({ NOTIFY_SOCKET: socket.path });
+  const flanneld = docker.launchFlanneld({ NOTIFY_SOCKET: manager.path });
   const says = (text: string) => flanneld.brings(text, () => flanneld.stderr.includes(text));
   await says("there is no network config");
-  assert.deepEqual(socket.messages(), []);
+  assert.deepEqual(manager.messages, []);
 
   await putNetworkConfig(bed.hub, endpoint);
   await says(`cannot write ${docker.subnetFile}`);
@@ -33,11 +33,11 @@ test("READY=1 comes once, and not before device, subnet.env and firewall are the
     const rules = await docker.run("iptables", "-S", "FORWARD");
     return rules.includes("FLANNEL-FWD") && (await isDeviceUp(docker));
   });
-  assert.deepEqual(socket.messages(), []);
+  assert.deepEqual(manager.messages, []);
 
   rmdirSync(docker.subnetFile);
-  await flanneld.brings("a message", () => socket.messages().length > 0);
-  assert.deepEqual(socket.messages(), ["READY=1"]);
+  await flanneld.brings("a message", () => manager.messages.length > 0);
+  assert.deepEqual(manager.messages, ["READY=1"]);
   // As ExecStartPost does, at once.
   assert.deepEqual(await docker.dockerOptions(), [
     `--bip=${docker.variable("FLANNEL_SUBNET")}`,
@@ -47,7 +47,7 @@ test("READY=1 comes once, and not before device, subnet.env and firewall are the
   assert.ok(await isDeviceUp(docker));
 
   assert.equal(await flanneld.stop(), 0);
-  assert.deepEqual(socket.messages(), ["READY=1"]);
+  assert.deepEqual(manager.messages, ["READY=1"]);
 });
 
 async function isDeviceUp(host: DockerHost): Promise<boolean> {

@@ -6,52 +6,20 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { exec } from "../../src/linux/exec.ts";
 import { Chance, mutate } from "../../src/testing/random-packets.ts";
 import { udp } from "../../src/testing/slow-ip.ts";
 import { freshNetns, type TestNetns } from "../netns/support.ts";
-import { type EtcdServer, startEtcd } from "../support/etcd.ts";
+import { startEtcd } from "../support/etcd.ts";
 import { readyFlanneld, startFlanneld } from "../support/flanneld.ts";
 import { PingStream, ping } from "../support/ping.ts";
 import { TestProcess } from "../support/process.ts";
+import { CONFIG, CONFIG_KEY, makeSites, PORT } from "../support/udp-sites.ts";
 import { makeContainer, makeHosts, type TestHost } from "../support/underlay.ts";
 import { until } from "../support/until.ts";
 
-const CONFIG_KEY = "/coreos.com/network/config";
-const CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}';
-const PORT = 8285;
 const root = import.meta.dirname;
-
-interface Site {
-  readonly host: TestHost;
-  readonly container: TestNetns & { readonly address: string };
-  readonly subnet: string;
-  readonly mtuBytes: number;
-  flanneld: Awaited<ReturnType<typeof readyFlanneld>>["flanneld"];
-}
-
-/** Two hosts with flanneld and a container each. */
-async function makeSites(
-  t: TestContext,
-  etcd: EtcdServer,
-  args: readonly string[] = [],
-): Promise<[Site, Site]> {
-  await etcd.ctl("put", CONFIG_KEY, CONFIG);
-  const hosts = await makeHosts(t, etcd, 2);
-  const sites = await Promise.all(
-    hosts.map(async (host): Promise<Site> => {
-      const { flanneld, subnet, mtuBytes } = await readyFlanneld(t, host, { args });
-      return { host, subnet, mtuBytes, flanneld, container: makeContainer(t, host, { subnet, mtuBytes }) };
-    }),
-  );
-  const [a, b] = sites as [Site, Site];
-  await until(
-    async () => (await ping(a.container.path, b.container.address, { count: 1 })) === 1,
-    "a first ping",
-  );
-  return [a, b];
-}
 
 /** Sends `bytes` random bytes over TCP and compares them at the other end. */
 async function transfer(from: TestNetns, to: TestNetns, address: string, bytes: number): Promise<void> {
@@ -89,7 +57,8 @@ const pingSize = (from: TestNetns, address: string, size: number, args: readonly
 for (const offloads of [true, false]) {
   test(`containers of two hosts talk, offloads ${offloads ? "on" : "off"}: sizes, streams, what is written for others`, async (t) => {
     await using etcd = await startEtcd();
-    const [a, b] = await makeSites(t, etcd, offloads ? [] : ["--udp-offloads=false"]);
+    const args = offloads ? [] : ["--udp-offloads=false"];
+    const [a, b] = await makeSites(t, etcd, () => ({ args }));
     const pattern = offloads ? /offloads TCP, .*UDP_SEGMENT, UDP_GRO/ : /one packet at a time/;
     await a.flanneld.logged(pattern);
     assert.equal(a.mtuBytes, 1472);

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import type { TestNetns } from "../netns/support.ts";
+import type { ServiceManager } from "./service-manager.ts";
 import type { TestHost } from "./underlay.ts";
 import { until } from "./until.ts";
 
@@ -28,6 +29,8 @@ export interface FlanneldOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A command before flanneld's that ends by exec: `["setpriv", "--reuid=65534", …]`. */
   readonly through?: readonly string[];
+  /** Under systemd, as it were. */
+  readonly manager?: ServiceManager;
 }
 
 export interface Flanneld {
@@ -50,18 +53,20 @@ export interface Flanneld {
 
 /** Starts flanneld in `netns` with exactly these flags. */
 export function spawnFlanneld(t: TestContext, netns: TestNetns, options: FlanneldOptions): Flanneld {
+  const { env, fds } = options.manager?.handOver() ?? { env: {}, fds: [] };
   const [command, ...args] = [
     ...["nsenter", `--net=${netns.path}`],
+    ...(fds.length === 0 ? [] : ["sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"]),
     ...(options.through ?? []),
     ...FLANNELD,
     ...options.args,
   ] as [string, ...string[]];
   const child = spawn(command, args, {
-    env: { PATH: process.env.PATH, ...options.env },
-    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH, ...env, ...options.env },
+    stdio: ["ignore", "pipe", "pipe", ...fds],
   });
   const lines: string[] = [];
-  for (const stream of [child.stdout, child.stderr]) {
+  for (const stream of [child.stdout!, child.stderr!]) {
     createInterface({ input: stream }).on("line", (line) => lines.push(line));
   }
   // "close", not "exit": only then everything it wrote has been read.
