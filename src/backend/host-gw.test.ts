@@ -124,6 +124,30 @@ for (const [title, key, value, problem] of PROBLEMS) {
   });
 }
 
+test("of two peers with one subnet, or with parts of one, the first by key has it", () => {
+  const [a, b, c] = ["192.168.7.2", "192.168.7.3", "192.168.7.4"].map((PublicIP) => ({ PublicIP }));
+  const named = (key: string, subnets: string, value: object): Lease => ({ ...lease(subnets, value), key });
+  const nodes = [
+    named("node-c", "10.5.2.128-25", c!),
+    named("node-b", "10.5.2.0-24", b!),
+    named("node-a", "10.5.2.0-24", a!),
+  ];
+  for (const peers of [nodes, [...nodes].reverse()]) {
+    assert.deepEqual(plan(peers), {
+      objects: ["route 10.5.2.0/24 via 192.168.7.2 dev eth0"],
+      problems: [
+        "its subnet 10.5.2.0/24 overlaps 10.5.2.0/24, which is that of node-a",
+        "its subnet 10.5.2.128/25 overlaps 10.5.2.0/24, which is that of node-a",
+      ],
+    });
+  }
+  const dual = named("node-d", "10.5.4.0-24&fc00:0:0:2::-64", { ...a, PublicIPv6: "fd00:7::2" });
+  const twin = named("node-e", "10.5.5.0-24&fc00:0:0:2::-64", { ...b, PublicIPv6: "fd00:7::3" });
+  assert.deepEqual(plan([twin, dual], DUAL).problems, [
+    "IPv6: its subnet fc00:0:0:2::/64 overlaps fc00:0:0:2::/64, which is that of node-d",
+  ]);
+});
+
 test("peers of other backends are left alone", () => {
   const other = lease("10.5.2.0-24", { PublicIP: "192.168.7.2", BackendType: "vxlan" });
   assert.deepEqual(plan([other]), { objects: [], problems: [] });

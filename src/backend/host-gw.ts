@@ -4,6 +4,7 @@
  */
 
 import { formatIp, sameIp } from "../address/ip.ts";
+import type { Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { Lease } from "../lease/lease.ts";
 import { keyOf, type Route, type StateObject } from "../state/objects.ts";
@@ -20,6 +21,7 @@ import { directRoute } from "./direct-route.ts";
 import { type FamilyNames, familiesOf, labelled } from "./families.ts";
 import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
 import { rememberByPeer } from "./remember.ts";
+import { createSubnetClaims } from "./subnet-claims.ts";
 
 const TYPE = "host-gw";
 
@@ -51,10 +53,18 @@ function createHostGwBackend({ network }: BackendContext): Backend {
       const problems: PeerProblem[] = [];
       if (input.own === undefined) return { state, problems };
       const outcomesOfPeer = outcomes(input);
+      const claims = new Map(families.map(({ family }) => [family, createSubnetClaims()]));
       for (const peer of peersOfType(input, TYPE)) {
+        const refuse = (message: string) => problems.push({ key: peer.key, message });
         for (const outcome of outcomesOfPeer(peer)) {
-          if (typeof outcome === "string") problems.push({ key: peer.key, message: outcome });
-          else state.set(outcome.key, outcome.route);
+          if (typeof outcome === "string") {
+            refuse(outcome);
+            continue;
+          }
+          const { family } = outcome.subnet;
+          const overlap = claims.get(family)!(peer.key, outcome.subnet);
+          if (overlap === undefined) state.set(outcome.key, outcome.route);
+          else refuse(labelled(families, family, overlap));
         }
       }
       return { state, problems };
@@ -84,7 +94,7 @@ function outcomeOf(
   { family, name, publicName }: FamilyNames,
   { host, network, own, nextHop }: PlanInput,
   families: readonly FamilyNames[],
-): { readonly key: string; readonly route: Route } | string {
+): { readonly key: string; readonly subnet: Prefix; readonly route: Route } | string {
   const say = (problem: string) => labelled(families, family, problem);
   const subnet = peer.subnets[name];
   const publicIp = peer.attributes[publicName];
@@ -95,7 +105,7 @@ function outcomeOf(
   const hop = nextHop(publicIp!);
   if (hop === undefined || hop.via !== undefined) return say(notOnLink(formatIp(publicIp!), hop));
   const route = directRoute(subnet, publicIp!, hop.device);
-  return { key: keyOf(route), route };
+  return { key: keyOf(route), subnet, route };
 }
 
 const notOnLink = (publicIp: string, hop: NextHop | undefined): string =>

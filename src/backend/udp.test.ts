@@ -98,6 +98,21 @@ test("peers of other backends are not ours, and bad ones are named", () => {
   );
 });
 
+test("of two peers with one subnet the first by key has it", () => {
+  const twin: Lease = { ...peer(3), key: "10.5.0.0-24", subnets: peer(2).subnets };
+  for (const peers of [
+    [twin, peer(2)],
+    [peer(2), twin],
+  ]) {
+    const { objects, problems } = plan(peers);
+    const entries = objects.filter((text) => text.startsWith("forwarding"));
+    assert.deepEqual(entries, ["forwarding 10.5.2.0/24 to 192.168.7.3 dev flannel0"]);
+    assert.deepEqual(problems, [
+      "10.5.2.0-24: its subnet 10.5.2.0/24 overlaps 10.5.2.0/24, which is that of 10.5.0.0-24",
+    ]);
+  }
+});
+
 test("configs that cannot be are refused before anything is made", () => {
   const refused: readonly [members: object, more: object, message: RegExp][] = [
     [{ Port: 0 }, {}, /Backend\.Port must be a whole number from 1 to 65535/],

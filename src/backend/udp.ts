@@ -21,6 +21,7 @@ import type {
 import { integerMember, optionalBooleanMember } from "./members.ts";
 import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
 import { rememberByPeer } from "./remember.ts";
+import { createSubnetClaims } from "./subnet-claims.ts";
 
 const TYPE = "udp";
 const DEVICE = "flannel0";
@@ -94,11 +95,13 @@ function createUdpBackend({ network }: BackendContext): Backend {
     add({ kind: "setting", device: DEVICE, name: "disable_ipv6", on: true });
     add({ kind: "address", device: DEVICE, address: `${formatIp(baseOf(subnet))}/32` });
     const outcomeOfPeer = outcomes(input);
+    const claim = createSubnetClaims();
     // Such leases name no type (see lease.ts).
     for (const peer of peersOfType(input, "")) {
       const outcome = outcomeOfPeer(peer);
-      if (typeof outcome === "string") problems.push({ key: peer.key, message: outcome });
-      else state.set(outcome.key, outcome.forwarding);
+      const message = typeof outcome === "string" ? outcome : claim(peer.key, outcome.subnet);
+      if (message !== undefined) problems.push({ key: peer.key, message });
+      else if (typeof outcome !== "string") state.set(outcome.key, outcome.forwarding);
     }
     add({
       kind: "route",
@@ -124,7 +127,7 @@ function mtuBytes({ interfaceMtuBytes, interfaceName }: Host): number {
 function outcomeOf(
   peer: Lease,
   { host, network, own }: PlanInput,
-): { readonly key: string; readonly forwarding: Forwarding } | string {
+): { readonly key: string; readonly subnet: Prefix; readonly forwarding: Forwarding } | string {
   const subnet = peer.subnets.ipv4;
   const { publicIp } = peer.attributes;
   if (subnet === undefined) return "it has no IPv4 subnet";
@@ -136,5 +139,5 @@ function outcomeOf(
     destination: formatPrefix(subnet),
     peer: formatIp(publicIp!),
   };
-  return { key: keyOf(forwarding), forwarding };
+  return { key: keyOf(forwarding), subnet, forwarding };
 }

@@ -228,9 +228,14 @@ const BAD_PEERS: readonly (readonly [what: string, peer: Lease, says: RegExp])[]
   ],
   ["within our subnet", { ...peer(3), ...subnets("10.5.1.128/25") }, /overlaps this host's own subnet/],
   [
-    "another's VTEP",
-    { ...peer(3), ...subnets("10.5.2.0/25") },
-    /VTEP address 10\.5\.2\.0 .*already that of 10\.5\.2\.0-24/,
+    "another's subnet",
+    { ...peer(3), ...subnets("10.5.2.0/24") },
+    /subnet 10\.5\.2\.0\/24 overlaps 10\.5\.2\.0\/24, which is that of 10\.5\.2\.0-24/,
+  ],
+  [
+    "half of another's subnet",
+    { ...peer(3), ...subnets("10.5.2.128/25") },
+    /subnet 10\.5\.2\.128\/25 overlaps 10\.5\.2\.0\/24, which is that of 10\.5\.2\.0-24/,
   ],
   [
     "IPv6 only",

@@ -6,7 +6,7 @@
 
 import { formatIp } from "../address/ip.ts";
 import { isUnicastMac, localMac, parseMac } from "../address/mac.ts";
-import { baseOf, formatPrefix } from "../address/prefix.ts";
+import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
@@ -31,6 +31,7 @@ import { type FamilyNames, familiesOf, labelled } from "./families.ts";
 import { booleanMember, integerMember, optionalBooleanMember } from "./members.ts";
 import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
 import { rememberByPeer } from "./remember.ts";
+import { createSubnetClaims } from "./subnet-claims.ts";
 
 /** Outer Ethernet 14 + IP + UDP 8 + VXLAN 8 (RFC 7348 §5); IPv4 has 20, IPv6 40 (W25). */
 const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
@@ -115,7 +116,8 @@ function createVxlanBackend(context: BackendContext): Backend {
     const state = new Map<string, StateObject>();
     const add = (object: StateObject) => state.set(keyOf(object), object);
     const problems: PeerProblem[] = [];
-    const holders = new Map<string, string>();
+    /** MACs of each tunnel: the FDB entries of two stations with one MAC would take each other's place. */
+    const stations = new Map<string, string>();
     for (const tunnel of tunnels) {
       const { family, name, device, mac } = tunnel;
       add(linkOf(tunnel, input.host));
@@ -123,20 +125,25 @@ function createVxlanBackend(context: BackendContext): Backend {
       const subnet = input.own?.[name];
       if (subnet === undefined) continue;
       add({ kind: "address", device, address: `${formatIp(baseOf(subnet))}/${HOST_LENGTH[family]}` });
-      holders.set(claimOf(device, "VtepMAC", mac), "this host");
+      stations.set(stationOf(tunnel, mac), "this host");
     }
     if (input.own === undefined) return { state, problems };
     const outcomesOfPeer = outcomes(input);
+    const subnets = new Map(tunnels.map((tunnel) => [tunnel, createSubnetClaims()]));
+    const claim = (key: string, { tunnel, subnet, station }: Reached): string | undefined => {
+      const twin = station && stations.get(station);
+      if (twin !== undefined) return `its VtepMAC ${station} is already that of ${twin}`;
+      const overlap = subnets.get(tunnel)!(key, subnet);
+      if (overlap === undefined && station !== undefined) stations.set(station, key);
+      return overlap;
+    };
     for (const peer of peersOfType(input, "vxlan")) {
-      for (const { tunnel, problem, claims, entries } of outcomesOfPeer(peer)) {
-        const taken = claims.find((claim) => holders.has(claim));
-        const message = problem ?? (taken && `its ${taken} is already that of ${holders.get(taken)}`);
-        if (message !== undefined) {
+      for (const outcome of outcomesOfPeer(peer)) {
+        const { tunnel } = outcome;
+        const message = "problem" in outcome ? outcome.problem : claim(peer.key, outcome);
+        if (message !== undefined)
           problems.push({ key: peer.key, message: labelled(tunnels, tunnel.family, message) });
-          continue;
-        }
-        for (const claim of claims) holders.set(claim, peer.key);
-        for (const [key, object] of entries) state.set(key, object);
+        else if ("entries" in outcome) for (const [key, object] of outcome.entries) state.set(key, object);
       }
     }
     return { state, problems };
@@ -192,7 +199,7 @@ function createVxlanBackend(context: BackendContext): Backend {
     const { family, name, publicName, dataName, device } = tunnel;
     const subnet = peer.subnets[name];
     const publicIp = peer.attributes[publicName];
-    if (subnet === undefined) return refused(tunnel, `it has no IPv${family} subnet`);
+    if (subnet === undefined) return { tunnel, problem: `it has no IPv${family} subnet` };
     const data = parseLeaseData(peer.attributes[dataName], dataName);
     const problem =
       subnetProblem(subnet, input.network[name]!, input.own?.[name]) ??
@@ -201,15 +208,14 @@ function createVxlanBackend(context: BackendContext): Backend {
       (typeof data === "object" && data.vni !== undefined && data.vni !== config.vni
         ? `its VNI is ${data.vni}, this host's ${config.vni}`
         : undefined);
-    if (problem !== undefined || typeof data === "string") return refused(tunnel, problem ?? "");
+    if (problem !== undefined || typeof data === "string") return { tunnel, problem: problem ?? "" };
     const hop = config.directRouting ? input.nextHop(publicIp!) : undefined;
     if (hop !== undefined && hop.via === undefined && !devices.has(hop.device))
-      return accepted(tunnel, [], [directRoute(subnet, publicIp!, hop.device)]);
+      return reached(tunnel, subnet, undefined, [directRoute(subnet, publicIp!, hop.device)]);
     const { mac } = data;
     const vtep = formatIp(baseOf(subnet));
     const destination = formatPrefix(subnet);
-    const claims = [claimOf(device, "VtepMAC", mac), claimOf(device, "VTEP address", vtep)];
-    return accepted(tunnel, claims, [
+    return reached(tunnel, subnet, stationOf(tunnel, mac), [
       { kind: "fdb", device, mac, destination: formatIp(publicIp!) },
       { kind: "neighbour", device, address: vtep, mac },
       { kind: "route", destination, device, via: vtep, onlink: true, protocol: RTPROT_FLANNEL },
@@ -219,26 +225,30 @@ function createVxlanBackend(context: BackendContext): Backend {
 
 type Entry = readonly [key: string, object: StateObject];
 
-/** What one peer comes to in one family: what the kernel should hold for it, or why it cannot be reached. */
-interface Outcome {
+/** What one peer comes to in one family: how it is reached, or why it cannot be. */
+type Outcome = Reached | { readonly tunnel: Tunnel; readonly problem: string };
+
+interface Reached {
   readonly tunnel: Tunnel;
-  readonly problem: string | undefined;
-  /** What only one peer of a tunnel may have: the kernel's entries for it would take each other's place. */
-  readonly claims: readonly string[];
+  readonly subnet: Prefix;
+  /** Undefined = it is reached without the tunnel. */
+  readonly station: string | undefined;
+  /** What the kernel should hold for it. */
   readonly entries: readonly Entry[];
 }
 
-const refused = (tunnel: Tunnel, problem: string): Outcome => ({ tunnel, problem, claims: [], entries: [] });
-
-const accepted = (tunnel: Tunnel, claims: readonly string[], objects: readonly StateObject[]): Outcome => ({
-  tunnel,
-  problem: undefined,
-  claims,
+const reached = (
+  tunnel: Tunnel,
+  subnet: Prefix,
+  station: string | undefined,
+  objects: readonly StateObject[],
+): Outcome => ({
+  ...{ tunnel, subnet, station },
   entries: objects.map((object) => [keyOf(object), object] as const),
 });
 
-/** "VtepMAC 0a:00:00:00:01:02 on flannel.1". */
-const claimOf = (device: string, what: string, value: string): string => `${what} ${value} on ${device}`;
+/** "0a:00:00:00:01:02 on flannel.1". */
+const stationOf = ({ device }: Tunnel, mac: string): string => `${mac} on ${device}`;
 
 /** Reads a peer's data of one family; text = what is wrong with it. */
 function parseLeaseData(

@@ -115,7 +115,15 @@ for (const folder of PURE) {
 }
 
 test("backends never import each other", () => {
-  const shared = ["backend.ts", "direct-route.ts", "families.ts", "members.ts", "peers.ts", "remember.ts"];
+  const shared = [
+    "backend.ts",
+    "direct-route.ts",
+    "families.ts",
+    "members.ts",
+    "peers.ts",
+    "remember.ts",
+    "subnet-claims.ts",
+  ];
   const wrong: string[] = [];
   for (const file of sources.filter(
     (name) => folderOf(name) === "backend" && !name.endsWith("/backends.ts"),
