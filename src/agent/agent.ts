@@ -102,6 +102,7 @@ export async function runAgent(
       blackholeRoute: options.blackholeRoute,
       own: () => keeper.own,
       peers: () => (follower.isKnown ? follower.table.peers(keeper.own?.key) : undefined),
+      sharedIps: () => follower.table.sharedPublicIps(),
       nextHop: () => nextHops.lookup,
       setTarget: (target) => reconciler.setTarget(target),
       logger,

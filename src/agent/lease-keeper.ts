@@ -85,7 +85,12 @@ export class LeaseKeeper {
     while (!signal.aborted) {
       try {
         const attributes = this.#attributes;
-        const own = await store.acquire({ network: this.#network, attributes, previous });
+        const own = await store.acquire({
+          ...{ network: this.#network, attributes, previous, signal },
+          onWait: (reason) => {
+            this.#problem = `no lease yet: ${reason}`;
+          },
+        });
         this.#isOutdated = attributes !== this.#attributes;
         this.#take(own);
         return own;

@@ -5,7 +5,7 @@ import type { PeerProblem } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
-import { createLeaseTable, type LeaseTable } from "../lease/lease-table.ts";
+import { createLeaseTable, type LeaseTable, type SharedPublicIp } from "../lease/lease-table.ts";
 import { describeSubnets, type LeaseKeeper } from "./lease-keeper.ts";
 
 export class PeerFollower {
@@ -80,6 +80,29 @@ function describePeer(lease: Lease): string {
   const { publicIp, publicIpv6, backendType } = lease.attributes;
   const addresses = [publicIp, publicIpv6].flatMap((ip) => (ip === undefined ? [] : [formatIp(ip)]));
   return `${describeSubnets(lease.subnets)} at ${addresses.join(", ") || "no address"} (${backendType || "no backend type"})`;
+}
+
+/**
+ * Peers that name a public address which another host names too. Both stay programmed: nobody here can tell which of the
+ * two really has it, and that one is to be reached. What has a problem already is not told again.
+ */
+export function sharedAddressProblems(
+  shared: readonly SharedPublicIp[],
+  ownKey: string | undefined,
+  told: readonly PeerProblem[],
+): PeerProblem[] {
+  if (shared.length === 0) return [];
+  const toldOf = new Set(told.map(({ key }) => key));
+  return shared.flatMap(({ ip, leases }) => {
+    const keys = leases.map(({ key }) => key).sort((a, b) => (a < b ? -1 : 1));
+    const first = keys.find((key) => key === ownKey) ?? keys[0]!;
+    return keys
+      .filter((key) => key !== first && !toldOf.has(key))
+      .map((key) => ({
+        key,
+        message: `its public IP ${formatIp(ip)} is also that of ${first === ownKey ? "this host" : first}, and packets reach only one of the two: give the other one another with --public-ip or --iface`,
+      }));
+  });
 }
 
 /** An interface that goes down may take thousands of peers along. */

@@ -8,9 +8,10 @@ import type { Backend, Host, NextHopLookup } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease, OwnLease, SubnetPair } from "../lease/lease.ts";
+import type { SharedPublicIp } from "../lease/lease-table.ts";
 import { keyOf, RTPROT_FLANNEL, type State, type StateObject } from "../state/objects.ts";
 import type { Target } from "../state/reconciler.ts";
-import { ProblemLog } from "./peers.ts";
+import { ProblemLog, sharedAddressProblems } from "./peers.ts";
 
 /** What does not change by itself, but by an operator. */
 export interface Setting {
@@ -25,6 +26,8 @@ export interface PlannerOptions {
   readonly own: () => OwnLease | undefined;
   /** Undefined = not known yet. */
   readonly peers: () => readonly Lease[] | undefined;
+  /** Public addresses that several hosts claim. */
+  readonly sharedIps: () => readonly SharedPublicIp[];
   readonly nextHop: () => NextHopLookup;
   readonly setTarget: (target: Target) => void;
   readonly logger: Logger;
@@ -67,11 +70,13 @@ export class Planner {
 
   replan(): void {
     const { network, backend, host } = this.#setting;
-    const { own, peers, nextHop, setTarget, blackholeRoute } = this.#options;
-    const subnets = own()?.subnets;
+    const { own, peers, sharedIps, nextHop, setTarget, blackholeRoute } = this.#options;
+    const held = own();
+    const subnets = held?.subnets;
     const known = peers();
     const plan = backend.plan({ host, network, own: subnets, peers: known, nextHop: nextHop() });
-    this.#problems.report(plan.problems);
+    const twins = sharedAddressProblems(sharedIps(), held?.key, plan.problems);
+    this.#problems.report([...plan.problems, ...twins]);
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     setTarget({
       state: blackholeRoute && subnets !== undefined ? withBlackholes(plan.state, subnets) : plan.state,

@@ -13,6 +13,7 @@ import type {
   ListenAddress,
 } from "../config/options-datastore.ts";
 import type { EtcdConnectionOptions } from "../config/options-etcd.ts";
+import type { KubeDatastore } from "../config/options-kube.ts";
 import type { LeaseAdmin } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
@@ -25,8 +26,7 @@ export interface OpenedStore extends AsyncDisposable {
 
 /** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
 export async function openLeaseStore(options: DatastoreOptions, logger: Logger): Promise<OpenedStore> {
-  if (options.kind === "kube")
-    throw new ConfigError("--kube-subnet-mgr is not supported by this version yet");
+  if (options.kind === "kube") return openKubeStore(options, logger);
   await using parts = new AsyncDisposableStack();
   if (options.kind === "embedded") await serveEmbedded(options, logger, parts);
   const store = parts.use(await createStore(options, logger));
@@ -64,6 +64,16 @@ async function createStore({ kind, etcd }: EtcdDatastore, logger: Logger): Promi
 async function createEtcdAdmin(etcd: EtcdConnectionOptions, logger: Logger): Promise<LeaseAdmin> {
   const { createEtcdLeaseAdmin } = await import("../lease/etcd/etcd-lease-admin.ts");
   return createEtcdLeaseAdmin(etcd, { logger });
+}
+
+async function openKubeStore(options: KubeDatastore, logger: Logger): Promise<OpenedStore> {
+  const { createKubeLeaseStore } = await import("../lease/kube/kube-lease-store.ts");
+  const store = await createKubeLeaseStore(options, { logger });
+  return {
+    store,
+    configPlace: `${options.netConfigPath} (--net-config-path; in a cluster net-conf.json of the ConfigMap kube-flannel-cfg)`,
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
 }
 
 async function serveEmbedded(

@@ -6,7 +6,7 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
-import { formatIp, type Ip } from "../address/ip.ts";
+import type { Ip } from "../address/ip.ts";
 import type { Lease } from "./lease.ts";
 import type { LeaseUpdate } from "./lease-store.ts";
 
@@ -56,20 +56,22 @@ export function createLeaseTable(): LeaseTable {
         .filter((lease) => lease.key !== ownKey)
         .toArray(),
     sharedPublicIps() {
-      const byAddress = new Map<string, { ip: Ip; leases: Lease[] }>();
-      for (const lease of leases.values()) {
-        for (const ip of [lease.attributes.publicIp, lease.attributes.publicIpv6]) {
+      const shared: SharedPublicIp[] = [];
+      for (const name of ["publicIp", "publicIpv6"] as const) {
+        const first = new Map<bigint, Lease>();
+        const groups = new Map<bigint, { readonly ip: Ip; readonly leases: Lease[] }>();
+        for (const lease of leases.values()) {
+          const ip = lease.attributes[name];
           if (ip === undefined) continue;
-          const address = formatIp(ip);
-          const group = byAddress.get(address);
-          if (group === undefined) byAddress.set(address, { ip, leases: [lease] });
+          const other = first.get(ip.value);
+          const group = groups.get(ip.value);
+          if (other === undefined) first.set(ip.value, lease);
+          else if (group === undefined) groups.set(ip.value, { ip, leases: [other, lease] });
           else group.leases.push(lease);
         }
+        shared.push(...groups.values());
       }
-      return byAddress
-        .values()
-        .filter((group) => group.leases.length > 1)
-        .toArray();
+      return shared;
     },
     get size() {
       return leases.size;

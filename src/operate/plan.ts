@@ -155,6 +155,7 @@ function targetOf(
       blackholeRoute: options.blackholeRoute,
       own: () => own.lease,
       peers: () => peers,
+      sharedIps: () => [],
       nextHop: () => nextHops.lookup,
       setTarget: (planned) => {
         target = planned;
