@@ -12,6 +12,9 @@ vxlan host-gw udp
 {{- if not (or .Values.podCidr .Values.podCidrv6) }}
 {{- fail "podCidr and podCidrv6 are both empty: give the cluster's pod network (kube-controller-manager's --cluster-cidr)" }}
 {{- end }}
+{{- if hasSuffix "flannel-io/flannel" .Values.flannel.image.repository }}
+{{- fail (printf "flannel.image.repository: %s is Go flannel's image, which this chart cannot start: give the place of the flannel-ts image, and leave flannel.image.tag empty" .Values.flannel.image.repository) }}
+{{- end }}
 {{- if .Values.netpol.enabled }}
 {{- fail "netpol.enabled: this chart does not run kube-network-policies; install it from its own manifests, then set netpol.enabled to false" }}
 {{- end }}

@@ -1,0 +1,363 @@
+/**
+ * The manifest, the kustomization and the chart: by Kubernetes' own schemas, with real helm and kubectl, and by what they
+ * mean to flanneld.
+ */
+
+import assert from "node:assert/strict";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { findBackend } from "../../src/backend/backends.ts";
+import { ConfigError } from "../../src/base/error.ts";
+import { parseFlags } from "../../src/config/flags.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../../src/config/network-config.ts";
+import { readOptions } from "../../src/config/options.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../../src/config/options-table.ts";
+import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
+import { helm, type KubeObject, kubectl, readObjects, schemaFaults } from "../support/kube-tools.ts";
+
+const DEPLOY = fileURLToPath(new URL("../../deploy", import.meta.url));
+const CHART = join(DEPLOY, "chart/flannel");
+const NAMESPACE = "kube-flannel";
+const { version } = JSON.parse(readFileSync(join(DEPLOY, "../package.json"), "utf8")) as { version: string };
+
+/** Every backend that Go flannel has had. */
+const BACKENDS = [
+  ...["vxlan", "host-gw", "udp", "wireguard", "ipip", "ipsec", "alloc", "extension"],
+  ...["aws-vpc", "gce", "ali-vpc", "tencent-vpc", "tunnel"],
+];
+
+interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly env?: readonly { readonly name: string; readonly value?: string; readonly valueFrom?: unknown }[];
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
+}
+interface Probe {
+  readonly httpGet: { readonly path: string; readonly port: string };
+}
+interface AnyObject extends KubeObject {
+  readonly rules?: unknown;
+  readonly roleRef?: unknown;
+  readonly subjects?: unknown;
+  readonly data?: Readonly<Record<string, string>>;
+  readonly spec?: {
+    readonly template: {
+      readonly spec: Readonly<Record<string, unknown>> & {
+        readonly initContainers: readonly Container[];
+        readonly containers: readonly Container[];
+        readonly volumes: readonly { readonly name: string; readonly hostPath?: { readonly path: string } }[];
+      };
+    };
+  };
+}
+
+const manifest = readObjects<AnyObject>(readFileSync(join(DEPLOY, "kubernetes/kube-flannel.yml"), "utf8"));
+const ofKind = (objects: readonly AnyObject[], kind: string): AnyObject =>
+  objects.find((object) => object.kind === kind) ?? assert.fail(`no ${kind}`);
+const podOf = (objects: readonly AnyObject[]) => ofKind(objects, "DaemonSet").spec!.template.spec;
+const flanneldOf = (objects: readonly AnyObject[]): Container => podOf(objects).containers[0]!;
+const netConfOf = (objects: readonly AnyObject[]): NetworkConfig =>
+  parseNetworkConfig(ofKind(objects, "ConfigMap").data!["net-conf.json"]!);
+
+async function render(...settings: readonly string[]): Promise<AnyObject[]> {
+  const args = ["template", "flannel", CHART, "--namespace", NAMESPACE];
+  const { stdout } = await helm([...args, ...settings.flatMap((setting) => ["--set-json", setting])]);
+  return readObjects<AnyObject>(stdout);
+}
+
+/** What holds for every way of installing flannel, whatever the settings. */
+async function check(objects: readonly AnyObject[]): Promise<void> {
+  assert.deepEqual(await schemaFaults(objects), []);
+  const clusterWide = ["Namespace", "ClusterRole", "ClusterRoleBinding"];
+  for (const { kind, metadata } of objects) {
+    assert.equal(metadata.namespace, clusterWide.includes(kind) ? undefined : NAMESPACE, kind);
+  }
+  assert.deepEqual(ofKind(objects, "ClusterRole").rules, KUBE_RULES);
+  assert.deepEqual(ofKind(objects, "ClusterRoleBinding").roleRef, {
+    apiGroup: "rbac.authorization.k8s.io",
+    kind: "ClusterRole",
+    name: ofKind(objects, "ClusterRole").metadata.name,
+  });
+  const { name } = ofKind(objects, "ServiceAccount").metadata;
+  assert.deepEqual(ofKind(objects, "ClusterRoleBinding").subjects, [
+    { kind: "ServiceAccount", name, namespace: NAMESPACE },
+  ]);
+  const pod = podOf(objects);
+  assert.equal(pod.serviceAccountName, name);
+  assert.equal(pod.hostNetwork, true);
+  assert.equal(pod.priorityClassName, "system-node-critical");
+  checkRights(pod);
+  checkVolumes(pod);
+  checkFlanneld(flanneldOf(objects), netConfOf(objects));
+}
+
+function checkRights({ initContainers, containers }: ReturnType<typeof podOf>): void {
+  const few = { privileged: false, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true };
+  for (const { name, securityContext } of initContainers) {
+    assert.deepEqual(securityContext, { ...few, capabilities: { drop: ["ALL"] } }, name);
+  }
+  assert.equal(containers.length, 1);
+  assert.deepEqual(containers[0]!.securityContext, {
+    ...few,
+    capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] },
+  });
+}
+
+function checkVolumes({ initContainers, containers, volumes }: ReturnType<typeof podOf>): void {
+  const mounted = [...initContainers, ...containers].flatMap(({ volumeMounts }) => volumeMounts);
+  assert.deepEqual(
+    [...new Set(mounted.map(({ name }) => name))].sort(),
+    volumes
+      .map(({ name }) => name)
+      .filter((name) => name !== "cni" || initContainers.length > 1)
+      .sort(),
+  );
+}
+
+/** What flanneld itself says of its flags, environment and config. */
+function checkFlanneld(
+  { command, args, env, volumeMounts, ...rest }: Container,
+  config: NetworkConfig,
+): void {
+  assert.deepEqual(command, ["/opt/bin/flanneld"]);
+  const variables = Object.fromEntries(env!.map(({ name, value }) => [name, value ?? "a-name"]));
+  const parsed = parseFlags(FLANNELD_FLAGS, { args, environment: { variables, prefix: ENVIRONMENT_PREFIX } });
+  if (parsed.type !== "ok") assert.fail(`flanneld does not take ${args.join(" ")}`);
+  const options = readOptions(parsed.flags, variables);
+  assert.equal(parsed.flags.values["kube-subnet-mgr"], true);
+  for (const name of ["POD_NAME", "POD_NAMESPACE", "NODE_NAME"])
+    assert.equal(variables[name], "a-name", name);
+  const mounts = volumeMounts.map(({ mountPath }) => mountPath.replace(/\/$/, ""));
+  for (const file of [parsed.flags.values["subnet-file"], parsed.flags.values["net-config-path"]]) {
+    assert.ok(mounts.includes(file.slice(0, file.lastIndexOf("/"))), `${file} is on no volume`);
+  }
+  assert.equal(mounts.includes("/dev/net/tun"), config.backend.type === "udp");
+  findBackend(config.backend.type);
+  if (options.healthz === undefined) {
+    assert.deepEqual(
+      [rest.ports, rest.livenessProbe, rest.readinessProbe],
+      [undefined, undefined, undefined],
+    );
+  } else {
+    assert.deepEqual(rest.ports, [{ name: "healthz", containerPort: options.healthz.port, protocol: "TCP" }]);
+    assert.deepEqual(rest.livenessProbe?.httpGet, { path: "/healthz", port: "healthz" });
+    assert.deepEqual(rest.readinessProbe?.httpGet, { path: "/readyz", port: "healthz" });
+  }
+}
+
+test("the manifest is what Kubernetes and flanneld expect", async () => {
+  await check(manifest);
+  const namespace = ofKind(manifest, "Namespace");
+  assert.equal(namespace.metadata.name, NAMESPACE);
+  assert.equal(namespace.metadata.labels!["pod-security.kubernetes.io/enforce"], "privileged");
+  assert.deepEqual(new Set(imagesOf(manifest)), new Set([`flannel-ts:${version}`]));
+});
+
+test("kubectl's kustomize gives the manifest, with an image of one's own", async (t) => {
+  const { stdout } = await kubectl(["kustomize", join(DEPLOY, "kubernetes")]);
+  assert.deepEqual(byName(readObjects<AnyObject>(stdout)), byName(manifest));
+  const overlay = temporaryDirectory(t);
+  writeFileSync(
+    join(overlay, "kustomization.yaml"),
+    `resources:\n- base\nimages:\n- name: flannel-ts\n  newName: images.example/net/flannel-ts\n  newTag: "7"\n`,
+  );
+  // kustomize follows no paths out of the overlay's root; a copy is what a user's repository holds.
+  for (const file of globSync("*", { cwd: join(DEPLOY, "kubernetes") })) {
+    const text = readFileSync(join(DEPLOY, "kubernetes", file), "utf8");
+    writeInto(join(overlay, "base"), file, text);
+  }
+  const built = readObjects<AnyObject>((await kubectl(["kustomize", overlay])).stdout);
+  assert.deepEqual(new Set(imagesOf(built)), new Set(["images.example/net/flannel-ts:7"]));
+});
+
+test("the chart as it comes is the manifest", async () => {
+  const rendered = await render();
+  const { tolerations, ...pod } = podOf(rendered);
+  const { tolerations: manifestTolerations, ...manifestPod } = podOf(manifest);
+  assert.deepEqual(pod, manifestPod);
+  // As in Go flannel's two: the chart tolerates NoExecute as well.
+  assert.deepEqual(manifestTolerations, [{ operator: "Exists", effect: "NoSchedule" }]);
+  assert.deepEqual(tolerations, [
+    { effect: "NoExecute", operator: "Exists" },
+    { effect: "NoSchedule", operator: "Exists" },
+  ]);
+  assert.deepEqual(netConfOf(rendered), netConfOf(manifest));
+  for (const kind of ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]) {
+    assert.deepEqual(ofKind(rendered, kind), ofKind(manifest, kind));
+  }
+  const cniConf = (objects: readonly AnyObject[]) =>
+    JSON.parse(ofKind(objects, "ConfigMap").data!["cni-conf.json"]!);
+  assert.deepEqual(cniConf(rendered), cniConf(manifest));
+});
+
+for (const backend of BACKENDS) {
+  test(`the chart renders the backend ${backend}, or refuses it as flanneld does`, async () => {
+    const isSupported = supports(backend);
+    const rendering = render(`flannel.backend="${backend}"`);
+    if (!isSupported) {
+      await assert.rejects(
+        rendering,
+        new RegExp(`flannel.backend: "${backend}" is not supported by this version: use one of`),
+      );
+      return;
+    }
+    const objects = await rendering;
+    await check(objects);
+    assert.equal(netConfOf(objects).backend.type, backend);
+  });
+}
+
+test("the values reach the network config", async () => {
+  const vxlan = await render(
+    ...["flannel.backendPort=4789", "flannel.vni=7", "flannel.mtu=9000", "flannel.GBP=true"],
+    ...["flannel.directRouting=true", "flannel.disableTxChecksum=true", "flannel.enableNFTables=true"],
+    ...['podCidr="10.1.0.0/16"', 'podCidrv6="2001:cafe:42::/56"'],
+  );
+  await check(vxlan);
+  const config = netConfOf(vxlan);
+  assert.deepEqual(config.backend.members, {
+    ...{ Port: 4789, VNI: 7, MTU: 9000, GBP: true, DirectRouting: true, DisableTxChecksum: true },
+  });
+  assert.equal(config.enableNftables, true);
+  assert.deepEqual(config.notes, []);
+  assert.ok(config.ipv4 !== undefined && config.ipv6 !== undefined);
+  const ipv6Only = await render('podCidr=""', 'podCidrv6="2001:cafe:42::/56"', 'flannel.backend="host-gw"');
+  await check(ipv6Only);
+  assert.equal(netConfOf(ipv6Only).ipv4, undefined);
+  assert.deepEqual(
+    netConfOf(await render('flannel.backend="udp"', "flannel.backendPort=8286")).backend.members,
+    {
+      Port: 8286,
+    },
+  );
+});
+
+test("the values reach the pods", async () => {
+  const objects = await render(
+    ...[
+      'flannel.image={"repository":"images.example/net/flannel-ts","tag":"7"}',
+      'flannel.imagePullPolicy="Always"',
+    ],
+    ...[
+      'flannel.cniBinDir="/var/lib/cni/bin"',
+      'flannel.cniConfDir="/var/lib/cni/net.d"',
+      "flannel.healthz.port=0",
+    ],
+    ...[
+      "flannel.skipCNIConfigInstallation=true",
+      'flannel.nodeSelector={"net":"flannel"}',
+      "flannel.tolerations=[]",
+    ],
+    ...[
+      'flannel.extraEnv=[{"name":"WIREGUARD_KEY_FILE","value":"/run/flannel/key"}]',
+      "flannel.resources={}",
+    ],
+    ...['global.imagePullSecrets=[{"name":"s"}]', 'flannel.args=["--kube-subnet-mgr","--iface=eth1","-v=2"]'],
+  );
+  await check(objects);
+  const pod = podOf(objects);
+  assert.deepEqual(new Set(imagesOf(objects)), new Set(["images.example/net/flannel-ts:7"]));
+  assert.deepEqual(pod.imagePullSecrets, [{ name: "s" }]);
+  assert.deepEqual(pod.nodeSelector, { net: "flannel" });
+  assert.equal(pod.tolerations, undefined);
+  assert.equal(pod.initContainers.length, 1);
+  assert.ok(pod.initContainers[0]!.args.includes("--host-path=/var/lib/cni/bin"));
+  const paths = pod.volumes.map(({ hostPath }) => hostPath?.path);
+  assert.ok(paths.includes("/var/lib/cni/bin") && paths.includes("/var/lib/cni/net.d"));
+  assert.deepEqual(flanneldOf(objects).args, ["--kube-subnet-mgr", "--iface=eth1", "-v=2"]);
+  assert.ok(flanneldOf(objects).env!.some(({ name }) => name === "WIREGUARD_KEY_FILE"));
+});
+
+for (const [setting, fault] of [
+  ['flannel.bakend="vxlan"', /additional properties 'bakend' not allowed/],
+  ['flannel.backendPort="http"', /got string, want integer/],
+  ['flannel.cniBinDir="opt/cni"', /does not match pattern/],
+  ["netpol.enabled=true", /netpol\.enabled: this chart does not run kube-network-policies; install it/],
+  ['podCidr=""', /podCidr and podCidrv6 are both empty: give the cluster's pod network/],
+  [
+    'flannel.image.repository="registry.example/flannel-io/flannel"',
+    /is Go flannel's image, which this chart cannot/,
+  ],
+] as const) {
+  test(`the chart refuses ${setting} and says what to do`, async () => {
+    await assert.rejects(render(setting), fault);
+  });
+}
+
+test("the chart has nothing for helm's linter, and one version with the rest", async () => {
+  await helm(["lint", "--strict", "--quiet", CHART]);
+  const chart = readObjects<KubeObject & { version: string; appVersion: string }>(
+    readFileSync(join(CHART, "Chart.yaml"), "utf8"),
+  )[0]!;
+  assert.deepEqual([chart.version, chart.appVersion], [version, version]);
+});
+
+test("after the installation helm says what to look at, and what is not used", async () => {
+  const { stdout } = await helm([
+    ...["install", "flannel", CHART, "--dry-run=client", "--namespace", NAMESPACE],
+    ...["--set", "flannel.flannel_cni.image.repository=somewhere/plugin"],
+  ]);
+  const notes = stdout.slice(stdout.indexOf("NOTES:"));
+  assert.match(notes, /kubectl -n kube-flannel rollout status daemonset\/kube-flannel-ds/);
+  assert.match(
+    notes,
+    /kubectl label namespace kube-flannel pod-security\.kubernetes\.io\/enforce=privileged/,
+  );
+  assert.match(
+    notes,
+    new RegExp(`flannel_cni\\.image is not used: the CNI plugin comes with flannel-ts:${version}`),
+  );
+});
+
+test("what Kubernetes would drop or refuse does not pass the schemas", async () => {
+  const text = JSON.stringify(ofKind(manifest, "DaemonSet"));
+  const faultsWith = async (from: string, to: string): Promise<string> => {
+    assert.ok(text.includes(from), from);
+    return (await schemaFaults([JSON.parse(text.replace(from, to)) as KubeObject])).join("\n");
+  };
+  assert.equal(await faultsWith('"hostNetwork":true', '"hostNetwork":true'), "");
+  assert.match(
+    await faultsWith('"hostNetwork":true', '"hostNetwrk":true'),
+    /"hostNetwrk"' does not exist in type 'IPodSpec'/,
+  );
+  assert.match(await faultsWith('"100Mi"', '"100Mo"'), /memory must match format "quantity"/);
+  assert.match(await faultsWith('"protocol":"TCP"', '"protocol":"TPC"'), /protocol must be equal to one of/);
+});
+
+function supports(backend: string): boolean {
+  try {
+    findBackend(backend);
+    return true;
+  } catch (error) {
+    if (error instanceof ConfigError) return false;
+    throw error;
+  }
+}
+
+function imagesOf(objects: readonly AnyObject[]): string[] {
+  const { initContainers, containers } = podOf(objects);
+  return [...initContainers, ...containers].map(({ image }) => image);
+}
+
+const byName = (objects: readonly AnyObject[]): AnyObject[] =>
+  objects.toSorted((a, b) => (`${a.kind}/${a.metadata.name}` < `${b.kind}/${b.metadata.name}` ? -1 : 1));
+
+function temporaryDirectory(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), `flannel-deploy-${process.pid}-`));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+function writeInto(directory: string, file: string, text: string): void {
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, file), text);
+}
