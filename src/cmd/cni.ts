@@ -25,7 +25,7 @@ async function main(): Promise<number> {
       readInput,
       readPromptInput,
       print,
-      log: (line) => void process.stderr.write(`flannel: ${line}\n`),
+      printError: (text) => void process.stderr.write(text),
       version: VERSION,
     });
   } catch (error) {

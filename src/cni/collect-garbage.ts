@@ -11,9 +11,6 @@ import type { Attachment } from "./parameters.ts";
 import { type FoundConfig, listConfigs, removeConfig } from "./stored-configs.ts";
 import { readSubnetFile } from "./subnet-file.ts";
 
-/** The interface that runtimes make, for configs of which Go's plugin has not kept the name. */
-const USUAL_INTERFACE = "eth0";
-
 /** Goes on after a failure, and throws one CniError for all. */
 export async function collectGarbage(call: Call): Promise<string> {
   const { config } = call;
@@ -50,8 +47,11 @@ export async function collectGarbage(call: Call): Promise<string> {
   return "";
 }
 
-const isValid = ({ containerId, ifName }: FoundConfig, attachments: readonly Attachment[]): boolean =>
-  attachments.some((valid) => valid.containerId === containerId && valid.ifName === (ifName ?? valid.ifName));
+const isValid = (found: FoundConfig, attachments: readonly Attachment[]): boolean =>
+  attachments.some(
+    ({ containerId, ifName }) =>
+      containerId === found.containerId && (found.isGuess || ifName === found.ifName),
+  );
 
 async function removeStale(call: Call, found: FoundConfig): Promise<void> {
   const delegate = parseStored(found);
@@ -60,12 +60,11 @@ async function removeStale(call: Call, found: FoundConfig): Promise<void> {
     return;
   }
   if (delegate.name !== call.config.name) return; // another network's, of which the runtime says nothing here
-  const attachment = { containerId: found.containerId, ifName: found.ifName ?? USUAL_INTERFACE };
   await delegateTo(call, "DEL", delegate, {
-    CNI_CONTAINERID: attachment.containerId,
-    CNI_IFNAME: attachment.ifName,
+    CNI_CONTAINERID: found.containerId,
+    CNI_IFNAME: found.ifName,
     CNI_NETNS: "", // may be assumed to be gone
   });
-  removeConfig(call.config.dataDir, attachment, found);
-  call.log(`deleted ${attachment.containerId}, ${attachment.ifName}`);
+  removeConfig(call.config.dataDir, found, found);
+  call.log(`deleted ${found.containerId}, ${found.ifName}`);
 }

@@ -17,8 +17,10 @@ export interface Call {
   readonly config: PluginConfig;
   /** Handed on to the delegate. */
   readonly environment: Environment;
-  /** For whoever reads the runtime's log. */
+  /** A line for whoever reads the runtime's log. */
   readonly log: (line: string) => void;
+  /** What the delegate has to say there. */
+  readonly onStderr: (text: string) => void;
 }
 
 /** Has the delegate make the interface. If it fails, what it did is undone before its error is passed on. */
@@ -114,7 +116,7 @@ const MEANS_NOT_AVAILABLE: readonly number[] = [CNI_CODE.tryAgainLater, CNI_CODE
 
 /** Runs the delegate with the environment of the call, but for the command and what else `changes` says. */
 export function delegateTo(
-  { parameters, environment }: Call,
+  { parameters, environment, onStderr }: Call,
   command: Command,
   delegate: DelegateConfig,
   changes: Environment = {},
@@ -124,6 +126,7 @@ export function delegateTo(
     config: formatGoJson(delegate),
     environment: { ...environment, CNI_COMMAND: command, ...changes },
     forwardedSignals: ["SIGTERM", "SIGINT"],
+    onStderr,
   });
 }
 

@@ -10,7 +10,7 @@ import { ConfigError, messageOf } from "../base/error.ts";
 import { isObject, kindOf, type Members, readMember, readText } from "../config/json-members.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import { type Attachment, isIdentifier } from "./parameters.ts";
-import { FIRST_VERSION } from "./versions.ts";
+import { CURRENT_VERSION, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
 
 const DEFAULT_SUBNET_FILE = "/run/flannel/subnet.env";
 const DEFAULT_DATA_DIR = "/var/lib/cni/flannel";
@@ -35,14 +35,15 @@ export interface PluginConfig {
   readonly validAttachments: readonly Attachment[] | undefined;
 }
 
-/** The version that the answer has to be in, as far as it can be seen: for errors about the rest of the config. */
-export function versionOf(text: string): string | undefined {
+/** The version to answer in, as far as the text gives one that is known; for errors about the text, too. */
+export function versionOf(text: string): string {
   try {
     const config: unknown = JSON.parse(text);
-    const version = isObject(config) ? readMember(config, "cniVersion") : undefined;
-    return typeof version === "string" && version !== "" ? version : FIRST_VERSION;
+    if (!isObject(config)) return CURRENT_VERSION;
+    const version = readMember(config, "cniVersion") ?? FIRST_VERSION;
+    return SUPPORTED_VERSIONS.find((supported) => supported === version) ?? CURRENT_VERSION;
   } catch {
-    return undefined;
+    return CURRENT_VERSION;
   }
 }
 
@@ -79,7 +80,7 @@ function readConfig(members: Members): PluginConfig {
   }
   return {
     name,
-    cniVersion: readText(members, "cniVersion") || undefined,
+    cniVersion: readVersion(members),
     subnetFile: readText(members, "subnetFile") || DEFAULT_SUBNET_FILE,
     dataDir: readText(members, "dataDir") || DEFAULT_DATA_DIR,
     delegate: readDelegate(members),
@@ -88,6 +89,15 @@ function readConfig(members: Members): PluginConfig {
     prevResult: readObject(members, "prevResult"),
     validAttachments: readAttachments(members),
   };
+}
+
+function readVersion(members: Members): string | undefined {
+  const version = readMember(members, "cniVersion") ?? "";
+  if (typeof version === "string") return version === "" ? undefined : version;
+  throw new CniError(
+    CNI_CODE.decoding,
+    `network config: cniVersion must be a string in quotes, but is ${kindOf(version)}`,
+  );
 }
 
 function readDelegate(members: Members): Members {

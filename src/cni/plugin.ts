@@ -6,7 +6,7 @@ import { collectGarbage } from "./collect-garbage.ts";
 import { add, type Call, check, del, status } from "./commands.ts";
 import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
 import { parsePluginConfig, versionOf } from "./plugin-config.ts";
-import { CURRENT_VERSION, checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
+import { checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
 
 export interface PluginPorts {
   readonly environment: Environment;
@@ -15,7 +15,8 @@ export interface PluginPorts {
   /** Standard input as far as it has come already; VERSION is asked by people too, who send nothing. */
   readonly readPromptInput: () => Promise<string>;
   readonly print: (text: string) => void;
-  readonly log: (line: string) => void;
+  /** Writes to standard error. */
+  readonly printError: (text: string) => void;
   /** "v1.2.3". */
   readonly version: string;
 }
@@ -31,8 +32,9 @@ const COMMANDS: Readonly<Record<Exclude<Command, "VERSION">, (call: Call) => Pro
 /** Runs one command and gives back the exit code. */
 export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {
   if ((ports.environment.CNI_COMMAND ?? "") === "") {
-    ports.log(`CNI Plugin flannel version ${ports.version} (${process.platform}/${process.arch})`);
-    ports.log(`CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(", ")}`);
+    const architecture = process.arch === "x64" ? "amd64" : process.arch; // as images and other plugins call it
+    ports.printError(`CNI Plugin flannel version ${ports.version} (${process.platform}/${architecture})\n`);
+    ports.printError(`CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(", ")}\n`);
     return 0;
   }
   let input = "";
@@ -47,7 +49,7 @@ export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {
     return 0;
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
-    ports.print(formatError(error, versionOf(input) ?? CURRENT_VERSION));
+    ports.print(formatError(error, versionOf(input)));
     return 1;
   }
 }
@@ -56,13 +58,15 @@ async function runCommand(
   command: Exclude<Command, "VERSION">,
   parameters: Parameters,
   input: string,
-  { environment, log }: PluginPorts,
+  ports: PluginPorts,
 ): Promise<string> {
   const config = parsePluginConfig(input);
   checkVersion(config.cniVersion ?? FIRST_VERSION, command);
   if ((command === "ADD" || command === "DEL") && !parameters.allowsOwnNetns)
     refuseOwnNetns(parameters.netns);
-  return COMMANDS[command]({ parameters, config, environment, log });
+  const { environment, printError } = ports;
+  const log = (line: string): void => printError(`flannel: ${line}\n`);
+  return COMMANDS[command]({ parameters, config, environment, log, onStderr: printError });
 }
 
 /** In the host's own namespace a delegate would take the host's interface for the container's. */
@@ -78,8 +82,5 @@ function refuseOwnNetns(path: string): void {
 }
 
 /** In the version that was asked in, as the specification has it; without one in the newest. */
-function describeVersions(input: string): string {
-  const asked = input.trim() === "" ? undefined : versionOf(input);
-  const cniVersion = SUPPORTED_VERSIONS.find((version) => version === asked) ?? CURRENT_VERSION;
-  return `${JSON.stringify({ cniVersion, supportedVersions: SUPPORTED_VERSIONS })}\n`;
-}
+const describeVersions = (input: string): string =>
+  `${JSON.stringify({ cniVersion: versionOf(input), supportedVersions: SUPPORTED_VERSIONS })}\n`;

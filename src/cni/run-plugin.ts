@@ -20,6 +20,8 @@ export interface PluginCall {
   readonly environment: Environment;
   /** Signals that are passed on to it, instead of ending this process, while it runs. */
   readonly forwardedSignals?: readonly NodeJS.Signals[];
+  /** Takes what it says on stderr. */
+  readonly onStderr?: (text: string) => void;
   /** Around the start, for instance to start it in another network namespace. */
   readonly within?: <T>(start: () => T) => T;
 }
@@ -48,8 +50,8 @@ export function findPlugin(type: string, directories: readonly string[]): string
 }
 
 /**
- * Runs a plugin to its end and gives back what it printed; its stderr goes to ours. Throws CniError: the plugin's own,
- * with its code, message and details, or what is wrong with the plugin.
+ * Runs a plugin to its end and gives back what it printed. Throws CniError: the plugin's own, with its code, message and
+ * details, or what is wrong with the plugin.
  */
 export async function runPlugin(call: PluginCall): Promise<string> {
   for (let attempt = 0; ; attempt++) {
@@ -63,11 +65,10 @@ export async function runPlugin(call: PluginCall): Promise<string> {
 }
 
 function runOnce(call: PluginCall): Promise<string> {
-  const { path, config, environment, forwardedSignals = [], within = (start) => start() } = call;
+  const { path, config, environment, forwardedSignals = [], onStderr } = call;
+  const within = call.within ?? ((start) => start());
   return new Promise((resolve, reject) => {
-    const child = within(
-      (): ChildProcess => spawn(path, { env: { ...environment }, stdio: ["pipe", "pipe", "inherit"] }),
-    );
+    const child = within((): ChildProcess => spawn(path, { env: { ...environment }, stdio: "pipe" }));
     const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
     for (const signal of forwardedSignals) process.on(signal, forward);
     const finish = (settle: () => void): void => {
@@ -79,22 +80,28 @@ function runOnce(call: PluginCall): Promise<string> {
       output += text;
       if (output.length > MAX_OUTPUT_CHARACTERS) child.kill("SIGKILL");
     });
+    let complaint = "";
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      onStderr?.(text);
+      complaint = (complaint + text).slice(-EXCERPT_LENGTH);
+    });
     child.stdin?.on("error", () => {}); // it ended without reading: its exit code tells
     child.stdin?.end(config);
     child.on("error", (error) => finish(() => reject(error)));
     child.on("close", (exitCode, signal) =>
       finish(() => {
+        const end = signal === null ? `exit code ${exitCode}` : `ended by ${signal}`;
         if (exitCode === 0) resolve(output);
-        else reject(errorOf(path, output, signal === null ? `exit code ${exitCode}` : `ended by ${signal}`));
+        else reject(errorOf(`${path} failed (${end})`, output, complaint.trim()));
       }),
     );
   });
 }
 
 /** What a plugin says on failing, or what can be said of one that says nothing useful. */
-function errorOf(path: string, output: string, end: string): CniError {
+function errorOf(failure: string, output: string, complaint: string): CniError {
   if (output.length > MAX_OUTPUT_CHARACTERS) {
-    return new CniError(CNI_CODE.internal, `${path} printed without end, and was stopped`);
+    return new CniError(CNI_CODE.internal, `${failure}: it printed without end`);
   }
   const said = parseJson(output);
   if (isObject(said) && typeof said.msg === "string") {
@@ -105,9 +112,13 @@ function errorOf(path: string, output: string, end: string): CniError {
       typeof details === "string" ? details : "",
     );
   }
-  const excerpt =
-    output.trim() === "" ? "no error message" : `a message that is no CNI error: ${excerptOf(output)}`;
-  return new CniError(CNI_CODE.internal, `${path} failed (${end}) with ${excerpt}`);
+  if (output.trim() !== "") {
+    return new CniError(CNI_CODE.internal, `${failure} and printed no CNI error: ${excerptOf(output)}`);
+  }
+  return new CniError(
+    CNI_CODE.internal,
+    complaint === "" ? `${failure} without an error message` : `${failure}: ${excerptOf(complaint)}`,
+  );
 }
 
 /**

@@ -5,7 +5,7 @@
  * whose the first is:
  *
  *     4f2a…           the config of the container's first interface
- *     .4f2a…          a symbolic link whose text is the name of that interface; Go's plugin leaves it behind
+ *     .4f2a…          a symbolic link whose text is the name of that interface, where it is not just eth0 alone
  *     4f2a…:net1      the config of another interface; no container ID has a colon
  *
  * Files are written whole or not at all, and are on the disk before the delegate runs: after a power cut the runtime
@@ -40,9 +40,13 @@ export interface StoredConfig {
 /** A stored config seen without knowing what was asked for. */
 export interface FoundConfig extends StoredConfig {
   readonly containerId: string;
-  /** Undefined where Go's plugin has stored it. */
-  readonly ifName: string | undefined;
+  readonly ifName: string;
+  /** Whether the name is only likely: Go's plugin does not keep it. */
+  readonly isGuess: boolean;
 }
+
+/** The interface that runtimes make unless they make several. */
+const USUAL_INTERFACE = "eth0";
 
 /** The directory and its files may tell about the host's network: root only, as Go's plugin has it. */
 const DIRECTORY_MODE = 0o700;
@@ -69,7 +73,7 @@ export function findConfig(dataDir: string, attachment: Attachment): StoredConfi
   return describeFailure("cannot read what ADD has kept", () => {
     const own = ownConfig(dataDir, attachment);
     if (own !== undefined) return own;
-    // Go's plugin does not say whose it is, and takes it for any interface's.
+    // Of Go's plugin: it does not keep the name, and takes the config for any interface's.
     return ownerOf(dataDir, attachment.containerId) === undefined
       ? readConfig(join(dataDir, attachment.containerId))
       : undefined;
@@ -98,7 +102,9 @@ export function listConfigs(dataDir: string): FoundConfig[] {
       }
       const config = readConfig(join(dataDir, name));
       const [containerId = "", ifName = ownerOf(dataDir, containerId)] = name.split(":", 2);
-      if (config !== undefined) found.push({ ...config, containerId, ifName });
+      const isGuess = ifName === undefined;
+      if (config !== undefined)
+        found.push({ ...config, containerId, ifName: ifName ?? USUAL_INTERFACE, isGuess });
     }
     return found;
   });
@@ -112,24 +118,32 @@ function putInPlace(dataDir: string, attachment: Attachment, temporary: string):
     renameSync(temporary, own.path);
     return own.text;
   }
-  try {
-    linkSync(temporary, join(dataDir, containerId));
-  } catch (error) {
-    if (!isAlreadyExists(error)) throw error;
-    renameSync(temporary, join(dataDir, `${containerId}:${ifName}`));
-    return undefined;
-  }
+  const isFirst = linkAt(join(dataDir, containerId), temporary);
+  if (!isFirst) renameSync(temporary, join(dataDir, `${containerId}:${ifName}`));
+  const isKnown = isFirst ? ifName === USUAL_INTERFACE : ownerOf(dataDir, containerId) !== undefined;
   const link = ownerLink(dataDir, containerId);
-  rmSync(link, { force: true }); // of one that Go's plugin has taken away
-  symlinkSync(ifName, link);
+  if (isFirst) rmSync(link, { force: true }); // of one that Go's plugin has taken away
+  if (!isKnown) symlinkSync(isFirst ? ifName : USUAL_INTERFACE, link);
   return undefined;
 }
 
-/** The config that is this interface's beyond doubt. */
+/** Gives a file a second name; false if that is taken. */
+function linkAt(path: string, file: string): boolean {
+  try {
+    linkSync(file, path);
+    return true;
+  } catch (error) {
+    if (isAlreadyExists(error)) return false;
+    throw error;
+  }
+}
+
+/** The config that is this interface's, or most likely so. */
 function ownConfig(dataDir: string, { containerId, ifName }: Attachment): StoredConfig | undefined {
   const further = readConfig(join(dataDir, `${containerId}:${ifName}`));
   if (further !== undefined) return further;
-  return ownerOf(dataDir, containerId) === ifName ? readConfig(join(dataDir, containerId)) : undefined;
+  const owner = ownerOf(dataDir, containerId) ?? USUAL_INTERFACE;
+  return owner === ifName ? readConfig(join(dataDir, containerId)) : undefined;
 }
 
 const ownerLink = (dataDir: string, containerId: string): string => join(dataDir, `.${containerId}`);

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { CniError } from "./cni-error.ts";
+import { findConfig, listConfigs, removeConfig, storeConfig } from "./stored-configs.ts";
+
+const ETH0 = { containerId: "4f2a", ifName: "eth0" };
+const NET1 = { containerId: "4f2a", ifName: "net1" };
+
+/** A data directory that is not there yet, and what Go's plugin does in it. */
+function makeBed(t: TestContext) {
+  const root = mkdtempSync(join(tmpdir(), `cni-store-${process.pid}-`));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const dataDir = join(root, "var/lib/cni");
+  const place = join(dataDir, ETH0.containerId);
+  return {
+    dataDir,
+    names: () => readdirSync(dataDir).sort(),
+    goAdd: (text: string) => writeFileSync(place, text, { mode: 0o600 }),
+    goReads: () => readFileSync(place, "utf8"),
+    goDel: () => rmSync(place),
+    store: (attachment: typeof ETH0, text: string) => storeConfig(dataDir, attachment, text),
+    find: (attachment: typeof ETH0) => findConfig(dataDir, attachment)?.text,
+    remove: (attachment: typeof ETH0) => {
+      const stored = findConfig(dataDir, attachment);
+      assert.ok(stored);
+      removeConfig(dataDir, attachment, stored);
+    },
+  };
+}
+
+test("keeps a config where Go's plugin keeps it: one file, for root only", (t) => {
+  const bed = makeBed(t);
+  assert.equal(bed.store(ETH0, "A"), undefined);
+  assert.deepEqual(bed.names(), ["4f2a"]);
+  assert.equal(bed.goReads(), "A");
+  assert.equal(statSync(bed.dataDir).mode & 0o777, 0o700);
+  const umask = process.umask(0o777);
+  t.after(() => process.umask(umask));
+  bed.store(ETH0, "A");
+  assert.equal(statSync(join(bed.dataDir, "4f2a")).mode & 0o777, 0o600);
+  assert.equal(bed.find(ETH0), "A");
+  bed.remove(ETH0);
+  assert.deepEqual(bed.names(), []);
+  assert.equal(bed.find(ETH0), undefined);
+});
+
+test("a config for the same interface replaces the one before, and gives it back", (t) => {
+  const bed = makeBed(t);
+  bed.store(ETH0, "A");
+  assert.equal(bed.store(ETH0, "B"), "A");
+  assert.equal(bed.find(ETH0), "B");
+  assert.deepEqual(bed.names(), ["4f2a"]);
+});
+
+test("a second interface does not cost the first its config, whichever goes first", (t) => {
+  for (const order of [
+    [ETH0, NET1],
+    [NET1, ETH0],
+  ] as const) {
+    for (const goes of [ETH0, NET1]) {
+      const bed = makeBed(t);
+      for (const attachment of order) {
+        assert.equal(bed.store(attachment, attachment.ifName), undefined);
+      }
+      const stays = goes === ETH0 ? NET1 : ETH0;
+      bed.remove(goes);
+      assert.equal(bed.find(goes), undefined, "deleting again finds nothing");
+      assert.equal(bed.find(stays), stays.ifName);
+      bed.remove(stays);
+      assert.deepEqual(bed.names(), []);
+    }
+  }
+});
+
+test("an interface that comes again after its container's first has gone has one config", (t) => {
+  const bed = makeBed(t);
+  bed.store(ETH0, "A");
+  bed.store(NET1, "B");
+  bed.remove(ETH0);
+  assert.equal(bed.store(NET1, "C"), "B");
+  assert.equal(bed.find(NET1), "C");
+  bed.remove(NET1);
+  assert.deepEqual(bed.names(), []);
+});
+
+test("Go's plugin stores, this one deletes: whatever the interface is called", (t) => {
+  for (const attachment of [ETH0, NET1]) {
+    const bed = makeBed(t);
+    bed.store(ETH0, "before");
+    bed.remove(ETH0);
+    bed.goAdd("Go's");
+    assert.equal(bed.find(attachment), "Go's");
+    bed.remove(attachment);
+    assert.deepEqual(bed.names(), []);
+  }
+});
+
+test("a second interface beside one that Go's plugin has stored", (t) => {
+  const bed = makeBed(t);
+  bed.store(ETH0, "before");
+  bed.remove(ETH0);
+  bed.goAdd("Go's");
+  bed.store(NET1, "B");
+  assert.equal(bed.goReads(), "Go's");
+  assert.deepEqual([bed.find(ETH0), bed.find(NET1)], ["Go's", "B"]);
+  bed.remove(NET1);
+  assert.equal(bed.find(NET1), undefined);
+  bed.remove(ETH0);
+  assert.deepEqual(bed.names(), []);
+});
+
+test("this plugin stores, Go's deletes, this one stores again", (t) => {
+  for (const attachment of [ETH0, NET1]) {
+    const bed = makeBed(t);
+    bed.store(attachment, "A");
+    bed.goDel();
+    assert.equal(bed.find(attachment), undefined);
+    assert.equal(bed.store(NET1, "B"), undefined);
+    assert.equal(bed.goReads(), "B");
+    bed.remove(NET1);
+    assert.deepEqual(bed.names(), []);
+  }
+});
+
+test("lists what is kept, and takes away what Go's plugin leaves of it", (t) => {
+  const bed = makeBed(t);
+  assert.deepEqual(listConfigs(bed.dataDir), []);
+  bed.store(ETH0, "A");
+  bed.store(NET1, "B");
+  storeConfig(bed.dataDir, { containerId: "77", ifName: "eth0" }, "C");
+  storeConfig(bed.dataDir, { containerId: "88", ifName: "net7" }, "D");
+  storeConfig(bed.dataDir, { containerId: "99", ifName: "net9" }, "E");
+  rmSync(join(bed.dataDir, "99"));
+  const listed = listConfigs(bed.dataDir)
+    .map(({ containerId, ifName, isGuess, text }) => `${containerId} ${ifName}${isGuess ? "?" : ""} ${text}`)
+    .sort();
+  assert.deepEqual(listed, ["4f2a eth0 A", "4f2a net1 B", "77 eth0? C", "88 net7 D"]);
+  assert.deepEqual(bed.names(), [".4f2a", ".88", "4f2a", "4f2a:net1", "77", "88"]);
+});
+
+test("a directory that cannot be written: the reason, and no part of a file", (t) => {
+  const bed = makeBed(t);
+  const refusal = (dataDir: string) => {
+    try {
+      storeConfig(dataDir, ETH0, "A");
+    } catch (error) {
+      assert.ok(error instanceof CniError);
+      return `${error.cniCode} ${error.message}`;
+    }
+    return "nothing";
+  };
+  bed.store(ETH0, "A");
+  assert.match(refusal(join(bed.dataDir, "4f2a")), /^5 cannot keep the delegate's config in .*ENOTDIR/);
+  assert.match(refusal("/proc/nothing/here"), /^5 cannot keep .*ENOENT/);
+  assert.deepEqual(bed.names(), ["4f2a"]);
+  assert.equal(existsSync("/proc/nothing"), false);
+});
