@@ -8,11 +8,11 @@
 
 import { parseIp } from "../src/address/ip.ts";
 import { encodeLeaseValue } from "../src/lease/lease-codec.ts";
-import type { BenchContext, Benchmark } from "./support/benchmark.ts";
+import type { Benchmark } from "./support/benchmark.ts";
 import type { NetworkKind } from "./support/etcd.ts";
 import { type Measurement, median } from "./support/measurement.ts";
 import type { Peer } from "./support/peers.ts";
-import { Ping, Site } from "./support/site.ts";
+import { Site } from "./support/site.ts";
 import { compileTools, type Ends, lossFreeRate, roundTripUs, tcp, UdpLoops } from "./support/traffic.ts";
 import { privateMb, processorMs, residentMb } from "./support/usage.ts";
 import { steady } from "./support/wait.ts";
@@ -34,7 +34,7 @@ const BARS = {
   memoryMb: 15,
 };
 
-const UDP: NetworkKind = {
+export const UDP: NetworkKind = {
   name: "udp",
   config: '{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"udp"}}',
   leaseOf: ({ publicIp }: Peer) =>
@@ -91,6 +91,7 @@ export const udp: Benchmark = {
     ];
     const ownMb: number[] = [];
     const residentMbs: number[] = [];
+    const busyMbs: number[] = [];
     const peerRatios: number[] = [];
     for (let turn = 1; turn <= turns; turn++) {
       for (const way of ways.slice(0, -1)) {
@@ -109,6 +110,7 @@ export const udp: Benchmark = {
         if (name === "udp" || name === "c") packets[name].push(await lossFreeRate(ends, tools.packets));
         if (name !== "udp") continue;
         const [pid, vxlanPid] = [sites[0]![0].pid, sites[2]![0].pid];
+        busyMbs.push(residentMb(pid) - residentMb(vxlanPid));
         ownMb.push(await memoryAboveMb(privateMb, pid, vxlanPid));
         residentMbs.push(await memoryAboveMb(residentMb, pid, vxlanPid));
       }
@@ -166,9 +168,15 @@ export const udp: Benchmark = {
         measure: "resident memory (with pages of the executable), above",
         value: median(residentMbs),
         unit: "MB",
+        bar: BARS.memoryMb,
         samples: residentMbs,
       },
-      ...(await restartLoss(context, sites[0]!)),
+      {
+        measure: "  before the idle second in which it gives memory back",
+        value: median(busyMbs),
+        unit: "MB",
+        samples: busyMbs,
+      },
     ];
   },
 };
@@ -254,21 +262,4 @@ function throughput(what: string, rates: Samples, toC: number, toVxlan?: number)
       samples: rates[name],
     })),
   ];
-}
-
-/** How long packets get lost when flanneld is restarted: pings every 10 ms through it. */
-async function restartLoss(
-  { turns, progress }: BenchContext,
-  [a, b]: readonly [Site, Site],
-): Promise<Measurement[]> {
-  const lost: number[] = [];
-  for (let turn = 1; turn <= turns; turn++) {
-    progress(`restart, turn ${turn} of ${turns}`);
-    using ping = new Ping(b.container, a.address);
-    await ping.replies(20);
-    await a.restart("SIGTERM");
-    await ping.replies(20);
-    lost.push(ping.lost * 10);
-  }
-  return [{ measure: "restart: packets lost for", value: median(lost), unit: "ms", samples: lost }];
 }
