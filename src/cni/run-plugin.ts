@@ -78,7 +78,9 @@ function runOnce(call: PluginCall): Promise<string> {
     let output = "";
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       output += text;
-      if (output.length > MAX_OUTPUT_CHARACTERS) child.kill("SIGKILL");
+      if (output.length <= MAX_OUTPUT_CHARACTERS) return;
+      child.kill("SIGKILL");
+      child.stdout?.destroy(); // children of its own may live on and hold it
     });
     let complaint = "";
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
