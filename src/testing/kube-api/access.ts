@@ -76,7 +76,16 @@ export function authorize({ user, rules }: Identity, request: ApiRequest): void 
 
 /** Of a path that is no object's. Throws KubeError Forbidden. */
 export function authorizePath({ user, rules }: Identity, verb: string, path: string): void {
-  if (rules === undefined || (verb === "get" && (user === ANONYMOUS ? PUBLIC : DISCOVERY).test(path))) return;
+  // Whoever may do all with all resources is an administrator (ClusterRole cluster-admin).
+  const isAdministrator = rules?.some((rule) =>
+    [rule.apiGroups, rule.resources, rule.verbs].every((list) => list.includes("*")),
+  );
+  if (
+    rules === undefined ||
+    isAdministrator ||
+    (verb === "get" && (user === ANONYMOUS ? PUBLIC : DISCOVERY).test(path))
+  )
+    return;
   throw new KubeError(403, "Forbidden", `forbidden: User "${user}" cannot ${verb} path "${path}"`, {});
 }
 

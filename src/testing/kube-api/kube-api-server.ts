@@ -46,7 +46,7 @@ export interface KubeApiOptions {
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** Undefined = everybody may do everything. */
   readonly tokens?: readonly KubeToken[];
-  /** How many changes a watch may lag behind before it gets 410 Gone. Default 1,000. */
+  /** How many changes a watch may lag behind before it gets 410 Gone; so many may come in one turn. Default 1,000. */
   readonly historyLength?: number;
   /** Between bookmarks, for watches that asked for them. Default 60,000. */
   readonly bookmarkIntervalMs?: number;

@@ -58,7 +58,7 @@ export class WatchStream {
     response.writeHead(200, { "content-type": "application/json", "cache-control": "no-cache, private" });
     response.flushHeaders();
     response.on("drain", () => this.send());
-    this.#timer = setTimeout(() => this.end(), options.timeoutMs);
+    this.#timer = setTimeout(() => this.#expectedEnd(), options.timeoutMs);
     response.on("close", () => this.#finish());
   }
 
@@ -116,9 +116,8 @@ export class WatchStream {
     this.#fail(tooOldVersion(this.#knownRevision, store.history.forgottenRevision).status);
   }
 
-  /** The orderly end, with a last bookmark. */
+  /** Ends the connection in order; the client knows what it knows. */
   end(): void {
-    this.bookmark();
     this.#close();
   }
 
@@ -129,6 +128,12 @@ export class WatchStream {
   /** Any text, whole events or not. */
   sendRaw(text: string): void {
     if (!this.#isOver) this.#options.response.write(text);
+  }
+
+  /** Its time is over: a last bookmark spares the client what it has missed nothing of. */
+  #expectedEnd(): void {
+    this.bookmark();
+    this.#close();
   }
 
   #fail(status: KubeStatus): void {
