@@ -24,6 +24,8 @@ const SUFFIXES = {
 
 export type Annotation = keyof typeof SUFFIXES;
 
+export const ANNOTATIONS = Object.keys(SUFFIXES) as readonly Annotation[];
+
 /** Full names, in the order in which they are told to operators. */
 export type AnnotationNames = Readonly<Record<Annotation, string>>;
 
@@ -40,6 +42,6 @@ export function annotationNames(prefix: string): AnnotationNames {
         `"flannel.alpha.coreos.com", or one with a name behind one slash like "flannel.alpha.coreos.com/blue"`,
     );
   }
-  const names = Object.entries(SUFFIXES).map(([annotation, suffix]) => [annotation, whole + suffix]);
+  const names = ANNOTATIONS.map((annotation) => [annotation, whole + SUFFIXES[annotation]]);
   return Object.fromEntries(names) as AnnotationNames;
 }

@@ -6,44 +6,31 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { getCACertificates, type SecureContextOptions } from "node:tls";
 import { ConfigError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { quote } from "../../config/json-members.ts";
-import { fileSource, keepReading, readCertificates, readToken, type Source } from "./credential-files.ts";
+import {
+  type Credentials,
+  fileSource,
+  keepReading,
+  readCertificates,
+  readToken,
+  type TlsSettings,
+  trustedAuthorities,
+} from "./credentials.ts";
 import type { KubeStoreOptions } from "./kube-options.ts";
 
 const SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount";
-
-export interface TlsSettings extends SecureContextOptions {
-  /** The name that the server's certificate has to hold, if not that of the URL. */
-  readonly servername?: string;
-  readonly rejectUnauthorized?: boolean;
-}
 
 export interface ApiAccess {
   /** http://… or https://…, without a slash at its end. */
   readonly url: string;
   /** For a connection that is made now; undefined = no TLS. */
   readonly readTls: (() => TlsSettings) | undefined;
-  /**
-   * The value of the Authorization header for a request that is made now; undefined = none. `refused` is one that the
-   * server did not take: only another one is of use then. Throws StoreError UNAUTHENTICATED if there is none to be had.
-   */
-  authorize(refused?: string): Promise<string | undefined>;
+  readonly authorize: Credentials["authorize"];
   /** Where the credentials are from, for messages: "the pod's token in /var/run/…". */
   readonly identity: string;
   /** What an operator should read. */
-  readonly notes: readonly string[];
-}
-
-/** Who comes, and how the server proves who it is. */
-export interface Credentials {
-  readonly readTls: () => TlsSettings;
-  readonly authorize: ApiAccess["authorize"];
-  readonly identity: string;
-  /** Whether there is anything that must not go over a connection without TLS. */
-  readonly hasSecrets: boolean;
   readonly notes: readonly string[];
 }
 
@@ -118,16 +105,6 @@ const nobody = (): Credentials => ({
   hasSecrets: false,
   notes: [],
 });
-
-/** Node.js trusts only the authorities compiled into it unless told of the machine's own. */
-export const trustedAuthorities = (): string[] => [
-  ...getCACertificates("default"),
-  ...getCACertificates("system"),
-];
-
-/** The authorities in `source`, or this machine's; read again by each call. Throws ConfigError, now only. */
-export const openAuthorities = (source: Source | undefined, logger: Logger): (() => string | string[]) =>
-  source === undefined ? trustedAuthorities : keepReading(() => readCertificates(source), logger);
 
 /** `place` says where the URL is from. Throws ConfigError. */
 function checkUrl(place: string, text: string): string {

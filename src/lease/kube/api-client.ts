@@ -14,8 +14,9 @@ import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { hasCode, messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { sleep, type Timers } from "../../base/timers.ts";
-import type { ApiAccess, TlsSettings } from "./api-access.ts";
+import type { ApiAccess } from "./api-access.ts";
 import { type ApiRequest, DialTimeout, describeBreak, describeRefusal, Silence } from "./api-error.ts";
+import type { TlsSettings } from "./credentials.ts";
 import type { KubeTimings } from "./kube-options.ts";
 
 /** Largest answer that is read: a page of 500 nodes, each as large as etcd takes them, would be 750 MB; real ones are 4. */
@@ -57,18 +58,23 @@ export class ApiClient implements Disposable {
 
   /** The object that the server answers. Throws StoreError. */
   async call(request: ApiRequest): Promise<unknown> {
-    const text = await this.#named(async () => {
-      const message = await this.#open(request, this.#closed.signal);
-      return readBody(message, this.#timings.requestTimeoutMs, MAX_ANSWER_BYTES);
-    });
+    const bytes = await this.fetch(request);
     try {
-      return JSON.parse(text);
+      return JSON.parse(bytes.toString());
     } catch {
       throw new StoreError(
         "INVALID",
         `API server ${this.#access.url} answers no JSON: is the address right?`,
       );
     }
+  }
+
+  /** The bytes that the server answers. Throws StoreError. */
+  async fetch(request: ApiRequest): Promise<Buffer> {
+    return this.#named(async () => {
+      const message = await this.#open(request, this.#closed.signal);
+      return readBody(message, this.#timings.requestTimeoutMs, MAX_ANSWER_BYTES);
+    });
   }
 
   /** Begins a watch; what the answer's body throws has to go through {@link describe}. Throws StoreError. */
@@ -117,7 +123,7 @@ export class ApiClient implements Disposable {
       if (status >= 200 && status < 300) return message;
       const waitMs = retryAfterMs(message);
       const body = await readBody(message, this.#timings.requestTimeoutMs, MAX_REFUSAL_BYTES).catch(() => "");
-      const refusal = describeRefusal(request, status, body, this.#access);
+      const refusal = describeRefusal(request, status, String(body), this.#access);
       if (waitMs === undefined || waits >= MAX_WAITS || signal.aborted) throw refusal;
       this.#ports.logger.debug(`${messageOf(refusal)}; trying again in ${waitMs / 1000} s, as it asks for`);
       await sleep(this.#ports.timers, Math.min(waitMs, MAX_WAIT_MS), signal);
@@ -236,7 +242,7 @@ function retryAfterMs(message: IncomingMessage): number | undefined {
 }
 
 /** Reads a body to its end. Throws what the connection throws, {@link Silence}, and StoreError INVALID if it is too long. */
-async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: number): Promise<string> {
+async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   const timer = setTimeout(() => message.destroy(new Silence()), patienceMs);
@@ -249,7 +255,7 @@ async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: 
         throw new StoreError("INVALID", `the API server's answer is longer than ${maxBytes >> 10} KiB`);
       }
     }
-    return Buffer.concat(chunks).toString();
+    return Buffer.concat(chunks);
   } finally {
     clearTimeout(timer);
   }

@@ -26,7 +26,7 @@ import {
 } from "./kube-options.ts";
 import { watchNodeLeases } from "./lease-watch.ts";
 import { readConfigFile, watchConfigFile } from "./net-config-file.ts";
-import { readNodeRecord } from "./node-record.ts";
+import { packedNodeReader } from "./node-record.ts";
 import { OwnLeaseHolder } from "./own-lease.ts";
 import { OwnNode } from "./own-node.ts";
 
@@ -144,7 +144,7 @@ class Store implements KubeLeaseStore {
       client: this.#client,
       timings: this.#timings,
       what: "the nodes",
-      read: (object: unknown) => readNodeRecord(object, this.#names),
+      read: packedNodeReader(this.#names),
     };
     const asHeld = this.#own.asHeld.bind(this.#own);
     this.#leaseWatches++;

@@ -9,15 +9,16 @@ import { parse } from "yaml";
 import { ConfigError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { isObject, kindOf, type Members, quote } from "../../config/json-members.ts";
-import { type Credentials, openAuthorities } from "./api-access.ts";
 import {
+  type Credentials,
   dataSource,
   fileSource,
   keepReading,
+  openAuthorities,
   readKeyPair,
   readToken,
   type Source,
-} from "./credential-files.ts";
+} from "./credentials.ts";
 import { ExecCredentials, readExecSettings } from "./exec-credentials.ts";
 
 export interface Kubeconfig {

@@ -9,7 +9,7 @@ import type { LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView, type LeaseEntry } from "../lease-view.ts";
 import type { OutagePorts } from "../outage.ts";
 import { leaseOfNode } from "./node-lease.ts";
-import { fingerprintOf, type NodeRecord } from "./node-record.ts";
+import { type NodeRecord, type PackedNode, packNode, unpackNode } from "./node-record.ts";
 import { type NodeSource, watchNodes } from "./node-watch.ts";
 
 /** A wrong setting may concern thousands of nodes. */
@@ -24,7 +24,7 @@ export interface LeaseWatchCounts {
 
 /** Until aborted; never throws. `asHeld` gives the own node as this host wants it to be. */
 export async function* watchNodeLeases(
-  source: NodeSource<NodeRecord>,
+  source: NodeSource<PackedNode>,
   asHeld: (node: NodeRecord) => NodeRecord,
   counts: LeaseWatchCounts,
   ports: OutagePorts,
@@ -34,35 +34,40 @@ export async function* watchNodeLeases(
   const view = createLeaseView("Kubernetes", capped.logger);
   /** What each node said last. */
   let known: Map<string, string> | undefined;
+  /** The own node's text is that of what it should say, so that its repair is no news to peers either. */
+  const take = (packed: PackedNode): NodeRecord => {
+    const node = unpackNode(packed);
+    const held = asHeld(node);
+    known!.set(packed.name, held === node ? packed.text : packNode(held).text);
+    return held;
+  };
   for await (const update of watchNodes(source, ports, signal)) {
     if (update.type === "snapshot") {
       if (known !== undefined) counts.relists++;
-      const nodes = update.nodes.map(asHeld);
-      known = new Map(nodes.map((node) => [node.name, fingerprintOf(node)]));
-      const snapshot = view.snapshot(nodes.flatMap(entryOf));
+      known = new Map();
+      const snapshot = view.snapshot(update.nodes.map(take).flatMap(entryOf));
       capped.flush();
       yield snapshot;
       continue;
     }
     counts.nodeEvents++;
-    const change =
-      update.type === "put" ? put(asHeld(update.node), known!) : remove(update.node.name, known!);
-    capped.flush();
+    const change = update.type === "put" ? put(update.node) : remove(update.node.name);
     if (change === undefined) continue;
     counts.leaseChanges++;
     yield change;
   }
 
-  function put(node: NodeRecord, fingerprints: Map<string, string>): LeaseUpdate | undefined {
-    const fingerprint = fingerprintOf(node);
-    if (fingerprints.get(node.name) === fingerprint) return undefined;
-    fingerprints.set(node.name, fingerprint);
+  function put(packed: PackedNode): LeaseUpdate | undefined {
+    const before = known!.get(packed.name);
+    if (before === packed.text) return undefined;
+    const node = take(packed);
+    if (known!.get(packed.name) === before) return undefined;
     const [entry] = entryOf(node);
     return entry === undefined ? view.delete(node.name) : view.put(entry);
   }
 
-  function remove(name: string, fingerprints: Map<string, string>): LeaseUpdate | undefined {
-    fingerprints.delete(name);
+  function remove(name: string): LeaseUpdate | undefined {
+    known!.delete(name);
     return view.delete(name);
   }
 }

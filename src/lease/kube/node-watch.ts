@@ -2,14 +2,15 @@
  * Nodes, watched without a gap: a listing, then changes from its version on. A broken watch goes on from the last version
  * seen, which bookmarks keep fresh; when the server has forgotten that one (410 Gone), everything is listed again.
  *
- * Of each node only what `read` makes of it is kept, page by page: the objects themselves would be tens of megabytes.
+ * Of each node only what `read` picks out of its JSON is kept: the objects themselves would be tens of megabytes.
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
-import { isObject } from "../../config/json-members.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import type { ApiClient } from "./api-client.ts";
+import { JsonFault, JsonReader } from "./json-reader.ts";
 import type { KubeTimings } from "./kube-options.ts";
+import type { NodeReader } from "./node-record.ts";
 import { readEvents, type WatchEvent } from "./watch-events.ts";
 
 /** Nodes in one answer: 4 MB of them at 8 KB each. */
@@ -26,8 +27,8 @@ export interface NodeSource<Node> {
   readonly nodeName?: string | undefined;
   /** For the log: "the nodes". */
   readonly what: string;
-  /** What is kept of a node object; undefined = it is none. */
-  readonly read: (object: unknown) => Node | undefined;
+  /** Reads what is kept of a node object. */
+  readonly read: NodeReader<Node>;
 }
 
 export type NodeUpdate<Node> =
@@ -40,7 +41,7 @@ export async function* watchNodes<Node>(
   ports: OutagePorts,
   signal: AbortSignal,
 ): AsyncGenerator<NodeUpdate<Node>, void> {
-  const { client, timings, what, read } = source;
+  const { client, timings, what } = source;
   const outage = createOutage(`${what} in Kubernetes`, timings, ports, signal);
   /** Undefined = everything has to be listed. */
   let version: string | undefined;
@@ -64,8 +65,8 @@ export async function* watchNodes<Node>(
         version = event.version;
         fruitless = 0;
         if (event.type === "bookmark") continue;
-        const node = read(event.object);
-        if (node !== undefined) yield { type: event.type, node };
+        const { type, node } = event;
+        if (node !== undefined) yield { type, node };
       }
       // The server ends every watch in its time; one that ends at once would be opened again and again.
       if (version === before && ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
@@ -95,7 +96,7 @@ async function listNodes<Node>(source: NodeSource<Node>, signal: AbortSignal): P
   const nodes: Node[] = [];
   let position = "";
   for (;;) {
-    const page = await source.client.call({
+    const bytes = await source.client.fetch({
       verb: "list",
       resource: "nodes",
       query: {
@@ -105,23 +106,43 @@ async function listNodes<Node>(source: NodeSource<Node>, signal: AbortSignal): P
       },
     });
     signal.throwIfAborted();
-    const metadata = isObject(page) && isObject(page.metadata) ? page.metadata : {};
-    const { resourceVersion: version, continue: next } = metadata;
-    if (
-      !isObject(page) ||
-      !Array.isArray(page.items ?? []) ||
-      typeof version !== "string" ||
-      version === ""
-    ) {
-      throw new StoreError("INVALID", "the API server's list of nodes makes no sense: is the address right?");
-    }
-    for (const item of (page.items ?? []) as unknown[]) {
-      const node = source.read(item);
-      if (node !== undefined) nodes.push(node);
-    }
-    if (typeof next !== "string" || next === "") return { nodes, version };
+    const { version, next } = readPage(bytes, source.read, nodes);
+    if (next === "") return { nodes, version };
     position = next;
   }
+}
+
+/** Appends the nodes of a NodeList to `nodes`. Throws StoreError. */
+function readPage<Node>(
+  bytes: Buffer,
+  read: NodeReader<Node>,
+  nodes: Node[],
+): { readonly version: string; readonly next: string } {
+  let version = "";
+  let next = "";
+  try {
+    const reader = new JsonReader(bytes);
+    reader.object((member) => {
+      if (member === "items") {
+        reader.array(() => {
+          const { node } = read(reader);
+          if (node !== undefined) nodes.push(node);
+        });
+      } else if (member === "metadata") {
+        reader.object((name) => {
+          if (name === "resourceVersion") version = reader.string() ?? "";
+          else if (name === "continue") next = reader.string() ?? "";
+          else reader.skip();
+        });
+      } else reader.skip();
+    });
+    reader.end();
+  } catch (error) {
+    if (!(error instanceof JsonFault)) throw error;
+    version = "";
+  }
+  if (version !== "") return { version, next };
+  throw new StoreError("INVALID", "the API server's list of nodes makes no sense: is the address right?");
 }
 
 async function openWatch<Node>(
@@ -129,7 +150,7 @@ async function openWatch<Node>(
   version: string,
   random: () => number,
   signal: AbortSignal,
-): Promise<AsyncGenerator<WatchEvent, void>> {
+): Promise<AsyncGenerator<WatchEvent<Node>, void>> {
   const { watchMs, watchSilenceMs } = source.timings;
   // Not all hosts at one time.
   const lifeMs = watchMs * (1 + random());
@@ -146,7 +167,7 @@ async function openWatch<Node>(
     },
     signal,
   );
-  return readEvents(message, { lifeMs: lifeMs + WATCH_MARGIN_MS, silenceMs: watchSilenceMs });
+  return readEvents(message, source.read, { lifeMs: lifeMs + WATCH_MARGIN_MS, silenceMs: watchSilenceMs });
 }
 
 const selectorOf = ({ nodeName }: NodeSource<unknown>): Record<string, string> =>

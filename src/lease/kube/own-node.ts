@@ -6,7 +6,7 @@ import type { OutagePorts } from "../outage.ts";
 import type { AnnotationNames } from "./annotations.ts";
 import type { ApiClient } from "./api-client.ts";
 import type { KubeStoreOptions, KubeTimings } from "./kube-options.ts";
-import { type OwnNodeRecord, readOwnNodeRecord } from "./node-record.ts";
+import { type OwnNodeRecord, ownNodeRecordReader, readOwnNodeRecord } from "./node-record.ts";
 import { watchNodes } from "./node-watch.ts";
 
 export interface OwnNodeParts {
@@ -111,8 +111,7 @@ export class OwnNode {
   async #follow(): Promise<void> {
     const { client, timings, names, ports, signal } = this.#parts;
     const nodeName = await this.name(); // known by now: whoever waits for a change has read the node
-    const read = (object: unknown) => readOwnNodeRecord(object, names);
-    const source = { client, timings, nodeName, what: "this host's node", read };
+    const source = { client, timings, nodeName, what: "this host's node", read: ownNodeRecordReader(names) };
     for await (const update of watchNodes(source, ports, signal)) {
       if (update.type === "snapshot") this.#record = update.nodes.find(({ name }) => name === nodeName);
       else this.#record = update.type === "put" ? update.node : undefined;

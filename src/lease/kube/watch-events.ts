@@ -8,13 +8,16 @@ import { StoreError } from "../../base/error.ts";
 import { printable } from "../../base/printable.ts";
 import { isObject, type Members } from "../../config/json-members.ts";
 import { Silence } from "./api-error.ts";
+import { JsonFault, JsonReader } from "./json-reader.ts";
+import type { NodeReader, ReadNode } from "./node-record.ts";
 
 /** Longest event that is read. etcd takes objects of 1.5 MB. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const LINE_FEED = 10;
 
-export type WatchEvent =
-  | { readonly type: "put" | "delete"; readonly object: Members; readonly version: string }
+export type WatchEvent<Node> =
+  /** `node` is undefined if the object is none. */
+  | { readonly type: "put" | "delete"; readonly node: Node | undefined; readonly version: string }
   /** Nothing happened up to this version. */
   | { readonly type: "bookmark"; readonly version: string };
 
@@ -27,19 +30,23 @@ export interface WatchPatience {
 }
 
 /** The events until the server ends the watch. Throws StoreError (COMPACTED: list again), and what the connection throws. */
-export async function* readEvents(
+export async function* readEvents<Node>(
   message: IncomingMessage,
+  read: NodeReader<Node>,
   { lifeMs, silenceMs }: WatchPatience,
-): AsyncGenerator<WatchEvent, void> {
-  let patienceMs = lifeMs;
+): AsyncGenerator<WatchEvent<Node>, void> {
   const silence = () => message.destroy(new Silence());
-  let timer = setTimeout(silence, patienceMs);
+  let timer = setTimeout(silence, lifeMs);
+  let isPatient = silenceMs < lifeMs;
   try {
     for await (const line of readLines(message)) {
-      const event = parseEvent(line);
-      if (event.type === "bookmark") patienceMs = Math.min(lifeMs, silenceMs);
-      clearTimeout(timer);
-      timer = setTimeout(silence, patienceMs);
+      const event = parseEvent(line, read);
+      timer.refresh();
+      if (event.type === "bookmark" && isPatient) {
+        isPatient = false;
+        clearTimeout(timer);
+        timer = setTimeout(silence, silenceMs);
+      }
       yield event;
     }
   } finally {
@@ -47,18 +54,18 @@ export async function* readEvents(
   }
 }
 
-async function* readLines(message: IncomingMessage): AsyncGenerator<string, void> {
+async function* readLines(message: IncomingMessage): AsyncGenerator<Buffer, void> {
   let pending: Buffer[] = [];
   let pendingBytes = 0;
   for await (const chunk of message as AsyncIterable<Buffer>) {
     let start = 0;
     for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
       pending.push(chunk.subarray(start, end));
-      const line = pending.length === 1 ? pending[0]!.toString() : Buffer.concat(pending).toString();
+      const line = pending.length === 1 ? pending[0]! : Buffer.concat(pending);
       pending = [];
       pendingBytes = 0;
       start = end + 1;
-      if (line !== "") yield line;
+      if (line.length > 0) yield line;
     }
     if (start < chunk.length) {
       pending.push(chunk.subarray(start));
@@ -75,24 +82,33 @@ async function* readLines(message: IncomingMessage): AsyncGenerator<string, void
     throw new StoreError("UNAVAILABLE", "the API server ended the watch in the middle of an event");
 }
 
-function parseEvent(line: string): WatchEvent {
-  let event: unknown;
+function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node> {
+  let type: string | undefined;
+  let object: ReadNode<Node> | undefined;
+  let status: unknown;
   try {
-    event = JSON.parse(line);
-  } catch {
-    throw junk();
+    const reader = new JsonReader(line);
+    reader.object((member) => {
+      if (member === "type") type = reader.string();
+      else if (member !== "object") reader.skip();
+      // The type comes first; an object before it can only be one that is not wanted.
+      else if (type === "ERROR") status = reader.value();
+      else object = read(reader);
+    });
+    reader.end();
+  } catch (error) {
+    if (error instanceof JsonFault) throw junk();
+    throw error;
   }
-  if (!isObject(event) || !isObject(event.object)) throw junk();
-  const { type, object } = event;
-  if (type === "ERROR") throw statusError(object);
-  const version = isObject(object.metadata) ? object.metadata.resourceVersion : undefined;
-  if (typeof version !== "string" || version === "") throw junk();
+  if (type === "ERROR") throw statusError(isObject(status) ? status : {});
+  if (object?.version === undefined) throw junk();
+  const { node, version } = object;
   switch (type) {
     case "ADDED":
     case "MODIFIED":
-      return { type: "put", object, version };
+      return { type: "put", node, version };
     case "DELETED":
-      return { type: "delete", object, version };
+      return { type: "delete", node, version };
     case "BOOKMARK":
       return { type: "bookmark", version };
     default:

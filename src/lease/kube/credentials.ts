@@ -1,16 +1,36 @@
 /**
- * Certificates, keys and tokens, from files or from within a kubeconfig. Files are read again for each use: Kubernetes
+ * As whom a client comes: certificates, keys and tokens, from files or from within a kubeconfig. Files are read again for each use: Kubernetes
  * renews a pod's token every hour, and certificates are renewed before they expire. No message holds what was read.
  */
 
 import { X509Certificate } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
-import { createSecureContext } from "node:tls";
+import { createSecureContext, getCACertificates, type SecureContextOptions } from "node:tls";
 import { ConfigError, messageOf } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 
 /** No credential is as long. */
 const MAX_BYTES = 256 * 1024;
+
+export interface TlsSettings extends SecureContextOptions {
+  /** The name that the server's certificate has to hold, if not that of the URL. */
+  readonly servername?: string;
+  readonly rejectUnauthorized?: boolean;
+}
+
+/** Who comes, and how the server proves who it is. */
+export interface Credentials {
+  readonly readTls: () => TlsSettings;
+  /**
+   * The value of the Authorization header for a request that is made now; undefined = none. `refused` is one that the
+   * server did not take: only another one is of use then. Throws StoreError UNAUTHENTICATED if there is none to be had.
+   */
+  authorize(refused?: string): Promise<string | undefined>;
+  readonly identity: string;
+  /** Whether there is anything that must not go over a connection without TLS. */
+  readonly hasSecrets: boolean;
+  readonly notes: readonly string[];
+}
 
 /** A text and where it is from, in an operator's words: "token file /a/b". */
 export interface Source {
@@ -69,6 +89,16 @@ export function readCertificates({ place, read }: Source): string {
   }
   return text;
 }
+
+/** Node.js trusts only the authorities compiled into it unless told of the machine's own. */
+export const trustedAuthorities = (): string[] => [
+  ...getCACertificates("default"),
+  ...getCACertificates("system"),
+];
+
+/** The authorities in `source`, or this machine's; read again by each call. Throws ConfigError, now only. */
+export const openAuthorities = (source: Source | undefined, logger: Logger): (() => string | string[]) =>
+  source === undefined ? trustedAuthorities : keepReading(() => readCertificates(source), logger);
 
 /** A client's certificate and its key. Throws ConfigError. */
 export function readKeyPair(certificate: Source, privateKey: Source): { cert: string; key: string } {
