@@ -34,7 +34,11 @@ const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
   ...adminCommands(adminPorts),
   ...operateCommands(hostPorts(adminPorts)),
   store: storeCommands(),
-  lab: labCommands({ flanneld: besideLauncher("flanneld"), flannelctl: besideLauncher("flannelctl") }),
+  lab: labCommands({
+    flanneld: besideLauncher("flanneld"),
+    flannelctl: besideLauncher("flannelctl"),
+    cniPlugin: besideLauncher("flannel"),
+  }),
   version: defineCommand({
     summary: "print the version",
     synopsis: "",

@@ -3,14 +3,18 @@
 import { ConfigError } from "../base/error.ts";
 import { type Command, type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
 import type { FlagTable } from "../config/flags.ts";
+import { addHost, dropHost } from "./change.ts";
+import type { Programs } from "./cluster.ts";
 import { down } from "./down.ts";
 import { execOnNode, findNode } from "./exec.ts";
 import { formatPings, pingAll } from "./ping.ts";
+import { notesOn } from "./plan.ts";
 import { requireRoot, requireTools } from "./requirements.ts";
+import { serveKubeApiCommand } from "./serve-kube-api.ts";
 import { describeLabs, type LabState, requireState } from "./state.ts";
 import { formatStatus, readStatus } from "./status.ts";
 import { checkLabName, DEFAULT_LAB } from "./topology.ts";
-import { type Programs, upCommand } from "./up-command.ts";
+import { untilSignal, upCommand } from "./up-command.ts";
 
 const NAME = {
   name: { kind: "string", value: "name", help: "which lab, if there are several" },
@@ -40,12 +44,27 @@ export const labCommands = (programs: Programs): Command =>
       run: ({ values, positional, rest }) =>
         runExec(stateOf(values.name), positional, values.container, rest),
     }),
+    "add-host": defineCommand({
+      summary: "one more host, with flanneld and a container",
+      synopsis: "[flags]",
+      flags: NAME,
+      run: ({ values }, context) => runAddHost(stateOf(values.name), programs, context),
+    }),
+    "remove-host": defineCommand({
+      summary: "take a host away, and what the others know of it",
+      synopsis: "HOST [flags]",
+      flags: NAME,
+      takes: { words: ["HOST"] },
+      run: ({ values, positional: [host] }, context) =>
+        runRemoveHost(stateOf(values.name), host!, programs, context),
+    }),
     down: defineCommand({
       summary: "remove it, also one that was left half-made",
       synopsis: "[flags]",
       flags: { name: { ...NAME.name, default: DEFAULT_LAB, help: "which lab" } },
-      run: ({ values }, context) => runDown(values.name, context),
+      run: ({ values }, context) => runDown(values.name, programs, context),
     }),
+    "serve-kube-api": serveKubeApiCommand(),
   });
 
 function stateOf(name: string): LabState {
@@ -75,8 +94,27 @@ async function runPing(state: LabState, count: number, { print }: CommandContext
   return failed === 0 ? 0 : 1;
 }
 
-function printNotes({ notes }: LabState, print: CommandContext["print"]): void {
-  for (const note of notes) print(`Note: ${note}.`);
+function printNotes({ setup, topology }: LabState, print: CommandContext["print"]): void {
+  for (const note of notesOn(setup.backendType, topology)) print(`Note: ${note}.`);
+}
+
+async function runAddHost(state: LabState, programs: Programs, { print }: CommandContext): Promise<number> {
+  requireRoot();
+  await untilSignal((signal) => addHost(state.topology.name, programs, print, signal));
+  return 0;
+}
+
+async function runRemoveHost(
+  { topology: { name } }: LabState,
+  host: string,
+  programs: Programs,
+  { print, printError }: CommandContext,
+): Promise<number> {
+  requireRoot();
+  const faults = await dropHost(name, host, programs);
+  for (const fault of faults) printError(`flannelctl: ${fault}; ${host} is removed all the same`);
+  print(`Host ${host} is removed from lab "${name}".`);
+  return 0;
 }
 
 async function runExec(
@@ -91,10 +129,15 @@ async function runExec(
   return execOnNode(findNode(topology, node, container), command);
 }
 
-async function runDown(name: string, { print }: CommandContext): Promise<number> {
+async function runDown(
+  name: string,
+  programs: Programs,
+  { print, printError }: CommandContext,
+): Promise<number> {
   checkLabName(name);
   requireRoot();
-  const existed = await down(name);
-  print(existed ? `Lab "${name}" is removed.` : `There is no lab "${name}"; ${describeLabs()}.`);
+  const faults = await down(name, programs.cniPlugin);
+  for (const fault of faults ?? []) printError(`flannelctl: ${fault}; the lab is removed all the same`);
+  print(faults === undefined ? `There is no lab "${name}"; ${describeLabs()}.` : `Lab "${name}" is removed.`);
   return 0;
 }

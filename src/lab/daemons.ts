@@ -1,13 +1,14 @@
 /** The flannelds of a lab: their command line, and when they, or any daemon, are ready. */
 
 import { mkdirSync, readFileSync } from "node:fs";
-import { dirname } from "node:path";
 import { FlannelError, isNotFound } from "../base/error.ts";
 import { sleep, systemTimers } from "../base/timers.ts";
 import { parseSubnetEnv } from "../config/subnet-env.ts";
+import type { Cluster } from "./cluster.ts";
 import { type ContainerNetwork, containerNetwork } from "./container-network.ts";
 import { excerptOf, hasError } from "./log-excerpt.ts";
 import { isAlive, type ProcessId, startDaemon } from "./processes.ts";
+import type { LabSetup } from "./state.ts";
 import type { Host } from "./topology.ts";
 
 /** For one daemon. A busy machine takes its time; a healthy lab needs a second. */
@@ -18,14 +19,14 @@ const LOOK_MS = 10;
 
 /** Starts flanneld on a host, which finds its interface by the default route, as on a real one. */
 export function startFlanneld(
-  program: string,
+  { flanneld, flanneldFlags }: LabSetup,
   host: Host,
-  endpoint: string,
-  extraFlags: readonly string[],
+  cluster: Cluster,
 ): ProcessId {
-  mkdirSync(dirname(host.logFile), { recursive: true });
-  const args = [`--etcd-endpoints=${endpoint}`, `--subnet-file=${host.subnetFile}`, ...extraFlags];
-  return startDaemon(host.netns, program, args, host.logFile);
+  mkdirSync(host.directory, { recursive: true });
+  const { flags, environment } = cluster.flanneldSettings(host);
+  const args = [...flags, `--subnet-file=${host.subnetFile}`, ...flanneldFlags];
+  return startDaemon({ netns: host.netns, program: flanneld, args, logFile: host.logFile, environment });
 }
 
 /** Waits for the host's subnet. Throws FlannelError with the end of flanneld's log. */

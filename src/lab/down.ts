@@ -3,34 +3,35 @@
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { hasCode, isNotFound } from "../base/error.ts";
 import { deleteNetns } from "../linux/netns.ts";
-import { endProcesses, isAlive, type ProcessId, processesIn } from "./processes.ts";
+import { detachContainers } from "./containers.ts";
+import { readMaker } from "./maker.ts";
+import { endProcesses, isAlive, processesIn, union } from "./processes.ts";
 import { readState } from "./state.ts";
 import { LABS_DATA_DIRECTORY, LABS_DIRECTORY, labDataDirectory, labDirectory, nodesOf } from "./topology.ts";
 
 /**
  * Ends the lab's processes, whoever started them in its namespaces, and removes its namespaces and files. Resolves to
- * whether there was a lab. Throws FlannelError if a process cannot be ended; then call it again.
+ * what went wrong without keeping anything from going, undefined if there was no lab. Throws FlannelError if a process
+ * cannot be ended; then call it again.
  */
-export async function down(name: string): Promise<boolean> {
-  if (!existsSync(labDirectory(name))) return false;
+export async function down(name: string, cniPlugin: string): Promise<string[] | undefined> {
+  if (!existsSync(labDirectory(name))) return undefined;
+  // Whoever is at work in the lab would make more: it goes first.
+  const maker = readMaker(name);
+  if (maker !== undefined && maker.pid !== process.pid) await endProcesses(() => [maker].filter(isAlive));
+  const faults: string[] = [];
   const state = readState(name); // without it nothing but the directory has been made
   if (state !== undefined) {
-    // A `lab up` that is still at work would make more: it goes first.
-    const makers = state.processes.filter(({ role, pid }) => role === "up" && pid !== process.pid);
-    await endProcesses(() => makers.filter(isAlive));
-    const recorded = (readState(name) ?? state).processes.filter(({ role }) => role !== "up");
-    const namespaces = nodesOf(state.topology).map(({ netns }) => netns);
-    await endProcesses(() => union(recorded.filter(isAlive), processesIn(namespaces)));
+    const { topology, processes } = state;
+    for (const host of topology.hosts) faults.push(...(await detachContainers(host, cniPlugin)));
+    const namespaces = nodesOf(topology).map(({ netns }) => netns);
+    await endProcesses(() => union(processes.filter(isAlive), processesIn(namespaces)));
     for (const netns of namespaces) deleteNetns(netns);
   }
   rmSync(labDataDirectory(name), { recursive: true, force: true });
   rmSync(labDirectory(name), { recursive: true, force: true }); // last: as long as it is there, this can be repeated
   for (const parent of [LABS_DATA_DIRECTORY, LABS_DIRECTORY]) removeIfEmpty(parent);
-  return true;
-}
-
-function union(a: readonly ProcessId[], b: readonly ProcessId[]): ProcessId[] {
-  return [...new Map([...a, ...b].map((process) => [process.pid, process])).values()];
+  return faults;
 }
 
 function removeIfEmpty(directory: string): void {

@@ -5,11 +5,11 @@ import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { createNetns, netnsPath } from "../linux/netns.ts";
 import { readSysctl, writeSysctl } from "../linux/sysctl.ts";
 import { IFA_F_NODAD, newAddress } from "../netlink/address.ts";
-import { type LinkSpec, newLink, setLink } from "../netlink/link.ts";
+import { deleteLink, type LinkSpec, newLink, setLink } from "../netlink/link.ts";
 import { newRoute } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { ContainerNetwork } from "./container-network.ts";
-import type { Container, Host, Topology } from "./topology.ts";
+import type { Container, Host, Topology, VethContainer } from "./topology.ts";
 
 const CONTAINER_BRIDGE = "cni0";
 const UPLINK = "eth0";
@@ -50,16 +50,31 @@ export function makeContainerBridge(host: Host, network: ContainerNetwork): void
   for (const family of network.families) addAddress(rtnl, bridge, family.prefixAt(1));
 }
 
-export function makeContainer(container: Container, host: Host, network: ContainerNetwork): void {
+/** A namespace with nothing but lo, as a container runtime hands it to CNI plugins. */
+export function makeBareContainer(container: Container): void {
+  createNetns(container.netns);
+  openNode(container.netns).close();
+  writeIfThere(container.netns, "ipv6/conf/default/accept_dad", "0");
+}
+
+/** With a leg on the bridge of its host. */
+export function makeContainer(container: VethContainer, host: Host, network: ContainerNetwork): void {
   createNetns(container.netns);
   const { mtuBytes } = network;
-  plug(host.netns, CONTAINER_BRIDGE, { port: container.hostPort, netns: container.netns, mtuBytes });
+  const { hostPort, addressOffset } = container.attachment;
+  plug(host.netns, CONTAINER_BRIDGE, { port: hostPort, netns: container.netns, mtuBytes });
   using rtnl = openNode(container.netns);
   const uplink = bringUp(rtnl, container.netns, UPLINK);
   for (const { prefixAt, addressAt, everything } of network.families) {
-    addAddress(rtnl, uplink, prefixAt(container.addressOffset));
+    addAddress(rtnl, uplink, prefixAt(addressOffset));
     rtnl.connection.request(newRoute({ destination: everything, gateway: addressAt(1), oif: uplink }));
   }
+}
+
+/** Takes the host's leg out of the hub; it can be repeated. */
+export function unplugHost(host: Host, { hub }: Topology): void {
+  using rtnl = openRtnetlink({ netns: netnsPath(hub.netns) });
+  if (rtnl.linkByName(host.name) !== undefined) rtnl.connection.request(deleteLink(host.name));
 }
 
 /** A veth from a bridge to the uplink of another namespace. The end outside never exists elsewhere, so names cannot clash. */

@@ -5,6 +5,7 @@ import { FlannelError, hasCode } from "../base/error.ts";
 import { formatTable } from "../base/table.ts";
 import { exec } from "../linux/exec.ts";
 import { netnsPath } from "../linux/netns.ts";
+import { addressesOfContainer } from "./containers.ts";
 import { readSubnet } from "./daemons.ts";
 import { formatFamilies } from "./families.ts";
 import type { Node, Topology } from "./topology.ts";
@@ -32,11 +33,7 @@ export async function pingAll(topology: Topology, count: number): Promise<PingRe
       throw new FlannelError("NOT_FOUND", `${host.name} has no subnet: see "lab status" and ${host.logFile}`);
     }
     return host.containers.flatMap((container) =>
-      network.families.map(({ family, addressAt }) => ({
-        container,
-        family,
-        address: addressAt(container.addressOffset),
-      })),
+      addressesOfContainer(container, network).map(({ family, address }) => ({ container, family, address })),
     );
   });
   const sources: Node[] = [...topology.hosts.flatMap((host) => host.containers), ...topology.hosts];

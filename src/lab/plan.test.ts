@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError } from "../base/error.ts";
 import { parseFlags } from "../config/flags.ts";
-import { planLab } from "./plan.ts";
+import { notesOn, planLab } from "./plan.ts";
 import { UP_FLAGS } from "./up-flags.ts";
 
 /** The plan for a command line as a user types it; `file` = what --config names. */
@@ -47,7 +47,8 @@ test("every combination of backend, families, firewall and segments has hosts wi
         for (const subnets of [1, 2, 3]) {
           for (const direct of backend === "vxlan" ? ["", "--direct-routing"] : [""]) {
             const line = `--backend=${backend} ${families} ${nftables} --subnets=${subnets} ${direct}`;
-            const { network, topology, notes } = planOf(line);
+            const { network, topology } = planOf(line);
+            const notes = notesOn(backend, topology);
             const wanted = { "": [4], "--dual-stack": [4, 6], "--ipv6-only": [6] }[families];
             for (const { addresses } of topology.hosts) {
               assert.deepEqual(
@@ -71,7 +72,8 @@ test("every combination of backend, families, firewall and segments has hosts wi
 });
 
 test("host-gw over several subnets: said which hosts do not reach each other", () => {
-  const { notes } = planOf("--backend host-gw --subnets 2 --hosts 5");
+  const { topology } = planOf("--backend host-gw --subnets 2 --hosts 5");
+  const notes = notesOn("host-gw", topology);
   assert.match(
     notes[0]!,
     /only hosts on the same link: .* \(h1, h3, h5 \| h2, h4\) .*use --backend vxlan --direct-routing/,
@@ -85,13 +87,26 @@ test("the underlay is what the flags say, as far as the network has the family",
 
 test("a file is taken as it is; its families are the hosts'", () => {
   const file = `{"network": "10.7.0.0/16", "enableipv6": true, "ipv6network": "fc00::/48", "backend": {"type": "HOST-GW"}}`;
-  const { networkConfig, topology, notes } = planOf("--config f --subnets 2", file);
+  const { networkConfig, network, topology } = planOf("--config f --subnets 2", file);
   assert.equal(networkConfig, file);
   assert.deepEqual(topology.segments[0]!.networks, ["192.168.64.0/24", "fd00:64::/64"]);
-  assert.equal(notes.length, 1);
+  assert.equal(network.backend.type, "host-gw");
+});
+
+test("the datastore: the embedded store, etcd or Kubernetes, where containers are pods", () => {
+  for (const [line, datastore] of [
+    ["", "store"],
+    ["--etcd", "etcd"],
+    ["--kube", "kube"],
+  ]) {
+    const plan = planOf(line!);
+    assert.equal(plan.datastore, datastore);
+    assert.equal(plan.topology.cni, datastore === "kube");
+  }
 });
 
 test("refuses what contradicts itself, and says what to do", () => {
+  refuses("--kube --etcd", /--kube and --etcd exclude each other/);
   refuses("--dual-stack --ipv6-only", /--dual-stack and --ipv6-only exclude each other/);
   refuses("--ipv6-only --network 10.5.0.0/16", /--network is for IPv4.*give --ipv6-network/);
   refuses("--ipv6-network fd00:5::/48", /--ipv6-network has no effect .* give --dual-stack or --ipv6-only/);

@@ -4,6 +4,7 @@ import type { Family } from "../address/ip.ts";
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
+import type { DatastoreKind } from "./state.ts";
 import { planTopology, type Topology, underlayNetworks } from "./topology.ts";
 import type { UpFlags } from "./up-flags.ts";
 
@@ -12,8 +13,7 @@ export interface LabPlan {
   readonly network: NetworkConfig;
   /** The text that the network was read from. */
   readonly networkConfig: string;
-  /** What does not work in such a lab, though the lab does: a sentence each. */
-  readonly notes: readonly string[];
+  readonly datastore: DatastoreKind;
 }
 
 /** What the network config is made of: a file says all of it. */
@@ -30,13 +30,28 @@ const CONFIG_FLAGS = [
 /** `readFile` reads what --config names. Throws ConfigError for what contradicts itself or cannot be. */
 export function planLab(flags: UpFlags, readFile: (path: string) => string): LabPlan {
   const { values } = flags;
+  const datastore = readDatastore(flags);
   const networkConfig = values.config === "" ? composeConfig(flags) : readConfig(flags, readFile);
   const network = parseNetworkConfig(networkConfig);
   const underlays = readUnderlays(flags, network);
-  const shape = { name: values.name, hosts: values.hosts, segments: values.subnets, underlays };
+  const shape = {
+    name: values.name,
+    hosts: values.hosts,
+    segments: values.subnets,
+    underlays,
+    cni: datastore === "kube",
+  };
   const topology = planTopology(shape);
   refuseOverlap(network, underlayNetworks(shape));
-  return { topology, network, networkConfig, notes: notesOn(network, topology) };
+  return { topology, network, networkConfig, datastore };
+}
+
+function readDatastore({ values }: UpFlags): DatastoreKind {
+  if (values.kube && values.etcd) {
+    throw new ConfigError("--kube and --etcd exclude each other: leave one of the two out");
+  }
+  if (values.kube) return "kube";
+  return values.etcd ? "etcd" : "store";
 }
 
 function readConfig({ values, sources }: UpFlags, readFile: (path: string) => string): string {
@@ -109,8 +124,9 @@ function refuseOverlap({ ipv4, ipv6 }: NetworkConfig, underlays: readonly Prefix
   }
 }
 
-function notesOn({ backend }: NetworkConfig, { segments, hosts }: Topology): string[] {
-  if (backend.type !== "host-gw" || segments.length === 1) return [];
+/** What does not work in such a lab, though the lab does: a sentence each. */
+export function notesOn(backendType: string, { segments, hosts }: Topology): string[] {
+  if (backendType !== "host-gw" || segments.length === 1) return [];
   const groups = segments.map((_, index) =>
     hosts.flatMap((host) => (host.segment === index ? [host.name] : [])).join(", "),
   );

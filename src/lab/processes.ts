@@ -32,17 +32,21 @@ export function identify(pid: number): ProcessId | undefined {
 export const isAlive = (process: ProcessId): boolean =>
   identify(process.pid)?.startTicks === process.startTicks;
 
+export interface DaemonSpec {
+  /** Name of the network namespace. */
+  readonly netns: string;
+  readonly program: string;
+  readonly args: readonly string[];
+  /** Its output goes to the end of it. */
+  readonly logFile: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
 /**
- * Starts a daemon in a named namespace, in a session of its own, its output going to the end of `logFile`. Our
- * environment is not passed on but for PATH: variables like ETCD_NAME and FLANNELD_IFACE would reach into the lab.
- * Throws FlannelError if it cannot be run.
+ * Starts a daemon in a session of its own. Our environment is not passed on but for PATH: variables like ETCD_NAME and
+ * FLANNELD_IFACE would reach into the lab. Throws FlannelError if it cannot be run.
  */
-export function startDaemon(
-  netns: string,
-  program: string,
-  args: readonly string[],
-  logFile: string,
-): ProcessId {
+export function startDaemon({ netns, program, args, logFile, environment }: DaemonSpec): ProcessId {
   const log = openSync(logFile, "a", 0o644);
   try {
     // The child is born where the calling thread is: there is no moment when it is outside.
@@ -51,7 +55,7 @@ export function startDaemon(
         detached: true,
         stdio: ["ignore", log, log],
         cwd: "/",
-        env: { PATH: process.env.PATH },
+        env: { PATH: process.env.PATH, ...environment },
       }),
     );
     child.on("error", () => {}); // there is no pid then
@@ -74,6 +78,11 @@ export function processesIn(netnsNames: readonly string[]): ProcessId[] {
     .filter((name) => /^\d+$/.test(name) && wanted.has(inodeOf(`/proc/${name}/ns/net`)))
     .map((name) => identify(Number(name)))
     .filter((id) => id !== undefined);
+}
+
+/** Those of both lists, each once. */
+export function union(a: readonly ProcessId[], b: readonly ProcessId[]): ProcessId[] {
+  return [...new Map([...a, ...b].map((process) => [process.pid, process])).values()];
 }
 
 /** Device and inode tell namespaces apart (namespaces(7)). Undefined if there is nothing at the path, or it is not for us. */

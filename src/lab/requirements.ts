@@ -8,6 +8,7 @@ import { ConfigError, FlannelError } from "../base/error.ts";
 const PACKAGES = {
   etcd: "etcd-server",
   nft: "nftables",
+  openssl: "openssl",
   ping: "iputils-ping",
 } as const;
 export type Tool = keyof typeof PACKAGES;

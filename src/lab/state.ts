@@ -8,15 +8,25 @@ import { FlannelError, isNotFound } from "../base/error.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { netnsPath } from "../linux/netns.ts";
 import type { ProcessId } from "./processes.ts";
-import { LABS_DIRECTORY, labDirectory, nodesOf, type Topology } from "./topology.ts";
+import { LABS_DIRECTORY, labDirectory, type Node, nodesOf, type Topology } from "./topology.ts";
 
-/** The embedded store, or a real etcd. */
-export type DatastoreKind = "store" | "etcd";
+/** The embedded store, a real etcd, or the API server of a Kubernetes cluster. */
+export type DatastoreKind = "store" | "etcd" | "kube";
+
+/** What every host of the lab is made with, now and later. */
+export interface LabSetup {
+  readonly datastore: DatastoreKind;
+  /** The network config's. */
+  readonly backendType: string;
+  /** Path of flanneld. */
+  readonly flanneld: string;
+  /** Given to every flanneld besides those that the lab needs. */
+  readonly flanneldFlags: readonly string[];
+}
 
 export interface LabProcess extends ProcessId {
-  /** "up": the command that makes the lab, as long as it does; else what it is. */
-  readonly role: "up" | DatastoreKind | "flanneld";
-  /** Name of the node that it runs in; empty for "up". */
+  readonly role: DatastoreKind | "flanneld";
+  /** Name of the node that it runs in. */
   readonly node: string;
 }
 
@@ -24,21 +34,18 @@ export interface LabState {
   /** Raised when the shape of this file changes. */
   readonly version: typeof VERSION;
   readonly topology: Topology;
-  /** What does not work in this lab, by its nature. */
-  readonly notes: readonly string[];
+  readonly setup: LabSetup;
   readonly processes: readonly LabProcess[];
 }
 
-const VERSION = 2;
+const VERSION = 3;
 
-const stateFile = (name: string): string => `${labDirectory(name)}/state.json`;
+/** In the lab's directory. */
+export const STATE_FILE = "state.json";
+const stateFile = (name: string): string => `${labDirectory(name)}/${STATE_FILE}`;
 
 /** A new lab. Throws FlannelError EEXIST if its name or one of its namespaces' is taken. */
-export async function claimLab(
-  topology: Topology,
-  notes: readonly string[],
-  maker: ProcessId,
-): Promise<LabState> {
+export async function claimLab(topology: Topology, setup: LabSetup): Promise<LabState> {
   const { name } = topology;
   const made = mkdirSync(labDirectory(name), { recursive: true, mode: 0o755 });
   if (made === undefined) {
@@ -47,23 +54,29 @@ export async function claimLab(
       `there is a lab ${JSON.stringify(name)} already: remove it with "lab down --name ${name}", or choose another --name`,
     );
   }
-  // Namespaces that no lab has made are somebody else's: once they are in a state file, `lab down` would take them.
-  const foreign = nodesOf(topology).find(({ netns }) => existsSync(netnsPath(netns)));
-  if (foreign !== undefined) {
+  try {
+    refuseForeign(nodesOf(topology));
+  } catch (error) {
     rmdirSync(labDirectory(name));
-    throw new FlannelError(
-      "EEXIST",
-      `the network namespace ${foreign.netns} exists and is no lab's: choose another --name`,
-    );
+    throw error;
   }
-  return saveState({ version: VERSION, topology, notes, processes: [{ ...maker, role: "up", node: "" }] });
+  return saveState({ version: VERSION, topology, setup, processes: [] });
 }
 
-/** The state with one more process, saved. */
-export const recordProcess = (state: LabState, process: LabProcess): Promise<LabState> =>
-  saveState({ ...state, processes: [...state.processes, process] });
+/**
+ * Namespaces that no lab has made are somebody else's: once they are in a state file, `lab down` would take them.
+ * Throws FlannelError EEXIST.
+ */
+export function refuseForeign(nodes: readonly Node[]): void {
+  const foreign = nodes.find(({ netns }) => existsSync(netnsPath(netns)));
+  if (foreign === undefined) return;
+  throw new FlannelError(
+    "EEXIST",
+    `the network namespace ${foreign.netns} exists and is no lab's: choose another --name, or remove it`,
+  );
+}
 
-async function saveState(state: LabState): Promise<LabState> {
+export async function saveState(state: LabState): Promise<LabState> {
   await writeFileAtomic(stateFile(state.topology.name), `${JSON.stringify(state, undefined, 2)}\n`, 0o644);
   return state;
 }

@@ -2,10 +2,13 @@
 
 import type { Family } from "../address/ip.ts";
 import { formatTable } from "../base/table.ts";
+import type { ContainerNetwork } from "./container-network.ts";
+import { addressesOfContainer } from "./containers.ts";
 import { readSubnet } from "./daemons.ts";
 import { formatFamilies } from "./families.ts";
 import { isAlive } from "./processes.ts";
 import type { LabProcess, LabState } from "./state.ts";
+import type { Host } from "./topology.ts";
 
 export interface LabStatus {
   readonly nodes: readonly NodeStatus[];
@@ -45,10 +48,7 @@ export function readStatus({ topology, processes }: LabState): LabStatus {
         family,
         address,
         bridge: own?.prefixAt(1),
-        containers:
-          own === undefined
-            ? []
-            : host.containers.map(({ name, addressOffset }) => `${name} ${own.addressAt(addressOffset)}`),
+        containers: network === undefined ? [] : containersOf(host, network, family),
       };
     });
     return { name: host.name, daemon: "flanneld", pid: pidOf(processOn(host.name)), families };
@@ -73,6 +73,13 @@ export function readStatus({ topology, processes }: LabState): LabStatus {
     );
   return { nodes: [hubStatus, ...hosts], isGood };
 }
+
+const containersOf = (host: Host, network: ContainerNetwork, family: Family): string[] =>
+  host.containers.flatMap((container) =>
+    addressesOfContainer(container, network)
+      .filter((own) => own.family === family)
+      .map(({ address }) => `${container.name} ${address}`),
+  );
 
 /** A table for each family that there is. */
 export const formatStatus = ({ nodes }: LabStatus): string[] =>

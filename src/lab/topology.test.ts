@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import { type LabShape, nodesOf, planTopology, underlayNetworks } from "./topology.ts";
+import { type LabShape, nodesOf, planOneMore, planTopology, underlayNetworks } from "./topology.ts";
 
 const IPV4 = ["192.168.64.0/24"];
 const IPV6 = ["fd00:64::/64"];
@@ -13,12 +13,14 @@ const shape = (changes: Partial<LabShape> & { nets?: string[] } = {}): LabShape 
   hosts: 2,
   segments: 1,
   underlays: (changes.nets ?? IPV4).map((text) => parsePrefix(text)!),
+  cni: false,
   ...changes,
 });
 
 test("plans names and addresses", () => {
   assert.deepEqual(planTopology(shape({ name: "try-1", hosts: 1 })), {
     name: "try-1",
+    cni: false,
     segments: [
       {
         bridge: "underlay1",
@@ -35,11 +37,19 @@ test("plans names and addresses", () => {
       {
         name: "h1",
         netns: "flannel-try-1-h1",
+        number: 1,
         segment: 0,
         addresses: [{ family: 4, address: "192.168.64.11", prefix: "192.168.64.11/24" }],
+        directory: "/run/flannel-lab/try-1/h1",
         subnetFile: "/run/flannel-lab/try-1/h1/subnet.env",
         logFile: "/run/flannel-lab/try-1/h1/flanneld.log",
-        containers: [{ name: "h1-c1", netns: "flannel-try-1-h1-c1", hostPort: "veth-c1", addressOffset: 2 }],
+        containers: [
+          {
+            name: "h1-c1",
+            netns: "flannel-try-1-h1-c1",
+            attachment: { kind: "veth", hostPort: "veth-c1", addressOffset: 2 },
+          },
+        ],
       },
     ],
   });
@@ -63,6 +73,27 @@ test("families: the same number ends the addresses of a host in both", () => {
     assert.deepEqual(addressesOf([topology.hub]), [hub]);
     assert.deepEqual(addressesOf(topology.hosts), hosts);
   }
+});
+
+test("with CNI the containers are joined by plugins, which keep their files with the host's", () => {
+  const [host] = planTopology(shape({ cni: true })).hosts;
+  assert.deepEqual(host!.containers[0]!.attachment, {
+    kind: "cni",
+    resultFile: "/run/flannel-lab/lab/h1/h1-c1.json",
+    stateDirectory: "/run/flannel-lab/lab/h1/cni",
+  });
+});
+
+test("one more host is as if it had been planned from the start, in the lowest place that is free", () => {
+  const whole = planTopology(shape({ nets: BOTH, hosts: 5, segments: 2, cni: true }));
+  for (const missing of whole.hosts) {
+    const hosts = whole.hosts.filter((host) => host !== missing);
+    assert.deepEqual(planOneMore({ ...whole, hosts }), missing);
+  }
+  const { hosts } = planTopology(shape({ nets: BOTH, hosts: 6, segments: 2, cni: true }));
+  assert.deepEqual(planOneMore(whole), hosts[5]);
+  const full = planTopology(shape({ nets: ["192.168.64.0/28"], hosts: 4 }));
+  assert.throws(() => planOneMore(full), /the underlay is full: it has room for 4 hosts; remove one first/);
 });
 
 test("several segments: each the next network, the hosts take turns, the hub is on all", () => {

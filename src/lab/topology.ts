@@ -14,7 +14,7 @@
  */
 
 import { bitsOf, type Family, formatIp } from "../address/ip.ts";
-import { addressAt, formatPrefix, type Prefix, sizeOf } from "../address/prefix.ts";
+import { addressAt, formatPrefix, type Prefix, parsePrefix, sizeOf } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 
 /** Name of a lab that was given none. */
@@ -32,6 +32,8 @@ export interface LabShape {
   readonly segments: number;
   /** The networks of the first segment, at most one per family, at least one; further segments take the next ones. */
   readonly underlays: readonly Prefix[];
+  /** Whether containers are joined to their host by CNI plugins, as a container runtime does it. */
+  readonly cni: boolean;
 }
 
 /** A network namespace of the lab. */
@@ -65,24 +67,53 @@ export interface Hub extends Node {
 }
 
 export interface Host extends Node {
+  /** Counts from 1: 2 for "h2". */
+  readonly number: number;
   /** Index of the segment that it is on. */
   readonly segment: number;
   /** One per family: its public IPs as flannel sees them. */
   readonly addresses: readonly UnderlayAddress[];
+  /** For its files. */
+  readonly directory: string;
   readonly subnetFile: string;
   readonly logFile: string;
   readonly containers: readonly Container[];
 }
 
 export interface Container extends Node {
-  /** Name of the veth's end in the host. */
-  readonly hostPort: string;
-  /** Which address of the host's subnet it takes; 1 is the bridge's. */
-  readonly addressOffset: number;
+  readonly attachment: Attachment;
+}
+
+/** How a container gets its interface and addresses. */
+export type Attachment =
+  | {
+      /** By the lab itself. */
+      readonly kind: "veth";
+      /** Name of the veth's end in the host. */
+      readonly hostPort: string;
+      /** Which address of the host's subnet it takes; 1 is the bridge's. */
+      readonly addressOffset: number;
+    }
+  | {
+      /** By the plugin in bin/. */
+      readonly kind: "cni";
+      /** Holds what the plugin answered, as long as the container is attached. */
+      readonly resultFile: string;
+      /** For what plugins keep: which container has which address, and how it was attached. */
+      readonly stateDirectory: string;
+    };
+
+export interface VethContainer extends Container {
+  readonly attachment: Extract<Attachment, { readonly kind: "veth" }>;
+}
+
+export interface CniContainer extends Container {
+  readonly attachment: Extract<Attachment, { readonly kind: "cni" }>;
 }
 
 export interface Topology {
   readonly name: string;
+  readonly cni: boolean;
   readonly segments: readonly Segment[];
   readonly hub: Hub;
   readonly hosts: readonly Host[];
@@ -110,36 +141,74 @@ export const labDirectory = (name: string): string => `${LABS_DIRECTORY}/${name}
 export const labDataDirectory = (name: string): string => `${LABS_DATA_DIRECTORY}/${name}`;
 
 /** Throws ConfigError if the shape cannot be had. */
-export function planTopology({ name, hosts, segments, underlays }: LabShape): Topology {
+export function planTopology({ name, hosts, segments, underlays, cni }: LabShape): Topology {
   checkLabName(name);
   checkCounts(hosts, segments, underlays);
-  const node = (nodeName: string): Node => ({ name: nodeName, netns: `flannel-${name}-${nodeName}` });
-  const networksOf = (index: number): Prefix[] => underlays.map((network) => nextNetwork(network, index));
-  const planSegment = (index: number): Segment => ({
-    bridge: `underlay${index + 1}`,
-    networks: networksOf(index).map(formatPrefix),
-    gateways: networksOf(index).map((network) => numberedAddress(network, HUB_NUMBER)),
-  });
-  const planHost = (index: number): Host => {
-    const host = node(`h${index + 1}`);
-    const segment = index % segments;
+  const planSegment = (index: number): Segment => {
+    const networks = underlays.map((network) => nextNetwork(network, index));
     return {
-      ...host,
-      segment,
-      addresses: networksOf(segment).map((network) => numberedAddress(network, FIRST_HOST_NUMBER + index)),
-      subnetFile: `${labDirectory(name)}/${host.name}/subnet.env`,
-      logFile: `${labDirectory(name)}/${host.name}/flanneld.log`,
-      containers: [{ ...node(`${host.name}-c1`), hostPort: "veth-c1", addressOffset: 2 }],
+      bridge: `underlay${index + 1}`,
+      networks: networks.map(formatPrefix),
+      gateways: networks.map((network) => numberedAddress(network, HUB_NUMBER)),
     };
   };
   const planned = Array.from({ length: segments }, (_, index) => planSegment(index));
-  return {
+  const empty: Topology = {
     name,
+    cni,
     segments: planned,
-    hub: { ...node("hub"), addresses: planned.flatMap(({ gateways }) => gateways) },
-    hosts: Array.from({ length: hosts }, (_, index) => planHost(index)),
+    hub: { ...nodeOf(name, "hub"), addresses: planned.flatMap(({ gateways }) => gateways) },
+    hosts: [],
+  };
+  return { ...empty, hosts: Array.from({ length: hosts }, (_, index) => planHost(empty, index + 1)) };
+}
+
+/** One more host, with the lowest number that is free. Throws ConfigError if the underlay is full. */
+export function planOneMore(topology: Topology): Host {
+  const taken = new Set(topology.hosts.map(({ number }) => number));
+  let number = 1;
+  while (taken.has(number)) number++;
+  const most = mostHosts(networksOf(topology.segments[0]!));
+  if (number <= most) return planHost(topology, number);
+  throw new ConfigError(`the underlay is full: it has room for ${most} hosts; remove one first`);
+}
+
+function planHost({ name, cni, segments }: Topology, number: number): Host {
+  const host = nodeOf(name, `h${number}`);
+  const segment = (number - 1) % segments.length;
+  const directory = `${labDirectory(name)}/${host.name}`;
+  const container = nodeOf(name, `${host.name}-c1`);
+  return {
+    ...host,
+    number,
+    segment,
+    addresses: networksOf(segments[segment]!).map((network) =>
+      numberedAddress(network, FIRST_HOST_NUMBER + number - 1),
+    ),
+    directory,
+    subnetFile: `${directory}/subnet.env`,
+    logFile: `${directory}/flanneld.log`,
+    containers: [
+      {
+        ...container,
+        attachment: cni
+          ? {
+              kind: "cni",
+              resultFile: `${directory}/${container.name}.json`,
+              stateDirectory: `${directory}/cni`,
+            }
+          : { kind: "veth", hostPort: "veth-c1", addressOffset: 2 },
+      },
+    ],
   };
 }
+
+const nodeOf = (lab: string, name: string): Node => ({ name, netns: `flannel-${lab}-${name}` });
+
+const networksOf = ({ networks }: Segment): Prefix[] => networks.map((network) => parsePrefix(network)!);
+
+/** What a host consists of. */
+export const nodesOfHost = (host: Host): Node[] => [host, ...host.containers];
 
 /** All namespaces: the hub, the hosts, the containers. */
 export const nodesOf = ({ hub, hosts }: Topology): Node[] => [
@@ -158,18 +227,16 @@ export const underlayNetworks = ({
   ).flat();
 
 function checkCounts(hosts: number, segments: number, underlays: readonly Prefix[]): void {
-  let most = MOST_HOSTS;
   for (const underlay of underlays) {
     const flag = underlay.family === 4 ? "--underlay" : "--underlay-ipv6";
-    // The last address of an IPv4 network is its broadcast address.
-    const room = underlay.family === 4 ? Number(sizeOf(underlay)) - 1 - FIRST_HOST_NUMBER : MOST_HOSTS;
-    if (room < 1) throw new ConfigError(`${flag}: ${formatPrefix(underlay)} is too small, use a /24`);
+    if (mostHosts([underlay]) < 1) {
+      throw new ConfigError(`${flag}: ${formatPrefix(underlay)} is too small, use a /24`);
+    }
     if (underlay.family === 6 && underlay.length > LONGEST_IPV6_UNDERLAY) {
       throw new ConfigError(
         `${flag}: ${formatPrefix(underlay)} is too small, use a /${LONGEST_IPV6_UNDERLAY}`,
       );
     }
-    most = Math.min(most, room);
     const end = underlay.base + sizeOf(underlay) * BigInt(segments);
     if (segments >= 1 && end > 1n << BigInt(bitsOf(underlay.family))) {
       throw new ConfigError(
@@ -177,6 +244,7 @@ function checkCounts(hosts: number, segments: number, underlays: readonly Prefix
       );
     }
   }
+  const most = mostHosts(underlays);
   if (!Number.isInteger(hosts) || hosts < 1 || hosts > most) {
     const where = underlays.map(formatPrefix).join(" and ");
     throw new ConfigError(`--hosts: must be within 1…${most} in the underlay ${where}, but is ${hosts}`);
@@ -187,6 +255,15 @@ function checkCounts(hosts: number, segments: number, underlays: readonly Prefix
     );
   }
 }
+
+/** How many hosts can be in networks of these sizes. The last address of an IPv4 network is its broadcast address. */
+const mostHosts = (underlays: readonly Prefix[]): number =>
+  Math.min(
+    MOST_HOSTS,
+    ...underlays
+      .filter(({ family }) => family === 4)
+      .map((underlay) => Number(sizeOf(underlay)) - 1 - FIRST_HOST_NUMBER),
+  );
 
 /** The network of the same size `steps` after this one. */
 const nextNetwork = (network: Prefix, steps: number): Prefix => ({

@@ -3,16 +3,13 @@
 import { readFileSync } from "node:fs";
 import { ConfigError, messageOf } from "../base/error.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
+import type { Programs } from "./cluster.ts";
+import { kubeFiles } from "./kube-files.ts";
 import { planLab } from "./plan.ts";
+import type { DatastoreKind } from "./state.ts";
 import { DEFAULT_LAB } from "./topology.ts";
 import { up } from "./up.ts";
 import { UP_FLAGS, type UpFlags } from "./up-flags.ts";
-
-/** Paths of the programs that go with this one. */
-export interface Programs {
-  readonly flanneld: string;
-  readonly flannelctl: string;
-}
 
 export const upCommand = (programs: Programs): Command =>
   defineCommand({
@@ -26,33 +23,41 @@ export const upCommand = (programs: Programs): Command =>
 async function runUp(flags: UpFlags, context: CommandContext, programs: Programs): Promise<number> {
   const { values, rest } = flags;
   const startedMs = performance.now();
-  const options = {
-    plan: planLab(flags, readConfig),
-    datastore: values.etcd ? ("etcd" as const) : ("store" as const),
-    flanneld: values.flanneld || programs.flanneld,
-    flannelctl: programs.flannelctl,
-    flanneldFlags: rest,
-    keep: values.keep,
-  };
+  const plan = planLab(flags, readConfig);
+  const { datastore, network } = plan;
+  const flanneld = values.flanneld || programs.flanneld;
+  const setup = { datastore, backendType: network.backend.type, flanneld, flanneldFlags: rest };
+  const options = { plan, setup, programs, keep: values.keep };
+  await untilSignal((signal) => up(options, context.print, signal));
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+  context.print(`Lab "${values.name}" is up after ${seconds} s.`);
+  if (values.hints) hints(context.program, values.name, datastore).forEach(context.print);
+  return 0;
+}
+
+/** Runs something that SIGINT and SIGTERM abort. */
+export async function untilSignal(run: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const abort = new AbortController();
   const stop = (signal: NodeJS.Signals): void => abort.abort(new ConfigError(`ended by ${signal}`));
   process.on("SIGINT", stop).on("SIGTERM", stop);
   try {
-    await up(options, context.print, abort.signal);
+    await run(abort.signal);
   } finally {
     process.off("SIGINT", stop).off("SIGTERM", stop);
   }
-  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-  context.print(`Lab "${values.name}" is up after ${seconds} s.`);
-  if (values.hints) hints(context.program, values.name).forEach(context.print);
-  return 0;
 }
 
-const hints = (program: string, name: string): string[] => [
+const hints = (program: string, name: string, datastore: DatastoreKind): string[] => [
   "Try:",
   `  ${program} lab ping`,
   `  ${program} lab exec h1 -- ip route`,
   `  ${program} lab exec h1 --container -- ip address`,
+  ...(datastore === "kube"
+    ? [
+        `  ${program} lab exec hub -- kubectl --kubeconfig ${kubeFiles(name).kubeconfig} get nodes -o wide`,
+        `  ${program} lab add-host`,
+      ]
+    : []),
   `  ${program} lab down${name === DEFAULT_LAB ? "" : ` --name ${name}`}`,
 ];
 

@@ -42,6 +42,10 @@ export const UP_FLAGS = {
     help: "their IPv6 network, if the network config has IPv6",
   },
   etcd: { kind: "bool", help: "a real etcd as datastore, instead of the embedded store" },
+  kube: {
+    kind: "bool",
+    help: "a Kubernetes API server as datastore, and containers joined by CNI plugins as pods are",
+  },
   flanneld: {
     kind: "string",
     value: "file",

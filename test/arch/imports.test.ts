@@ -34,7 +34,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
   linux: ["address", "packet", "datapath", "netlink", "state", "firewall"],
-  lab: ["address", "config", "lease", "netlink", "linux"],
+  // A lab's Kubernetes is the tests' API server, and its pods are made as a container runtime makes them.
+  lab: ["address", "config", "lease", "netlink", "cni", "linux", "testing"],
   testing: ["address", "packet", "datapath", "netlink", "config", "lease", "state", "firewall"],
   cmd: [
     "address",
