@@ -220,7 +220,7 @@ export interface Container extends TestNetns {
 }
 
 /** A container behind a bridge, as a CNI plugin makes it from subnet.env, in the families that are there. */
-export function addContainer(t: Scope, host: TestNetns, agent: Agent): Container {
+export function addContainer(t: Scope, host: TestNetns, agent: Pick<Agent, "env">): Container {
   const { subnets, mtuBytes } = agent.env()!;
   const netns = freshNetns(t, "c");
   const mtu = String(mtuBytes);

@@ -16,7 +16,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { freshNetns, type TestNetns } from "../netns/support.ts";
-import type { EtcdServer } from "./etcd.ts";
 import { startTcpProxy, type TcpProxy } from "./tcp-proxy.ts";
 
 // Each namespace and each process cleans up at the exit of this one, too.
@@ -33,8 +32,12 @@ export interface TestHost extends TestNetns {
   readonly subnetFile: string;
 }
 
-/** `count` hosts that reach each other and `etcd`; all gone after the test. */
-export async function makeHosts(t: TestContext, etcd: EtcdServer, count: number): Promise<TestHost[]> {
+/** `count` hosts that reach each other and a datastore on the loopback; all gone after the test. */
+export async function makeHosts(
+  t: TestContext,
+  etcd: { readonly endpoint: string },
+  count: number,
+): Promise<TestHost[]> {
   const hub = freshNetns(t, "hub");
   hub.run("ip", "link", "add", "underlay", "type", "bridge");
   hub.run("ip", "link", "set", "underlay", "up");

@@ -6,7 +6,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { messageOf } from "../../base/error.ts";
 import {
   ANONYMOUS,
@@ -70,6 +70,8 @@ export class KubeApiServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #stores: Readonly<Record<"nodes" | "pods", ObjectStore>>;
   readonly #asksCertificates: boolean;
+  /** Also those on which TLS is still being agreed upon: closeAllConnections() leaves them open. */
+  readonly #sockets = new Set<Socket>();
   readonly #watches = new Set<WatchStream>();
   readonly #faults = new Faults();
   readonly #bookmarks: NodeJS.Timeout;
@@ -107,6 +109,10 @@ export class KubeApiServer implements AsyncDisposable {
       nodes: new ObjectStore(NODES, revisions, historyLength, onChange),
       pods: new ObjectStore(PODS, revisions, historyLength, onChange),
     };
+    server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
     server.on("request", (request, response) => void this.#handle(request, response));
     this.#bookmarks = setInterval(() => {
       for (const watch of this.#watches) watch.bookmark();
@@ -171,7 +177,7 @@ export class KubeApiServer implements AsyncDisposable {
     clearInterval(this.#bookmarks);
     const closed = once(this.#server, "close");
     this.#server.close();
-    this.#server.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
 
