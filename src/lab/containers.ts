@@ -24,7 +24,7 @@ export async function makeContainers(
   if (joined.length > 0) makeContainerBridge(host, network);
   for (const container of joined) makeContainer(container, host, network);
   for (const container of host.containers.filter(isCni)) {
-    makeBareContainer(container);
+    makeBareContainer(container, host);
     await attach(cniPlugin, host, container);
   }
 }

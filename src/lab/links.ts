@@ -50,11 +50,11 @@ export function makeContainerBridge(host: Host, network: ContainerNetwork): void
   for (const family of network.families) addAddress(rtnl, bridge, family.prefixAt(1));
 }
 
-/** A namespace with nothing but lo, as a container runtime hands it to CNI plugins. */
-export function makeBareContainer(container: Container): void {
+/** A namespace with nothing but lo, as a container runtime hands it to CNI plugins, whose devices work at once. */
+export function makeBareContainer(container: Container, host: Host): void {
   createNetns(container.netns);
   openNode(container.netns).close();
-  writeIfThere(container.netns, "ipv6/conf/default/accept_dad", "0");
+  for (const { netns } of [container, host]) skipDad(netns, "default");
 }
 
 /** With a leg on the bridge of its host. */
@@ -117,11 +117,15 @@ function addLink(rtnl: Rtnetlink, spec: LinkSpec): void {
 }
 
 /**
- * Gives the index. IPv6 works at once: without duplicate address detection (RFC 4862 §5.4), during which a device has no
- * link-local address to ask its neighbours from.
+ * IPv6 works at once: without duplicate address detection (RFC 4862 §5.4), during which a device has no link-local
+ * address to ask its neighbours from. "default" = the devices yet to come.
  */
+const skipDad = (netnsName: string, device: string): void =>
+  writeIfThere(netnsName, `ipv6/conf/${device}/accept_dad`, "0");
+
+/** Gives the index. */
 function bringUp(rtnl: Rtnetlink, netnsName: string, name: string): number {
-  writeIfThere(netnsName, `ipv6/conf/${name}/accept_dad`, "0");
+  skipDad(netnsName, name);
   rtnl.connection.request(setLink(name, { up: true }));
   return rtnl.linkByName(name)!.index;
 }
