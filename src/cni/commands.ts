@@ -130,10 +130,14 @@ export function delegateTo(
   });
 }
 
-/** The same for commands that not every plugin has: those before 1.1.0 call them unknown, and have nothing to do then. */
+/**
+ * The same for commands that not every plugin has and that concern no container: those before 1.1.0 call them unknown, and
+ * have nothing to do then.
+ */
 export async function delegateIfKnown(call: Call, command: Command, delegate: DelegateConfig): Promise<void> {
   try {
-    await delegateTo(call, command, delegate);
+    // Plugins of before look at these first, whatever the command; as libcni does it for VERSION.
+    await delegateTo(call, command, delegate, { CNI_CONTAINERID: "dummy", CNI_IFNAME: "dummy" });
   } catch (error) {
     const isUnknown =
       error instanceof CniError &&

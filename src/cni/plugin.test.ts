@@ -329,7 +329,7 @@ test("GC deletes what is no longer attached to this network, and nothing else", 
     "DEL go-gone eth0",
     "DEL gone net7",
     "DEL halfgone net1",
-    `GC 4f2a eth0 ${NETNS}`,
+    `GC dummy dummy ${NETNS}`,
   ]);
   assert.deepEqual(calls.at(-1)?.config["cni.dev/valid-attachments"], attachments);
   assert.deepEqual(bed.kept(), [

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { Worker } from "node:worker_threads";
 import { CniError } from "./cni-error.ts";
 import { findConfig, listConfigs, removeConfig, storeConfig } from "./stored-configs.ts";
 
@@ -123,6 +125,39 @@ test("this plugin stores, Go's deletes, this one stores again", (t) => {
     bed.remove(NET1);
     assert.deepEqual(bed.names(), []);
   }
+});
+
+test("two interfaces of a container at the same time, again and again", async (t) => {
+  const bed = makeBed(t);
+  const rounds = 100;
+  const shared = new Int32Array(new SharedArrayBuffer(4 * (rounds + 1)));
+  const code = `
+    const { workerData: { module, dataDir, ifName, shared, rounds } } = require("node:worker_threads");
+    import(module).then(({ storeConfig }) => {
+      for (let round = 0; round < rounds; round++) {
+        Atomics.add(shared, round, 1); // both begin each round together
+        while (Atomics.load(shared, round) < 2);
+        storeConfig(dataDir, { containerId: "c" + round, ifName }, ifName + round);
+      }
+    });`;
+  const module = new URL("./stored-configs.ts", import.meta.url).href;
+  const workers = ["eth0", "net1"].map(
+    (ifName) =>
+      new Worker(code, {
+        eval: true,
+        workerData: { module, dataDir: bed.dataDir, ifName, shared, rounds },
+      }),
+  );
+  await Promise.all(workers.map((worker) => once(worker, "exit")));
+  for (let round = 0; round < rounds; round++) {
+    for (const ifName of round % 2 === 0 ? ["net1", "eth0"] : ["eth0", "net1"]) {
+      const attachment = { containerId: `c${round}`, ifName };
+      assert.equal(bed.find(attachment), `${ifName}${round}`);
+      bed.remove(attachment);
+      assert.equal(bed.find(attachment), undefined);
+    }
+  }
+  assert.deepEqual(bed.names(), []);
 });
 
 test("lists what is kept, and takes away what Go's plugin leaves of it", (t) => {

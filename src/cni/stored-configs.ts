@@ -74,7 +74,7 @@ export function findConfig(dataDir: string, attachment: Attachment): StoredConfi
     const own = ownConfig(dataDir, attachment);
     if (own !== undefined) return own;
     // Of Go's plugin: it does not keep the name, and takes the config for any interface's.
-    return ownerOf(dataDir, attachment.containerId) === undefined
+    return readOwner(ownerLink(dataDir, attachment.containerId)) === undefined
       ? readConfig(join(dataDir, attachment.containerId))
       : undefined;
   });
@@ -101,7 +101,7 @@ export function listConfigs(dataDir: string): FoundConfig[] {
         continue;
       }
       const config = readConfig(join(dataDir, name));
-      const [containerId = "", ifName = ownerOf(dataDir, containerId)] = name.split(":", 2);
+      const [containerId = "", ifName = readOwner(ownerLink(dataDir, containerId))] = name.split(":", 2);
       const isGuess = ifName === undefined;
       if (config !== undefined)
         found.push({ ...config, containerId, ifName: ifName ?? USUAL_INTERFACE, isGuess });
@@ -110,7 +110,10 @@ export function listConfigs(dataDir: string): FoundConfig[] {
   });
 }
 
-/** link(2) and rename(2) decide who comes first: two interfaces of a container may be made at the same time. */
+/**
+ * Two interfaces of a container may be made at the same time: link(2) decides whose the first place is. The symbolic link
+ * is there before an interface that is not eth0 takes it, and says eth0 before another one counts on that.
+ */
 function putInPlace(dataDir: string, attachment: Attachment, temporary: string): string | undefined {
   const { containerId, ifName } = attachment;
   const own = ownConfig(dataDir, attachment);
@@ -118,19 +121,25 @@ function putInPlace(dataDir: string, attachment: Attachment, temporary: string):
     renameSync(temporary, own.path);
     return own.text;
   }
-  const isFirst = linkAt(join(dataDir, containerId), temporary);
+  const isUsual = ifName === USUAL_INTERFACE;
+  const owner = ownerLink(dataDir, containerId);
+  const isClaimed = isUsual || unlessTaken(() => symlinkSync(ifName, owner));
+  const isFirst =
+    (isClaimed || readOwner(owner) === ifName) &&
+    unlessTaken(() => linkSync(temporary, join(dataDir, containerId)));
   if (!isFirst) renameSync(temporary, join(dataDir, `${containerId}:${ifName}`));
-  const isKnown = isFirst ? ifName === USUAL_INTERFACE : ownerOf(dataDir, containerId) !== undefined;
-  const link = ownerLink(dataDir, containerId);
-  if (isFirst) rmSync(link, { force: true }); // of one that Go's plugin has taken away
-  if (!isKnown) symlinkSync(isFirst ? ifName : USUAL_INTERFACE, link);
+  const firstIsUsual = isFirst === isUsual;
+  if (firstIsUsual && isClaimed && readOwner(owner) !== undefined) {
+    symlinkSync(USUAL_INTERFACE, `${temporary}.owner`);
+    renameSync(`${temporary}.owner`, owner);
+  }
   return undefined;
 }
 
-/** Gives a file a second name; false if that is taken. */
-function linkAt(path: string, file: string): boolean {
+/** Makes a name; false if it exists. */
+function unlessTaken(make: () => void): boolean {
   try {
-    linkSync(file, path);
+    make();
     return true;
   } catch (error) {
     if (isAlreadyExists(error)) return false;
@@ -142,14 +151,15 @@ function linkAt(path: string, file: string): boolean {
 function ownConfig(dataDir: string, { containerId, ifName }: Attachment): StoredConfig | undefined {
   const further = readConfig(join(dataDir, `${containerId}:${ifName}`));
   if (further !== undefined) return further;
-  const owner = ownerOf(dataDir, containerId) ?? USUAL_INTERFACE;
-  return owner === ifName ? readConfig(join(dataDir, containerId)) : undefined;
+  // In this order: an owner is named before its config is there.
+  const first = readConfig(join(dataDir, containerId));
+  const owner = readOwner(ownerLink(dataDir, containerId)) ?? USUAL_INTERFACE;
+  return owner === ifName ? first : undefined;
 }
 
 const ownerLink = (dataDir: string, containerId: string): string => join(dataDir, `.${containerId}`);
 
-const ownerOf = (dataDir: string, containerId: string): string | undefined =>
-  unlessNotFound(() => readlinkSync(ownerLink(dataDir, containerId)));
+const readOwner = (link: string): string | undefined => unlessNotFound(() => readlinkSync(link));
 
 const readConfig = (path: string): StoredConfig | undefined =>
   unlessNotFound(() => ({ path, text: readFileSync(path, "utf8") }));
