@@ -28,27 +28,46 @@ export async function keepAvailable(
   /** At first the reason has to be flannel's too; later somebody else may say for himself that the network works. */
   let isEnough = (record: OwnNodeRecord) =>
     isAvailable(record) && record.networkUnavailable?.reason === REASON;
-  let seen = node.changes;
+  /** Somebody has undone it, and is not answered yet. */
+  let isUndone = false;
   while (!signal.aborted) {
+    const seen = node.changes;
     await persist(
       "tell Kubernetes that the network of this node works",
       async () => {
         if (isEnough(await node.read())) return;
-        await sleep(ports.timers, contest.next().pauseMs, signal);
-        if (!signal.aborted) await node.patch({ status: { conditions: [conditionAt(ports.wallClockMs())] } });
+        if (isUndone) {
+          isUndone = false;
+          ports.logger.info(
+            "Kubernetes takes this node's network for unavailable again: saying that it works",
+          );
+          await sleep(ports.timers, contest.next().pauseMs, signal);
+          if (signal.aborted) return;
+        }
+        await node.patch({ status: { conditions: [conditionAt(ports.wallClockMs())] } });
       },
       timings,
       ports,
       signal,
     );
     isEnough = isAvailable;
-    do {
-      await node.changedSince(seen, signal);
-      seen = node.changes;
-    } while (!signal.aborted && (node.record === undefined || isAvailable(node.record)));
-    if (!signal.aborted)
-      ports.logger.info("Kubernetes takes this node's network for unavailable again: saying that it works");
+    isUndone = true;
+    await changeFor(node, seen, (record) => !isAvailable(record), signal);
   }
+}
+
+/** Resolves once the watch has seen the node so, after `seen` changes. */
+async function changeFor(
+  node: OwnNode,
+  seen: number,
+  isSo: (record: OwnNodeRecord) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  let changes = seen;
+  do {
+    await node.changedSince(changes, signal);
+    changes = node.changes;
+  } while (!signal.aborted && (node.record === undefined || !isSo(node.record)));
 }
 
 const isAvailable = ({ networkUnavailable }: OwnNodeRecord): boolean =>

@@ -130,16 +130,20 @@ export class OwnLeaseHolder {
       seen = node.changes; // what changes while this is dealt with is looked at next
       const { record } = node;
       if (record === undefined || this.#missingIn(record).length === 0) continue;
-      // The watch may show what was there before the own write: only what is so now counts.
+      let isAnswering = false;
       await persist(
         `write the annotations of node ${record.name} again`,
         async () => {
+          // The watch may show what was there before the own write: only what is so now counts.
           const now = await node.read().catch(throwUnlessGone);
           if (now instanceof StoreError || this.#missingIn(now).length === 0) return;
-          const { round, pauseMs } = contest.next();
-          this.#tell(now, round);
-          await sleep(ports.timers, pauseMs, signal);
-          if (signal.aborted) return;
+          if (!isAnswering) {
+            isAnswering = true;
+            const { round, pauseMs } = contest.next();
+            this.#tell(now, round);
+            await sleep(ports.timers, pauseMs, signal);
+            if (signal.aborted) return;
+          }
           await this.#write(missingAnnotations(now, annotationsOf(this.#held!.attributes)));
           this.#repairs++;
         },
@@ -175,7 +179,7 @@ export class OwnLeaseHolder {
     const either = AbortSignal.any([signal, over.signal]);
     await Promise.race([
       this.#parts.node.changedSince(seen, either),
-      sleep(this.#parts.ports.timers, timeoutMs, either),
+      sleep(this.#parts.ports.timers, Math.max(0, timeoutMs), either),
     ]);
     over.abort();
   }

@@ -1,0 +1,474 @@
+/** The Kubernetes store: what it makes of nodes, and what it does with its own. */
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { formatIp, parseIp } from "../../src/address/ip.ts";
+import { formatPrefix } from "../../src/address/prefix.ts";
+import { hasCode } from "../../src/base/error.ts";
+import { parseNetworkConfig } from "../../src/config/network-config.ts";
+import type { KubeStoreOptions } from "../../src/lease/kube/kube-lease-store.ts";
+import type { Lease } from "../../src/lease/lease.ts";
+import { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
+import { makeNode } from "../../src/testing/kube-api/node-object.ts";
+import { follow } from "../support/follow.ts";
+import { call, mergePatch } from "../support/kube-client.ts";
+import {
+  addPeer,
+  annotated,
+  annotationsIn,
+  attributesOf,
+  DUAL_NETWORK,
+  keepLog,
+  macOf,
+  NETWORK,
+  networkUnavailable,
+  openKubeStore,
+} from "../support/kube-store.ts";
+import { until } from "../support/until.ts";
+
+/** A server, and the store of the host on node-1, which has 10.5.1.0/24 unless told otherwise. */
+async function makeBed(
+  t: TestContext,
+  {
+    podCIDRs = ["10.5.1.0/24"],
+    options = {},
+  }: { podCIDRs?: readonly string[]; options?: Partial<KubeStoreOptions> } = {},
+) {
+  const api = await KubeApiServer.start();
+  t.after(() => api[Symbol.asyncDispose]());
+  api.nodes.create(makeNode("node-1", { podCIDRs }));
+  const log = keepLog();
+  const open = () => openKubeStore(api.url, "node-1", options, { logger: log });
+  const store = await open();
+  t.after(() => store[Symbol.asyncDispose]());
+  const requests = (verb: string, resource = "nodes") =>
+    api.requests.filter((request) => request.verb === verb && request.resource === resource).length;
+  return {
+    api,
+    log,
+    open,
+    store,
+    requests,
+    annotate: (annotations: Record<string, string | null>, name = "node-1") =>
+      void api.nodes.patch(name, annotated(annotations)),
+    assign: (...cidrs: string[]) =>
+      void api.nodes.patch("node-1", { spec: { podCIDR: cidrs[0] ?? null, podCIDRs: cidrs } }),
+    acquire: () => store.acquire({ network: NETWORK, attributes: attributesOf(1), previous: undefined }),
+  };
+}
+
+const subnetsOf = (lease: Lease | undefined): string[] =>
+  [lease?.subnets.ipv4, lease?.subnets.ipv6].flatMap((subnet) =>
+    subnet === undefined ? [] : [formatPrefix(subnet)],
+  );
+
+test("a start takes the same few requests however many nodes there are", async (t) => {
+  const bed = await makeBed(t);
+  for (let host = 2; host < 200; host++) addPeer(bed.api, host);
+  await bed.store.readHost();
+  await bed.acquire();
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 199 && bed.requests("watch") === 2, "all leases, and both watches");
+  const requests = bed.api.requests.map(({ verb, resource }) => `${verb} ${resource}`);
+  assert.deepEqual(requests.sort(), [
+    "get nodes",
+    "get nodes",
+    "list nodes",
+    "list nodes",
+    "patch nodes/status",
+    "watch nodes",
+    "watch nodes",
+  ]);
+});
+
+test("writes the annotations exactly as Go flannel does, and nothing if they are so already", async (t) => {
+  const bed = await makeBed(t);
+  bed.annotate({ "public-ipv6": "fd00::1", "backend-v6-data": "null", "node-public-ip": "192.168.0.1" });
+  const lease = await bed.acquire();
+  assert.deepEqual(annotationsIn(bed.api, "node-1"), {
+    "kube-subnet-manager": "true",
+    "backend-type": "vxlan",
+    "backend-data": `{"VNI":1,"VtepMAC":"${macOf(1)}"}`,
+    "public-ip": "192.168.0.1",
+    "node-public-ip": "192.168.0.1",
+  });
+  assert.deepEqual(subnetsOf(lease), ["10.5.1.0/24"]);
+  assert.equal(lease.expiresAtMs, undefined);
+  assert.equal(bed.requests("patch", "nodes/status"), 1);
+  await using again = await bed.open();
+  await again.acquire({ network: NETWORK, attributes: attributesOf(1), previous: undefined });
+  await bed.store.renew(lease, lease.attributes);
+  assert.equal(bed.requests("patch", "nodes/status"), 1);
+  const moved = await bed.store.renew(lease, attributesOf(9));
+  assert.equal(annotationsIn(bed.api, "node-1")["public-ip"], "192.168.0.9");
+  assert.deepEqual(moved.attributes, attributesOf(9));
+});
+
+test("writes no data as null, and both families side by side", async (t) => {
+  const bed = await makeBed(t, { podCIDRs: ["fc00:0:0:1::/64", "10.5.1.0/24"] });
+  const lease = await bed.store.acquire({
+    network: DUAL_NETWORK,
+    attributes: {
+      publicIp: parseIp("192.168.0.1"),
+      publicIpv6: parseIp("fd00::1"),
+      backendType: "host-gw",
+      backendData: undefined,
+      backendV6Data: undefined,
+    },
+    previous: undefined,
+  });
+  assert.deepEqual(subnetsOf(lease), ["10.5.1.0/24", "fc00:0:0:1::/64"]);
+  assert.deepEqual(annotationsIn(bed.api, "node-1"), {
+    "kube-subnet-manager": "true",
+    "backend-type": "host-gw",
+    "backend-data": "null",
+    "public-ip": "192.168.0.1",
+    "backend-v6-data": "null",
+    "public-ipv6": "fd00::1",
+  });
+});
+
+test("another prefix, another flannel: both use one node", async (t) => {
+  const bed = await makeBed(t, { options: { annotationPrefix: "example.com/blue" } });
+  bed.annotate({ "public-ip": "192.168.0.77" });
+  await bed.acquire();
+  const annotations = bed.api.nodes.get("node-1")!.metadata.annotations!;
+  assert.equal(annotations["example.com/blue-public-ip"], "192.168.0.1");
+  assert.equal(annotations["flannel.alpha.coreos.com/public-ip"], "192.168.0.77");
+});
+
+test("reads what operators and earlier runs have written of this host", async (t) => {
+  const bed = await makeBed(t);
+  bed.annotate({
+    "node-public-ip": "203.0.113.1",
+    "public-ip-overwrite": "203.0.113.7",
+    "public-ipv6-overwrite": "2001:db8::7",
+    "public-ip": "192.168.0.1",
+    "backend-type": "vxlan",
+    "backend-data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:aa"}',
+  });
+  const host = await bed.store.readHost();
+  assert.equal(formatIp(host.publicIp!), "203.0.113.1");
+  assert.equal(host.publicIpv6, undefined);
+  assert.equal(formatIp(host.publishedIp!), "203.0.113.7");
+  assert.equal(formatIp(host.publishedIpv6!), "2001:db8::7");
+  assert.deepEqual(host.attributes?.backendData, { VNI: 1, VtepMAC: "02:00:00:00:00:aa" });
+  bed.annotate({ "public-ip-overwrite": "no address", "backend-data": "{" });
+  await assert.rejects(bed.store.readHost(), (error) => {
+    assert.match(
+      String(error),
+      /flannel\.alpha\.coreos\.com\/public-ip-overwrite of node node-1 is not an IPv4 address: "no address"/,
+    );
+    return hasCode(error, "INVALID");
+  });
+  bed.annotate({ "public-ip-overwrite": null });
+  assert.equal((await bed.store.readHost()).attributes, undefined);
+});
+
+test("W13 a change in one family alone is told, whichever it is", async (t) => {
+  const bed = await makeBed(t);
+  addPeer(bed.api, 2, ["10.5.2.0/24", "fc00:0:0:2::/64"]);
+  bed.annotate(
+    { "public-ipv6": "fd00::2", "backend-v6-data": '{"VNI":1,"VtepMAC":"02:00:00:00:06:02"}' },
+    "node-2",
+  );
+  await using watch = follow(bed.store);
+  const seen = () => watch.table.get("node-2")?.attributes;
+  await until(() => seen()?.publicIpv6 !== undefined, "the peer");
+  bed.annotate({ "backend-v6-data": '{"VNI":1,"VtepMAC":"02:00:00:00:06:ff"}' }, "node-2");
+  await until(() => JSON.stringify(seen()?.backendV6Data).includes(":ff"), "the change of IPv6 alone");
+  bed.annotate({ "public-ip": "192.168.0.22" }, "node-2");
+  await until(() => formatIp(seen()!.publicIp!) === "192.168.0.22", "the change of IPv4 alone");
+  assert.match(JSON.stringify(seen()?.backendV6Data), /:ff/);
+  assert.equal(watch.updates.length, 3);
+});
+
+test("W14 a peer's new podCIDR, and that flannel does not manage it any more, are told", async (t) => {
+  const bed = await makeBed(t);
+  addPeer(bed.api, 2);
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 1, "the peer");
+  bed.api.nodes.patch("node-2", { spec: { podCIDR: "10.5.22.0/24", podCIDRs: ["10.5.22.0/24"] } });
+  await until(() => subnetsOf(watch.table.get("node-2"))[0] === "10.5.22.0/24", "the new podCIDR");
+  bed.annotate({ "kube-subnet-manager": null }, "node-2");
+  await until(() => watch.table.size === 0, "the peer to go");
+  bed.annotate({ "kube-subnet-manager": "true" }, "node-2");
+  await until(() => watch.table.size === 1, "the peer again");
+  bed.annotate({ "kube-subnet-manager": "false" }, "node-2");
+  await until(() => watch.table.size === 0, "the peer to go again");
+  assert.deepEqual(
+    watch.updates.map(({ type }) => type),
+    ["snapshot", "put", "delete", "put", "delete"],
+  );
+});
+
+test("W14 the own podCIDR changed, or the own node deleted: told, the old lease is lost, a new one can be taken", async (t) => {
+  const bed = await makeBed(t);
+  const lease = await bed.acquire();
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 1, "the own lease");
+  bed.assign("10.5.11.0/24");
+  await until(() => subnetsOf(watch.table.get("node-1"))[0] === "10.5.11.0/24", "the own new podCIDR");
+  await assert.rejects(bed.store.renew(lease, lease.attributes), (error) => {
+    assert.match(String(error), /podCIDRs of node node-1 are others now: 10\.5\.11\.0\/24/);
+    return hasCode(error, "LEASE_LOST");
+  });
+  const second = await bed.acquire();
+  assert.deepEqual(subnetsOf(second), ["10.5.11.0/24"]);
+  bed.api.nodes.delete("node-1");
+  await until(() => watch.table.size === 0, "the own node to go");
+  await assert.rejects(bed.store.renew(second, second.attributes), (error) => hasCode(error, "LEASE_LOST"));
+  const third = bed.acquire();
+  await until(() => /node node-1 does not exist/.test(bed.log.text), "the complaint");
+  bed.api.nodes.create(makeNode("node-1", { podCIDRs: ["10.5.12.0/24"] }));
+  assert.deepEqual(subnetsOf(await third), ["10.5.12.0/24"]);
+  assert.equal(annotationsIn(bed.api, "node-1")["kube-subnet-manager"], "true");
+});
+
+test("W15 NetworkUnavailable is taken back until it holds, and again when it is undone", async (t) => {
+  const bed = await makeBed(t);
+  const abort = new AbortController();
+  bed.api.inject({ verb: "patch", resource: "nodes/status", times: 3, answer: { status: 500 } });
+  const done = bed.store.keepAvailable(abort.signal);
+  const holds = () => networkUnavailable(bed.api, "node-1")?.status === "False";
+  await until(holds, "the condition");
+  const { reason, message } = networkUnavailable(bed.api, "node-1")!;
+  assert.deepEqual([reason, message], ["FlannelIsUp", "Flannel is running on this node"]);
+  const complaints = bed.log.lines.filter((line) =>
+    /cannot tell Kubernetes that the network of this node works/.test(line),
+  );
+  assert.equal(complaints.length, 1, bed.log.text);
+  const conditions = bed.api.nodes.get("node-1")!.status!.conditions!;
+  const undone = conditions.map((condition) =>
+    condition.type === "NetworkUnavailable"
+      ? { ...condition, status: "True", reason: "NoRoute" }
+      : { ...condition },
+  );
+  bed.api.nodes.patch("node-1", { status: { conditions: undone } });
+  await until(holds, "the condition again");
+  const others = bed.api.nodes
+    .get("node-1")!
+    .status!.conditions!.filter(({ type }) => type !== "NetworkUnavailable");
+  assert.equal(others.length, conditions.length - 1);
+  abort.abort();
+  await done;
+});
+
+test("W15 a condition that holds is left alone, also if somebody else says so later", async (t) => {
+  const bed = await makeBed(t);
+  const keep = async (condition: () => boolean) => {
+    const abort = new AbortController();
+    const done = bed.store.keepAvailable(abort.signal);
+    await until(condition, "the condition to be dealt with");
+    abort.abort();
+    await done;
+  };
+  await keep(() => networkUnavailable(bed.api, "node-1")?.reason === "FlannelIsUp");
+  const patches = bed.requests("patch", "nodes/status");
+  const reads = bed.requests("get");
+  await keep(() => bed.requests("get") > reads);
+  assert.equal(bed.requests("patch", "nodes/status"), patches);
+  await using off = await openKubeStore(bed.api.url, "node-1", { setNodeNetworkUnavailable: false });
+  await off.keepAvailable(new AbortController().signal);
+});
+
+test("W16 nodes without annotations or with junk are no peers, and told once", async (t) => {
+  const bed = await makeBed(t);
+  const { metadata, ...rest } = makeNode("bare", { podCIDRs: ["10.5.40.0/24"] });
+  bed.api.nodes.create({ ...rest, metadata: { name: metadata.name } });
+  addPeer(bed.api, 2);
+  addPeer(bed.api, 3, []);
+  addPeer(bed.api, 4, ["10.5.4.0/24", "10.5.44.0/24", "10.5.45.0/24"]);
+  addPeer(bed.api, 5, ["10.5.5/24"]);
+  addPeer(bed.api, 6);
+  bed.annotate({ "public-ip": "fd00::6" }, "node-6");
+  addPeer(bed.api, 7);
+  bed.annotate({ "public-ip": null }, "node-7");
+  addPeer(bed.api, 8);
+  bed.annotate({ "backend-data": '{"VNI":' }, "node-8");
+  addPeer(bed.api, 9);
+  bed.annotate({ "backend-data": "[".repeat(100_000) }, "node-9");
+  addPeer(bed.api, 10, ["10.5.10.0/24", "10.5.110.0/24"]);
+  await using watch = follow(bed.store);
+  await until(() => watch.updates.length > 0, "the snapshot");
+  assert.deepEqual([...watch.table.peers(undefined)].map(({ key }) => key).sort(), ["node-10", "node-2"]);
+  assert.deepEqual(subnetsOf(watch.table.get("node-10")), ["10.5.10.0/24"]);
+  const skipped = bed.log.lines.filter((line) => line.startsWith("W skipping")).sort();
+  assert.deepEqual(skipped, [
+    'W skipping "node-4" in Kubernetes: it has 3 podCIDRs: at most one of each family can be used',
+    'W skipping "node-5" in Kubernetes: its podCIDR "10.5.5/24" is not a subnet like 10.244.1.0/24',
+    'W skipping "node-6" in Kubernetes: annotation public-ip is not an IPv4 address: "fd00::6"',
+    'W skipping "node-7" in Kubernetes: it has neither annotation public-ip nor public-ipv6',
+    'W skipping "node-8" in Kubernetes: annotation backend-data is not JSON',
+    'W skipping "node-9" in Kubernetes: annotation backend-data is longer than 65536 characters',
+  ]);
+  bed.api.nodes.patch("node-6", { metadata: { labels: { some: "label" } } });
+  bed.annotate({ "public-ip": "192.168.0.6" }, "node-6");
+  await until(() => watch.table.get("node-6") !== undefined, "the mended node");
+  assert.equal(bed.log.lines.filter((line) => line.startsWith("W skipping")).length, skipped.length);
+});
+
+test("W16 a wrong setting on hundreds of nodes is a few lines, not hundreds", async (t) => {
+  const bed = await makeBed(t);
+  for (let host = 2; host < 250; host++) {
+    addPeer(bed.api, host);
+    bed.annotate({ "public-ip": "here" }, `node-${host}`);
+  }
+  await using watch = follow(bed.store);
+  await until(() => watch.updates.length > 0, "the snapshot");
+  assert.equal(bed.log.lines.length, 11, bed.log.text);
+  assert.match(bed.log.text, /238 more nodes cannot be used as they are/);
+});
+
+test("heartbeats are no news", async (t) => {
+  const bed = await makeBed(t);
+  addPeer(bed.api, 2);
+  await bed.acquire();
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 2, "both leases");
+  for (let beat = 0; beat < 500; beat++) {
+    bed.api.nodes.patch(`node-${1 + (beat % 2)}`, { metadata: { labels: { beat: String(beat) } } });
+  }
+  await until(() => bed.store.counters.nodeEvents >= 500, "500 events");
+  assert.equal(watch.updates.length, 1);
+  assert.equal(bed.store.counters.leaseChanges, 0);
+  assert.equal(bed.requests("patch", "nodes/status"), 1);
+});
+
+test("W39 stripped or changed annotations are written again, and this host sees one lease all the time", async (t) => {
+  const bed = await makeBed(t);
+  await bed.acquire();
+  const wanted = annotationsIn(bed.api, "node-1");
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 1, "the own lease");
+  bed.annotate({
+    "public-ip": null,
+    "backend-data": null,
+    "kube-subnet-manager": null,
+    "backend-type": null,
+  });
+  await until(() => bed.store.counters.annotationRepairs === 1, "the repair");
+  assert.deepEqual(annotationsIn(bed.api, "node-1"), wanted);
+  const url = `${bed.api.url}/api/v1/nodes/node-1?fieldManager=some-operator`;
+  await call(url, mergePatch(annotated({ "public-ip": "192.0.2.99" })));
+  await until(() => bed.store.counters.annotationRepairs === 2, "the second repair");
+  assert.deepEqual(annotationsIn(bed.api, "node-1"), wanted);
+  assert.equal(watch.updates.length, 1);
+  assert.match(
+    bed.log.text,
+    /W flannel\.alpha\.coreos\.com\/kube-subnet-manager, .*public-ip of node node-1 were changed or removed: writing them again/,
+  );
+  assert.match(
+    bed.log.text,
+    /public-ip of node node-1 was changed or removed by some-operator: writing it again/,
+  );
+});
+
+test("W39 a failing repair is tried again until it succeeds", async (t) => {
+  const bed = await makeBed(t);
+  await bed.acquire();
+  bed.api.inject({ verb: "patch", resource: "nodes/status", times: 3, answer: { status: 503 } });
+  bed.annotate({ "backend-data": null });
+  await until(() => annotationsIn(bed.api, "node-1")["backend-data"] !== undefined, "the repair");
+  const complaints = bed.log.lines.filter((line) =>
+    /cannot write the annotations of node node-1 again/.test(line),
+  );
+  assert.equal(complaints.length, 1, bed.log.text);
+});
+
+test("W39 whoever strips them again and again is answered ever more slowly, and named as a problem", async (t) => {
+  const bed = await makeBed(t, { options: { timings: { contestMaxMs: 400 } } });
+  await bed.acquire();
+  const isWhole = () => annotationsIn(bed.api, "node-1")["public-ip"] !== undefined;
+  const tookMs: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    const sinceMs = performance.now();
+    bed.annotate({ "public-ip": null });
+    await until(isWhole, "the repair");
+    tookMs.push(performance.now() - sinceMs);
+  }
+  assert.ok(tookMs[5]! >= 395, tookMs.join(", "));
+  const warnings = bed.log.lines.filter((line) => line.startsWith("W"));
+  assert.equal(warnings.length, 2, bed.log.text);
+  assert.match(warnings[1]!, /again and again: .*--show-managed-fields/);
+});
+
+test("W40 without a podCIDR it waits on the watch, says what for, and goes on as soon as it comes", async (t) => {
+  const bed = await makeBed(t, { podCIDRs: [] });
+  const reasons: string[] = [];
+  const taking = bed.store.acquire({
+    network: NETWORK,
+    attributes: attributesOf(1),
+    previous: undefined,
+    onWait: (reason) => reasons.push(reason),
+  });
+  await until(() => reasons.length === 1, "the reason");
+  assert.match(reasons[0]!, /^node node-1 has no podCIDR yet: .*--allocate-node-cidrs=true.*--cluster-cidr/);
+  await until(() => bed.requests("watch") === 1, "the watch");
+  bed.assign("10.9.1.0/24");
+  await until(() => reasons.length === 2, "another reason");
+  assert.match(
+    reasons[1]!,
+    /^node node-1 has podCIDR 10\.9\.1\.0\/24, which is not inside the network 10\.5\.0\.0\/16 of net-conf\.json/,
+  );
+  assert.deepEqual(annotationsIn(bed.api, "node-1"), {});
+  const sinceMs = performance.now();
+  bed.assign("10.5.1.0/24");
+  assert.deepEqual(subnetsOf(await taking), ["10.5.1.0/24"]);
+  assert.ok(performance.now() - sinceMs < 1_000);
+  assert.equal(bed.log.lines.filter((line) => /^W Waiting for a subnet: node node-1/.test(line)).length, 2);
+});
+
+test("W40 it ends when it is told to, and from time to time, so that a changed network counts", async (t) => {
+  const bed = await makeBed(t, { podCIDRs: ["10.9.1.0/24"], options: { timings: { waitReportMs: 100 } } });
+  await assert.rejects(
+    bed.acquire(),
+    (error) => hasCode(error, "UNAVAILABLE") && /not inside the network/.test(String(error)),
+  );
+  const network = parseNetworkConfig('{"Network":"10.9.0.0/16","Backend":{"Type":"vxlan"}}');
+  const lease = await bed.store.acquire({ network, attributes: attributesOf(1), previous: undefined });
+  assert.deepEqual(subnetsOf(lease), ["10.9.1.0/24"]);
+  bed.assign();
+  const slow = await makeBed(t, { podCIDRs: [] });
+  const abort = new AbortController();
+  const taking = slow.store.acquire({
+    network,
+    attributes: attributesOf(1),
+    previous: undefined,
+    signal: abort.signal,
+  });
+  const ended = assert.rejects(taking, (error) => hasCode(error, "UNAVAILABLE"));
+  await until(() => slow.requests("watch") === 1, "the watch");
+  abort.abort();
+  await ended;
+});
+
+test("W40 dual stack needs a podCIDR of each family", async (t) => {
+  const bed = await makeBed(t);
+  const attributes = { ...attributesOf(1), publicIpv6: parseIp("fd00::1"), backendV6Data: { VNI: 1 } };
+  const reasons: string[] = [];
+  const taking = bed.store.acquire({
+    network: DUAL_NETWORK,
+    attributes,
+    previous: undefined,
+    onWait: (reason) => reasons.push(reason),
+  });
+  await until(() => reasons.length === 1, "the reason");
+  assert.match(
+    reasons[0]!,
+    /^node node-1 has no IPv6 podCIDR, only 10\.5\.1\.0\/24, but net-conf\.json enables IPv6/,
+  );
+  bed.assign("10.5.1.0/24", "fc00:0:0:1::/64", "10.5.2.0/24");
+  await until(() => reasons.length === 2, "another reason");
+  assert.match(reasons[1]!, /^node node-1 has 3 podCIDRs/);
+  bed.assign("10.5.1.0/24", "fc00:0:0:1::/64");
+  assert.deepEqual(subnetsOf(await taking), ["10.5.1.0/24", "fc00:0:0:1::/64"]);
+});
+
+test("a network of one family takes no notice of a podCIDR of the other", async (t) => {
+  const bed = await makeBed(t, { podCIDRs: ["fc00:0:0:1::/64", "10.5.1.0/24"] });
+  assert.deepEqual(subnetsOf(await bed.acquire()), ["10.5.1.0/24"]);
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 1, "the own lease");
+  assert.deepEqual(subnetsOf(watch.table.get("node-1")), ["10.5.1.0/24"]);
+});
