@@ -56,7 +56,7 @@ const FILE_MODE = 0o600;
 export function storeConfig(dataDir: string, attachment: Attachment, text: string): string | undefined {
   return describeFailure(`cannot keep the delegate's config in ${dataDir}`, () => {
     makeDirectory(dataDir);
-    const temporary = join(dataDir, `:${process.pid}.${process.hrtime.bigint()}`);
+    const temporary = join(dataDir, `:${process.pid}.${Math.random().toString(36).slice(2)}`);
     try {
       writeDurably(temporary, text);
       const before = putInPlace(dataDir, attachment, temporary);
