@@ -105,11 +105,6 @@ function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
 async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {
   const readiness = new Readiness();
   using drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
-  await using health =
-    options.healthz === undefined
-      ? undefined
-      : await HealthServer.start({ ...options.healthz, notReadyReasons: () => readiness.reasons, drift });
-  if (health !== undefined) logger.info(`Health server on port ${health.port}`);
   using rtnetlink = openRtnetlink();
   const { notifySocket } = options;
   const handedOver = takeListenFds(process.env, process.pid);
@@ -122,6 +117,15 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   });
   // A thread that blocks in the kernel would hold up the end of the process.
   process.once("exit", () => tunnels.halt());
+  await using health =
+    options.healthz === undefined
+      ? undefined
+      : await HealthServer.start({
+          ...options.healthz,
+          notReadyReasons: () => readiness.reasons,
+          reports: { "/drift": () => drift, "/data-path": () => tunnels.counters },
+        });
+  if (health !== undefined) logger.info(`Health server on port ${health.port}`);
   await using datastore = await openLeaseStore(options.datastore, logger);
   const { store, configPlace } = datastore;
   // Whoever waits for an answer of the datastore waits no longer.

@@ -8,10 +8,10 @@ import { HealthServer } from "./health.ts";
 
 const LOOPBACK = parseIp("127.0.0.1")!;
 
-const DRIFT = { toJSON: () => ({ counts: { route: 1 }, entries: [] }) };
+const REPORTS = { "/drift": () => ({ counts: { route: 1 }, entries: [] }) };
 
 const start = (reasons: string[] = [], ip = LOOPBACK) =>
-  HealthServer.start({ ip, port: 0, notReadyReasons: () => reasons, drift: DRIFT });
+  HealthServer.start({ ip, port: 0, notReadyReasons: () => reasons, reports: REPORTS });
 
 async function get(server: HealthServer, path: string, method = "GET") {
   const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
@@ -45,10 +45,13 @@ test("HEAD without a body, other methods and paths refused", async () => {
   assert.deepEqual([head.status, head.body], [503, ""]);
   const post = await get(server, "/healthz", "POST");
   assert.deepEqual([post.status, post.headers.get("allow")], [405, "GET, HEAD"]);
-  assert.equal((await get(server, "/")).status, 404);
+  for (const path of ["/", "/drift/", "/__proto__"]) {
+    const { status, body } = await get(server, path);
+    assert.deepEqual([status, body], [404, "try /healthz, /readyz, /drift\n"]);
+  }
 });
 
-test("tells what was put right, to its own host only", async () => {
+test("gives reports to its own host only", async () => {
   await using server = await start([], parseIp("0.0.0.0"));
   const { status, body, headers } = await get(server, "/drift");
   assert.equal(status, 200);
@@ -63,13 +66,13 @@ test("tells what was put right, to its own host only", async () => {
 
 test("a port in use and an address that is not ours are explained", async () => {
   await using server = await start();
-  const taken = { ip: LOOPBACK, port: server.port, notReadyReasons: () => [], drift: DRIFT };
+  const taken = { ip: LOOPBACK, port: server.port, notReadyReasons: () => [], reports: REPORTS };
   await assert.rejects(
     HealthServer.start(taken),
     (error) => error instanceof ConfigError && /in use.*--healthz-port/.test(error.message),
   );
   await assert.rejects(
-    HealthServer.start({ ip: parseIp("192.0.2.1")!, port: 0, notReadyReasons: () => [], drift: DRIFT }),
+    HealthServer.start({ ip: parseIp("192.0.2.1")!, port: 0, notReadyReasons: () => [], reports: REPORTS }),
     (error) => error instanceof ConfigError && /--healthz-ip/.test(error.message),
   );
 });

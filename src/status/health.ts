@@ -1,7 +1,7 @@
 /**
  * The health server, for probes: `/healthz` says that flanneld runs, `/readyz` whether the host is as it should be, and
- * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36). `/drift` gives
- * what others changed and flanneld put right, as JSON, to this host only: it names processes.
+ * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36). Reports, as
+ * JSON, are for this host only: they may name its processes.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -15,8 +15,8 @@ export interface HealthOptions {
   readonly port: number;
   /** Why this host is not ready, one line each; empty = ready. Must be quick. */
   readonly notReadyReasons: () => readonly string[];
-  /** What `/drift` answers, as JSON. */
-  readonly drift: { toJSON(): unknown };
+  /** What the paths beside these two answer, as JSON: `/drift`. */
+  readonly reports: Readonly<Record<string, () => unknown>>;
 }
 
 export class HealthServer implements AsyncDisposable {
@@ -58,7 +58,7 @@ export class HealthServer implements AsyncDisposable {
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { notReadyReasons, drift }: HealthOptions,
+  { notReadyReasons, reports }: HealthOptions,
 ): void {
   request.resume(); // a body is of no interest
   if (request.method !== "GET" && request.method !== "HEAD") {
@@ -66,7 +66,8 @@ function answer(
     send(response, 405, "only GET and HEAD are allowed\n");
     return;
   }
-  switch (request.url?.replace(/\?.*/s, "")) {
+  const path = request.url?.replace(/\?.*/s, "") ?? "";
+  switch (path) {
     case "/healthz":
       send(response, 200, "flanneld is running");
       return;
@@ -76,12 +77,12 @@ function answer(
       else send(response, 503, ["flanneld is not ready yet", ...reasons, ""].join("\n"));
       return;
     }
-    case "/drift":
-      if (isFromThisHost(request)) send(response, 200, `${JSON.stringify(drift)}\n`, "application/json");
-      else send(response, 403, "/drift is for this host only: ask from there\n");
-      return;
     default:
-      send(response, 404, "try /healthz, /readyz or /drift\n");
+      if (!Object.hasOwn(reports, path))
+        send(response, 404, `try /healthz, /readyz, ${Object.keys(reports).join(", ")}\n`);
+      else if (!isFromThisHost(request))
+        send(response, 403, `${path} is for this host only: ask from there\n`);
+      else send(response, 200, `${JSON.stringify(reports[path]!())}\n`, "application/json");
   }
 }
 
