@@ -4,6 +4,7 @@ import { formatIp } from "../address/ip.ts";
 import type { PeerProblem } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Lease } from "../lease/lease.ts";
+import { encodeLeaseKey } from "../lease/lease-codec.ts";
 import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable, type LeaseTable, type SharedPublicIp } from "../lease/lease-table.ts";
 import { describeSubnets, type LeaseKeeper } from "./lease-keeper.ts";
@@ -79,7 +80,9 @@ function logUpdate(logger: Logger, update: LeaseUpdate, before: Lease | undefine
 function describePeer(lease: Lease): string {
   const { publicIp, publicIpv6, backendType } = lease.attributes;
   const addresses = [publicIp, publicIpv6].flatMap((ip) => (ip === undefined ? [] : [formatIp(ip)]));
-  return `${describeSubnets(lease.subnets)} at ${addresses.join(", ") || "no address"} (${backendType || "no backend type"})`;
+  // In etcd the key is the subnets; in Kubernetes it says more: the node's name.
+  const name = lease.key === encodeLeaseKey(lease.subnets) ? "" : `${lease.key}, `;
+  return `${name}${describeSubnets(lease.subnets)} at ${addresses.join(", ") || "no address"} (${backendType || "no backend type"})`;
 }
 
 /**

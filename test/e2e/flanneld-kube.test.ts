@@ -92,10 +92,10 @@ test("nodes come and go: peers follow at once", async (t) => {
   const flanneld = await bed.ready(first!);
   assert.ok(!hasRoute(first!, "10.244.2.0/24"), "no route to a node where flannel does not run");
   await bed.ready(second!);
-  await flanneld.logged(/Peer joined: 10\.244\.2\.0\/24 at 192\.168\.7\.2 \(vxlan\)/);
+  await flanneld.logged(/Peer joined: node-2, 10\.244\.2\.0\/24 at 192\.168\.7\.2 \(vxlan\)/);
   await until(() => hasRoute(first!, "10.244.2.0/24"), "the route");
   bed.api.nodes.delete(second!.nodeName);
-  await flanneld.logged(/Peer left: 10\.244\.2\.0\/24/);
+  await flanneld.logged(/Peer left: node-2, 10\.244\.2\.0\/24/);
   await until(() => !hasRoute(first!, "10.244.2.0/24"), "no route");
   assert.doesNotMatch(first!.run("bridge", "fdb", "show", "dev", "flannel.1"), /192\.168\.7\.2/);
 });
