@@ -1,7 +1,7 @@
 /**
  * `make demo`: a lab of three hosts, every way in it pinged, left running until Ctrl-C or SIGTERM, then removed.
  * It types what a user would type.
- * usage: demo.ts [name of the lab] [flags of "lab up", as --etcd or --dual-stack]
+ * usage: demo.ts [name of the lab] [flags of "lab up", as --kube or --dual-stack]
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -16,8 +16,11 @@ It runs until Ctrl-C. Try in another terminal:
   bin/flannelctl lab exec h1 -- ip route                  # a route to every other host
   bin/flannelctl lab exec h1 -- ip route flush proto 70   # repaired at once: look at the routes again
   bin/flannelctl lab exec h1 --container -- sh            # a shell in the container
+  bin/flannelctl lab add-host                             # one more, while the others go on
   bin/flannelctl lab status
   bin/flannelctl lab ping`;
+const TRY_KUBE = `
+  bin/flannelctl lab exec hub -- kubectl --kubeconfig /run/flannel-lab/${name}/kubeconfig get nodes -o wide`;
 
 let running: ChildProcess | undefined;
 let isStopping = false;
@@ -50,7 +53,7 @@ async function demonstrate(): Promise<number> {
   console.log("\n==> every container and every host pings every container");
   const pingCode = await lab("ping");
   if (isStopping) return 0;
-  console.log(TRY);
+  console.log(flags.includes("--kube") ? TRY + TRY_KUBE : TRY);
   await stopped;
   return pingCode;
 }

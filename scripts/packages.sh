@@ -7,6 +7,7 @@ case ${1:-} in
   demo)
     want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping"
     case " $* " in *" --etcd "*) want="$want etcd:etcd-server" ;; esac
+    case " $* " in *" --kube "*) want="$want openssl:openssl /usr/lib/cni/bridge:containernetworking-plugins" ;; esac
     ;;
   image) want="patchelf:patchelf eu-strip:elfutils" ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client

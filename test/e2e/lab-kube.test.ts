@@ -329,6 +329,17 @@ test("a host that cannot join is taken away again, and the lab goes on", async (
   await succeed("down", third);
 });
 
+test("make demo with --kube: up, a table without a gap, until SIGTERM, then nothing", async () => {
+  const demo = fileURLToPath(new URL("../../scripts/demo.ts", import.meta.url));
+  const make = new TestProcess(process.execPath, [demo, third, "--kube"]);
+  await make.brings("the demo", () => make.stdout.includes("until Ctrl-C"), 30_000);
+  assert.match(make.stdout, /^All 15 ways work/m);
+  assert.match(make.stdout, /kubectl --kubeconfig \S+ get nodes/);
+  assert.notDeepEqual(traces(third), []);
+  assert.equal(await make.stop("SIGTERM"), 0);
+  assert.deepEqual(traces(third), []);
+});
+
 /** Of the only pod of a host. */
 async function podAddress(name: string, host: string): Promise<string> {
   return new RegExp(`${host}-c1 (\\S+)`).exec(await succeed("status", name))![1]!;
