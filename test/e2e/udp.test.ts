@@ -12,43 +12,16 @@ import { Chance, mutate } from "../../src/testing/random-packets.ts";
 import { udp } from "../../src/testing/slow-ip.ts";
 import { freshNetns, type TestNetns } from "../netns/support.ts";
 import { startEtcd } from "../support/etcd.ts";
-import { readyFlanneld, startFlanneld } from "../support/flanneld.ts";
+import { askHealth, readyFlanneld, startFlanneld } from "../support/flanneld.ts";
 import { PingStream, ping } from "../support/ping.ts";
 import { TestProcess } from "../support/process.ts";
+import { sendBytes } from "../support/tcp-bytes.ts";
 import { CONFIG, CONFIG_KEY, makeSites, PORT } from "../support/udp-sites.ts";
 import { makeContainer, makeHosts, type TestHost } from "../support/underlay.ts";
 import { until } from "../support/until.ts";
 
+const HEALTH_PORT = 8471;
 const root = import.meta.dirname;
-
-/** Sends `bytes` random bytes over TCP and compares them at the other end. */
-async function transfer(from: TestNetns, to: TestNetns, address: string, bytes: number): Promise<void> {
-  const server = `
-    const hash = require("node:crypto").createHash("sha256"); let bytes = 0;
-    require("node:net").createServer((socket) => {
-      socket.on("data", (chunk) => { hash.update(chunk); bytes += chunk.length; });
-      socket.on("end", () => { console.log("end " + bytes + " " + hash.digest("hex")); process.exit(); });
-    }).listen(7007, () => console.log("listening"));`;
-  const client = `
-    const crypto = require("node:crypto"); const hash = crypto.createHash("sha256");
-    const socket = require("node:net").connect(7007, ${JSON.stringify(address)}); let left = ${bytes};
-    const more = () => {
-      while (left > 0) {
-        const chunk = crypto.randomBytes(Math.min(left, 1 + Math.floor(Math.random() * 200000)));
-        hash.update(chunk); left -= chunk.length;
-        if (!socket.write(chunk)) { socket.once("drain", more); return; }
-      }
-      socket.end(); console.log("end ${bytes} " + hash.digest("hex"));
-    };
-    socket.on("connect", more);`;
-  await using receiver = new TestProcess(process.execPath, ["-e", server], { netns: to.path });
-  await receiver.brings("a listener", () => receiver.stdout.includes("listening"));
-  await using sender = new TestProcess(process.execPath, ["-e", client], { netns: from.path });
-  await receiver.brings("the end of the transfer", () => receiver.stdout.includes("end "), 30_000);
-  await sender.brings("the sender's end", () => sender.stdout.includes("end "));
-  const endOf = (text: string) => /end .*/.exec(text)![0];
-  assert.equal(endOf(receiver.stdout), endOf(sender.stdout));
-}
 
 /** How far pings of this size come with DF set (`size`: of the IP packet). */
 const pingSize = (from: TestNetns, address: string, size: number, args: readonly string[] = []) =>
@@ -75,9 +48,9 @@ for (const offloads of [true, false]) {
     const [gateway] = b.subnet.split("/") as [string];
     assert.equal(await ping(a.host.path, gateway, { count: 3 }), 3, "from the host itself");
     const bytes = offloads ? 60_000_000 : 10_000_000;
-    await transfer(a.container, b.container, b.container.address, bytes);
-    await transfer(b.container, a.container, a.container.address, bytes);
-    await transfer(a.host, b.container, b.container.address, 1_000_000);
+    await sendBytes(a.container, b.container, b.container.address, bytes);
+    await sendBytes(b.container, a.container, a.container.address, bytes);
+    await sendBytes(a.host, b.container, b.container.address, 1_000_000);
   });
 }
 
@@ -104,8 +77,8 @@ test("a peer that is as plain as Go flannel's: one packet, one datagram, checksu
   const theirs = makeContainer(t, other, { subnet: "10.5.200.1/24", mtuBytes: 1472 });
   await until(async () => (await ping(container.path, theirs.address, { count: 1 })) === 1, "a first ping");
   assert.equal(await pingSize(container, theirs.address, 1472), 3);
-  await transfer(container, theirs, theirs.address, 3_000_000);
-  await transfer(theirs, container, container.address, 3_000_000);
+  await sendBytes(container, theirs, theirs.address, 3_000_000);
+  await sendBytes(theirs, container, container.address, 3_000_000);
   assert.equal(peer.stdout, "ready\n", "what it had to complain of");
 });
 
@@ -133,7 +106,7 @@ test("errors for senders: no route, TTL on either side, a narrower way to the pe
     new RegExp(`From ${own} .*mtu = 1172`),
   );
   assert.equal(await pingSize(a.container, b.container.address, 1172), 3);
-  await transfer(a.container, b.container, b.container.address, 5_000_000);
+  await sendBytes(a.container, b.container, b.container.address, 5_000_000);
   // What may be fragmented is, outside of the tunnel.
   assert.equal(
     await ping(a.container.path, b.container.address, { count: 3, args: ["-M", "dont", "-s", "1400"] }),
@@ -143,7 +116,7 @@ test("errors for senders: no route, TTL on either side, a narrower way to the pe
 
 test("a flood of rubbish from strangers and in a peer's name: nothing comes through, memory stays flat", async (t) => {
   await using etcd = await startEtcd();
-  const [a, b] = await makeSites(t, etcd);
+  const [a, b] = await makeSites(t, etcd, () => ({ args: [`--healthz-port=${HEALTH_PORT}`] }));
   const address = (text: string) => text.split(".").reduce((value, octet) => value * 256 + Number(octet), 0);
   const inner = udp(
     { source: address(b.container.address), destination: address(a.container.address), ports: 0x10001000 },
@@ -151,7 +124,9 @@ test("a flood of rubbish from strangers and in a peer's name: nothing comes thro
   );
   const chance = new Chance(11);
   const memoryKb = () =>
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${a.flanneld.pid}/status`, "utf8"))![1]);
+    Number(/RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${a.flanneld.pid}/status`, "utf8"))![1]);
+  const counters = async (): Promise<Record<string, number>> =>
+    JSON.parse((await askHealth(a.host, HEALTH_PORT, "/data-path"))!.body);
   const flood = async (netns: TestNetns, count: number) => {
     const datagrams = Array.from({ length: count }, () =>
       chance.oneIn(3) ? chance.bytes(chance.below(1400)) : mutate(chance, inner),
@@ -173,10 +148,15 @@ test("a flood of rubbish from strangers and in a peer's name: nothing comes thro
   stranger.run("ip", "link", "set", "eth0", "up");
   stranger.run("ip", "route", "add", "default", "via", "192.168.99.1");
   await flood(b.host, 4000); // in the peer's name: from its address
+  assert.equal((await counters()).droppedStranger, 0);
   const beforeKb = memoryKb();
   await flood(b.host, 8000);
   await flood(stranger, 8000);
-  assert.ok(memoryKb() < beforeKb + 16_000, `${beforeKb} KB, then ${memoryKb()} KB`);
+  assert.ok(memoryKb() < beforeKb + 8_000, `${beforeKb} KB, then ${memoryKb()} KB`);
+  const after = await counters();
+  for (const reason of ["Stranger", "Spoofed", "Misdirected", "Malformed", "NotIpv4"])
+    assert.ok(after[`dropped${reason}`]! > 10, `${reason}: ${JSON.stringify(after)}`);
+  assert.ok(after.sentPackets! > 0 && after.sentBytes! > 0 && after.receivedBatches! > 0);
   assert.equal(await ping(a.container.path, b.container.address), 5);
   assert.doesNotMatch(a.flanneld.log(), /has failed/);
 });
