@@ -15,6 +15,7 @@ const REASONS: readonly (readonly [CounterName, string])[] = [
   ],
   ["droppedMisdirected", "not for this host's subnet"],
   ["droppedMalformed", "malformed"],
+  ["droppedNotIpv4", "that are not IPv4"],
   ["droppedTooBig", "too big for the way to the peer (the senders were told the MTU)"],
   ["droppedSend", "that the kernel did not send"],
   ["droppedWrite", "that the kernel did not take from the tunnel"],
