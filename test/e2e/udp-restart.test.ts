@@ -7,11 +7,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { startEtcd } from "../support/etcd.ts";
-import { readyFlanneld } from "../support/flanneld.ts";
+import { readyFlanneld, startFlanneld } from "../support/flanneld.ts";
 import { PingStream, ping } from "../support/ping.ts";
 import { TestProcess } from "../support/process.ts";
 import { ServiceManager } from "../support/service-manager.ts";
 import { CONFIG_KEY, makeSites, type Site } from "../support/udp-sites.ts";
+import { makeHosts, type TestHost } from "../support/underlay.ts";
 import { until } from "../support/until.ts";
 
 const KEPT = ["flannel-tun", "flannel-udp"];
@@ -137,6 +138,27 @@ test("a new address while flanneld runs, a device that somebody deletes: what ta
   await a.flanneld.stop("SIGKILL");
   await start(t, a, manager);
   assert.deepEqual(tookOver(a), KEPT);
+});
+
+test("without a lease yet, device and socket are open, and flanneld ends at once", async (t) => {
+  await using etcd = await startEtcd();
+  await etcd.ctl("put", CONFIG_KEY, '{"Network":"10.5.0.0/22","Backend":{"Type":"udp"}}');
+  for (const third of [0, 1, 2, 3]) {
+    const lease = JSON.stringify({ PublicIP: `192.168.7.${100 + third}`, PublicIPv6: null });
+    await etcd.ctl("put", `/coreos.com/network/subnets/10.5.${third}.0-24`, lease);
+  }
+  const [host] = (await makeHosts(t, etcd, 1)) as [TestHost];
+  using manager = new ServiceManager(join(host.directory, "notify"));
+  for (const signal of ["SIGTERM", "SIGKILL", "SIGTERM"] as const) {
+    const flanneld = startFlanneld(t, host, { manager });
+    await flanneld.logged(/Cannot take a lease/);
+    assert.deepEqual(manager.kept, KEPT);
+    const { code, tookMs } = await flanneld.stop(signal);
+    assert.equal(code, signal === "SIGTERM" ? 0 : null);
+    assert.ok(tookMs < 700, `${tookMs} ms`);
+  }
+  await etcd.ctl("del", "/coreos.com/network/subnets/10.5.2.0-24");
+  await readyFlanneld(t, host, { manager });
 });
 
 test("a manager whose socket is gone: everything works, the loss at a restart is told", async (t) => {

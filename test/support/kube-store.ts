@@ -24,14 +24,17 @@ export const DUAL_NETWORK = parseNetworkConfig(
 
 /** Of host 7: 192.168.0.7, and a MAC of its own. */
 export const attributesOf = (host: number, mac = macOf(host)): LeaseAttributes => ({
-  publicIp: parseIp(`192.168.0.${host}`),
+  publicIp: parseIp(ipOf(host)),
   publicIpv6: undefined,
   backendType: "vxlan",
   backendData: { VNI: 1, VtepMAC: mac },
   backendV6Data: undefined,
 });
 
-export const macOf = (host: number): string => `02:00:00:00:00:${host.toString(16).padStart(2, "0")}`;
+export const macOf = (host: number): string => `02:00:00:00:${hex(host >> 8)}:${hex(host & 255)}`;
+
+const ipOf = (host: number): string => `192.168.${host >> 8}.${host & 255}`;
+const hex = (byte: number): string => byte.toString(16).padStart(2, "0");
 
 /** With the prefix; null takes one away. */
 export const annotated = (annotations: Readonly<Record<string, string | null>>, prefix = PREFIX) => ({
@@ -45,16 +48,16 @@ export const annotated = (annotations: Readonly<Record<string, string | null>>, 
 /** What host 7 of Go flannel writes. */
 export const annotationsOfHost = (host: number, mac = macOf(host)): Record<string, string> => ({
   "kube-subnet-manager": "true",
-  "public-ip": `192.168.0.${host}`,
+  "public-ip": ipOf(host),
   "backend-type": "vxlan",
   "backend-data": `{"VNI":1,"VtepMAC":"${mac}"}`,
 });
 
-/** A node that a flannel on it has annotated: node 7 has 10.5.7.0/24. */
+/** A node that a flannel on it has annotated: node 7 has 10.5.7.0/24, node 300 has 10.6.44.0/24. */
 export function addPeer(
   api: KubeApiServer,
   host: number,
-  podCIDRs: readonly string[] = [`10.5.${host}.0/24`],
+  podCIDRs: readonly string[] = [`10.${5 + (host >> 8)}.${host & 255}.0/24`],
 ): string {
   const name = `node-${host}`;
   const { annotations } = annotated(annotationsOfHost(host)).metadata;

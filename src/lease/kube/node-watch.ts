@@ -45,10 +45,16 @@ export async function* watchNodes<Node>(
   const outage = createOutage(`${what} in Kubernetes`, timings, ports, signal);
   /** Undefined = everything has to be listed. */
   let version: string | undefined;
-  let fruitless = 0;
+  /** Failures since the last event. */
+  let failures = 0;
+  /** Whether the last watch broke before it brought anything: the next one has to bring something to count. */
+  let isDoubtful = false;
   while (!signal.aborted) {
     using scope = new WatchScope(signal);
-    const isFresh = version === undefined;
+    const isListed = version === undefined;
+    const beganAtMs = ports.timers.nowMs();
+    let isOpen = false;
+    let isFruitful = false;
     try {
       if (version === undefined) {
         const listing = await listNodes(source, signal);
@@ -57,31 +63,36 @@ export async function* watchNodes<Node>(
         yield { type: "snapshot", nodes: listing.nodes };
       }
       const watch = await openWatch(source, version, ports.random, scope.signal);
-      outage.over();
-      const beganAtMs = ports.timers.nowMs();
-      const before: string = version;
+      isOpen = true;
+      if (!isDoubtful) outage.over();
       for await (const event of watch) {
         if (isEarlier(event.version, version)) throw startOver("the API server holds older data than before");
         version = event.version;
-        fruitless = 0;
+        isFruitful = true;
+        isDoubtful = false;
+        failures = 0;
+        outage.over();
         if (event.type === "bookmark") continue;
         const { type, node } = event;
         if (node !== undefined) yield { type, node };
       }
       // The server ends every watch in its time; one that ends at once would be opened again and again.
-      if (version === before && ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
+      if (!isFruitful && ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
         throw new StoreError("UNAVAILABLE", "the API server ends the watch at once");
       }
     } catch (error) {
       if (signal.aborted) return;
       const failure = client.describe(error);
       const isStale = failure.code === "COMPACTED";
-      if (isStale || ++fruitless >= DISTRUST_AFTER) {
+      const isEarly = !isFruitful && ports.timers.nowMs() - beganAtMs < timings.retryMaxMs;
+      isDoubtful = isOpen && isEarly;
+      if (isStale || ++failures >= DISTRUST_AFTER) {
         if (isStale) ports.logger.info(`${messageOf(failure)}: listing ${what} again`);
         version = undefined;
-        fruitless = 0;
+        failures = 0;
       }
-      if (!isStale || isFresh) await outage.pause(failure);
+      // What is forgotten is listed at once, unless that has just been done.
+      if (!isStale || (isListed && isEarly)) await outage.pause(failure);
     }
   }
 }
