@@ -13,6 +13,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { allocation } from "./allocation.ts";
+import { cni } from "./cni.ts";
 import { embeddedStore } from "./embedded-store.ts";
 import { etcdRequests } from "./etcd-requests.ts";
 import { eventLatency } from "./event-latency.ts";
@@ -41,6 +42,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   firewall,
   allocation,
   embeddedStore,
+  cni,
   udp,
 ];
 const DEFAULT_TURNS = 5;
