@@ -164,8 +164,8 @@ export class Container {
 const CGROUP_DEADLINE_MS = 5000;
 const NEVER_CHANGED = new Int32Array(new SharedArrayBuffer(4));
 
-/** Removes the groups that an engine left behind, in every hierarchy (cgroups(7)). Synchronous: for exit handlers too. */
-function removeCgroups(name: string): void {
+/** Removes the groups of that name that something left behind, in every hierarchy (cgroups(7)). Synchronous: for exit handlers too. */
+export function removeCgroups(name: string): void {
   const roots = [CGROUPS, ...readdirSync(CGROUPS).map((controller) => join(CGROUPS, controller))];
   const deadlineMs = performance.now() + CGROUP_DEADLINE_MS;
   for (const group of roots.map((root) => join(root, name)).filter((path) => existsSync(path))) {

@@ -1,0 +1,210 @@
+/**
+ * The systemd units, by systemd's own checks and under a real one: flanneld with all its restrictions, and Docker's unit
+ * with the drop-in (dockerd is a stand-in that says what it was given; e2e/docker*.test.ts have the real one).
+ *
+ *              hub 192.168.64.1: etcd
+ *               ┌──────────┴──────────┐
+ *        eth0 192.168.64.11    eth0 192.168.64.12
+ *        h1: systemd:          h2: flanneld
+ *            flanneld, docker      without systemd
+ */
+
+import assert from "node:assert/strict";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { parseFlags } from "../../src/config/flags.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../../src/config/options-table.ts";
+import { exec } from "../../src/linux/exec.ts";
+import { startEtcdOn, type TestHost, TestHosts } from "../support/hosts.ts";
+import { PingStream, ping } from "../support/ping.ts";
+import { Systemd } from "../support/systemd.ts";
+import { until } from "../support/until.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const UNITS = join(ROOT, "deploy/systemd");
+/** systemd-analyze's scale is 0 (best) to 10; docs/systemd.md names the score. Its --threshold is ten times that. */
+const THRESHOLD = 29;
+const PREFIX = "/site/net";
+
+const unit = (file: string): string => readFileSync(join(UNITS, file), "utf8");
+/** What Debian's docker.service has that matters here. */
+const DOCKER_SERVICE = `[Unit]
+After=network-online.target
+[Service]
+ExecStart=/usr/sbin/dockerd -H fd://
+`;
+
+let bed: TestHosts;
+let h1: TestHost;
+let h2: TestHost;
+let systemd: Systemd;
+before(async () => {
+  bed = new TestHosts("systemd", 2);
+  [h1, h2] = bed.hosts as [TestHost, TestHost];
+  const { endpoint } = await startEtcdOn(bed.hub);
+  const env = { PATH: process.env.PATH, ETCDCTL_API: "3" };
+  const config = '{"Network": "10.7.0.0/16"}';
+  await bed.hub.run("etcdctl", ["--endpoints", endpoint, "put", `${PREFIX}/config`, config], { env });
+  const dockerd = join(h1.directory, "dockerd");
+  writeFileSync(dockerd, '#!/bin/sh\necho "$@" >/run/dockerd-was-given\nexec sleep 1000000\n');
+  chmodSync(dockerd, 0o755);
+  const other = h2.start(join(ROOT, "bin/flanneld"), [
+    ...[`--etcd-endpoints=${endpoint}`, `--etcd-prefix=${PREFIX}`],
+    `--subnet-file=${join(h2.directory, "subnet.env")}`,
+  ]);
+  systemd = await Systemd.start(h1, {
+    units: {
+      "flanneld.service": unit("flanneld.service"),
+      "docker.service": DOCKER_SERVICE,
+      "docker.service.d/flannel.conf": unit("docker.service.d/flannel.conf"),
+    },
+    programs: {
+      flanneld: join(ROOT, "bin/flanneld"),
+      "mk-docker-opts.sh": join(ROOT, "deploy/docker/mk-docker-opts.sh"),
+      dockerd,
+    },
+    settings: {
+      flanneld: unit("flanneld.sysconfig")
+        .replace(/^FLANNEL_ETCD_ENDPOINTS=.*$/m, `FLANNEL_ETCD_ENDPOINTS="${endpoint}"`)
+        .replace(/^FLANNEL_ETCD_PREFIX=.*$/m, `FLANNEL_ETCD_PREFIX="${PREFIX}"`)
+        .replace(/^FLANNEL_OPTIONS=.*$/m, 'FLANNEL_OPTIONS="-ip-masq -healthz-port=8081"'),
+    },
+  });
+  await other.brings("flanneld on h2", () => /flanneld is ready/.test(other.stderr));
+});
+after(async () => {
+  await systemd?.[Symbol.asyncDispose]();
+  await bed?.[Symbol.asyncDispose]();
+});
+
+const readInside = async (path: string): Promise<string> => (await systemd.run("cat", [path])).stdout;
+
+test("systemd finds nothing wrong with the unit, and the exposure is as low as the docs say", async () => {
+  // What it starts is not installed on the machine.
+  const text = unit("flanneld.service").replaceAll("/usr/local/bin/", `${join(h1.directory, "bin")}/`);
+  const file = join(h1.directory, "flanneld.service");
+  writeFileSync(file, text);
+  const verified = await exec("systemd-analyze", ["verify", "--man=no", "--recursive-errors=no", file]);
+  assert.equal(verified.stdout + verified.stderr, "");
+  await exec("systemd-analyze", ["security", "--offline=true", `--threshold=${THRESHOLD}`, file]);
+});
+
+test("flanneld takes all that the unit and the sysconfig file give it", () => {
+  const settings = Object.fromEntries(
+    [...unit("flanneld.sysconfig").matchAll(/^(\w+)="(.*)"$/gm)].map(([, name, value]) => [name!, value!]),
+  );
+  const environment = [...unit("flanneld.service").matchAll(/^Environment=(\w+)=/gm)].map(
+    ([, name]) => name!,
+  );
+  assert.deepEqual(Object.keys(settings).sort(), environment.sort());
+  const command = /^ExecStart=\S+ (.*)$/m.exec(unit("flanneld.service"))![1]!;
+  const args = command
+    .replace(/\$\{(\w+)\}/g, (_, name: string) => settings[name]!)
+    .replace("$FLANNEL_OPTIONS", "-iface=eth1 -ip-masq -etcd-cafile=/etc/etcd/ca.pem")
+    .split(" ");
+  const source = { args, environment: { variables: {}, prefix: ENVIRONMENT_PREFIX } };
+  assert.equal(parseFlags(FLANNELD_FLAGS, source).type, "ok");
+});
+
+test("systemctl start docker: flanneld is ready first, Docker has its options, and packets come through", async () => {
+  await systemd.systemctl("start", "docker");
+  await systemd.untilActive("flanneld.service");
+  const subnet = /^FLANNEL_SUBNET=(.*)$/m.exec(await readInside("/run/flannel/subnet.env"))![1]!;
+  assert.match(subnet, /^10\.7\.\d+\.1\/24$/);
+  await systemd.untilActive("docker.service");
+  await until(
+    () =>
+      systemd.run("test", ["-s", "/run/dockerd-was-given"]).then(
+        () => true,
+        () => false,
+      ),
+    "dockerd",
+  );
+  assert.equal(
+    (await readInside("/run/dockerd-was-given")).trim(),
+    `-H fd:// --bip=${subnet} --ip-masq=false --mtu=1450`,
+  );
+  for (const [host, address] of [
+    [h1, subnet],
+    [h2, subnetOf(h2)],
+  ] as const) {
+    await host.run("ip", ["link", "add", "br0", "type", "bridge"]);
+    await host.run("ip", ["address", "add", address, "dev", "br0"]);
+    await host.run("ip", ["link", "set", "br0", "up"]);
+  }
+  await until(
+    async () => (await ping(h1.netns, addressOf(subnetOf(h2)), { count: 1 })) === 1,
+    "the way to h2",
+  );
+  assert.equal(await ping(h2.netns, addressOf(subnet)), 5);
+});
+
+test("with all restrictions it does its whole work: settings of devices, firewall, repairs", async () => {
+  const accepts = await readNetSysctl("ipv6/conf/flannel.1/accept_ra");
+  assert.equal(accepts, "0");
+  assert.match(await h1.run("iptables-save", ["-t", "nat"]), /flanneld masq.* -j MASQUERADE/);
+  await h1.run("ip", ["link", "delete", "flannel.1"]);
+  await until(async () => (await ping(h1.netns, addressOf(subnetOf(h2)), { count: 1 })) === 1, "the repair");
+  const pid = await systemd.property("flanneld.service", "MainPID");
+  const status = (await systemd.run("cat", [`/proc/${pid}/status`])).stdout;
+  // CAP_NET_ADMIN 12, CAP_NET_RAW 13, CAP_DAC_READ_SEARCH 2 (linux/capability.h).
+  assert.equal(Number.parseInt(/^CapEff:\s*(\w+)$/m.exec(status)![1]!, 16), (1 << 12) | (1 << 13) | (1 << 2));
+  assert.match(status, /^NoNewPrivs:\s*1$/m);
+  assert.match(status, /^Seccomp:\s*2$/m);
+});
+
+test("a restart and a crash lose no packet, leave Docker alone and keep the subnet", async () => {
+  const docker = await systemd.property("docker.service", "MainPID");
+  const before = await readInside("/run/flannel/subnet.env");
+  await using stream = new PingStream(h2.netns, addressOf(/^FLANNEL_SUBNET=(.*)$/m.exec(before)![1]!));
+  await stream.more(5);
+  await systemd.systemctl("restart", "flanneld");
+  await stream.more(5);
+  await systemd.systemctl("kill", "--signal=SIGKILL", "flanneld");
+  await until(async () => (await systemd.property("flanneld.service", "NRestarts")) === "1", "the restart");
+  await systemd.untilActive("flanneld.service");
+  await stream.more(5);
+  const answers = stream.answers;
+  assert.deepEqual(
+    answers,
+    Array.from({ length: answers.length }, (_, index) => index + 1),
+  );
+  assert.equal(await systemd.property("docker.service", "MainPID"), docker);
+  assert.equal(await readInside("/run/flannel/subnet.env"), before);
+});
+
+test("a flag that is wrong keeps Docker from starting with addresses of its own choice", async () => {
+  await systemd.systemctl("stop", "docker", "flanneld");
+  await systemd.run("rm", ["/run/flannel/docker", "/run/dockerd-was-given"]);
+  const file = join(h1.directory, "etc/flanneld");
+  const good = readFileSync(file, "utf8");
+  writeFileSync(file, good.replace('="-ip-masq', '="-ip-mask'));
+  await systemd.systemctl("start", "docker", "--no-block");
+  await until(
+    async () => Number(await systemd.property("docker.service", "NRestarts")) >= 1,
+    "Docker's second try",
+  );
+  await assert.rejects(systemd.run("test", ["-e", "/run/dockerd-was-given"]));
+  writeFileSync(file, good);
+  await systemd.untilActive("flanneld.service", 20_000);
+  await until(
+    () =>
+      systemd.run("test", ["-s", "/run/dockerd-was-given"]).then(
+        () => true,
+        () => false,
+      ),
+    "dockerd",
+  );
+});
+
+function subnetOf(host: TestHost): string {
+  assert.ok(existsSync(join(host.directory, "subnet.env")));
+  return /^FLANNEL_SUBNET=(.*)$/m.exec(readFileSync(join(host.directory, "subnet.env"), "utf8"))![1]!;
+}
+
+const addressOf = (subnet: string): string => subnet.split("/")[0]!;
+
+const readNetSysctl = async (key: string): Promise<string> =>
+  (await exec("cat", [`/proc/sys/net/${key}`], { netns: h1.netns })).stdout.trim();

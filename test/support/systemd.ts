@@ -1,0 +1,153 @@
+/**
+ * A real systemd on a test's host: the first process of a pid namespace, with mounts, cgroups and /run of its own, so that
+ * nothing of it reaches the machine's own one or outlives the test. It knows the units that it is given and the targets
+ * that they name, and nothing else of the machine's.
+ */
+
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type ExecOptions, exec } from "../../src/linux/exec.ts";
+import { atExit } from "./at-exit.ts";
+import { removeCgroups } from "./docker.ts";
+import type { TestHost } from "./hosts.ts";
+import type { TestProcess } from "./process.ts";
+import { until } from "./until.ts";
+
+/** What units are ordered against; empty here. */
+const TARGETS = ["sysinit", "basic", "shutdown", "network-online", "multi-user", "local-fs"];
+const BARE_UNIT = "[Unit]\nDefaultDependencies=no\n";
+/** Started with the manager, which then has nothing more to do. */
+const IDLE_TARGET = "idle.target";
+
+/** Moves into cgroups of its own, then into the namespaces. $1: their name; the rest: the command to become. */
+const LEAVE_CGROUPS = `
+  set -e
+  name=$1
+  shift
+  for group in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup/devices; do
+    case $group in */cgroup.procs) group=/sys/fs/cgroup ;; esac
+    [ -e "$group/cgroup.procs" ] || continue
+    mkdir -p "$group/$name"
+    echo $$ >"$group/$name/cgroup.procs"
+  done
+  exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child "$@"`;
+
+/** Becomes systemd. $1: the host's directory with units/, targets/, bin/ and etc/. */
+const ENTER = `
+  set -e
+  read -r pid rest </proc/self/stat # /proc is still that of outside
+  echo "pid $pid"
+  is_unified=
+  [ ! -e /sys/fs/cgroup/cgroup.controllers ] || is_unified=yes
+  mount --make-rprivate /
+  mount -t proc proc /proc
+  mount -t sysfs sysfs /sys
+  if [ -n "$is_unified" ]; then
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  else
+    mount -t tmpfs tmpfs /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup/devices
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+    mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+    mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices
+  fi
+  mount -t tmpfs tmpfs /run
+  mount --bind "$1/targets" /usr/lib/systemd/system
+  mount --bind "$1/units" /etc/systemd/system
+  mount --bind "$1/bin" /usr/local/bin
+  mount --bind "$1/etc" /etc/default
+  export container=test
+  exec /usr/lib/systemd/systemd --system --unit=${IDLE_TARGET} --log-target=console --show-status=no`;
+
+export interface SystemdOptions {
+  /** Files below /etc/systemd/system: "x.service", "x.service.d/y.conf"; with their text. */
+  readonly units: Readonly<Record<string, string>>;
+  /** Programs in /usr/local/bin: links to these paths. */
+  readonly programs: Readonly<Record<string, string>>;
+  /** Files in /etc/default. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+export class Systemd implements AsyncDisposable {
+  /** The manager's, outside of its pid namespace. */
+  readonly pid: number;
+  readonly #process: TestProcess;
+  readonly #dispose: () => void;
+
+  private constructor(process: TestProcess, pid: number, dispose: () => void) {
+    this.#process = process;
+    this.pid = pid;
+    this.#dispose = dispose;
+  }
+
+  static async start(host: TestHost, { units, programs, settings }: SystemdOptions): Promise<Systemd> {
+    const put = (directory: string, files: Readonly<Record<string, string>>): void => {
+      mkdirSync(join(host.directory, directory), { recursive: true });
+      for (const [file, text] of Object.entries(files)) {
+        mkdirSync(join(host.directory, directory, file, ".."), { recursive: true });
+        writeFileSync(join(host.directory, directory, file), text);
+      }
+    };
+    put("targets", Object.fromEntries(TARGETS.map((target) => [`${target}.target`, BARE_UNIT])));
+    put("units", { [IDLE_TARGET]: BARE_UNIT, ...units });
+    put("etc", settings);
+    put("bin", {});
+    for (const [name, path] of Object.entries(programs)) symlinkSync(path, join(host.directory, "bin", name));
+    const group = `flannel-systemd-${process.pid}-${host.name}`;
+    const callOffExit = atExit(() => removeCgroups(group));
+    const child = host.start("sh", [
+      "-c",
+      LEAVE_CGROUPS,
+      "sh",
+      group,
+      "sh",
+      "-c",
+      ENTER,
+      "sh",
+      host.directory,
+    ]);
+    await child.brings("systemd", () => /^pid \d+$/m.test(child.stdout));
+    const systemd = new Systemd(child, Number(/^pid (\d+)$/m.exec(child.stdout)![1]), () => {
+      callOffExit();
+      removeCgroups(group);
+    });
+    await child.brings("systemd's answer", () => systemd.isActive(IDLE_TARGET));
+    return systemd;
+  }
+
+  /** systemctl here. Rejects with ExecError unless it succeeds. */
+  async systemctl(...args: string[]): Promise<string> {
+    return (await this.run("systemctl", args)).stdout.trimEnd();
+  }
+
+  /** Runs a program where the services run, without their restrictions. */
+  run(program: string, args: readonly string[], options: ExecOptions = {}) {
+    const enter = ["--target", String(this.pid), "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"];
+    return exec("nsenter", [...enter, program, ...args], options);
+  }
+
+  isActive = (unit: string): Promise<boolean> =>
+    this.systemctl("is-active", unit).then(
+      (state) => state === "active",
+      () => false,
+    );
+
+  /** Waits for a unit to be started. */
+  async untilActive(unit: string, deadlineMs?: number): Promise<void> {
+    await this.#process.brings(`${unit} active`, () => this.isActive(unit), deadlineMs);
+  }
+
+  /** One property of a unit: "MainPID", "NRestarts". */
+  property = (unit: string, name: string): Promise<string> =>
+    this.systemctl("show", "--value", "--property", name, unit);
+
+  tail() {
+    return this.#process.stderr.slice(-6000);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
+    await until(() => this.#process.hasEnded, "the end of systemd");
+    this.#dispose();
+  }
+}
