@@ -29,6 +29,7 @@ import type { Benchmark } from "./support/benchmark.ts";
 import { isKept } from "./support/measurement.ts";
 import { formatTable, type Outcome, writeResults } from "./support/report.ts";
 import { udp } from "./udp.ts";
+import { udpRestart } from "./udp-restart.ts";
 
 const BENCHMARKS: readonly Benchmark[] = [
   start,
@@ -44,6 +45,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   embeddedStore,
   cni,
   udp,
+  udpRestart,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */

@@ -6,6 +6,7 @@ import { closeSync, existsSync, openSync, readFileSync, rmSync, watch } from "no
 import { join } from "node:path";
 import { parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import { encodeLeaseKey } from "../../src/lease/lease-codec.ts";
+import { NOTHING, type ServiceManager } from "../../test/support/service-manager.ts";
 import type { BenchHost } from "./bed.ts";
 import { waitFor, within } from "./wait.ts";
 
@@ -24,6 +25,8 @@ export interface DaemonOptions {
   readonly health?: boolean;
   /** Further flags. */
   readonly args?: readonly string[];
+  /** Under systemd, as it were. */
+  readonly manager?: ServiceManager | undefined;
 }
 
 export class Daemon implements AsyncDisposable {
@@ -51,9 +54,12 @@ export class Daemon implements AsyncDisposable {
     });
     const log = openSync(this.#logPath, "a");
     this.startedMs = performance.now();
+    const { env, fds, through } = options.manager?.handOver() ?? NOTHING;
+    const [command = options.flanneld, ...before] = [...through, options.flanneld];
     this.#child = host.spawn(
-      options.flanneld,
+      command,
       [
+        ...before,
         `--etcd-endpoints=${options.etcdEndpoint}`,
         `--etcd-prefix=${options.prefix}`,
         "--iface=eth0",
@@ -61,7 +67,7 @@ export class Daemon implements AsyncDisposable {
         ...(options.args ?? []),
         ...(options.health ? [`--healthz-ip=${host.address}`, `--healthz-port=${HEALTH_PORT}`] : []),
       ],
-      { stdio: ["ignore", log, log] },
+      { stdio: ["ignore", log, log, ...fds], env: { ...process.env, ...env } },
     );
     closeSync(log);
     this.#child.on("error", () => {}); // has no pid then

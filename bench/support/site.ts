@@ -2,12 +2,15 @@
 
 import { createInterface } from "node:readline";
 import { writeSysctl } from "../../src/linux/sysctl.ts";
+import type { ServiceManager } from "../../test/support/service-manager.ts";
 import { type BenchHost, Namespace } from "./bed.ts";
 import type { BenchContext } from "./benchmark.ts";
-import { Daemon } from "./daemon.ts";
+import { Daemon, type DaemonOptions } from "./daemon.ts";
 import { waitFor } from "./wait.ts";
 
 const PING_INTERVAL_SECONDS = "0.01";
+
+type Start = (more: Pick<DaemonOptions, "args" | "manager">) => Daemon;
 
 /** A host with flanneld, and a container behind a bridge on it. */
 export class Site implements AsyncDisposable {
@@ -15,10 +18,12 @@ export class Site implements AsyncDisposable {
   readonly address: string;
   readonly leaseKey: string;
   readonly host: BenchHost;
-  readonly #start: (args?: readonly string[]) => Daemon;
+  /** Under which it is started from now on. */
+  manager: ServiceManager | undefined;
+  readonly #start: Start;
   #daemon: Daemon;
 
-  private constructor(host: BenchHost, daemon: Daemon, start: (args?: readonly string[]) => Daemon) {
+  private constructor(host: BenchHost, daemon: Daemon, start: Start) {
     this.host = host;
     this.#daemon = daemon;
     this.#start = start;
@@ -40,9 +45,9 @@ export class Site implements AsyncDisposable {
 
   static async build({ bed, flanneld }: BenchContext, prefix: string): Promise<Site> {
     const host = await bed.host();
-    const start = (args: readonly string[] = []) =>
-      new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, health: true, args });
-    const daemon = start();
+    const start: Start = (more) =>
+      new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, health: true, ...more });
+    const daemon = start({});
     await daemon.ready();
     return new Site(host, daemon, start);
   }
@@ -57,7 +62,7 @@ export class Site implements AsyncDisposable {
 
   /** Starts it again, with further flags. */
   async start(args: readonly string[] = []): Promise<void> {
-    this.#daemon = this.#start(args);
+    this.#daemon = this.#start({ args, manager: this.manager });
     await this.#daemon.ready();
   }
 
@@ -78,15 +83,17 @@ export class Ping implements Disposable {
   readonly #seen = new Set<number>();
   readonly #child;
   #lastReplyMs = performance.now();
+  #longestMs = 0;
 
   constructor(from: Namespace, address: string) {
     this.#child = from.spawn("ping", ["-n", "-i", PING_INTERVAL_SECONDS, address], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     createInterface({ input: this.#child.stdout! }).on("line", (line) => {
-      const sequence = /bytes from .* icmp_seq=(\d+)/.exec(line)?.[1];
+      const [, sequence, timeMs] = /bytes from .* icmp_seq=(\d+) .*time=([\d.]+) ms/.exec(line) ?? [];
       if (sequence === undefined) return;
       this.#seen.add(Number(sequence));
+      this.#longestMs = Math.max(this.#longestMs, Number(timeMs));
       this.#lastReplyMs = performance.now();
     });
   }
@@ -106,6 +113,11 @@ export class Ping implements Disposable {
 
   get highest(): number {
     return Math.max(...this.#seen);
+  }
+
+  /** The longest round trip. */
+  get longestMs(): number {
+    return this.#longestMs;
   }
 
   get lost(): number {

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import type { TestNetns } from "../netns/support.ts";
-import type { ServiceManager } from "./service-manager.ts";
+import { NOTHING, type ServiceManager } from "./service-manager.ts";
 import type { TestHost } from "./underlay.ts";
 import { until } from "./until.ts";
 
@@ -53,10 +53,10 @@ export interface Flanneld {
 
 /** Starts flanneld in `netns` with exactly these flags. */
 export function spawnFlanneld(t: TestContext, netns: TestNetns, options: FlanneldOptions): Flanneld {
-  const { env, fds } = options.manager?.handOver() ?? { env: {}, fds: [] };
+  const { env, fds, through } = options.manager?.handOver() ?? NOTHING;
   const [command, ...args] = [
     ...["nsenter", `--net=${netns.path}`],
-    ...(fds.length === 0 ? [] : ["sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"]),
+    ...through,
     ...(options.through ?? []),
     ...FLANNELD,
     ...options.args,

@@ -22,6 +22,17 @@ const CMSGHDR_BYTES = 16;
 const TEXT_BYTES = 1024;
 const CONTROL_BYTES = 256;
 
+export interface HandOver {
+  readonly env: Readonly<Record<string, string>>;
+  /** Its descriptors from 3 on. */
+  readonly fds: readonly number[];
+  /** What comes before its command. */
+  readonly through: readonly string[];
+}
+
+/** For a process without a service manager. */
+export const NOTHING: HandOver = { env: {}, fds: [], through: [] };
+
 export class ServiceManager implements Disposable {
   /** For NOTIFY_SOCKET. */
   readonly path: string;
@@ -58,13 +69,15 @@ export class ServiceManager implements Disposable {
     return [...this.#kept.keys()].sort();
   }
 
-  /** How a process is started with what is kept: variables, and its descriptors from 3 on. LISTEN_PID is for it to add. */
-  handOver(): { readonly env: Readonly<Record<string, string>>; readonly fds: readonly number[] } {
+  /** How a process is started with what is kept. */
+  handOver(): HandOver {
     const names = this.kept;
-    const listen = { LISTEN_FDS: String(names.length), LISTEN_FDNAMES: names.join(":") };
+    const env = { NOTIFY_SOCKET: this.path };
+    if (names.length === 0) return { ...NOTHING, env };
     return {
-      env: { NOTIFY_SOCKET: this.path, ...(names.length === 0 ? {} : listen) },
+      env: { ...env, LISTEN_FDS: String(names.length), LISTEN_FDNAMES: names.join(":") },
       fds: names.map((name) => this.#kept.get(name)!),
+      through: ["sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"],
     };
   }
 
