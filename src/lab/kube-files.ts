@@ -1,18 +1,16 @@
 /** The files of a lab's Kubernetes cluster: what its API server serves with, and what lets others in. */
 
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Prefix } from "../address/prefix.ts";
 import { formatPrefix, parsePrefix } from "../address/prefix.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import { exec } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
+import { makeCertificate } from "./certificate.ts";
 import { type Hub, labDirectory } from "./topology.ts";
 
 /** kube-apiserver's. */
 export const KUBE_API_PORT = 6443;
-const CERTIFICATE_DAYS = 3650;
 
 export const kubeFiles = (lab: string) => {
   const directory = labDirectory(lab);
@@ -50,7 +48,7 @@ export async function writeKubeFiles(
 ): Promise<void> {
   const files = kubeFiles(lab);
   const { family, address } = hub.addresses[0]!;
-  const { cert, key } = await makeCertificate(lab, address);
+  const { cert, key } = await makeCertificate(labDirectory(lab), `flannel-lab-${lab}`, address);
   const config: KubeApiConfig = {
     lab,
     host: address,
@@ -75,22 +73,6 @@ export async function writeKubeFiles(
 /** The pod networks as prefixes. */
 export const podNetworksOf = (config: KubeApiConfig): { network: Prefix; subnetLength: number }[] =>
   config.podNetworks.map(({ network, subnetLength }) => ({ network: parsePrefix(network)!, subnetLength }));
-
-/** Made out to the address, signed by itself. PEM texts. */
-async function makeCertificate(lab: string, address: string): Promise<{ cert: string; key: string }> {
-  const directory = mkdtempSync(join(labDirectory(lab), "tls-")); // 0700
-  const at = (name: string): string => join(directory, name);
-  try {
-    await exec("openssl", [
-      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-      ...["-subj", `/CN=flannel-lab-${lab}`, "-addext", `subjectAltName=IP:${address}`],
-      ...["-days", String(CERTIFICATE_DAYS), "-keyout", at("key"), "-out", at("cert")],
-    ]);
-    return { cert: readFileSync(at("cert"), "utf8"), key: readFileSync(at("key"), "utf8") };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
 
 /** As JSON, which is YAML too. */
 function kubeconfig(server: string, authority: string, user: string, token: string): string {
