@@ -19,6 +19,7 @@ import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../../src/config/options-tab
 import { exec } from "../../src/linux/exec.ts";
 import { startEtcdOn, type TestHost, TestHosts } from "../support/hosts.ts";
 import { PingStream, ping } from "../support/ping.ts";
+import type { TestProcess } from "../support/process.ts";
 import { Systemd } from "../support/systemd.ts";
 import { until } from "../support/until.ts";
 
@@ -40,20 +41,18 @@ let bed: TestHosts;
 let h1: TestHost;
 let h2: TestHost;
 let systemd: Systemd;
+let endpoint: string;
+/** flanneld on h2. */
+let other: TestProcess;
 before(async () => {
   bed = new TestHosts("systemd", 2);
   [h1, h2] = bed.hosts as [TestHost, TestHost];
-  const { endpoint } = await startEtcdOn(bed.hub);
-  const env = { PATH: process.env.PATH, ETCDCTL_API: "3" };
-  const config = '{"Network": "10.7.0.0/16"}';
-  await bed.hub.run("etcdctl", ["--endpoints", endpoint, "put", `${PREFIX}/config`, config], { env });
+  ({ endpoint } = await startEtcdOn(bed.hub));
+  await putConfig(PREFIX, '{"Network": "10.7.0.0/16"}');
   const dockerd = join(h1.directory, "dockerd");
   writeFileSync(dockerd, '#!/bin/sh\necho "$@" >/run/dockerd-was-given\nexec sleep 1000000\n');
   chmodSync(dockerd, 0o755);
-  const other = h2.start(join(ROOT, "bin/flanneld"), [
-    ...[`--etcd-endpoints=${endpoint}`, `--etcd-prefix=${PREFIX}`],
-    `--subnet-file=${join(h2.directory, "subnet.env")}`,
-  ]);
+  other = startOther(PREFIX);
   systemd = await Systemd.start(h1, {
     units: {
       "flanneld.service": unit("flanneld.service"),
@@ -198,6 +197,44 @@ test("a flag that is wrong keeps Docker from starting with addresses of its own 
     "dockerd",
   );
 });
+
+test("the udp backend has its device, and a restart loses no packet: systemd keeps the descriptors", async () => {
+  await systemd.systemctl("stop", "docker", "flanneld");
+  await other.stop(); // two on one host would fight for their routes
+  await putConfig("/site/udp", '{"Network": "10.8.0.0/16", "Backend": {"Type": "udp"}}');
+  other = startOther("/site/udp");
+  await other.brings("flanneld on h2", () => /flanneld is ready/.test(other.stderr));
+  const file = join(h1.directory, "etc/flanneld");
+  writeFileSync(file, readFileSync(file, "utf8").replace(`"${PREFIX}"`, '"/site/udp"'));
+  await systemd.systemctl("start", "flanneld");
+  await h1.run("ip", ["-details", "link", "show", "flannel0"]);
+  const subnet = /^FLANNEL_SUBNET=(.*)$/m.exec(await readInside("/run/flannel/subnet.env"))![1]!;
+  const tunnelAddress = addressOf(subnet).replace(/1$/, "0");
+  await until(async () => (await ping(h2.netns, tunnelAddress, { count: 1 })) === 1, "the way to h1");
+  await using stream = new PingStream(h2.netns, tunnelAddress);
+  await stream.more(5);
+  await systemd.systemctl("restart", "flanneld");
+  await stream.more(5);
+  assert.equal(await systemd.property("flanneld.service", "NFileDescriptorStore"), "2");
+  const answers = stream.answers.toSorted((a, b) => a - b);
+  assert.deepEqual(
+    answers,
+    Array.from({ length: answers.length }, (_, index) => index + 1),
+  );
+});
+
+async function putConfig(prefix: string, config: string): Promise<void> {
+  const env = { PATH: process.env.PATH, ETCDCTL_API: "3" };
+  await bed.hub.run("etcdctl", ["--endpoints", endpoint, "put", `${prefix}/config`, config], { env });
+}
+
+/** flanneld on h2, without systemd. */
+function startOther(prefix: string): TestProcess {
+  return h2.start(join(ROOT, "bin/flanneld"), [
+    ...[`--etcd-endpoints=${endpoint}`, `--etcd-prefix=${prefix}`],
+    `--subnet-file=${join(h2.directory, "subnet.env")}`,
+  ]);
+}
 
 function subnetOf(host: TestHost): string {
   assert.ok(existsSync(join(host.directory, "subnet.env")));
