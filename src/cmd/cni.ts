@@ -14,6 +14,7 @@ const PROMPT_INPUT_MS = 100;
 const print = (text: string): void => void process.stdout.write(text);
 
 process.stdout.on("error", () => process.exit(1)); // whoever read it has gone
+process.stderr.on("error", () => {}); // nobody has to read that
 void main().then((exitCode) => {
   process.exitCode = exitCode;
 });

@@ -160,6 +160,22 @@ test("what the delegate says on stderr is passed on", async (t) => {
   );
 });
 
+test("nobody has to listen on stderr", async (t) => {
+  const bed = makeBed(t, "#!/bin/sh\necho talk >&2\necho '{}'\n");
+  const shell = join(bed.root, "deaf");
+  writeFileSync(
+    shell,
+    `#!/bin/sh\nexec 3>&1; { "${FLANNEL}" 2>&1 >&3 3>&-; echo "$?" >"$DIRECTORY/end"; } | exec 3>&- true\n`,
+    {
+      mode: 0o755,
+    },
+  );
+  const { stdout } = await bed.run(bed.config, {}, shell);
+  await until(() => readdirSync(bed.root).includes("end"), "its end");
+  assert.deepEqual(JSON.parse(stdout), { cniVersion: "1.0.0" });
+  assert.equal(readFileSync(join(bed.root, "end"), "utf8"), "0\n");
+});
+
 test("the delegate gets the whole environment of the call", async (t) => {
   const bed = makeBed(t, '#!/bin/sh\nenv >"$DIRECTORY/environment"\necho "{}"\n');
   await bed.run(bed.config, { CNI_ARGS: "K8S_POD_NAME=x;A=b c", TRACEPARENT: "00-ab" });
