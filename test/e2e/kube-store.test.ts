@@ -460,7 +460,7 @@ test("W40 dual stack needs a podCIDR of each family", async (t) => {
   );
   bed.assign("10.5.1.0/24", "fc00:0:0:1::/64", "10.5.2.0/24");
   await until(() => reasons.length === 2, "another reason");
-  assert.match(reasons[1]!, /^node node-1 has 3 podCIDRs/);
+  assert.match(reasons[1]!, /^node node-1 cannot be used: it has 3 podCIDRs/);
   bed.assign("10.5.1.0/24", "fc00:0:0:1::/64");
   assert.deepEqual(subnetsOf(await taking), ["10.5.1.0/24", "fc00:0:0:1::/64"]);
 });

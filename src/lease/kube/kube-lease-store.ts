@@ -56,8 +56,8 @@ export async function createKubeLeaseStore(
   const access = await openAccess(options, ports.environment ?? process.env, ports.logger);
   for (const note of access.notes) ports.logger.warn(note);
   const timings = { ...DEFAULT_TIMINGS, ...options.timings };
-  const { logger, timers = systemTimers, wallClockMs = Date.now, random = Math.random } = ports;
-  return new Store(options, names, access, timings, { logger, timers, wallClockMs, random });
+  const defaults = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, onOutage() {} };
+  return new Store(options, names, access, timings, { ...defaults, ...ports });
 }
 
 function checkIdentity({ nodeName, podName, podNamespace }: KubeStoreOptions): void {
@@ -101,7 +101,7 @@ class Store implements KubeLeaseStore {
     this.#client = new ApiClient(access, timings, ports);
     const quiet = quietLogger(ports.logger, () => this.#leaseWatches > 0);
     const parts = { client: this.#client, options, names, timings, signal };
-    this.#node = new OwnNode({ ...parts, ports: { ...ports, logger: quiet } });
+    this.#node = new OwnNode({ ...parts, ports: { ...ports, logger: quiet, onOutage() {} } });
     this.#own = new OwnLeaseHolder({ node: this.#node, names, timings, ports, signal });
   }
 

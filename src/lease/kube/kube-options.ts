@@ -2,6 +2,7 @@
 
 import type { Logger } from "../../base/logger.ts";
 import type { Timers } from "../../base/timers.ts";
+import type { OutagePorts } from "../outage.ts";
 
 export interface KubeStoreOptions {
   /** `--kube-api-url`: overrides the server of the kubeconfig. */
@@ -64,6 +65,7 @@ export interface KubePorts {
   readonly wallClockMs?: () => number;
   /** 0 ≤ random() < 1. */
   readonly random?: () => number;
+  readonly onOutage?: OutagePorts["onOutage"];
   /** KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT say where a pod finds the API server. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }

@@ -51,8 +51,7 @@ export function usableSubnets(node: NodeRecord, network: NetworkConfig): SubnetP
     "is kube-controller-manager running with --allocate-node-cidrs=true and a --cluster-cidr within the network?";
   if (node.podCidrs.length === 0) return { problem: `has no podCIDR yet: ${assign}` };
   const subnets = subnetsOf(node);
-  if (isProblem(subnets))
-    return { problem: subnets.problem.replace(/^it /, "").replace(/^its /, "has a wrong ") };
+  if (isProblem(subnets)) return { problem: `cannot be used: ${subnets.problem}` };
   for (const [name, family] of [
     ["ipv4", "IPv4"],
     ["ipv6", "IPv6"],
@@ -65,7 +64,7 @@ export function usableSubnets(node: NodeRecord, network: NetworkConfig): SubnetP
         problem: `has no ${family} podCIDR, only ${node.podCidrs.join(", ")}, but net-conf.json enables ${family}: ${assign}`,
       };
     }
-    if (!containsPrefix(wanted, subnet) || subnet.length <= wanted.length) {
+    if (!containsPrefix(wanted, subnet)) {
       return {
         problem:
           `has podCIDR ${formatPrefix(subnet)}, which is not inside the network ${formatPrefix(wanted)} of net-conf.json: ` +

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hasCode } from "../../base/error.ts";
+import { silentLogger } from "../../base/logger.ts";
+import { systemTimers } from "../../base/timers.ts";
+import { KubeApiServer } from "../../testing/kube-api/kube-api-server.ts";
+import { makeNode } from "../../testing/kube-api/node-object.ts";
+import type { ApiAccess } from "./api-access.ts";
+import { ApiClient } from "./api-client.ts";
+import { DEFAULT_TIMINGS } from "./kube-options.ts";
+import { KUBE_RULES } from "./rbac.ts";
+
+const READ = { verb: "get", resource: "nodes", name: "n1" } as const;
+
+/** A client whose token is what `tokens` gives, one after the other. */
+async function makeBed(tokens: string[]) {
+  const api = await KubeApiServer.start({ tokens: [{ token: "good", user: "flannel", rules: KUBE_RULES }] });
+  api.nodes.create(makeNode("n1"));
+  const refused: (string | undefined)[] = [];
+  const access: ApiAccess = {
+    url: api.url,
+    readTls: undefined,
+    async authorize(header) {
+      refused.push(header);
+      return `Bearer ${tokens.length > 1 ? tokens.shift() : tokens[0]}`;
+    },
+    identity: "a test",
+    notes: [],
+  };
+  const client = new ApiClient(access, DEFAULT_TIMINGS, { logger: silentLogger, timers: systemTimers });
+  return {
+    api,
+    client,
+    refused,
+    async [Symbol.asyncDispose]() {
+      client[Symbol.dispose]();
+      await api[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test("a refused token is replaced by another at once, in the same call", async () => {
+  await using bed = await makeBed(["old", "good"]);
+  await bed.client.call(READ);
+  assert.deepEqual(
+    bed.api.requests.map(({ status }) => status),
+    [401, 200],
+  );
+  assert.deepEqual(bed.refused, [undefined, "Bearer old"]);
+});
+
+test("a refused token that is still the only one is not sent again", async () => {
+  await using bed = await makeBed(["old"]);
+  await assert.rejects(
+    bed.client.call(READ),
+    (error) => hasCode(error, "UNAUTHENTICATED") && /credentials of a test are wrong/.test(String(error)),
+  );
+  assert.equal(bed.api.requests.length, 1);
+});
+
+test("a new token that is refused too is the end", async () => {
+  await using bed = await makeBed(["old", "new", "good"]);
+  await assert.rejects(bed.client.call(READ), (error) => hasCode(error, "UNAUTHENTICATED"));
+  assert.equal(bed.api.requests.length, 2);
+});
+
+test("an idle connection that the server closed is replaced without a word", async () => {
+  await using bed = await makeBed(["good"]);
+  await bed.client.call(READ);
+  bed.api.inject({ verb: "get", answer: "reset" });
+  await bed.client.call(READ);
+  assert.equal(bed.client.requestCount, 3);
+});
+
+test("names are part of a path and nothing else", async () => {
+  await using bed = await makeBed(["good"]);
+  await assert.rejects(
+    bed.client.call({ ...READ, name: "n1/status?x=/../y" }),
+    (error) => hasCode(error, "NOT_FOUND") || hasCode(error, "INVALID"),
+  );
+  assert.ok(bed.api.requests.every(({ status }) => status !== 200));
+});
+
+test("a closed client says so, and lets nothing hang", async () => {
+  await using bed = await makeBed(["good"]);
+  bed.api.inject({ verb: "get", answer: "hang" });
+  const calling = bed.client.call(READ);
+  bed.client[Symbol.dispose]();
+  await assert.rejects(calling, /the store is closed/);
+});

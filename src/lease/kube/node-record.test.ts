@@ -1,0 +1,120 @@
+/** The reader of bytes against the reader of objects, and both against junk. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { makeNode } from "../../testing/kube-api/node-object.ts";
+import { annotationNames } from "./annotations.ts";
+import { JsonReader } from "./json-reader.ts";
+import {
+  ownNodeRecordReader,
+  packedNodeReader,
+  packNode,
+  readOwnNodeRecord,
+  unpackNode,
+} from "./node-record.ts";
+
+const NAMES = annotationNames("flannel.alpha.coreos.com");
+const readPacked = packedNodeReader(NAMES);
+const readOwn = ownNodeRecordReader(NAMES);
+
+const read = (object: unknown) => readPacked(new JsonReader(Buffer.from(JSON.stringify(object))));
+
+test("keeps of a node what a lease needs", () => {
+  const node = makeNode("n1", {
+    podCIDRs: ["10.244.1.0/24", "fc00:0:0:1::/64"],
+    annotations: {
+      [NAMES.managed]: "true",
+      [NAMES.publicIp]: "192.168.0.1",
+      [NAMES.backendData]: '{"VNI":1}',
+      other: "x",
+    },
+    paddingBytes: 5_000,
+  });
+  const withVersion = { ...node, metadata: { ...node.metadata, resourceVersion: "77" } };
+  const { version, node: packed } = read(withVersion);
+  assert.equal(version, "77");
+  assert.deepEqual(unpackNode(packed!), {
+    name: "n1",
+    podCidrs: ["10.244.1.0/24", "fc00:0:0:1::/64"],
+    annotations: { managed: "true", publicIp: "192.168.0.1", backendData: '{"VNI":1}' },
+  });
+  assert.deepEqual(packNode(unpackNode(packed!)), packed);
+  assert.ok(packed!.text.length < 400);
+});
+
+test("reads of the own node its condition, and who wrote what", () => {
+  const { node } = readOwn(
+    new JsonReader(
+      Buffer.from(
+        JSON.stringify({
+          metadata: {
+            name: "n1",
+            resourceVersion: "7",
+            managedFields: [
+              { manager: "kubectl", fieldsV1: { "f:metadata": { "f:annotations": { "f:a/b": {} } } } },
+              7,
+              { manager: 7 },
+            ],
+          },
+          spec: { podCIDR: "10.244.1.0/24" },
+          status: {
+            conditions: [
+              7,
+              { type: "Ready", status: "True" },
+              { type: "NetworkUnavailable", status: "True" },
+            ],
+          },
+        }),
+      ),
+    ),
+  );
+  assert.deepEqual(node?.networkUnavailable, { status: "True", reason: "" });
+  assert.deepEqual(node?.podCidrs, ["10.244.1.0/24"]);
+  assert.match(node!.writers[0]!.fields, /"f:a\/b"/);
+  assert.equal(node!.writers.length, 1);
+});
+
+test("a node is the same as long as its text is, whatever else changes", () => {
+  const node = makeNode("n1", { podCIDRs: ["10.244.1.0/24"] });
+  const later = {
+    ...node,
+    status: {},
+    metadata: { ...node.metadata, labels: { a: "b" }, resourceVersion: "9" },
+  };
+  assert.equal(read(node).node!.text, read(later).node!.text);
+  const moved = { ...node, spec: { podCIDR: "10.244.2.0/24" } };
+  assert.notEqual(read(node).node!.text, read(moved).node!.text);
+});
+
+test("both readers agree on whatever there is, and leave nothing behind for the next node", () => {
+  const text = fc.oneof(fc.string(), fc.constantFrom("10.0.0.0/24", "true", ""));
+  const junk = fc.oneof(fc.constant(null), fc.integer(), text, fc.array(text));
+  const annotations = fc.dictionary(fc.oneof(fc.constantFrom(...Object.values(NAMES)), fc.string()), junk);
+  const node = fc.record(
+    {
+      metadata: fc.oneof(
+        junk,
+        fc.record(
+          { name: fc.oneof(text, junk), annotations: fc.oneof(junk, annotations), resourceVersion: junk },
+          { requiredKeys: [] },
+        ),
+      ),
+      spec: fc.oneof(
+        junk,
+        fc.record({ podCIDR: junk, podCIDRs: fc.oneof(junk, fc.array(junk)) }, { requiredKeys: [] }),
+      ),
+      status: junk,
+    },
+    { requiredKeys: [] },
+  );
+  fc.assert(
+    fc.property(fc.oneof(node, junk), (object) => {
+      const own = readOwnNodeRecord(object, NAMES);
+      const { node: packed } = read(object);
+      if (own === undefined) return assert.equal(packed, undefined);
+      const { name, podCidrs, annotations } = own;
+      assert.deepEqual(unpackNode(packed!), { name, podCidrs, annotations });
+    }),
+  );
+});

@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import { test } from "node:test";
+import fc from "fast-check";
+import { hasCode } from "../../base/error.ts";
+import { annotationNames } from "./annotations.ts";
+import { Silence } from "./api-error.ts";
+import { packedNodeReader } from "./node-record.ts";
+import { readEvents, type WatchEvent } from "./watch-events.ts";
+
+const read = packedNodeReader(annotationNames("flannel.alpha.coreos.com"));
+const PATIENCE = { lifeMs: 60_000, silenceMs: 60_000 };
+
+async function collect(chunks: Iterable<Buffer>): Promise<string[]> {
+  const message = Readable.from(chunks) as IncomingMessage;
+  const seen: string[] = [];
+  for await (const event of readEvents(message, read, PATIENCE)) seen.push(describe(event));
+  return seen;
+}
+
+const describe = (event: WatchEvent<{ readonly name: string }>): string =>
+  event.type === "bookmark"
+    ? `bookmark ${event.version}`
+    : `${event.type} ${event.node?.name} ${event.version}`;
+
+const line = (type: string, name: string, version: number): string =>
+  `${JSON.stringify({ type, object: { metadata: { name, resourceVersion: String(version) } } })}\n`;
+
+const TEXT =
+  line("ADDED", "n1", 1) +
+  line("MODIFIED", "n2-ü", 2) +
+  `\n${JSON.stringify({ type: "BOOKMARK", object: { kind: "Node", metadata: { resourceVersion: "9" } } })}\n` +
+  line("DELETED", "n1", 11);
+
+test("events come whole, wherever the chunks end", async () => {
+  const bytes = Buffer.from(TEXT);
+  await fc.assert(
+    fc.asyncProperty(fc.uniqueArray(fc.nat(bytes.length)), async (cuts) => {
+      const ends = [0, ...cuts.sort((a, b) => a - b), bytes.length];
+      const chunks = ends.slice(1).map((end, index) => bytes.subarray(ends[index], end));
+      assert.deepEqual(await collect(chunks), ["put n1 1", "put n2-ü 2", "bookmark 9", "delete n1 11"]);
+    }),
+  );
+});
+
+test("an end in the middle of an event is no end", async () => {
+  await assert.rejects(collect([Buffer.from(TEXT.slice(0, -10))]), (error) => hasCode(error, "UNAVAILABLE"));
+});
+
+test("an error of the server is its Status: what it has forgotten, or something else", async () => {
+  const error = (object: object) => collect([Buffer.from(`${JSON.stringify({ type: "ERROR", object })}\n`)]);
+  for (const status of [
+    { code: 410, message: "too old" },
+    { reason: "Expired" },
+    { reason: "Gone", code: 410 },
+  ]) {
+    await assert.rejects(error(status), (thrown) => hasCode(thrown, "COMPACTED"));
+  }
+  await assert.rejects(
+    error({ code: 500, message: "etcd is\n\u001b[31maway" }),
+    (thrown) =>
+      hasCode(thrown, "UNAVAILABLE") && /ended the watch: etcd is\\n\\x1b\[31maway$/.test(String(thrown)),
+  );
+  await assert.rejects(error({}), /an error \(undefined\)/);
+});
+
+test("what is no event is refused", async () => {
+  for (const junk of [
+    "7",
+    "[]",
+    "{}",
+    '{"type":"ADDED","object":7}',
+    '{"type":"ERROR"}{"a":1}',
+    `${TEXT.split("\n")[0]} x`,
+  ]) {
+    await assert.rejects(
+      collect([Buffer.from(`${junk}\n`)]),
+      (error) => hasCode(error, "INVALID") && /makes no sense/.test(String(error)),
+      junk,
+    );
+  }
+});
+
+test("silence ends a watch: soon once bookmarks have come, late as long as they have not", {
+  timeout: 10_000,
+}, async () => {
+  const silentAfter = async (text: string, patience: { lifeMs: number; silenceMs: number }) => {
+    const message = new Readable({ read() {} }) as IncomingMessage;
+    message.push(text);
+    const sinceMs = performance.now();
+    await assert.rejects(async () => {
+      for await (const _event of readEvents(message, read, patience)) {
+      }
+    }, Silence);
+    return performance.now() - sinceMs;
+  };
+  const bookmark = '{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}\n';
+  assert.ok((await silentAfter(bookmark, { lifeMs: 5_000, silenceMs: 50 })) < 4_000);
+  assert.ok((await silentAfter(line("ADDED", "n1", 1), { lifeMs: 200, silenceMs: 10 })) >= 195);
+});
