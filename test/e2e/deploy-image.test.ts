@@ -10,17 +10,28 @@
  */
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
 import { exec } from "../../src/linux/exec.ts";
+import { writeSysctl } from "../../src/linux/sysctl.ts";
+import { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
+import { makeNode } from "../../src/testing/kube-api/node-object.ts";
+import { freshNetns } from "../netns/support.ts";
+import { makeCertificates } from "../support/certificates.ts";
+import { type CniRuntime, cniRuntime } from "../support/cni-runtime.ts";
 import { DockerEngine } from "../support/docker.ts";
 import { startEtcdOn, type TestHost, TestHosts } from "../support/hosts.ts";
-import { ping } from "../support/ping.ts";
+import { helm, readObjects } from "../support/kube-tools.ts";
+import { type ManifestObject, runManifestPod } from "../support/manifest-pod.ts";
+import { PingStream, ping } from "../support/ping.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { until } from "../support/until.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const CHART = join(ROOT, "deploy/chart/flannel");
 const ARCHITECTURE = process.arch === "arm64" ? "arm64" : "amd64";
 const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
 const IMAGE = `flannel-ts:${version}`;
@@ -45,20 +56,18 @@ let bed: TestHosts;
 let h1: TestHost;
 let h2: TestHost;
 let engine: DockerEngine;
+let engine2: DockerEngine;
 let endpoint: string;
 before(async () => {
   bed = new TestHosts("image", 2);
   [h1, h2] = bed.hosts as [TestHost, TestHost];
   ({ endpoint } = await startEtcdOn(bed.hub));
   await exec("node", [join(ROOT, "deploy/image/assemble.ts"), ARCHITECTURE], { timeoutMs: 120_000 });
-  engine = await DockerEngine.start(h1, ["--iptables=false", "--bridge=none"]);
-  const context = join(ROOT, "dist/image");
-  await engine.docker(["build", "--build-arg", `TARGETARCH=${ARCHITECTURE}`, "--tag", IMAGE, context], {
-    timeoutMs: 120_000,
-  });
+  [engine, engine2] = (await Promise.all(bed.hosts.map(startEngine))) as [DockerEngine, DockerEngine];
 });
 after(async () => {
   await engine?.[Symbol.asyncDispose]();
+  await engine2?.[Symbol.asyncDispose]();
   await bed?.[Symbol.asyncDispose]();
 });
 
@@ -172,6 +181,66 @@ test("the plugin that it installs runs on a host that has no library and no shel
   assert.deepEqual(JSON.parse(stdout).supportedVersions.includes("0.3.1"), true);
 });
 
+test("two nodes run the chart's DaemonSet: pods reach each other, also while it is replaced", async (t) => {
+  using certificates = makeCertificates();
+  const [cert, key] = [certificates.server.cert, certificates.server.key].map((file) =>
+    readFileSync(file, "utf8"),
+  );
+  const rights = { user: "system:serviceaccount:kube-flannel:flannel", rules: KUBE_RULES };
+  const tokens = [{ token: "the-pods-token", ...rights }];
+  await using api = await KubeApiServer.start({ tls: { cert: cert!, key: key! }, tokens });
+  await using stack = new AsyncDisposableStack();
+  const nodes = await Promise.all(
+    [engine, engine2].map(async (nodeEngine, index) => {
+      const node = await makeNodeOf(nodeEngine, index + 1, { api, ca: certificates.ca, stack });
+      const said = await node.apply();
+      assert.match(said[0]!, /version \S+ installed$/);
+      assert.match(said[1]!, /10-flannel\.conflist: config installed$/);
+      return node;
+    }),
+  );
+  for (const node of nodes) {
+    await until(() => node.isUnavailable() === false, `NetworkUnavailable of ${node.name}`, 20_000);
+    node.runtime = cniRuntime(
+      JSON.parse(readFileSync(join(node.directory, "net.d/10-flannel.conflist"), "utf8")),
+      node.engine.host.netns,
+      [join(node.directory, "bin"), "/usr/lib/cni"],
+    );
+  }
+  const [first, second] = await Promise.all(
+    nodes.map(async (node) => {
+      const pod = freshNetns(t, "pod");
+      const { ips } = await node.runtime!.add({ id: `${node.name}-pod`, netns: pod.path });
+      return { netns: pod.path, address: addressOf(ips[0].address) };
+    }),
+  );
+  assert.match(`${first!.address} ${second!.address}`, /^10\.244\.1\.\d+ 10\.244\.2\.\d+$/);
+  await until(async () => (await ping(first!.netns, second!.address, { count: 1 })) === 1, "the first ping");
+  assert.equal(await ping(second!.netns, first!.address), 5);
+
+  await using stream = new PingStream(first!.netns, second!.address);
+  await stream.more(5);
+  await nodes[0]!.remove();
+  assert.match((await nodes[0]!.apply())[0]!, /is there already$/);
+  await until(() => nodes[0]!.isReady(), "flanneld again");
+  await stream.more(5);
+  const { answers } = stream;
+  assert.deepEqual(
+    answers,
+    Array.from({ length: answers.length }, (_, index) => index + 1),
+  );
+
+  await Promise.all(
+    nodes.map((node, index) =>
+      node.runtime!.del({ id: `${node.name}-pod`, netns: [first, second][index]!.netns }),
+    ),
+  );
+  assert.deepEqual(
+    api.requests.filter(({ status }) => status >= 400),
+    [],
+  );
+});
+
 test("the network config that it installs is the ConfigMap's", async () => {
   const netd = join(h1.directory, "net.d");
   const config = join(h1.directory, "cni-conf.json");
@@ -196,6 +265,90 @@ test("the network config that it installs is the ConfigMap's", async () => {
   await assert.rejects(install(), /is not valid JSON/);
 });
 
+async function startEngine(host: TestHost): Promise<DockerEngine> {
+  const started = await DockerEngine.start(host, ["--iptables=false", "--bridge=none"]);
+  const context = join(ROOT, "dist/image");
+  await started.docker(["build", "--build-arg", `TARGETARCH=${ARCHITECTURE}`, "--tag", IMAGE, context], {
+    timeoutMs: 120_000,
+  });
+  return started;
+}
+
+/** A node of a cluster: its object, its way to the API server, and the chart's DaemonSet on it. */
+async function makeNodeOf(
+  nodeEngine: DockerEngine,
+  number: number,
+  cluster: { readonly api: KubeApiServer; readonly ca: string; readonly stack: AsyncDisposableStack },
+) {
+  const { api, ca, stack } = cluster;
+  const name = `node-${number}`;
+  const { host } = nodeEngine;
+  api.nodes.create(makeNode(name, { podCIDRs: [`10.244.${number}.0/24`] }));
+  const line = stack.use(await startTcpProxy(api.port, { netns: host.netns }));
+  const directory = join(host.directory, "node");
+  const serviceAccount = join(directory, "account");
+  mkdirSync(serviceAccount, { recursive: true });
+  writeFileSync(join(serviceAccount, "token"), "the-pods-token");
+  copyFileSync(ca, join(serviceAccount, "ca.crt"));
+  writeSysctl("ipv4/ip_forward", "1", { netns: host.netns });
+  // Places of this test's own where the plugins would keep theirs on the machine.
+  const cniConf = {
+    ...{ name: "cbr0", cniVersion: "0.3.1" },
+    plugins: [
+      {
+        type: "flannel",
+        subnetFile: join(directory, "run/flannel/subnet.env"),
+        dataDir: join(directory, "flannel"),
+        ipam: { dataDir: join(directory, "networks") },
+        delegate: { hairpinMode: true, isDefaultGateway: true },
+      },
+      { type: "portmap", capabilities: { portMappings: true } },
+    ],
+  };
+  const flannel = {
+    cniBinDir: join(directory, "bin"),
+    cniConfDir: join(directory, "net.d"),
+    cniConf: JSON.stringify(cniConf),
+  };
+  const values = join(directory, "values.json");
+  writeFileSync(values, JSON.stringify({ flannel }));
+  const { stdout } = await helm([
+    "template",
+    "flannel",
+    CHART,
+    "--namespace=kube-flannel",
+    "--values",
+    values,
+  ]);
+  const pod = `kube-flannel-${number}`;
+  const fields = { "metadata.name": pod, "metadata.namespace": "kube-flannel", "spec.nodeName": name };
+  const node = {
+    name,
+    directory,
+    engine: nodeEngine,
+    runtime: undefined as CniRuntime | undefined,
+    /** Starts the pod; what its init containers said. */
+    async apply(): Promise<readonly string[]> {
+      const place = { engine: nodeEngine, directory, fields, serviceAccount, apiPort: line.port };
+      return (await runManifestPod(readObjects<ManifestObject>(stdout), place)).said;
+    },
+    async remove(): Promise<void> {
+      await nodeEngine.docker(["stop", "--time=10", pod]);
+      await nodeEngine.docker(["rm", pod]);
+    },
+    isUnavailable: (): boolean =>
+      api.nodes.get(name)!.status?.conditions?.find(({ type }) => type === "NetworkUnavailable")?.status !==
+      "False",
+    async isReady(): Promise<boolean> {
+      const ask = 'fetch("http://127.0.0.1:8081/readyz").then(({ ok }) => console.log(ok), () => {})';
+      return (await exec("node", ["-e", ask], { netns: host.netns })).stdout.trim() === "true";
+    },
+  };
+  return node;
+}
+
+const addressOf = (subnet: string): string => subnet.split("/")[0]!;
+
 /** A bridge with the host's address in the network, in place of containers; gives the address. */
 async function makeBridge(host: TestHost, subnetFile: string): Promise<string> {
   await until(() => existsSync(subnetFile), subnetFile);
@@ -203,5 +356,5 @@ async function makeBridge(host: TestHost, subnetFile: string): Promise<string> {
   await host.run("ip", ["link", "add", "br0", "type", "bridge"]);
   await host.run("ip", ["address", "add", subnet, "dev", "br0"]);
   await host.run("ip", ["link", "set", "br0", "up"]);
-  return subnet.split("/")[0]!;
+  return addressOf(subnet);
 }
