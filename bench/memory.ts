@@ -5,7 +5,7 @@ import type { BenchContext, Benchmark } from "./support/benchmark.ts";
 import { Daemon } from "./support/daemon.ts";
 import { PeerEntryCount } from "./support/kernel-events.ts";
 import { type Measurement, median } from "./support/measurement.ts";
-import { processorMs, residentMb } from "./support/usage.ts";
+import { privateMb, processorMs, residentMb } from "./support/usage.ts";
 import { steady } from "./support/wait.ts";
 
 /** Leases, and the bar for resident memory with them. */
@@ -28,6 +28,7 @@ export const memory: Benchmark = {
 
 async function measureCount(context: BenchContext, count: number, barMb: number): Promise<Measurement[]> {
   const resident: number[] = [];
+  const own: number[] = [];
   const startMs: number[] = [];
   let idleMs = 0;
   for (let turn = 1; turn <= context.turns; turn++) {
@@ -45,6 +46,7 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
         90_000,
       ),
     );
+    own.push(privateMb(daemon.pid));
     startMs.push(processorMs(daemon.pid));
     if (turn === context.turns) {
       await delay(IDLE_MS);
@@ -61,6 +63,12 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
       unit: "MB",
       bar: barMb,
       samples: resident,
+    },
+    {
+      measure: `${leases}: of it its own, without pages of files`,
+      value: median(own),
+      unit: "MB",
+      samples: own,
     },
     {
       measure: `${leases}: processor time of the start`,
