@@ -28,6 +28,7 @@ import { makePersistentTun } from "../linux/tun.ts";
 import { digestXtables } from "../linux/xtables.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
 import { HealthServer } from "../status/health.ts";
+import { Outages } from "../status/outages.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
 import { VERSION } from "./version.ts";
@@ -104,6 +105,7 @@ function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
 
 async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {
   const readiness = new Readiness();
+  const outages = new Outages(systemTimers);
   using drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
   using rtnetlink = openRtnetlink();
   const { notifySocket } = options;
@@ -123,10 +125,14 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       : await HealthServer.start({
           ...options.healthz,
           notReadyReasons: () => readiness.reasons,
+          notes: () => outages.lines,
           reports: { "/drift": () => drift, "/data-path": () => tunnels.counters },
         });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
-  await using datastore = await openLeaseStore(options.datastore, logger);
+  await using datastore = await openLeaseStore(options.datastore, {
+    logger,
+    onOutage: (what, problem) => outages.note(what, problem),
+  });
   const { store, configPlace } = datastore;
   // Whoever waits for an answer of the datastore waits no longer.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });

@@ -16,6 +16,7 @@ import type { EtcdConnectionOptions } from "../config/options-etcd.ts";
 import type { KubeDatastore } from "../config/options-kube.ts";
 import type { LeaseAdmin } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
+import type { OutagePorts } from "../lease/outage.ts";
 
 /** A store for flanneld; with an embedded one, disposing this ends its server too. */
 export interface OpenedStore extends AsyncDisposable {
@@ -24,12 +25,14 @@ export interface OpenedStore extends AsyncDisposable {
   readonly configPlace: string;
 }
 
+type StorePorts = Pick<OutagePorts, "logger" | "onOutage">;
+
 /** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
-export async function openLeaseStore(options: DatastoreOptions, logger: Logger): Promise<OpenedStore> {
-  if (options.kind === "kube") return openKubeStore(options, logger);
+export async function openLeaseStore(options: DatastoreOptions, ports: StorePorts): Promise<OpenedStore> {
+  if (options.kind === "kube") return openKubeStore(options, ports);
   await using parts = new AsyncDisposableStack();
-  if (options.kind === "embedded") await serveEmbedded(options, logger, parts);
-  const store = parts.use(await createStore(options, logger));
+  if (options.kind === "embedded") await serveEmbedded(options, ports.logger, parts);
+  const store = parts.use(await createStore(options, ports));
   const owned = parts.move();
   return {
     store,
@@ -52,13 +55,13 @@ export async function openLeaseAdmin(options: DatastoreOptions, logger: Logger):
   return createEtcd2LeaseAdmin(etcd, { logger });
 }
 
-async function createStore({ kind, etcd }: EtcdDatastore, logger: Logger): Promise<LeaseStore> {
+async function createStore({ kind, etcd }: EtcdDatastore, ports: StorePorts): Promise<LeaseStore> {
   if (kind !== "etcd2") {
     const { createEtcdLeaseStore } = await import("../lease/etcd/etcd-lease-store.ts");
-    return createEtcdLeaseStore(etcd, { logger });
+    return createEtcdLeaseStore(etcd, ports);
   }
   const { createEtcd2LeaseStore } = await import("../lease/etcd2/etcd2-lease-store.ts");
-  return createEtcd2LeaseStore(etcd, { logger });
+  return createEtcd2LeaseStore(etcd, ports);
 }
 
 async function createEtcdAdmin(etcd: EtcdConnectionOptions, logger: Logger): Promise<LeaseAdmin> {
@@ -66,9 +69,9 @@ async function createEtcdAdmin(etcd: EtcdConnectionOptions, logger: Logger): Pro
   return createEtcdLeaseAdmin(etcd, { logger });
 }
 
-async function openKubeStore(options: KubeDatastore, logger: Logger): Promise<OpenedStore> {
+async function openKubeStore(options: KubeDatastore, ports: StorePorts): Promise<OpenedStore> {
   const { createKubeLeaseStore } = await import("../lease/kube/kube-lease-store.ts");
-  const store = await createKubeLeaseStore(options, { logger });
+  const store = await createKubeLeaseStore(options, ports);
   return {
     store,
     configPlace: `${options.netConfigPath} (--net-config-path; in a cluster net-conf.json of the ConfigMap kube-flannel-cfg)`,

@@ -12,10 +12,11 @@ function start({ random = () => 0.5 } = {}) {
   const log: string[] = [];
   const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
   const logger = { info: at("I"), warn: at("W"), error: at("E"), debug: at("D") };
+  const told: (string | undefined)[] = [];
   const outage = createOutage(
     "the leases",
     TIMINGS,
-    { logger, timers, random },
+    { logger, timers, random, onOutage: (what, problem) => void told.push(problem && `${what}: ${problem}`) },
     new AbortController().signal,
   );
   /** How long it pauses for. */
@@ -27,7 +28,7 @@ function start({ random = () => 0.5 } = {}) {
     await paused;
     return timers.nowMs() - startMs;
   };
-  return { timers, log, outage, pause };
+  return { timers, log, told, outage, pause };
 }
 
 test("pauses double up to the limit; after a good while they begin anew, after a bad one they do not", async () => {
@@ -41,6 +42,15 @@ test("pauses double up to the limit; after a good while they begin anew, after a
   outage.over();
   await timers.advance(TIMINGS.retryMaxMs + 1);
   assert.equal(await pause(), 75);
+});
+
+test("who wants to know is told at each attempt, and of the end", async () => {
+  const { told, outage, pause } = start();
+  await pause();
+  await pause(new StoreError("UNAVAILABLE", "does not answer"));
+  outage.over();
+  outage.over();
+  assert.deepEqual(told, ["the leases: etcd is away", "the leases: does not answer", undefined]);
 });
 
 test("tells of the beginning, of the end, and once of each thing that an operator has to mend", async () => {

@@ -13,6 +13,8 @@ export interface OutagePorts {
   readonly timers: Timers;
   /** 0 ≤ random() < 1. */
   readonly random: () => number;
+  /** Told what a watch lost and why, at each attempt, and with no problem once it is back. */
+  readonly onOutage?: (what: string, problem: string | undefined) => void;
 }
 
 export interface Outage {
@@ -26,7 +28,7 @@ export interface Outage {
 export function createOutage(
   what: string,
   { retryMinMs, retryMaxMs }: { readonly retryMinMs: number; readonly retryMaxMs: number },
-  { logger, timers, random }: OutagePorts,
+  { logger, timers, random, onOutage }: OutagePorts,
   signal: AbortSignal,
 ): Outage {
   let brokenSinceMs: number | undefined;
@@ -45,6 +47,7 @@ export function createOutage(
         logger.error(`no watch on ${what} yet, trying on: ${message}`);
       }
       told.add(message);
+      onOutage?.(what, message);
       const longestMs = Math.min(retryMaxMs, retryMinMs * 2 ** failures++);
       await sleep(timers, longestMs * (0.5 + random() / 2), signal);
     },
@@ -55,6 +58,7 @@ export function createOutage(
       logger.info(`watching ${what} again after ${seconds} s`);
       brokenSinceMs = undefined;
       told.clear();
+      onOutage?.(what, undefined);
     },
   };
 }

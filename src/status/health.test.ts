@@ -10,8 +10,8 @@ const LOOPBACK = parseIp("127.0.0.1")!;
 
 const REPORTS = { "/drift": () => ({ counts: { route: 1 }, entries: [] }) };
 
-const start = (reasons: string[] = [], ip = LOOPBACK) =>
-  HealthServer.start({ ip, port: 0, notReadyReasons: () => reasons, reports: REPORTS });
+const start = (reasons: string[] = [], ip = LOOPBACK, notes: string[] = []) =>
+  HealthServer.start({ ip, port: 0, notReadyReasons: () => reasons, notes: () => notes, reports: REPORTS });
 
 async function get(server: HealthServer, path: string, method = "GET") {
   const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
@@ -24,6 +24,18 @@ test("says that it runs and that it is ready in flannel's words", async () => {
   assert.deepEqual([running.status, running.body], [200, "flanneld is running"]);
   const ready = await get(server, "/readyz?verbose");
   assert.deepEqual([ready.status, ready.body], [200, "flanneld is ready"]);
+});
+
+test("what is worth knowing is told and makes nothing unready", async () => {
+  const reasons: string[] = [];
+  const notes: string[] = [];
+  await using server = await start(reasons, LOOPBACK, notes);
+  notes.push("no watch on the leases in etcd for 3 s");
+  const ready = await get(server, "/readyz");
+  assert.deepEqual([ready.status, ready.body], [200, `flanneld is ready\n${notes[0]}\n`]);
+  reasons.push("lease: no lease yet");
+  const { status, body } = await get(server, "/readyz");
+  assert.deepEqual([status, body], [503, `flanneld is not ready yet\n${reasons[0]}\n${notes[0]}\n`]);
 });
 
 test("W36 readiness falls again, says why, and comes back", async () => {
@@ -66,13 +78,25 @@ test("gives reports to its own host only", async () => {
 
 test("a port in use and an address that is not ours are explained", async () => {
   await using server = await start();
-  const taken = { ip: LOOPBACK, port: server.port, notReadyReasons: () => [], reports: REPORTS };
+  const taken = {
+    ip: LOOPBACK,
+    port: server.port,
+    notReadyReasons: () => [],
+    notes: () => [],
+    reports: REPORTS,
+  };
   await assert.rejects(
     HealthServer.start(taken),
     (error) => error instanceof ConfigError && /in use.*--healthz-port/.test(error.message),
   );
   await assert.rejects(
-    HealthServer.start({ ip: parseIp("192.0.2.1")!, port: 0, notReadyReasons: () => [], reports: REPORTS }),
+    HealthServer.start({
+      ip: parseIp("192.0.2.1")!,
+      port: 0,
+      notReadyReasons: () => [],
+      notes: () => [],
+      reports: REPORTS,
+    }),
     (error) => error instanceof ConfigError && /--healthz-ip/.test(error.message),
   );
 });

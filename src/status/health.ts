@@ -1,7 +1,8 @@
 /**
  * The health server, for probes: `/healthz` says that flanneld runs, `/readyz` whether the host is as it should be, and
- * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36). Reports, as
- * JSON, are for this host only: they may name its processes.
+ * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36). A datastore that
+ * is away is named and no reason: packets flow by what is known. Reports, as JSON, are for this host only: they may name
+ * its processes.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -15,6 +16,8 @@ export interface HealthOptions {
   readonly port: number;
   /** Why this host is not ready, one line each; empty = ready. Must be quick. */
   readonly notReadyReasons: () => readonly string[];
+  /** What an operator should know though it does not make the host unready, one line each. Must be quick. */
+  readonly notes: () => readonly string[];
   /** What the paths beside these two answer, as JSON: `/drift`. */
   readonly reports: Readonly<Record<string, () => unknown>>;
 }
@@ -58,7 +61,7 @@ export class HealthServer implements AsyncDisposable {
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { notReadyReasons, reports }: HealthOptions,
+  { notReadyReasons, notes, reports }: HealthOptions,
 ): void {
   request.resume(); // a body is of no interest
   if (request.method !== "GET" && request.method !== "HEAD") {
@@ -73,8 +76,13 @@ function answer(
       return;
     case "/readyz": {
       const reasons = notReadyReasons();
-      if (reasons.length === 0) send(response, 200, "flanneld is ready");
-      else send(response, 503, ["flanneld is not ready yet", ...reasons, ""].join("\n"));
+      const verdict = reasons.length === 0 ? "flanneld is ready" : "flanneld is not ready yet";
+      const lines = [verdict, ...reasons, ...notes()];
+      send(
+        response,
+        reasons.length === 0 ? 200 : 503,
+        lines.length === 1 ? verdict : `${lines.join("\n")}\n`,
+      );
       return;
     }
     default:

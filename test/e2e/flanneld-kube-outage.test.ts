@@ -54,7 +54,12 @@ test("the API server is away for a while: no packet is lost, and who came meanwh
   for (const flanneld of daemons) await flanneld.logged(/lost the watch on the nodes in Kubernetes/);
   addPeer(bed, 1);
   await ping.more(50);
-  assert.equal((await askHealth(first, HEALTH_PORT, "/readyz"))?.status, 200, "packets flow");
+  const { status, body } = (await askHealth(first, HEALTH_PORT, "/readyz"))!;
+  assert.equal(status, 200, "packets flow");
+  assert.match(
+    body,
+    /^flanneld is ready\nno watch on the nodes in Kubernetes for \d+ s, going on with what is known: API server .*\n$/,
+  );
   assert.ok(hasRoute(first, "10.244.2.0/24"), "nobody is forgotten");
   for (const { line } of [first, second]) await line.mend();
   for (const flanneld of daemons) await flanneld.logged(/watching the nodes in Kubernetes again/);

@@ -21,7 +21,13 @@ const CONCURRENCY = 32;
 export function createEtcdLeaseAdmin(options: EtcdOptions, ports: EtcdPorts): LeaseAdmin {
   const settings = readEtcdSettings(options, ports.logger);
   for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  const allPorts = {
+    timers: systemTimers,
+    wallClockMs: Date.now,
+    random: Math.random,
+    onOutage() {},
+    ...ports,
+  };
   return new Admin(new EtcdConnection(settings, allPorts.random), allPorts);
 }
 

@@ -13,6 +13,7 @@ import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
 import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
+import type { OutagePorts } from "../outage.ts";
 import { renewLease } from "../renewal.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
@@ -48,6 +49,7 @@ export interface EtcdPorts {
   readonly wallClockMs?: () => number;
   /** 0 ≤ random() < 1. */
   readonly random?: () => number;
+  readonly onOutage?: OutagePorts["onOutage"];
 }
 
 export interface EtcdLeaseStore extends LeaseStore {
@@ -59,7 +61,13 @@ export interface EtcdLeaseStore extends LeaseStore {
 export function createEtcdLeaseStore(options: EtcdOptions, ports: EtcdPorts): EtcdLeaseStore {
   const settings = readEtcdSettings(options, ports.logger);
   for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  const allPorts = {
+    timers: systemTimers,
+    wallClockMs: Date.now,
+    random: Math.random,
+    onOutage() {},
+    ...ports,
+  };
   return new Store(new EtcdConnection(settings, allPorts.random), allPorts);
 }
 

@@ -16,7 +16,13 @@ import { isRefusal, type KeysNode } from "./keys-api.ts";
 
 /** Opens it; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcd2LeaseAdmin(options: EtcdOptions, ports: EtcdPorts): LeaseAdmin {
-  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  const allPorts = {
+    timers: systemTimers,
+    wallClockMs: Date.now,
+    random: Math.random,
+    onOutage() {},
+    ...ports,
+  };
   return new Admin(openConnection(options, allPorts), allPorts);
 }
 

@@ -43,7 +43,13 @@ export interface Etcd2LeaseStore extends LeaseStore {
 
 /** Opens the store; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcd2LeaseStore(options: EtcdOptions, ports: EtcdPorts): Etcd2LeaseStore {
-  const allPorts = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, ...ports };
+  const allPorts = {
+    timers: systemTimers,
+    wallClockMs: Date.now,
+    random: Math.random,
+    onOutage() {},
+    ...ports,
+  };
   return new Store(openConnection(options, allPorts), allPorts);
 }
 
