@@ -274,19 +274,23 @@ test("429 and 503 with Retry-After: waits as it is told, and goes on", async (t)
   assert.deepEqual(bed.warnings(), []);
 });
 
-test("thousands of nodes come page by page", async (t) => {
+test("all nodes come in one answer from the server's memory; if that is older than what is known, page by page from etcd", async (t) => {
   const bed = await makeBed(t, { peers: Array.from({ length: 1_200 }, (_, index) => index + 2) });
-  assert.equal(bed.requests("list"), 3);
+  assert.equal(bed.requests("list"), 1);
   assert.equal(bed.watch.updates.length, 1);
+  // As if another server, which lags behind, answered from now on.
+  bed.api.sendToWatches('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"999999999"}}}\n');
+  bed.api.dropWatches("expired");
+  await until(() => bed.watch.snapshots === 2, "the listing");
+  assert.equal(bed.requests("list"), 2 + 3);
+  assert.equal(bed.watch.table.size, 1_200);
+  await bed.works(3_000);
 });
 
 test("a listing that is forgotten between two pages begins again, and is told once it is whole", async (t) => {
   const bed = await makeBed(t, { peers: Array.from({ length: 700 }, (_, index) => index + 2) });
-  bed.api.inject({
-    verb: "list",
-    times: 1,
-    answer: { status: 200, body: '{"metadata":{"resourceVersion":"1","continue":"gone"},"items":[]}' },
-  });
+  const page = '{"metadata":{"resourceVersion":"1","continue":"gone"},"items":[]}';
+  bed.api.inject({ verb: "list", answer: { status: 200, body: page } });
   bed.api.dropWatches("expired");
   await until(() => bed.watch.snapshots === 2, "the listing");
   assert.equal(bed.watch.table.size, 700);

@@ -19,8 +19,8 @@ import { type ApiRequest, DialTimeout, describeBreak, describeRefusal, Silence }
 import type { TlsSettings } from "./credentials.ts";
 import type { KubeTimings } from "./kube-options.ts";
 
-/** Largest answer that is read: a page of 500 nodes, each as large as etcd takes them, would be 750 MB; real ones are 4. */
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** Largest object that is read. etcd takes objects of 1.5 MB. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_REFUSAL_BYTES = 64 * 1024;
 /** Silence after which TCP asks whether the other side is still there; it gives up 10 s later (tcp(7); libuv's probes). */
 const KEEPALIVE_MS = 15_000;
@@ -58,9 +58,12 @@ export class ApiClient implements Disposable {
 
   /** The object that the server answers. Throws StoreError. */
   async call(request: ApiRequest): Promise<unknown> {
-    const bytes = await this.fetch(request);
+    const text = await this.#named(async () => {
+      const message = await this.#open(request, this.#closed.signal);
+      return readBody(message, this.#timings.requestTimeoutMs, MAX_ANSWER_BYTES);
+    });
     try {
-      return JSON.parse(bytes.toString());
+      return JSON.parse(text);
     } catch {
       throw new StoreError(
         "INVALID",
@@ -69,16 +72,11 @@ export class ApiClient implements Disposable {
     }
   }
 
-  /** The bytes that the server answers. Throws StoreError. */
-  async fetch(request: ApiRequest): Promise<Buffer> {
-    return this.#named(async () => {
-      const message = await this.#open(request, this.#closed.signal);
-      return readBody(message, this.#timings.requestTimeoutMs, MAX_ANSWER_BYTES);
-    });
-  }
-
-  /** Begins a watch; what the answer's body throws has to go through {@link describe}. Throws StoreError. */
-  async watch(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  /**
+   * The head of a successful answer, whose body has to be read or destroyed; what that throws is to go through
+   * {@link describe}. Throws StoreError.
+   */
+  async open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     return this.#named(() => this.#open(request, AbortSignal.any([signal, this.#closed.signal])));
   }
 
@@ -107,7 +105,6 @@ export class ApiClient implements Disposable {
     }
   }
 
-  /** The head of a successful answer; its body has to be read or destroyed. */
   async #open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     for (let waits = 0; ; waits++) {
       const authorization = await this.#access.authorize();
@@ -241,22 +238,32 @@ function retryAfterMs(message: IncomingMessage): number | undefined {
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
 }
 
-/** Reads a body to its end. Throws what the connection throws, {@link Silence}, and StoreError INVALID if it is too long. */
-async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+/** A body's chunks; silence for longer than `patienceMs` ends it. Throws what the connection throws, and {@link Silence}. */
+export async function* readPatiently(
+  message: IncomingMessage,
+  patienceMs: number,
+): AsyncGenerator<Buffer, void> {
   const timer = setTimeout(() => message.destroy(new Silence()), patienceMs);
   try {
-    for await (const chunk of message) {
+    for await (const chunk of message as AsyncIterable<Buffer>) {
       timer.refresh();
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes > maxBytes) {
-        throw new StoreError("INVALID", `the API server's answer is longer than ${maxBytes >> 10} KiB`);
-      }
+      yield chunk;
     }
-    return Buffer.concat(chunks);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Reads a body to its end. Throws as {@link readPatiently} does, and StoreError INVALID if it is too long. */
+async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of readPatiently(message, patienceMs)) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new StoreError("INVALID", `the API server's answer is longer than ${maxBytes >> 10} KiB`);
+    }
+  }
+  return Buffer.concat(chunks).toString();
 }

@@ -7,13 +7,14 @@
 
 import { messageOf, StoreError } from "../../base/error.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
-import type { ApiClient } from "./api-client.ts";
-import { JsonFault, JsonReader } from "./json-reader.ts";
+import { type ApiClient, readPatiently } from "./api-client.ts";
+import type { JsonReader } from "./json-reader.ts";
 import type { KubeTimings } from "./kube-options.ts";
+import { readList } from "./list-reader.ts";
 import type { NodeReader } from "./node-record.ts";
 import { readEvents, type WatchEvent } from "./watch-events.ts";
 
-/** Nodes in one answer: 4 MB of them at 8 KB each. */
+/** Nodes in one answer, where the server keeps to it. */
 const PAGE_SIZE = 500;
 /** How much longer than its time limit a watch may last. */
 const WATCH_MARGIN_MS = 30_000;
@@ -45,6 +46,8 @@ export async function* watchNodes<Node>(
   const outage = createOutage(`${what} in Kubernetes`, timings, ports, signal);
   /** Undefined = everything has to be listed. */
   let version: string | undefined;
+  /** The newest version seen. */
+  let known: string | undefined;
   /** Failures since the last event. */
   let failures = 0;
   /** Whether the last watch broke before it brought anything: the next one has to bring something to count. */
@@ -57,9 +60,9 @@ export async function* watchNodes<Node>(
     let isFruitful = false;
     try {
       if (version === undefined) {
-        const listing = await listNodes(source, signal);
-        if (signal.aborted) return;
+        const listing = await listNodes(source, known, signal);
         version = listing.version;
+        known = version;
         yield { type: "snapshot", nodes: listing.nodes };
       }
       const watch = await openWatch(source, version, ports.random, scope.signal);
@@ -68,6 +71,7 @@ export async function* watchNodes<Node>(
       for await (const event of watch) {
         if (isEarlier(event.version, version)) throw startOver("the API server holds older data than before");
         version = event.version;
+        known = version;
         isFruitful = true;
         isDoubtful = false;
         failures = 0;
@@ -102,58 +106,39 @@ interface Listing<Node> {
   readonly version: string;
 }
 
-/** Throws StoreError; COMPACTED if the server forgot the listing between two pages. */
-async function listNodes<Node>(source: NodeSource<Node>, signal: AbortSignal): Promise<Listing<Node>> {
-  const nodes: Node[] = [];
-  let position = "";
-  for (;;) {
-    const bytes = await source.client.fetch({
-      verb: "list",
-      resource: "nodes",
-      query: {
-        ...selectorOf(source),
-        limit: String(PAGE_SIZE),
-        ...(position !== "" && { continue: position }),
-      },
-    });
-    signal.throwIfAborted();
-    const { version, next } = readPage(bytes, source.read, nodes);
-    if (next === "") return { nodes, version };
-    position = next;
-  }
+/**
+ * Whatever the server has in its memory will do: thousands of hosts that start in one moment must not send it to etcd for
+ * tens of megabytes each. Only if that is older than what is `known` already, it has to be the newest, which comes in
+ * pages. Throws StoreError; COMPACTED if the server forgot the listing between two pages.
+ */
+async function listNodes<Node>(
+  source: NodeSource<Node>,
+  known: string | undefined,
+  signal: AbortSignal,
+): Promise<Listing<Node>> {
+  const listing = await readPages(source, { resourceVersion: "0" }, signal);
+  const isOld = known !== undefined && isEarlier(listing.version, known);
+  return isOld ? readPages(source, {}, signal) : listing;
 }
 
-/** Appends the nodes of a NodeList to `nodes`. Throws StoreError. */
-function readPage<Node>(
-  bytes: Buffer,
-  read: NodeReader<Node>,
-  nodes: Node[],
-): { readonly version: string; readonly next: string } {
-  let version = "";
-  let next = "";
-  try {
-    const reader = new JsonReader(bytes);
-    reader.object((member) => {
-      if (member === "items") {
-        reader.array(() => {
-          const { node } = read(reader);
-          if (node !== undefined) nodes.push(node);
-        });
-      } else if (member === "metadata") {
-        reader.object((name) => {
-          if (name === "resourceVersion") version = reader.string() ?? "";
-          else if (name === "continue") next = reader.string() ?? "";
-          else reader.skip();
-        });
-      } else reader.skip();
-    });
-    reader.end();
-  } catch (error) {
-    if (!(error instanceof JsonFault)) throw error;
-    version = "";
+async function readPages<Node>(
+  { client, timings, read, nodeName }: NodeSource<Node>,
+  which: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<Listing<Node>> {
+  const nodes: Node[] = [];
+  const take = (reader: JsonReader) => {
+    const { node } = read(reader);
+    if (node !== undefined) nodes.push(node);
+  };
+  let position = which;
+  for (;;) {
+    const query = { ...selectorOf(nodeName), limit: String(PAGE_SIZE), ...position };
+    const message = await client.open({ verb: "list", resource: "nodes", query }, signal);
+    const { version, next } = await readList(readPatiently(message, timings.requestTimeoutMs), take);
+    if (next === "") return { nodes, version };
+    position = { continue: next };
   }
-  if (version !== "") return { version, next };
-  throw new StoreError("INVALID", "the API server's list of nodes makes no sense: is the address right?");
 }
 
 async function openWatch<Node>(
@@ -165,12 +150,12 @@ async function openWatch<Node>(
   const { watchMs, watchSilenceMs } = source.timings;
   // Not all hosts at one time.
   const lifeMs = watchMs * (1 + random());
-  const message = await source.client.watch(
+  const message = await source.client.open(
     {
       verb: "watch",
       resource: "nodes",
       query: {
-        ...selectorOf(source),
+        ...selectorOf(source.nodeName),
         resourceVersion: version,
         allowWatchBookmarks: "true",
         timeoutSeconds: String(Math.ceil(lifeMs / 1000)),
@@ -181,7 +166,7 @@ async function openWatch<Node>(
   return readEvents(message, source.read, { lifeMs: lifeMs + WATCH_MARGIN_MS, silenceMs: watchSilenceMs });
 }
 
-const selectorOf = ({ nodeName }: NodeSource<unknown>): Record<string, string> =>
+const selectorOf = (nodeName: string | undefined): Record<string, string> =>
   nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
 
 /**
