@@ -10,6 +10,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { makeNode, makePod } from "../../src/testing/kube-api/node-object.ts";
 import { answers } from "../netns/agents.ts";
+import { freshNetns } from "../netns/support.ts";
+import { flannelctl } from "../support/flannelctl.ts";
 import { addPod, hasRoute, makeKubeBed } from "../support/kube.ts";
 import { until } from "../support/until.ts";
 
@@ -127,18 +129,53 @@ test("dual stack: both families, in annotations, subnet.env and packets", async 
   await until(() => answers(from, to.ipv6), "IPv6");
 });
 
-test("host-gw: its annotations, and routes instead of a tunnel", async (t) => {
-  const bed = await makeKubeBed(t, 2, {
+interface Variant {
+  readonly title: string;
+  readonly config: object;
+  readonly podCIDRs?: (n: number) => readonly string[];
+  /** Of the first node. */
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly family: "ipv4" | "ipv6";
+}
+
+const VARIANTS: readonly Variant[] = [
+  {
+    title: "host-gw",
     config: { Network: "10.244.0.0/16", Backend: { Type: "host-gw" } },
+    annotations: { "backend-data": "null", "backend-type": "host-gw", "public-ip": "192.168.7.1" },
+    family: "ipv4",
+  },
+  {
+    title: "udp, which names no type",
+    config: { Network: "10.244.0.0/16", Backend: { Type: "udp" } },
+    annotations: { "backend-data": "null", "backend-type": "", "public-ip": "192.168.7.1" },
+    family: "ipv4",
+  },
+  {
+    title: "IPv6 only",
+    config: {
+      ...{ EnableIPv4: false, EnableIPv6: true, IPv6Network: "fd10:244::/48" },
+      Backend: { Type: "host-gw" },
+    },
+    podCIDRs: (n) => [`fd10:244:0:${n}::/64`],
+    annotations: { "backend-v6-data": "null", "backend-type": "host-gw", "public-ipv6": "fd00:7::1" },
+    family: "ipv6",
+  },
+];
+
+for (const { title, annotations, family, ...options } of VARIANTS) {
+  test(`${title}: annotations as Go flannel's, and packets`, async (t) => {
+    const bed = await makeKubeBed(t, 2, { ipv6: family === "ipv6", ...options });
+    const [first, second] = bed.hosts;
+    await Promise.all(bed.hosts.map((host) => bed.ready(host)));
+    assert.deepEqual(bed.annotations(first!), { "kube-subnet-manager": "true", ...annotations });
+    const [from, to] = [addPod(t, first!), addPod(t, second!)];
+    await until(() => answers(from, to[family]), "the pod on the other node");
   });
-  const [first, second] = bed.hosts;
-  await Promise.all(bed.hosts.map((host) => bed.ready(host)));
-  assert.deepEqual(bed.annotations(first!), {
-    "backend-data": "null",
-    "backend-type": "host-gw",
-    "kube-subnet-manager": "true",
-    "public-ip": "192.168.7.1",
-  });
-  const [from, to] = [addPod(t, first!), addPod(t, second!)];
-  await until(() => answers(from, to.ipv4), "the pod on the other node");
+}
+
+test("flannelctl says where to look", async (t) => {
+  const { code, err } = await flannelctl(freshNetns(t), ["plan", "--kube-subnet-mgr"]);
+  assert.equal(code, 1);
+  assert.match(err, /^flannelctl: flannelctl does not look into Kubernetes: 'kubectl get nodes -o yaml'/);
 });
