@@ -10,7 +10,7 @@ import { build, type Plugin } from "esbuild";
 
 /** The commands, and those that run in the image only. */
 const COMMANDS = ["flanneld", "flannelctl", "udp-worker"];
-const IMAGE_COMMANDS = ["flanneld-image", "install-cni"];
+const IMAGE_COMMANDS = ["flanneld-image", "flannelctl-image", "install-cni"];
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "dist");

@@ -56,7 +56,11 @@ const PROGRAMS = ["nft", "xtables-nft-multi", "xtables-legacy-multi"];
 const IPTABLES = ["iptables", "ip6tables"].flatMap((tool) => [tool, `${tool}-save`, `${tool}-restore`]);
 
 /** Commands of the image, and the bundle behind each. */
-const COMMANDS = { flanneld: "flanneld-image", flannelctl: "flannelctl", "install-cni": "install-cni" };
+const COMMANDS = {
+  flanneld: "flanneld-image",
+  flannelctl: "flannelctl-image",
+  "install-cni": "install-cni",
+};
 /** Bundles that are no commands: they are loaded by others. */
 const OTHER_BUNDLES = ["udp-worker"];
 

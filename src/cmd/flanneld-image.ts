@@ -1,14 +1,5 @@
-/**
- * flanneld in its image: the host's variant of iptables comes first in PATH, then flanneld as everywhere. On a host, the
- * system's alternatives say which one it is; an image has both, in directories made by deploy/image/assemble.ts.
- */
+/** flanneld in its image. */
 
-import { chooseIptablesVariant } from "../firewall/host-variant.ts";
-import { runCommand } from "../linux/exec.ts";
+import { preferHostIptables } from "./image-path.ts";
 
-const VARIANTS = "/opt/flannel/iptables";
-
-void chooseIptablesVariant({ run: runCommand }).then((variant) => {
-  process.env.PATH = `${VARIANTS}/${variant}:${process.env.PATH}`;
-  return import("./flanneld.ts");
-});
+void preferHostIptables().then(() => import("./flanneld.ts"));
