@@ -15,6 +15,7 @@ import { hasCode, messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { sleep, type Timers } from "../../base/timers.ts";
 import type { ApiAccess } from "./api-access.ts";
+import { ApiBody } from "./api-body.ts";
 import { type ApiRequest, DialTimeout, describeBreak, describeRefusal, Silence } from "./api-error.ts";
 import type { TlsSettings } from "./credentials.ts";
 import type { KubeTimings } from "./kube-options.ts";
@@ -58,10 +59,7 @@ export class ApiClient implements Disposable {
 
   /** The object that the server answers. Throws StoreError. */
   async call(request: ApiRequest): Promise<unknown> {
-    const text = await this.#named(async () => {
-      const message = await this.#open(request, this.#closed.signal);
-      return readBody(message, this.#timings.requestTimeoutMs, MAX_ANSWER_BYTES);
-    });
+    const text = await readBody(await this.open(request), MAX_ANSWER_BYTES);
     try {
       return JSON.parse(text);
     } catch {
@@ -72,17 +70,10 @@ export class ApiClient implements Disposable {
     }
   }
 
-  /**
-   * The head of a successful answer, whose body has to be read or destroyed; what that throws is to go through
-   * {@link describe}. Throws StoreError.
-   */
-  async open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
-    return this.#named(() => this.#open(request, AbortSignal.any([signal, this.#closed.signal])));
-  }
-
-  /** What a connection's error means. */
-  describe(error: unknown): StoreError {
-    return describeBreak(error, this.#access);
+  /** The body of a successful answer; what is not read to its end has to be ended by `signal`. Throws StoreError. */
+  async open(request: ApiRequest, signal?: AbortSignal): Promise<ApiBody> {
+    const closed = this.#closed.signal;
+    return this.#open(request, signal === undefined ? closed : AbortSignal.any([signal, closed]));
   }
 
   /** All connections may be dead: new requests take new ones, and those under way fail. */
@@ -96,16 +87,7 @@ export class ApiClient implements Disposable {
     this.#agent.destroy();
   }
 
-  async #named<T>(run: () => Promise<T>): Promise<T> {
-    try {
-      return await run();
-    } catch (error) {
-      if (this.#closed.signal.aborted) throw new StoreError("UNAVAILABLE", "the store is closed");
-      throw this.describe(error);
-    }
-  }
-
-  async #open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  async #open(request: ApiRequest, signal: AbortSignal): Promise<ApiBody> {
     for (let waits = 0; ; waits++) {
       const authorization = await this.#access.authorize();
       let message = await this.#send(request, authorization, signal);
@@ -117,10 +99,11 @@ export class ApiClient implements Disposable {
         }
       }
       const status = message.statusCode ?? 0;
-      if (status >= 200 && status < 300) return message;
+      const body = new ApiBody(message, (error) => this.#describe(error), this.#timings.requestTimeoutMs);
+      if (status >= 200 && status < 300) return body;
       const waitMs = retryAfterMs(message);
-      const body = await readBody(message, this.#timings.requestTimeoutMs, MAX_REFUSAL_BYTES).catch(() => "");
-      const refusal = describeRefusal(request, status, String(body), this.#access);
+      const words = await readBody(body, MAX_REFUSAL_BYTES).catch(() => "");
+      const refusal = describeRefusal(request, status, words, this.#access);
       if (waitMs === undefined || waits >= MAX_WAITS || signal.aborted) throw refusal;
       this.#ports.logger.debug(`${messageOf(refusal)}; trying again in ${waitMs / 1000} s, as it asks for`);
       await sleep(this.#ports.timers, Math.min(waitMs, MAX_WAIT_MS), signal);
@@ -128,6 +111,7 @@ export class ApiClient implements Disposable {
     }
   }
 
+  /** The head of the answer. Throws StoreError. */
   async #send(
     request: ApiRequest,
     authorization: string | undefined,
@@ -140,9 +124,14 @@ export class ApiClient implements Disposable {
       } catch (error) {
         // The server closed an idle connection just now. Each such failure uses up one of them.
         const isStale = outgoing.reusedSocket && (hasCode(error, "ECONNRESET") || hasCode(error, "EPIPE"));
-        if (!isStale || signal.aborted) throw error;
+        if (!isStale || signal.aborted) throw this.#describe(error);
       }
     }
+  }
+
+  #describe(error: unknown): StoreError {
+    if (this.#closed.signal.aborted) return new StoreError("UNAVAILABLE", "the store is closed");
+    return describeBreak(error, this.#access);
   }
 
   #start(request: ApiRequest, authorization: string | undefined, signal: AbortSignal): ClientRequest {
@@ -185,9 +174,7 @@ export class ApiClient implements Disposable {
     outgoing.on("error", reject);
     outgoing.on("response", resolve);
     try {
-      const message = await promise;
-      message.on("error", () => {}); // nobody may be reading yet
-      return message;
+      return await promise;
     } finally {
       clearTimeout(dialing);
       clearTimeout(waiting);
@@ -238,27 +225,11 @@ function retryAfterMs(message: IncomingMessage): number | undefined {
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
 }
 
-/** A body's chunks; silence for longer than `patienceMs` ends it. Throws what the connection throws, and {@link Silence}. */
-export async function* readPatiently(
-  message: IncomingMessage,
-  patienceMs: number,
-): AsyncGenerator<Buffer, void> {
-  const timer = setTimeout(() => message.destroy(new Silence()), patienceMs);
-  try {
-    for await (const chunk of message as AsyncIterable<Buffer>) {
-      timer.refresh();
-      yield chunk;
-    }
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Reads a body to its end. Throws as {@link readPatiently} does, and StoreError INVALID if it is too long. */
-async function readBody(message: IncomingMessage, patienceMs: number, maxBytes: number): Promise<string> {
+/** Reads a body to its end. Throws StoreError, INVALID if it is too long. */
+async function readBody(body: ApiBody, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of readPatiently(message, patienceMs)) {
+  for await (const chunk of body) {
     chunks.push(chunk);
     bytes += chunk.length;
     if (bytes > maxBytes) {

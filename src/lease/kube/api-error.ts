@@ -71,7 +71,6 @@ const CODES: Readonly<Record<number, StoreErrorCode>> = {
 
 /** A connection that failed, or broke in the middle. */
 export function describeBreak(error: unknown, { url }: ApiAccess): StoreError {
-  if (error instanceof StoreError) return error;
   const [code, reason] = breakReason(error);
   return new StoreError(code, `API server ${url}: ${reason}`, { cause: error });
 }

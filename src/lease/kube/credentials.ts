@@ -1,6 +1,7 @@
 /**
- * As whom a client comes: certificates, keys and tokens, from files or from within a kubeconfig. Files are read again for each use: Kubernetes
- * renews a pod's token every hour, and certificates are renewed before they expire. No message holds what was read.
+ * As whom a client comes: certificates, keys and tokens, from files or from within a kubeconfig. Files are read again for
+ * each use: Kubernetes renews a pod's token every hour, and certificates are renewed before they expire. No message holds
+ * what was read.
  */
 
 import { X509Certificate } from "node:crypto";

@@ -5,9 +5,9 @@
  * Of each node only what `read` picks out of its JSON is kept: the objects themselves would be tens of megabytes.
  */
 
-import { messageOf, StoreError } from "../../base/error.ts";
+import { StoreError } from "../../base/error.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
-import { type ApiClient, readPatiently } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
 import type { JsonReader } from "./json-reader.ts";
 import type { KubeTimings } from "./kube-options.ts";
 import { readList } from "./list-reader.ts";
@@ -42,7 +42,7 @@ export async function* watchNodes<Node>(
   ports: OutagePorts,
   signal: AbortSignal,
 ): AsyncGenerator<NodeUpdate<Node>, void> {
-  const { client, timings, what } = source;
+  const { timings, what } = source;
   const outage = createOutage(`${what} in Kubernetes`, timings, ports, signal);
   /** Undefined = everything has to be listed. */
   let version: string | undefined;
@@ -86,17 +86,17 @@ export async function* watchNodes<Node>(
       }
     } catch (error) {
       if (signal.aborted) return;
-      const failure = client.describe(error);
-      const isStale = failure.code === "COMPACTED";
+      if (!(error instanceof StoreError)) throw error;
+      const isStale = error.code === "COMPACTED";
       const isEarly = !isFruitful && ports.timers.nowMs() - beganAtMs < timings.retryMaxMs;
       isDoubtful = isOpen && isEarly;
       if (isStale || ++failures >= DISTRUST_AFTER) {
-        if (isStale) ports.logger.info(`${messageOf(failure)}: listing ${what} again`);
+        if (isStale) ports.logger.info(`${error.message}: listing ${what} again`);
         version = undefined;
         failures = 0;
       }
       // What is forgotten is listed at once, unless that has just been done.
-      if (!isStale || (isListed && isEarly)) await outage.pause(failure);
+      if (!isStale || (isListed && isEarly)) await outage.pause(error);
     }
   }
 }
@@ -122,7 +122,7 @@ async function listNodes<Node>(
 }
 
 async function readPages<Node>(
-  { client, timings, read, nodeName }: NodeSource<Node>,
+  { client, read, nodeName }: NodeSource<Node>,
   which: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Listing<Node>> {
@@ -134,8 +134,8 @@ async function readPages<Node>(
   let position = which;
   for (;;) {
     const query = { ...selectorOf(nodeName), limit: String(PAGE_SIZE), ...position };
-    const message = await client.open({ verb: "list", resource: "nodes", query }, signal);
-    const { version, next } = await readList(readPatiently(message, timings.requestTimeoutMs), take);
+    const body = await client.open({ verb: "list", resource: "nodes", query }, signal);
+    const { version, next } = await readList(body, take);
     if (next === "") return { nodes, version };
     position = { continue: next };
   }
@@ -150,7 +150,7 @@ async function openWatch<Node>(
   const { watchMs, watchSilenceMs } = source.timings;
   // Not all hosts at one time.
   const lifeMs = watchMs * (1 + random());
-  const message = await source.client.open(
+  const body = await source.client.open(
     {
       verb: "watch",
       resource: "nodes",
@@ -163,7 +163,8 @@ async function openWatch<Node>(
     },
     signal,
   );
-  return readEvents(message, source.read, { lifeMs: lifeMs + WATCH_MARGIN_MS, silenceMs: watchSilenceMs });
+  body.patienceMs = lifeMs + WATCH_MARGIN_MS;
+  return readEvents(body, source.read, watchSilenceMs);
 }
 
 const selectorOf = (nodeName: string | undefined): Record<string, string> =>

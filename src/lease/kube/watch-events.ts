@@ -3,11 +3,9 @@
  * no event ends the watch, which then goes on from the last good one.
  */
 
-import type { IncomingMessage } from "node:http";
 import { StoreError } from "../../base/error.ts";
 import { printable } from "../../base/printable.ts";
 import { isObject, type Members } from "../../config/json-members.ts";
-import { Silence } from "./api-error.ts";
 import { JsonFault, JsonReader } from "./json-reader.ts";
 import type { NodeReader, ReadNode } from "./node-record.ts";
 
@@ -21,43 +19,26 @@ export type WatchEvent<Node> =
   /** Nothing happened up to this version. */
   | { readonly type: "bookmark"; readonly version: string };
 
-/** How long a watch may be silent, in ms. */
-export interface WatchPatience {
-  /** In any case: the server ends it before. */
-  readonly lifeMs: number;
-  /** Once a bookmark has come: they come again and again. */
-  readonly silenceMs: number;
-}
-
-/** The events until the server ends the watch. Throws StoreError (COMPACTED: list again), and what the connection throws. */
+/**
+ * The events until the server ends the watch. Once a bookmark has come they come again and again: silence for longer than
+ * `silenceMs` is an end then. Throws StoreError: COMPACTED (list again), INVALID, UNAVAILABLE.
+ */
 export async function* readEvents<Node>(
-  message: IncomingMessage,
+  body: AsyncIterable<Buffer> & { patienceMs: number },
   read: NodeReader<Node>,
-  { lifeMs, silenceMs }: WatchPatience,
+  silenceMs: number,
 ): AsyncGenerator<WatchEvent<Node>, void> {
-  const silence = () => message.destroy(new Silence());
-  let timer = setTimeout(silence, lifeMs);
-  let isPatient = silenceMs < lifeMs;
-  try {
-    for await (const line of readLines(message)) {
-      const event = parseEvent(line, read);
-      timer.refresh();
-      if (event.type === "bookmark" && isPatient) {
-        isPatient = false;
-        clearTimeout(timer);
-        timer = setTimeout(silence, silenceMs);
-      }
-      yield event;
-    }
-  } finally {
-    clearTimeout(timer);
+  for await (const line of readLines(body)) {
+    const event = parseEvent(line, read);
+    if (event.type === "bookmark" && body.patienceMs > silenceMs) body.patienceMs = silenceMs;
+    yield event;
   }
 }
 
-async function* readLines(message: IncomingMessage): AsyncGenerator<Buffer, void> {
+async function* readLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
   let pending: Buffer[] = [];
   let pendingBytes = 0;
-  for await (const chunk of message as AsyncIterable<Buffer>) {
+  for await (const chunk of chunks) {
     let start = 0;
     for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
       pending.push(chunk.subarray(start, end));

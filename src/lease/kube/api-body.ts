@@ -1,0 +1,62 @@
+/** The body of an answer as it arrives: silence ends it, and whatever breaks it is a StoreError. */
+
+import type { IncomingMessage } from "node:http";
+import type { StoreError } from "../../base/error.ts";
+import { Silence } from "./api-error.ts";
+
+export class ApiBody implements AsyncIterable<Buffer> {
+  readonly #message: IncomingMessage;
+  readonly #describe: (error: unknown) => StoreError;
+  #patienceMs: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** `describe` says what an error of the connection means. */
+  constructor(message: IncomingMessage, describe: (error: unknown) => StoreError, patienceMs: number) {
+    this.#message = message;
+    this.#describe = describe;
+    this.#patienceMs = patienceMs;
+    message.on("error", () => {}); // nobody may be reading yet
+  }
+
+  /** The longest silence that may be, in ms, from now on. */
+  get patienceMs(): number {
+    return this.#patienceMs;
+  }
+
+  set patienceMs(patienceMs: number) {
+    this.#patienceMs = patienceMs;
+    if (this.#timer !== undefined) this.#watch();
+  }
+
+  /** Throws StoreError. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void> {
+    this.#watch();
+    const chunks = this.#message.iterator();
+    try {
+      for (;;) {
+        const { done, value } = await this.#next(chunks);
+        if (done === true) return;
+        this.#timer?.refresh();
+        yield value;
+      }
+    } finally {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#message.destroy();
+    }
+  }
+
+  /** Only what the connection throws is the connection's. */
+  async #next(chunks: NodeJS.AsyncIterator<Buffer>): Promise<IteratorResult<Buffer, void>> {
+    try {
+      return await chunks.next();
+    } catch (error) {
+      throw this.#describe(error);
+    }
+  }
+
+  #watch(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#message.destroy(new Silence()), this.#patienceMs);
+  }
+}
