@@ -62,7 +62,7 @@ export class TestHosts implements AsyncDisposable {
 
   /** `label` tells beds of one test process apart: letters and digits. */
   constructor(label: string, count: number) {
-    const shape = { hosts: count, segments: 1, underlays: [UNDERLAY] };
+    const shape = { hosts: count, segments: 1, underlays: [UNDERLAY], cni: false };
     const topology = planTopology({ name: `t${process.pid}${label}`, ...shape });
     const directory = mkdtempSync(join(tmpdir(), `flannel-e2e-${process.pid}-`));
     this.#removeAll = () => {
