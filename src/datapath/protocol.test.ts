@@ -286,3 +286,15 @@ test("runts, zero-length datagrams, IPv6 and headers that lie", () => {
   assert.deepEqual(path.io.written, []);
   assert.deepEqual(path.counters, { receivedBatches: 7, droppedMalformed: 6, droppedNotIpv4: 1 });
 });
+
+test("packets for this host itself are nobody's, and jumbo datagrams go through whole", () => {
+  const path = make();
+  const packet = udp({ source: OWN + 2, destination: OWN + 3, ports: 1 }, PAYLOAD);
+  path.send(packet);
+  assert.deepEqual(path.io.sent, []);
+  assertIcmp(path.io.own[0], 3, 0, packet);
+  assert.equal(path.counters.droppedNoRoute, 1);
+  const jumbo = udp({ ...BACK, ports: 1 }, new Uint8Array(65_507 - 28).fill(9));
+  path.receive(jumbo);
+  assert.deepEqual(path.io.written[0]?.bytes, hop(jumbo));
+});
