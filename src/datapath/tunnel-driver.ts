@@ -198,16 +198,12 @@ export class TunnelDriver implements AsyncDisposable {
       throw new FlannelError("EIO", this.#failure?.message ?? "it ended at once");
   }
 
+  /** If one cannot be opened, the other one stays open for the next attempt. */
   #open({ device, local, port }: Tunnel): TunnelDescriptors {
     const { system, wantOffloads } = this.#options;
-    using opened = new DisposableStack();
-    opened.defer(() => system.closeTunnel());
     const udp = system.openUdp(parseIp(local)!, port, wantOffloads);
     const tun = system.openTun(device, wantOffloads);
-    const wakeFd = system.openWake();
-    const rawFd = system.openRaw();
-    opened.move();
-    return { tun, udp, rawFd, port, wakeFd };
+    return { tun, udp, rawFd: system.openRaw(), port, wakeFd: system.openWake() };
   }
 
   #takeEnd(tunnel: Tunnel, { rawFd, wakeFd }: TunnelDescriptors, error: Error | undefined): void {

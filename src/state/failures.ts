@@ -58,8 +58,13 @@ export class FailureBook {
       before === undefined ? 0 : Math.min(LONGEST_RETRY_MS, Math.max(FIRST_RETRY_MS, before.delayMs * 2));
     const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
     const retryAtMs = this.#timers.nowMs() + delayMs;
-    this.#failures.set(key, { object: operation.object, message, delayMs, retryAtMs });
-    this.#timers.after(delayMs, this.#rouse);
+    const failure = { object: operation.object, message, delayMs, retryAtMs };
+    this.#failures.set(key, failure);
+    this.#timers.after(delayMs, () => {
+      // A timer of Node.js counts whole milliseconds and may be early by one: nobody would come back for the rest.
+      if (this.#failures.get(key) === failure) this.hasten(key);
+      this.#rouse();
+    });
     return { message, isFirst: before === undefined };
   }
 

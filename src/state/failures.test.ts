@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FlannelError } from "../base/error.ts";
+import { FailureBook } from "./failures.ts";
+import type { Operation } from "./kernel.ts";
+
+const OPERATION: Operation = {
+  action: "create",
+  object: { kind: "address", device: "flannel0", address: "10.5.1.0/32" },
+};
+const ERROR = new FlannelError("EBUSY", "busy");
+
+test("what a timer was set for is due when it goes off, even if early", () => {
+  let nowMs = 0;
+  let goOff = () => {};
+  let roused = 0;
+  const after = (_delayMs: number, callback: () => void) => {
+    goOff = callback;
+    return () => {};
+  };
+  const book = new FailureBook({ nowMs: () => nowMs, after }, () => roused++);
+  assert.equal(book.note(OPERATION, ERROR).isFirst, true);
+  const first = goOff;
+  nowMs = 1;
+  assert.equal(book.isDue(OPERATION), true, "the first retry is at once");
+  book.note(OPERATION, ERROR);
+  first();
+  assert.equal(book.isDue(OPERATION), false, "an earlier failure's timer says nothing of this one");
+  nowMs = 100.2; // 1 + 100 is not over yet
+  goOff();
+  assert.equal(book.isDue(OPERATION), true);
+  assert.equal(roused, 2);
+});
