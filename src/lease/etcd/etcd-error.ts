@@ -5,6 +5,7 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { messageOf, StoreError, type StoreErrorCode } from "../../base/error.ts";
+import { DialTimeout, type NetworkAdvice, networkReason } from "../network-failure.ts";
 import type { EtcdSettings } from "./etcd-options.ts";
 
 /** A failed request to one endpoint. */
@@ -17,42 +18,12 @@ export interface EtcdFailure {
   readonly staleToken: boolean;
 }
 
-/** Thrown when a connection takes too long; etcd has not seen anything of the request. */
-export class DialTimeout extends Error {}
-
-/** Socket and TLS errors by Node.js's code. */
-const NETWORK_REASONS: readonly (readonly [pattern: RegExp, code: StoreErrorCode, reason: string])[] = [
-  [/^ECONNREFUSED$/, "UNAVAILABLE", "connection refused: is etcd running there?"],
-  [/^(ENOTFOUND|EAI_AGAIN)$/, "UNAVAILABLE", "the name cannot be resolved"],
-  [/^(EHOSTUNREACH|ENETUNREACH)$/, "UNAVAILABLE", "no route to it"],
-  [/^ETIMEDOUT$/, "UNAVAILABLE", "does not answer"],
-  [/^CERT_HAS_EXPIRED$/, "UNAUTHENTICATED", "its certificate has expired"],
-  [
-    /^CERT_NOT_YET_VALID$/,
-    "UNAUTHENTICATED",
-    "its certificate is not valid yet: is this host's clock right?",
-  ],
-  [
-    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
-    "UNAUTHENTICATED",
-    "its certificate is made out to another name: use a name or address that it holds",
-  ],
-  [
-    /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE|CERT_UNTRUSTED|INVALID_CA/,
-    "UNAUTHENTICATED",
-    "its certificate is not signed by an authority trusted here: give the right one with --etcd-cafile",
-  ],
-  [
-    /CERTIFICATE_REQUIRED|ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|HANDSHAKE_FAILURE)/,
-    "UNAUTHENTICATED",
-    "it wants a client certificate that it trusts: check --etcd-certfile and --etcd-keyfile",
-  ],
-  [
-    /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|^EPROTO$/,
-    "UNAVAILABLE",
-    "it does not speak TLS: write http://",
-  ],
-];
+const ADVICE: NetworkAdvice = {
+  refused: ": is etcd running there?",
+  otherName: "",
+  authority: "an authority trusted here: give the right one with --etcd-cafile",
+  clientCertificate: "--etcd-certfile and --etcd-keyfile",
+};
 
 /**
  * etcd's own errors by their text, which is all that tells them apart (etcd, api/v3rpc/rpctypes/error.go). {user} and
@@ -117,8 +88,8 @@ export function describeFailure(
     return failure("UNAVAILABLE", "does not answer");
   }
   for (const nodeCode of nodeCodes(error)) {
-    const known = NETWORK_REASONS.find(([pattern]) => pattern.test(nodeCode));
-    if (known !== undefined) return failure(known[1], known[2], { tryNext: true });
+    const known = networkReason(nodeCode, ADVICE);
+    if (known !== undefined) return failure(...known, { tryNext: true });
   }
   const text = error instanceof ConnectError ? error.rawMessage : messageOf(error);
   const known = SERVER_REASONS.find(([pattern]) => pattern.test(text));

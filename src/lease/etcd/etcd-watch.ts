@@ -7,6 +7,7 @@
 import { create } from "@bufbuild/protobuf";
 import { StoreError } from "../../base/error.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
+import { StreamScope, startOver } from "../stream-scope.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { advance, compareHistory, type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, listRange } from "./etcd-range.ts";
@@ -77,18 +78,6 @@ export async function* watchRange(
   }
 }
 
-/** Ends the stream whenever the block that opened it is left. */
-class StreamScope implements Disposable {
-  readonly #controller = new AbortController();
-  readonly signal: AbortSignal;
-  constructor(outer: AbortSignal) {
-    this.signal = AbortSignal.any([outer, this.#controller.signal]);
-  }
-  [Symbol.dispose](): void {
-    this.#controller.abort();
-  }
-}
-
 /** Throws StoreError, as the responses do. */
 async function openWatch(
   connection: EtcdConnection,
@@ -136,5 +125,3 @@ function refuseCanceled(response: WatchResponse, connection: EtcdConnection): vo
   connection.forgetToken();
   throw new StoreError("UNAUTHENTICATED", `etcd refuses the watch: ${response.cancelReason}`);
 }
-
-const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);

@@ -9,6 +9,7 @@ import type { IncomingMessage } from "node:http";
 import { StoreError } from "../../base/error.ts";
 import { type EtcdFailure, summarize } from "../etcd/etcd-error.ts";
 import type { EtcdSettings } from "../etcd/etcd-options.ts";
+import { Silence } from "../network-failure.ts";
 import { describeKeysFailure, NoLeader, UnusableAnswer } from "./etcd2-error.ts";
 import {
   decodeKeysBody,
@@ -22,7 +23,7 @@ import {
   type KeysRequest,
   pathOfKey,
 } from "./keys-api.ts";
-import { KeysEndpoint, readBody, Silence } from "./keys-endpoint.ts";
+import { KeysEndpoint, readBody } from "./keys-endpoint.ts";
 
 /** Life of a silent poll, in keep-alive intervals: a new poll costs a connection, so not one. */
 const POLL_LIFE_INTERVALS = 3;

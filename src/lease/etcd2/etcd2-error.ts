@@ -6,6 +6,7 @@
 import type { StoreErrorCode } from "../../base/error.ts";
 import { describeFailure, type EtcdFailure } from "../etcd/etcd-error.ts";
 import type { EtcdSettings } from "../etcd/etcd-options.ts";
+import { Silence } from "../network-failure.ts";
 import {
   ECODE_LEADER_ELECT,
   ECODE_NOT_DIR,
@@ -14,7 +15,7 @@ import {
   ECODE_WATCHER_CLEARED,
   type KeysRefusal,
 } from "./keys-api.ts";
-import { type KeysEndpoint, Silence } from "./keys-endpoint.ts";
+import type { KeysEndpoint } from "./keys-endpoint.ts";
 
 /** An answer that is not what was asked for. */
 export class UnusableAnswer extends Error {

@@ -8,6 +8,7 @@
 
 import { messageOf, StoreError } from "../../base/error.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
+import { StreamScope, startOver } from "../stream-scope.ts";
 import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
 import { KeysHistory } from "./etcd2-history.ts";
 import {
@@ -71,7 +72,7 @@ export async function* watchKeys(
   /** Whether etcd may be another one by now. */
   let isUnsure = false;
   while (!signal.aborted) {
-    using scope = new PollScope(signal);
+    using scope = new StreamScope(signal);
     let isFresh = false;
     try {
       if (seen === undefined) {
@@ -136,18 +137,4 @@ function updateOf(answer: KeysAnswer): KeysUpdate | undefined {
   // Hosts write what is there already to live on: no news.
   if (node.isDirectory || previous?.value === node.value) return undefined;
   return { type: "put", node };
-}
-
-const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);
-
-/** Ends the poll whenever the block that began it is left. */
-class PollScope implements Disposable {
-  readonly #controller = new AbortController();
-  readonly signal: AbortSignal;
-  constructor(outer: AbortSignal) {
-    this.signal = AbortSignal.any([outer, this.#controller.signal]);
-  }
-  [Symbol.dispose](): void {
-    this.#controller.abort();
-  }
 }

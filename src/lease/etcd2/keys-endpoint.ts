@@ -3,23 +3,19 @@
  */
 
 import {
-  type AgentOptions,
   type ClientRequest,
-  Agent as HttpAgent,
+  type Agent as HttpAgent,
   type IncomingMessage,
   request as requestHttp,
 } from "node:http";
-import { Agent as HttpsAgent, request as requestHttps } from "node:https";
-import type { SecureContextOptions } from "node:tls";
-import { hasCode, StoreError } from "../../base/error.ts";
-import { DialTimeout } from "../etcd/etcd-error.ts";
+import { request as requestHttps } from "node:https";
+import { StoreError } from "../../base/error.ts";
 import type { EtcdSettings } from "../etcd/etcd-options.ts";
+import { createAgent, exchange } from "../http-exchange.ts";
+import { Silence } from "../network-failure.ts";
 
 /** Largest answer that is read. A hundred thousand leases have about 40 MB. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
-
-/** Thrown when a member is connected but says nothing. */
-export class Silence extends Error {}
 
 export interface HttpRequest {
   readonly method: string;
@@ -42,25 +38,14 @@ export class KeysEndpoint implements Disposable {
     this.#settings = settings;
     this.#isTls = url.startsWith("https:");
     // TCP's own keep-alive notices a host that vanished while nothing is to be said.
-    const options = { keepAlive: true, keepAliveMsecs: settings.timings.keepaliveIntervalMs };
-    this.#agent =
-      this.#isTls && settings.readTls !== undefined
-        ? new TlsAgent(options, settings.readTls)
-        : new HttpAgent(options);
+    const options = { keepAliveMsecs: settings.timings.keepaliveIntervalMs };
+    this.#agent = createAgent(options, this.#isTls ? settings.readTls : undefined);
   }
 
   /** Sends a request; resolves when the head of the answer is there. Its body has to be read or destroyed. */
-  async send(request: HttpRequest): Promise<IncomingMessage> {
-    for (;;) {
-      const outgoing = this.#open(request);
-      try {
-        return await this.#answered(outgoing);
-      } catch (error) {
-        // The server closed an idle connection just now. Each such failure uses up one of them.
-        const isStale = outgoing.reusedSocket && (hasCode(error, "ECONNRESET") || hasCode(error, "EPIPE"));
-        if (!isStale || request.signal?.aborted) throw error;
-      }
-    }
+  send(request: HttpRequest): Promise<IncomingMessage> {
+    const { signal } = request;
+    return exchange(() => this.#open(request), this.#settings.timings, { ...(signal && { signal }) });
   }
 
   [Symbol.dispose](): void {
@@ -87,39 +72,6 @@ export class KeysEndpoint implements Disposable {
     });
     outgoing.end(body);
     return outgoing;
-  }
-
-  async #answered(outgoing: ClientRequest): Promise<IncomingMessage> {
-    const { dialTimeoutMs, requestTimeoutMs } = this.#settings.timings;
-    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const dialing = setTimeout(() => outgoing.destroy(new DialTimeout()), dialTimeoutMs);
-    const waiting = setTimeout(() => outgoing.destroy(new Silence()), dialTimeoutMs + requestTimeoutMs);
-    outgoing.on("socket", (socket) => {
-      if (outgoing.reusedSocket) clearTimeout(dialing);
-      else socket.once(this.#isTls ? "secureConnect" : "connect", () => clearTimeout(dialing));
-    });
-    outgoing.on("error", reject);
-    outgoing.on("response", resolve);
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(dialing);
-      clearTimeout(waiting);
-    }
-  }
-}
-
-/** Each new connection uses the certificates of its time; none resumes a session that was made with older ones. */
-class TlsAgent extends HttpsAgent {
-  readonly #readTls: () => SecureContextOptions;
-
-  constructor(options: AgentOptions, readTls: () => SecureContextOptions) {
-    super({ ...options, maxCachedSessions: 0 });
-    this.#readTls = readTls;
-  }
-
-  override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
-    return super.createConnection({ ...options, ...this.#readTls() }, callback);
   }
 }
 

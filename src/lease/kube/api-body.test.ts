@@ -3,8 +3,8 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { hasCode, messageOf, StoreError } from "../../base/error.ts";
+import { Silence } from "../network-failure.ts";
 import { ApiBody } from "./api-body.ts";
-import { Silence } from "./api-error.ts";
 
 function makeBody(patienceMs: number) {
   const message = new Readable({ read() {} }) as IncomingMessage;

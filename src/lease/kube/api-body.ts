@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { StoreError } from "../../base/error.ts";
-import { Silence } from "./api-error.ts";
+import { Silence } from "../network-failure.ts";
 
 export class ApiBody implements AsyncIterable<Buffer> {
   readonly #message: IncomingMessage;

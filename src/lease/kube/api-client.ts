@@ -4,20 +4,19 @@
  */
 
 import {
-  type AgentOptions,
   type ClientRequest,
-  Agent as HttpAgent,
+  type Agent as HttpAgent,
   type IncomingMessage,
   request as requestHttp,
 } from "node:http";
-import { Agent as HttpsAgent, request as requestHttps } from "node:https";
-import { hasCode, messageOf, StoreError } from "../../base/error.ts";
+import { request as requestHttps } from "node:https";
+import { messageOf, StoreError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { sleep, type Timers } from "../../base/timers.ts";
+import { createAgent, exchange } from "../http-exchange.ts";
 import type { ApiAccess } from "./api-access.ts";
 import { ApiBody } from "./api-body.ts";
-import { type ApiRequest, DialTimeout, describeBreak, describeRefusal, Silence } from "./api-error.ts";
-import type { TlsSettings } from "./credentials.ts";
+import { type ApiRequest, describeBreak, describeRefusal } from "./api-error.ts";
 import type { KubeTimings } from "./kube-options.ts";
 
 /** Largest object that is read. etcd takes objects of 1.5 MB. */
@@ -117,15 +116,13 @@ export class ApiClient implements Disposable {
     authorization: string | undefined,
     signal: AbortSignal,
   ): Promise<IncomingMessage> {
-    for (;;) {
-      const outgoing = this.#start(request, authorization, signal);
-      try {
-        return await this.#answered(outgoing);
-      } catch (error) {
-        // The server closed an idle connection just now. Each such failure uses up one of them.
-        const isStale = outgoing.reusedSocket && (hasCode(error, "ECONNRESET") || hasCode(error, "EPIPE"));
-        if (!isStale || signal.aborted) throw this.#describe(error);
-      }
+    try {
+      return await exchange(() => this.#start(request, authorization, signal), this.#timings, {
+        signal,
+        onConnect: (socket) => socket.setKeepAlive(true, KEEPALIVE_MS),
+      });
+    } catch (error) {
+      throw this.#describe(error);
     }
   }
 
@@ -159,46 +156,8 @@ export class ApiClient implements Disposable {
     return outgoing;
   }
 
-  async #answered(outgoing: ClientRequest): Promise<IncomingMessage> {
-    const { dialTimeoutMs, requestTimeoutMs } = this.#timings;
-    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const dialing = setTimeout(() => outgoing.destroy(new DialTimeout()), dialTimeoutMs);
-    const waiting = setTimeout(() => outgoing.destroy(new Silence()), dialTimeoutMs + requestTimeoutMs);
-    outgoing.on("socket", (socket) => {
-      if (outgoing.reusedSocket) return clearTimeout(dialing);
-      socket.once(this.#access.readTls === undefined ? "connect" : "secureConnect", () => {
-        clearTimeout(dialing);
-        socket.setKeepAlive(true, KEEPALIVE_MS);
-      });
-    });
-    outgoing.on("error", reject);
-    outgoing.on("response", resolve);
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(dialing);
-      clearTimeout(waiting);
-    }
-  }
-
   #newAgent(): HttpAgent {
-    const options = { keepAlive: true };
-    const { readTls } = this.#access;
-    return readTls === undefined ? new HttpAgent(options) : new TlsAgent(options, readTls);
-  }
-}
-
-/** Each new connection uses the certificates of its time; none resumes a session that was made with older ones. */
-class TlsAgent extends HttpsAgent {
-  readonly #readTls: () => TlsSettings;
-
-  constructor(options: AgentOptions, readTls: () => TlsSettings) {
-    super({ ...options, maxCachedSessions: 0 });
-    this.#readTls = readTls;
-  }
-
-  override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
-    return super.createConnection({ ...options, ...this.#readTls() }, callback);
+    return createAgent({}, this.#access.readTls);
   }
 }
 

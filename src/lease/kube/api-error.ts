@@ -6,6 +6,7 @@
 import { messageOf, StoreError, type StoreErrorCode } from "../../base/error.ts";
 import { printable } from "../../base/printable.ts";
 import { isObject } from "../../config/json-members.ts";
+import { DialTimeout, type NetworkAdvice, networkReason, Silence } from "../network-failure.ts";
 import type { ApiAccess } from "./api-access.ts";
 
 export interface ApiRequest {
@@ -18,48 +19,16 @@ export interface ApiRequest {
   readonly patch?: unknown;
 }
 
-/** Thrown when a connection takes too long. */
-export class DialTimeout extends Error {}
-/** Thrown when the server is connected but says nothing. */
-export class Silence extends Error {}
-
 /** Longest piece of the server's own words that is passed on. */
 const MAX_WORDS = 300;
 
-/** Socket and TLS errors by Node.js's code. */
-const NETWORK_REASONS: readonly (readonly [pattern: RegExp, code: StoreErrorCode, reason: string])[] = [
-  [/^ECONNREFUSED$/, "UNAVAILABLE", "connection refused"],
-  [/^(ENOTFOUND|EAI_AGAIN)$/, "UNAVAILABLE", "the name cannot be resolved"],
-  [/^(EHOSTUNREACH|ENETUNREACH)$/, "UNAVAILABLE", "no route to it"],
-  [/^ETIMEDOUT$/, "UNAVAILABLE", "does not answer"],
-  [/^(ECONNRESET|EPIPE)$/, "UNAVAILABLE", "the connection broke"],
-  [/^CERT_HAS_EXPIRED$/, "UNAUTHENTICATED", "its certificate has expired"],
-  [
-    /^CERT_NOT_YET_VALID$/,
-    "UNAUTHENTICATED",
-    "its certificate is not valid yet: is this host's clock right?",
-  ],
-  [
-    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
-    "UNAUTHENTICATED",
-    "its certificate is made out to another name: use a name or address that it holds, or tls-server-name in the kubeconfig",
-  ],
-  [
-    /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE|CERT_UNTRUSTED|INVALID_CA/,
-    "UNAUTHENTICATED",
-    "its certificate is not signed by the authority that flanneld was given (ca.crt of the pod, certificate-authority in the kubeconfig)",
-  ],
-  [
-    /CERTIFICATE_REQUIRED|ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|HANDSHAKE_FAILURE)/,
-    "UNAUTHENTICATED",
-    "it wants a client certificate that it trusts: check client-certificate and client-key in the kubeconfig",
-  ],
-  [
-    /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|^EPROTO$/,
-    "UNAVAILABLE",
-    "it does not speak TLS: write http://",
-  ],
-];
+const ADVICE: NetworkAdvice = {
+  refused: "",
+  otherName: ", or tls-server-name in the kubeconfig",
+  authority:
+    "the authority that flanneld was given (ca.crt of the pod, certificate-authority in the kubeconfig)",
+  clientCertificate: "client-certificate and client-key in the kubeconfig",
+};
 
 const CODES: Readonly<Record<number, StoreErrorCode>> = {
   401: "UNAUTHENTICATED",
@@ -80,8 +49,8 @@ function breakReason(error: unknown): readonly [StoreErrorCode, string] {
     return ["UNAVAILABLE", "does not answer: is it there, and does a firewall let flanneld through?"];
   if (error instanceof Silence) return ["UNAVAILABLE", "is connected, but says nothing"];
   const name = (error as NodeJS.ErrnoException).code ?? "";
-  const known = NETWORK_REASONS.find(([pattern]) => pattern.test(name));
-  return known === undefined ? ["UNAVAILABLE", messageOf(error)] : [known[1], known[2]];
+  if (name === "ECONNRESET" || name === "EPIPE") return ["UNAVAILABLE", "the connection broke"];
+  return networkReason(name, ADVICE) ?? ["UNAVAILABLE", messageOf(error)];
 }
 
 /** An answer that is no success; `body` is its text, a Status if all is well. */

@@ -7,6 +7,7 @@
 
 import { StoreError } from "../../base/error.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
+import { StreamScope, startOver } from "../stream-scope.ts";
 import type { ApiClient } from "./api-client.ts";
 import type { JsonReader } from "./json-reader.ts";
 import type { KubeTimings } from "./kube-options.ts";
@@ -53,7 +54,7 @@ export async function* watchNodes<Node>(
   /** Whether the last watch broke before it brought anything: the next one has to bring something to count. */
   let isDoubtful = false;
   while (!signal.aborted) {
-    using scope = new WatchScope(signal);
+    using scope = new StreamScope(signal);
     const isListed = version === undefined;
     const beganAtMs = ports.timers.nowMs();
     let isOpen = false;
@@ -176,17 +177,3 @@ const selectorOf = (nodeName: string | undefined): Record<string, string> =>
  */
 const isEarlier = (version: string, than: string): boolean =>
   /^\d+$/.test(version) && /^\d+$/.test(than) && BigInt(version) < BigInt(than);
-
-const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);
-
-/** Ends the watch whenever the block that opened it is left. */
-class WatchScope implements Disposable {
-  readonly #controller = new AbortController();
-  readonly signal: AbortSignal;
-  constructor(outer: AbortSignal) {
-    this.signal = AbortSignal.any([outer, this.#controller.signal]);
-  }
-  [Symbol.dispose](): void {
-    this.#controller.abort();
-  }
-}

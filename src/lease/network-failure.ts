@@ -1,0 +1,76 @@
+/** Connections to a datastore that fail, in words that say what to do: the same for all of them but for the names of their options. */
+
+import type { StoreErrorCode } from "../base/error.ts";
+
+/** Thrown when a connection takes too long; the server has not seen anything of the request. */
+export class DialTimeout extends Error {}
+
+/** Thrown when a server is connected but says nothing. */
+export class Silence extends Error {}
+
+/** What an operator can do about a datastore's connection, each the end of a sentence. */
+export interface NetworkAdvice {
+  /** Nobody listens: "connection refused" goes before. */
+  readonly refused: string;
+  /** Its certificate is made out to another name. */
+  readonly otherName: string;
+  /** Its certificate is not signed by an authority trusted here. */
+  readonly authority: string;
+  /** It wants a client certificate that it trusts. */
+  readonly clientCertificate: string;
+}
+
+type AdviceName = keyof NetworkAdvice;
+
+/** Socket and TLS errors by Node.js's code. */
+const REASONS: readonly (readonly [
+  pattern: RegExp,
+  code: StoreErrorCode,
+  reason: string,
+  advice?: AdviceName,
+])[] = [
+  [/^ECONNREFUSED$/, "UNAVAILABLE", "connection refused", "refused"],
+  [/^(ENOTFOUND|EAI_AGAIN)$/, "UNAVAILABLE", "the name cannot be resolved"],
+  [/^(EHOSTUNREACH|ENETUNREACH)$/, "UNAVAILABLE", "no route to it"],
+  [/^ETIMEDOUT$/, "UNAVAILABLE", "does not answer"],
+  [/^CERT_HAS_EXPIRED$/, "UNAUTHENTICATED", "its certificate has expired"],
+  [
+    /^CERT_NOT_YET_VALID$/,
+    "UNAUTHENTICATED",
+    "its certificate is not valid yet: is this host's clock right?",
+  ],
+  [
+    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
+    "UNAUTHENTICATED",
+    "its certificate is made out to another name: use a name or address that it holds",
+    "otherName",
+  ],
+  [
+    /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE|CERT_UNTRUSTED|INVALID_CA/,
+    "UNAUTHENTICATED",
+    "its certificate is not signed by ",
+    "authority",
+  ],
+  [
+    /CERTIFICATE_REQUIRED|ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|HANDSHAKE_FAILURE)/,
+    "UNAUTHENTICATED",
+    "it wants a client certificate that it trusts: check ",
+    "clientCertificate",
+  ],
+  [
+    /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|^EPROTO$/,
+    "UNAVAILABLE",
+    "it does not speak TLS: write http://",
+  ],
+];
+
+/** What an error with this code means; undefined = it is none of the network's. */
+export function networkReason(
+  nodeCode: string,
+  advice: NetworkAdvice,
+): readonly [code: StoreErrorCode, reason: string] | undefined {
+  const known = REASONS.find(([pattern]) => pattern.test(nodeCode));
+  if (known === undefined) return undefined;
+  const [, code, reason, name] = known;
+  return [code, name === undefined ? reason : `${reason}${advice[name]}`];
+}
