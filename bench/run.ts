@@ -19,6 +19,9 @@ import { etcdRequests } from "./etcd-requests.ts";
 import { eventLatency } from "./event-latency.ts";
 import { firewall } from "./firewall.ts";
 import { hostGw } from "./host-gw.ts";
+import { kubeEvents } from "./kube-events.ts";
+import { kubeMemory } from "./kube-memory.ts";
+import { kubeStart } from "./kube-start.ts";
 import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
@@ -43,6 +46,9 @@ const BENCHMARKS: readonly Benchmark[] = [
   firewall,
   allocation,
   embeddedStore,
+  kubeStart,
+  kubeMemory,
+  kubeEvents,
   cni,
   udp,
   udpRestart,

@@ -27,6 +27,8 @@ const PREFIX_LENGTH = 16;
 const GONE_DEADLINE_MS = 30_000;
 
 export interface Bed extends AsyncDisposable {
+  /** Of this process, where hosts reach it. */
+  readonly address: string;
   readonly etcd: BenchEtcd;
   /** Makes a host, once the machine has come to rest. */
   host(): Promise<BenchHost>;
@@ -42,6 +44,7 @@ export async function makeBed(): Promise<Bed> {
   const etcd = await startBenchEtcd(BRIDGE_ADDRESS);
   let count = 0;
   return {
+    address: BRIDGE_ADDRESS,
     etcd,
     async host() {
       await rest();

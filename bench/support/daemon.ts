@@ -15,19 +15,37 @@ const HEALTH_PORT = 8471;
 const LOG_LINES = 15;
 const LOG_LINE_LENGTH = 300;
 
+/** An etcd, or all that a pod in a cluster brings along. */
+type Datastore = { readonly etcdEndpoint: string; readonly prefix: string } | { readonly pod: PodSettings };
+
+/** How flanneld is started in a pod. */
+export interface PodSettings {
+  readonly flags: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** A command in front of flanneld's that becomes it. */
+  readonly through: readonly string[];
+}
+
 /** How to start it. */
-export interface DaemonOptions {
+export type DaemonOptions = Datastore & {
   /** The executable. */
   readonly flanneld: string;
-  readonly etcdEndpoint: string;
-  readonly prefix: string;
   /** Serve /readyz, for {@link Daemon.ready}. */
   readonly health?: boolean;
   /** Further flags. */
   readonly args?: readonly string[];
   /** Under systemd, as it were. */
   readonly manager?: ServiceManager | undefined;
-}
+};
+
+const settingsOf = (datastore: Datastore): PodSettings =>
+  "pod" in datastore
+    ? datastore.pod
+    : {
+        flags: [`--etcd-endpoints=${datastore.etcdEndpoint}`, `--etcd-prefix=${datastore.prefix}`],
+        env: {},
+        through: [],
+      };
 
 export class Daemon implements AsyncDisposable {
   /** When it was started, as performance.now(). */
@@ -55,19 +73,19 @@ export class Daemon implements AsyncDisposable {
     const log = openSync(this.#logPath, "a");
     this.startedMs = performance.now();
     const { env, fds, through } = options.manager?.handOver() ?? NOTHING;
-    const [command = options.flanneld, ...before] = [...through, options.flanneld];
+    const pod = settingsOf(options);
+    const [command = options.flanneld, ...before] = [...through, ...pod.through, options.flanneld];
     this.#child = host.spawn(
       command,
       [
         ...before,
-        `--etcd-endpoints=${options.etcdEndpoint}`,
-        `--etcd-prefix=${options.prefix}`,
+        ...pod.flags,
         "--iface=eth0",
         `--subnet-file=${this.#subnetFile}`,
         ...(options.args ?? []),
         ...(options.health ? [`--healthz-ip=${host.address}`, `--healthz-port=${HEALTH_PORT}`] : []),
       ],
-      { stdio: ["ignore", log, log, ...fds], env: { ...process.env, ...env } },
+      { stdio: ["ignore", log, log, ...fds], env: { ...process.env, ...pod.env, ...env } },
     );
     closeSync(log);
     this.#child.on("error", () => {}); // has no pid then

@@ -19,6 +19,8 @@ export interface Peer {
   readonly vtep: string;
   readonly publicIp: string;
   readonly mac: string;
+  /** As a node: what flannel annotates it with. */
+  readonly annotations: Readonly<Record<string, string>>;
   /** Its lease as Go flannel writes it: the key below `subnets/`, and the value. */
   readonly key: string;
   readonly value: string;
@@ -48,10 +50,19 @@ export function peerAt(index: number, generation = 0): Peer {
     vtep,
     publicIp: dotted(publicIp),
     mac,
+    annotations: {
+      "flannel.alpha.coreos.com/backend-data": JSON.stringify(attributes.backendData),
+      "flannel.alpha.coreos.com/backend-type": "vxlan",
+      "flannel.alpha.coreos.com/kube-subnet-manager": "true",
+      "flannel.alpha.coreos.com/public-ip": dotted(publicIp),
+    },
     key: encodeLeaseKey(subnets),
     value: encodeLeaseValue(attributes),
   };
 }
+
+/** Its name as a node. */
+export const peerName = (index: number): string => `peer-${String(index).padStart(5, "0")}`;
 
 const dotted = (address: number): string =>
   [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
