@@ -14,14 +14,14 @@ const DELEGATES = ["bridge", "host-local"];
 const INTERFACE = "eth0";
 
 /** Throws FlannelError that says what to install. */
-export function requireCniPlugins(): void {
+export function requireCniPlugins(directories: readonly string[] = PLUGIN_DIRECTORIES): void {
   const missing = DELEGATES.filter(
-    (name) => !PLUGIN_DIRECTORIES.some((directory) => existsSync(join(directory, name))),
+    (name) => !directories.some((directory) => existsSync(join(directory, name))),
   );
   if (missing.length === 0) return;
   throw new FlannelError(
     "ENOENT",
-    `not installed: the CNI plugins ${missing.join(", ")} (looked for in ${PLUGIN_DIRECTORIES.join(" and ")}); on Debian: apt-get install containernetworking-plugins`,
+    `not installed: the CNI plugins ${missing.join(", ")} (looked for in ${directories.join(" and ")}); on Debian: apt-get install containernetworking-plugins`,
   );
 }
 

@@ -329,6 +329,26 @@ test("a host that cannot join is taken away again, and the lab goes on", async (
   await succeed("down", third);
 });
 
+test("what contradicts itself or is missing is said in one line, and nothing is made", async () => {
+  const both = await lab("up", third, "--kube", "--etcd");
+  assert.match(both.stderr, /--kube and --etcd exclude each other: leave one of the two out/);
+  const node = [process.execPath, fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
+  const bare = await runCommand("env", [
+    "PATH=/nonexistent",
+    ...node,
+    "lab",
+    "up",
+    "--kube",
+    `--name=${third}`,
+  ]);
+  assert.match(bare.stderr, /not installed: openssl; on Debian: apt-get install openssl/);
+  for (const { code, stderr } of [both, bare]) {
+    assert.equal(code, 1);
+    assert.equal(stderr.trim().split("\n").length, 1, stderr);
+  }
+  assert.deepEqual(traces(third), []);
+});
+
 test("make demo with --kube: up, a table without a gap, until SIGTERM, then nothing", async () => {
   const demo = fileURLToPath(new URL("../../scripts/demo.ts", import.meta.url));
   const make = new TestProcess(process.execPath, [demo, third, "--kube"]);
