@@ -40,7 +40,6 @@ const POD = `
 export class BenchKube implements AsyncDisposable {
   /** Holds the service account's files: ca.crt and token. */
   readonly account: string;
-  readonly #directory: string;
   readonly #server: ChildProcess;
   readonly #children: ChildProcess[] = [];
   readonly #agent: Agent;
@@ -53,6 +52,7 @@ export class BenchKube implements AsyncDisposable {
   /** Serves at this address of the own namespace. */
   static async start(address: string): Promise<BenchKube> {
     const directory = mkdtempSync(join(tmpdir(), `flannel-bench-kube-${process.pid}-`));
+    process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
     const { cert, key } = await makeCertificate(directory, "bench", address);
     const kube = new BenchKube(address, directory, cert);
     const token = randomBytes(600).toString("base64url"); // a service account's has some 1,000 characters
@@ -66,7 +66,6 @@ export class BenchKube implements AsyncDisposable {
 
   private constructor(address: string, directory: string, ca: string) {
     this.#address = address;
-    this.#directory = directory;
     this.account = directory;
     this.#agent = new Agent({ ca, keepAlive: true });
     this.#server = this.#fork("kube-process.ts", []);
@@ -78,7 +77,6 @@ export class BenchKube implements AsyncDisposable {
     this.#server.once("exit", () => {
       for (const { reject } of this.#waiting.values()) reject(new Error("the API server has ended"));
     });
-    process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
   }
 
   /** Where a pod is told that the API server is. */
@@ -87,7 +85,7 @@ export class BenchKube implements AsyncDisposable {
   }
 
   get networkConfigFile(): string {
-    return join(this.#directory, "net-conf.json");
+    return join(this.account, "net-conf.json");
   }
 
   /** Has the API server's process do something. */
@@ -160,6 +158,6 @@ export class BenchKube implements AsyncDisposable {
       child.kill("SIGKILL");
       await exit;
     }
-    rmSync(this.#directory, { recursive: true, force: true });
+    rmSync(this.account, { recursive: true, force: true });
   }
 }
