@@ -25,6 +25,8 @@ import { until } from "../support/until.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const UNITS = join(ROOT, "deploy/systemd");
+const FLANNELD = join(ROOT, "bin/flanneld");
+const MK_DOCKER_OPTS = join(ROOT, "deploy/docker/mk-docker-opts.sh");
 /** systemd-analyze's scale is 0 (best) to 10; docs/systemd.md names the score. Its --threshold is ten times that. */
 const THRESHOLD = 29;
 const PREFIX = "/site/net";
@@ -60,8 +62,8 @@ before(async () => {
       "docker.service.d/flannel.conf": unit("docker.service.d/flannel.conf"),
     },
     programs: {
-      flanneld: join(ROOT, "bin/flanneld"),
-      "mk-docker-opts.sh": join(ROOT, "deploy/docker/mk-docker-opts.sh"),
+      flanneld: FLANNELD,
+      "mk-docker-opts.sh": MK_DOCKER_OPTS,
       dockerd,
     },
     settings: {
@@ -82,7 +84,9 @@ const readInside = async (path: string): Promise<string> => (await systemd.run("
 
 test("systemd finds nothing wrong with the unit, and the exposure is as low as the docs say", async () => {
   // What it starts is not installed on the machine.
-  const text = unit("flanneld.service").replaceAll("/usr/local/bin/", `${join(h1.directory, "bin")}/`);
+  const text = unit("flanneld.service")
+    .replaceAll("/usr/local/bin/flanneld", FLANNELD)
+    .replaceAll("/usr/local/bin/mk-docker-opts.sh", MK_DOCKER_OPTS);
   const file = join(h1.directory, "flanneld.service");
   writeFileSync(file, text);
   const verified = await exec("systemd-analyze", ["verify", "--man=no", "--recursive-errors=no", file]);

@@ -6,6 +6,7 @@
 
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type ExecOptions, exec } from "../../src/linux/exec.ts";
 import { atExit } from "./at-exit.ts";
 import { removeCgroups } from "./docker.ts";
@@ -32,7 +33,11 @@ const LEAVE_CGROUPS = `
   done
   exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child "$@"`;
 
-/** Becomes systemd. $1: the host's directory with units/, targets/, bin/ and etc/. */
+/** Where the project is for the units, also if it lies where their restrictions let nothing be seen (/tmp). */
+const PROJECT = "/opt/flannel-ts";
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Becomes systemd. $1: the host's directory with units/, targets/, bin/ and etc/; $2: the project. */
 const ENTER = `
   set -e
   read -r pid rest </proc/self/stat # /proc is still that of outside
@@ -52,6 +57,9 @@ const ENTER = `
     mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices
   fi
   mount -t tmpfs tmpfs /run
+  mount -t tmpfs tmpfs /opt
+  mkdir ${PROJECT}
+  mount --bind "$2" ${PROJECT}
   mount --bind "$1/targets" /usr/lib/systemd/system
   mount --bind "$1/units" /etc/systemd/system
   mount --bind "$1/bin" /usr/local/bin
@@ -92,7 +100,10 @@ export class Systemd implements AsyncDisposable {
     put("units", { [IDLE_TARGET]: BARE_UNIT, ...units });
     put("etc", settings);
     put("bin", {});
-    for (const [name, path] of Object.entries(programs)) symlinkSync(path, join(host.directory, "bin", name));
+    for (const [name, path] of Object.entries(programs)) {
+      const inside = path.startsWith(ROOT) ? join(PROJECT, path.slice(ROOT.length)) : path;
+      symlinkSync(inside, join(host.directory, "bin", name));
+    }
     const group = `flannel-systemd-${process.pid}-${host.name}`;
     const callOffExit = atExit(() => removeCgroups(group));
     const child = host.start("sh", [
@@ -105,6 +116,7 @@ export class Systemd implements AsyncDisposable {
       ENTER,
       "sh",
       host.directory,
+      ROOT,
     ]);
     await child.brings("systemd", () => /^pid \d+$/m.test(child.stdout));
     const systemd = new Systemd(child, Number(/^pid (\d+)$/m.exec(child.stdout)![1]), () => {
