@@ -2,11 +2,11 @@
 
 import { printable, printableJson } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
-import type { LeaseAdmin, StoredConfig } from "../lease/lease-admin.ts";
+import type { LeaseAdmin, LeaseInspector, StoredConfig } from "../lease/lease-admin.ts";
 import { obstaclesToChange } from "./config-change.ts";
 import { type ConfigReport, describeConfig, effectiveConfig, reportConfig } from "./config-report.ts";
 import type { AdminPorts } from "./ports.ts";
-import { defineStoreCommand } from "./store-command.ts";
+import { defineStoreChange, defineStoreCommand } from "./store-command.ts";
 
 export const configCommands = (ports: AdminPorts): Command =>
   defineGroup("The network config that all hosts share.", {
@@ -15,9 +15,12 @@ export const configCommands = (ports: AdminPorts): Command =>
       flags: { json: { kind: "bool", help: "as hosts understand it: every key, with its default" } },
       run: (store, { values }, context) => runGet(store, values.json, context),
     }),
-    set: defineStoreCommand(ports, {
+    set: defineStoreChange(ports, {
       summary: 'check a file ("-" = standard input) and store it',
       words: ["FILE"],
+      inKubernetes:
+        "the config is net-conf.json in a ConfigMap (kubectl -n kube-flannel edit configmap kube-flannel-cfg; the chart's " +
+        "values, with Helm), which flanneld follows; try a new one with config check FILE before",
       flags: {
         force: { kind: "bool", help: "also if hosts that have leases cannot follow without harm" },
       },
@@ -33,7 +36,7 @@ export const configCommands = (ports: AdminPorts): Command =>
     }),
   });
 
-async function runGet(store: LeaseAdmin, json: boolean, context: CommandContext): Promise<number> {
+async function runGet(store: LeaseInspector, json: boolean, context: CommandContext): Promise<number> {
   const stored = await store.readNetworkConfig();
   if (stored === undefined) {
     context.printError(

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { formatTable } from "../base/table.ts";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
 import { decodeLease, isProblem } from "../lease/lease-codec.ts";
-import { compareRecords, describeExpiry, formatDuration, jsonOf, rowOf, TABLE_HEADER } from "./lease-text.ts";
+import { compareRecords, describeExpiry, formatDuration, headerOf, jsonOf, rowOf } from "./lease-text.ts";
 
 function record(key: string, value: string, lifeId?: string): LeaseRecord {
   const lease = decodeLease(key, value);
@@ -36,7 +36,25 @@ test("a table of leases, junk and reservations, sorted by subnet", () => {
     record("9.5.20.0-24", '{"PublicIP":"192.168.64.9","BackendType":"\\u001b[2J"}', "12"),
   ].sort(compareRecords);
   const rows = records.map((each) => rowOf(each, describeExpiry(each, 90_000, 30_000)));
-  assert.deepEqual(formatTable([TABLE_HEADER, ...rows]), EXPECTED);
+  assert.deepEqual(formatTable([headerOf(), ...rows]), EXPECTED);
+});
+
+test("nodes have their names in a column, and no reservations", () => {
+  const records = [
+    { ...record("10.5.20.0-24", VXLAN), key: "node-1" },
+    { ...record("junk", "{}"), key: "node-2\x1b[2J", problem: "it has no podCIDR" },
+  ];
+  const rows = records.map((each) => rowOf(each, "never", true));
+  assert.deepEqual(
+    formatTable([headerOf(true), ...rows]).map((line) => line.split(/ {2,}/)),
+    [
+      ["NODE", "SUBNET", "PUBLIC IP", "BACKEND", "EXPIRES IN", "NODE DATA"],
+      ["node-1", "10.5.20.0/24", "192.168.64.3", "vxlan", "never", '{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}'],
+      [String.raw`node-2\x1b[2J`, "-", "-", "-", "never", "no lease: it has no podCIDR"],
+    ],
+  );
+  assert.equal(jsonOf(records[0]!, undefined).reservation, true);
+  assert.equal(jsonOf(records[0]!, undefined, true).reservation, false);
 });
 
 test("what is too long for a line is cut, in JSON it is whole", () => {

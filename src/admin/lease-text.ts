@@ -12,17 +12,22 @@ import type { LeaseRecord } from "../lease/lease-admin.ts";
 const MAX_KEY_LENGTH = 60;
 const MAX_DATA_LENGTH = 100;
 
-export const TABLE_HEADER: readonly string[] = ["SUBNET", "PUBLIC IP", "BACKEND", "EXPIRES IN", "NODE DATA"];
+const COLUMNS: readonly string[] = ["SUBNET", "PUBLIC IP", "BACKEND", "EXPIRES IN", "NODE DATA"];
 
-/** A row under {@link TABLE_HEADER}. `expiry` as {@link describeExpiry} gives it. */
-export function rowOf(record: LeaseRecord, expiry: string): string[] {
-  const { attributes, problem } = record;
+/** `keysAreNodes`, here and below, as a LeaseInspector has it. */
+export const headerOf = (keysAreNodes = false): readonly string[] =>
+  keysAreNodes ? ["NODE", ...COLUMNS] : COLUMNS;
+
+/** A row under {@link headerOf}. `expiry` as {@link describeExpiry} gives it. */
+export function rowOf(record: LeaseRecord, expiry: string, keysAreNodes = false): string[] {
+  const { key, subnets, attributes, problem } = record;
   return [
-    describeSubnet(record),
+    ...(keysAreNodes ? [cut(printable(key), MAX_KEY_LENGTH)] : []),
+    keysAreNodes && subnets === undefined ? "-" : describeSubnet(record),
     describePublicIps(record),
     cut(printable(attributes?.backendType || "-"), MAX_KEY_LENGTH),
     expiry,
-    problem === undefined ? describeData(record) : `junk: ${problem}`,
+    problem === undefined ? describeData(record) : `${keysAreNodes ? "no lease" : "junk"}: ${problem}`,
   ];
 }
 
@@ -60,7 +65,11 @@ export function formatDuration(durationMs: number): string {
 }
 
 /** A record for programs; null is what is not there. */
-export function jsonOf(record: LeaseRecord, expiresAtMs: number | undefined): Record<string, unknown> {
+export function jsonOf(
+  record: LeaseRecord,
+  expiresAtMs: number | undefined,
+  keysAreNodes = false,
+): Record<string, unknown> {
   const { key, subnets, attributes, problem, lifeId, revision } = record;
   const text = <T>(value: T | undefined, format: (value: T) => string) =>
     value === undefined ? null : format(value);
@@ -73,7 +82,7 @@ export function jsonOf(record: LeaseRecord, expiresAtMs: number | undefined): Re
     backendType: attributes?.backendType || null,
     backendData: attributes?.backendData ?? null,
     backendV6Data: attributes?.backendV6Data ?? null,
-    reservation: lifeId === undefined,
+    reservation: !keysAreNodes && lifeId === undefined,
     expiresAt: text(expiresAtMs, (ms) => new Date(ms).toISOString()),
     revision: String(revision),
     problem: problem ?? null,

@@ -4,8 +4,8 @@ import { StoreError } from "../base/error.ts";
 import { printableJson } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, type CommandContext, defineGroup } from "../config/command.ts";
-import type { LeaseAdmin, LeaseRecord, RecordUpdate } from "../lease/lease-admin.ts";
-import { compareRecords, describeExpiry, jsonOf, rowOf, TABLE_HEADER } from "./lease-text.ts";
+import type { LeaseInspector, LeaseRecord, RecordUpdate } from "../lease/lease-admin.ts";
+import { compareRecords, describeExpiry, headerOf, jsonOf, rowOf } from "./lease-text.ts";
 import type { AdminPorts } from "./ports.ts";
 import { releaseCommand } from "./release.ts";
 import { reserveCommand } from "./reserve.ts";
@@ -22,7 +22,10 @@ export const leaseCommands = (ports: AdminPorts): Command =>
           watch: { kind: "bool", help: "go on with every change until Ctrl-C" },
         },
         run: (store, { values }, context) => {
-          const show = values.json ? jsonOutput(context) : tableOutput(context, ports);
+          const { keysAreNodes = false } = store;
+          const show = values.json
+            ? jsonOutput(context, keysAreNodes)
+            : tableOutput(context, keysAreNodes, ports);
           return values.watch ? runWatch(store, show, ports.untilInterrupted()) : runList(store, show);
         },
       }),
@@ -44,13 +47,13 @@ interface Output {
   change(change: Change, record: LeaseRecord, expiries: Expiries): void;
 }
 
-async function runList(store: LeaseAdmin, output: Output): Promise<number> {
+async function runList(store: LeaseInspector, output: Output): Promise<number> {
   const records = [...(await store.listRecords())].sort(compareRecords);
   output.all(records, await store.readExpiries(records));
   return 0;
 }
 
-async function runWatch(store: LeaseAdmin, output: Output, signal: AbortSignal): Promise<number> {
+async function runWatch(store: LeaseInspector, output: Output, signal: AbortSignal): Promise<number> {
   await store.listRecords(); // what cannot work fails now: the watch itself tries for ever
   let known: Map<string, LeaseRecord> | undefined;
   for await (const update of store.watchRecords(signal)) {
@@ -99,7 +102,7 @@ function changesBy(
 }
 
 /** A watch outlives an outage: then the expiries are not known. */
-async function expiriesIfAny(store: LeaseAdmin, records: readonly LeaseRecord[]): Promise<Expiries> {
+async function expiriesIfAny(store: LeaseInspector, records: readonly LeaseRecord[]): Promise<Expiries> {
   try {
     return await store.readExpiries(records);
   } catch (error) {
@@ -108,26 +111,30 @@ async function expiriesIfAny(store: LeaseAdmin, records: readonly LeaseRecord[])
   }
 }
 
-function tableOutput({ print }: CommandContext, { wallClockMs }: AdminPorts): Output {
+function tableOutput({ print }: CommandContext, keysAreNodes: boolean, { wallClockMs }: AdminPorts): Output {
   const cells = (record: LeaseRecord, expiries: Expiries): string[] => {
     const known = expiries?.get(record.key);
     const expiry =
       expiries === undefined && record.lifeId !== undefined
         ? "?"
         : describeExpiry(record, known, wallClockMs());
-    return rowOf(record, expiry);
+    return rowOf(record, expiry, keysAreNodes);
   };
   const all: Output["all"] = (records, expiries) => {
     if (records.length === 0) print("There are no leases.");
-    else formatTable([TABLE_HEADER, ...records.map((record) => cells(record, expiries))]).forEach(print);
+    else {
+      const rows = records.map((record) => cells(record, expiries));
+      formatTable([headerOf(keysAreNodes), ...rows]).forEach(print);
+    }
   };
   return {
     all,
     first: all,
     change(change, record, expiries) {
       const time = new Date(wallClockMs()).toTimeString().slice(0, 8);
-      const row = change === "removed" ? rowOf(record, "-") : cells(record, expiries);
-      const padded = row.map((cell, column) => cell.padEnd(CHANGE_WIDTHS[column] ?? 0));
+      const row = change === "removed" ? rowOf(record, "-", keysAreNodes) : cells(record, expiries);
+      const widths = keysAreNodes ? [NODE_WIDTH, ...CHANGE_WIDTHS] : CHANGE_WIDTHS;
+      const padded = row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
       print([time, change.padEnd("changed".length), ...padded].join("  ").trimEnd());
     },
   };
@@ -135,9 +142,11 @@ function tableOutput({ print }: CommandContext, { wallClockMs }: AdminPorts): Ou
 
 /** Of the columns of changes, which come one by one: as wide as they usually are. */
 const CHANGE_WIDTHS = [18, 15, 7, 10];
+const NODE_WIDTH = 16;
 
-function jsonOutput({ print }: CommandContext): Output {
-  const json = (record: LeaseRecord, expiries: Expiries) => jsonOf(record, expiries?.get(record.key));
+function jsonOutput({ print }: CommandContext, keysAreNodes: boolean): Output {
+  const json = (record: LeaseRecord, expiries: Expiries) =>
+    jsonOf(record, expiries?.get(record.key), keysAreNodes);
   return {
     all(records, expiries) {
       const list = records.map((record) => json(record, expiries));

@@ -2,14 +2,16 @@
 
 import type { Logger } from "../base/logger.ts";
 import type { Environment } from "../config/options.ts";
-import type { DatastoreOptions } from "../config/options-datastore.ts";
-import type { LeaseAdmin } from "../lease/lease-admin.ts";
+import type { DatastoreOptions, EtcdDatastore } from "../config/options-datastore.ts";
+import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 
 export interface AdminPorts {
   /** The process environment: variables of the datastore's flags count here as they do for flanneld. */
   readonly variables: Environment;
-  /** Opens a store; nothing is sent yet. Throws ConfigError. */
-  openStore(options: DatastoreOptions, logger: Logger): Promise<LeaseAdmin>;
+  /** Opens a store to look at; nothing is sent yet. Throws ConfigError. */
+  inspectStore(options: DatastoreOptions, logger: Logger): Promise<LeaseInspector>;
+  /** Opens a store to change; nothing is sent yet. Throws ConfigError. */
+  openStore(options: EtcdDatastore, logger: Logger): Promise<LeaseAdmin>;
   /** The text of a file, or of standard input for "-". Throws ConfigError. */
   readText(path: string): Promise<string>;
   /** Asks at the terminal; undefined = there is none. */

@@ -7,12 +7,13 @@ import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
 import { parseSubnets } from "./arguments.ts";
 import { describeExpiry, describePublicIps, describeSubnet } from "./lease-text.ts";
 import type { AdminPorts } from "./ports.ts";
-import { defineStoreCommand } from "./store-command.ts";
+import { defineStoreChange } from "./store-command.ts";
 
 export const releaseCommand = (ports: AdminPorts): Command =>
-  defineStoreCommand(ports, {
+  defineStoreChange(ports, {
     summary: "take a lease or reservation away (asks first)",
     words: ["SUBNET"],
+    inKubernetes: "a node's subnet is free again when the node is gone (kubectl delete node NAME)",
     flags: { yes: { kind: "bool", help: "do not ask" } },
     run: (store, { values, positional: [subnet] }, context) =>
       runRelease(store, subnet!, values.yes, ports, context),

@@ -16,15 +16,18 @@ import { encodeLeaseKey } from "../lease/lease-codec.ts";
 import { parsePublicIps, parseSubnets } from "./arguments.ts";
 import { describePublicIps, describeSubnet } from "./lease-text.ts";
 import type { AdminPorts } from "./ports.ts";
-import { defineStoreCommand } from "./store-command.ts";
+import { defineStoreChange } from "./store-command.ts";
 
 /** How often a lost race is looked at again. */
 const MAX_ATTEMPTS = 5;
 
 export const reserveCommand = (ports: AdminPorts): Command =>
-  defineStoreCommand(ports, {
+  defineStoreChange(ports, {
     summary: "keep a subnet for the host with this public address, for ever",
     words: ["SUBNET", "PUBLIC-IP"],
+    inKubernetes:
+      "a node keeps its podCIDR as long as it exists, so that nothing has to be reserved; which one a new node gets, " +
+      "kube-controller-manager decides, or whoever creates the node with spec.podCIDR and spec.podCIDRs",
     flags: {},
     run: (store, { positional: [subnets, publicIps] }, context) =>
       runReserve(store, parseSubnets(subnets!), attributesOf(publicIps!), context),

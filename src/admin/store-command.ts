@@ -1,35 +1,58 @@
-/** Commands against a datastore: the flags and variables that flanneld has for it, and the store opened by them. */
+/**
+ * Commands against a datastore: the flags and variables that flanneld has for it, and the store opened by them. All stores
+ * can be looked at; what is in Kubernetes is not flannel's to change.
+ */
 
+import { ConfigError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { type FlagSource, type FlagTable, type ParsedFlags, variableOf } from "../config/flags.ts";
-import { readEtcdDatastore } from "../config/options-datastore.ts";
+import { type DatastoreOptions, readDatastore } from "../config/options-datastore.ts";
 import { FlagReader } from "../config/options-reader.ts";
-import { DATASTORE_FLAGS, type DatastoreFlags, ENVIRONMENT_PREFIX } from "../config/options-table.ts";
-import type { LeaseAdmin } from "../lease/lease-admin.ts";
+import { ENVIRONMENT_PREFIX, STORE_FLAGS, type StoreFlags } from "../config/options-table.ts";
+import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./ports.ts";
 
-/** As {@link defineCommand}; `words` are the command's arguments. */
-export function defineStoreCommand<T extends FlagTable>(
+interface StoreCommand<T extends FlagTable, Store> {
+  readonly summary: string;
+  /** The command's arguments. */
+  readonly words?: readonly string[];
+  readonly flags: T;
+  run(store: Store, flags: ParsedFlags<T>, context: CommandContext): Promise<number>;
+}
+
+/** A command that looks. */
+export const defineStoreCommand = <T extends FlagTable>(
   ports: AdminPorts,
-  spec: {
-    readonly summary: string;
-    readonly words?: readonly string[];
-    readonly flags: T;
-    run(store: LeaseAdmin, flags: ParsedFlags<T>, context: CommandContext): Promise<number>;
-  },
+  spec: StoreCommand<T, LeaseInspector>,
+): Command => define(ports, spec, ports.inspectStore);
+
+/** A command that changes something; `inKubernetes` says what is to be done there instead. */
+export const defineStoreChange = <T extends FlagTable>(
+  ports: AdminPorts,
+  spec: StoreCommand<T, LeaseAdmin> & { readonly inKubernetes: string },
+): Command =>
+  define(ports, spec, async (options, logger) => {
+    if (options.kind === "kube") throw new ConfigError(`not with Kubernetes: ${spec.inKubernetes}`);
+    return ports.openStore(options, logger);
+  });
+
+function define<T extends FlagTable, Store extends LeaseInspector>(
+  ports: AdminPorts,
+  spec: StoreCommand<T, Store>,
+  open: (options: DatastoreOptions, logger: Logger) => Promise<Store>,
 ): Command {
   const { words = [] } = spec;
   return defineCommand({
     summary: spec.summary,
     synopsis: [...words, "[flags]"].join(" "),
-    flags: { ...spec.flags, ...DATASTORE_FLAGS },
+    flags: { ...spec.flags, ...STORE_FLAGS },
     takes: { words },
     environment: datastoreVariables(ports),
     async run(flags, context) {
-      const options = readEtcdDatastore(new FlagReader(flags as ParsedFlags<DatastoreFlags>));
-      await using store = await ports.openStore(options, loggerOf(context));
+      const read = new FlagReader(flags as ParsedFlags<StoreFlags>);
+      await using store = await open(readDatastore(read, ports.variables), loggerOf(context));
       return await spec.run(store, flags, context);
     },
   });
@@ -37,7 +60,7 @@ export function defineStoreCommand<T extends FlagTable>(
 
 /** Without variables that are flanneld's alone, or that would set a command's own flags. */
 function datastoreVariables({ variables }: AdminPorts): NonNullable<FlagSource["environment"]> {
-  const names = Object.keys(DATASTORE_FLAGS).map((name) => variableOf(ENVIRONMENT_PREFIX, name));
+  const names = Object.keys(STORE_FLAGS).map((name) => variableOf(ENVIRONMENT_PREFIX, name));
   const known = Object.fromEntries(names.map((name) => [name, variables[name]]));
   return { prefix: ENVIRONMENT_PREFIX, variables: known };
 }

@@ -14,7 +14,8 @@ import type { HostRecord, LeaseStore } from "../lease/lease-store.ts";
 
 const RETRY_MS = 1_000;
 
-const NOTHING_KNOWN: HostRecord = {
+/** Of a datastore that knows hosts by their leases only. */
+export const NOTHING_KNOWN: HostRecord = {
   publicIp: undefined,
   publicIpv6: undefined,
   publishedIp: undefined,

@@ -11,7 +11,7 @@ import { labCommands } from "../lab/commands.ts";
 import { storeCommands } from "../lease/embedded/command.ts";
 import { operateCommands } from "../operate/commands.ts";
 import { hostPorts } from "./host-ports.ts";
-import { openLeaseAdmin } from "./open-store.ts";
+import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
 import { VERSION } from "./version.ts";
 
@@ -23,6 +23,7 @@ const context: CommandContext = {
 
 const adminPorts: AdminPorts = {
   variables: process.env,
+  inspectStore: openLeaseInspector,
   openStore: openLeaseAdmin,
   readText,
   confirm,

@@ -129,7 +129,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
           reports: { "/drift": () => drift, "/data-path": () => tunnels.counters },
         });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);
-  await using datastore = await openLeaseStore(options.datastore, {
+  await using datastore = await openLeaseStore(options, {
     logger,
     onOutage: (what, problem) => outages.note(what, problem),
   });

@@ -6,6 +6,7 @@
 import { formatIp } from "../address/ip.ts";
 import { ConfigError, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import type { FlanneldOptions } from "../config/options.ts";
 import type {
   DatastoreOptions,
   EmbeddedDatastore,
@@ -14,7 +15,7 @@ import type {
 } from "../config/options-datastore.ts";
 import type { EtcdConnectionOptions } from "../config/options-etcd.ts";
 import type { KubeDatastore } from "../config/options-kube.ts";
-import type { LeaseAdmin } from "../lease/lease-admin.ts";
+import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import type { OutagePorts } from "../lease/outage.ts";
 
@@ -25,11 +26,15 @@ export interface OpenedStore extends AsyncDisposable {
   readonly configPlace: string;
 }
 
+type StoreOptions = Pick<FlanneldOptions, "datastore" | "setNodeNetworkUnavailable">;
 type StorePorts = Pick<OutagePorts, "logger" | "onOutage">;
 
 /** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
-export async function openLeaseStore(options: DatastoreOptions, ports: StorePorts): Promise<OpenedStore> {
-  if (options.kind === "kube") return openKubeStore(options, ports);
+export async function openLeaseStore(
+  { datastore: options, setNodeNetworkUnavailable }: StoreOptions,
+  ports: StorePorts,
+): Promise<OpenedStore> {
+  if (options.kind === "kube") return openKubeStore({ ...options, setNodeNetworkUnavailable }, ports);
   await using parts = new AsyncDisposableStack();
   if (options.kind === "embedded") await serveEmbedded(options, ports.logger, parts);
   const store = parts.use(await createStore(options, ports));
@@ -41,15 +46,15 @@ export async function openLeaseStore(options: DatastoreOptions, ports: StorePort
   };
 }
 
-/** The operator's side of the store for flannelctl, which reaches an embedded one where flanneld serves it. Throws ConfigError. */
-export async function openLeaseAdmin(options: DatastoreOptions, logger: Logger): Promise<LeaseAdmin> {
-  if (options.kind === "kube") {
-    throw new ConfigError(
-      "flannelctl does not look into Kubernetes: 'kubectl get nodes -o yaml' shows flannel's annotations and the PodCIDRs, " +
-        "'kubectl -n kube-flannel get configmap kube-flannel-cfg -o yaml' the network config",
-    );
-  }
-  const { kind, etcd } = options;
+/** Any store for flannelctl to look at. Throws ConfigError. */
+export async function openLeaseInspector(options: DatastoreOptions, logger: Logger): Promise<LeaseInspector> {
+  if (options.kind !== "kube") return openLeaseAdmin(options, logger);
+  const { createKubeLeaseInspector } = await import("../lease/kube/kube-lease-inspector.ts");
+  return createKubeLeaseInspector(options, { logger });
+}
+
+/** The operator's side of a store, which reaches an embedded one where flanneld serves it. Throws ConfigError. */
+export async function openLeaseAdmin({ kind, etcd }: EtcdDatastore, logger: Logger): Promise<LeaseAdmin> {
   if (kind !== "etcd2") return createEtcdAdmin(etcd, logger);
   const { createEtcd2LeaseAdmin } = await import("../lease/etcd2/etcd2-lease-admin.ts");
   return createEtcd2LeaseAdmin(etcd, { logger });
@@ -69,12 +74,16 @@ async function createEtcdAdmin(etcd: EtcdConnectionOptions, logger: Logger): Pro
   return createEtcdLeaseAdmin(etcd, { logger });
 }
 
-async function openKubeStore(options: KubeDatastore, ports: StorePorts): Promise<OpenedStore> {
+async function openKubeStore(
+  options: KubeDatastore & Pick<StoreOptions, "setNodeNetworkUnavailable">,
+  ports: StorePorts,
+): Promise<OpenedStore> {
   const { createKubeLeaseStore } = await import("../lease/kube/kube-lease-store.ts");
+  const { describeConfigFile } = await import("../lease/kube/net-config-file.ts");
   const store = await createKubeLeaseStore(options, ports);
   return {
     store,
-    configPlace: `${options.netConfigPath} (--net-config-path; in a cluster net-conf.json of the ConfigMap kube-flannel-cfg)`,
+    configPlace: describeConfigFile(options.netConfigPath),
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   };
 }

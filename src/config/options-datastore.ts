@@ -7,10 +7,11 @@ import { formatIp, type Ip, parseIp } from "../address/ip.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { messageOf } from "../base/error.ts";
 import { parseNetworkConfig } from "./network-config.ts";
+import type { Environment } from "./options.ts";
 import { type EtcdConnectionOptions, readEtcdOptions, readEtcdPrefix } from "./options-etcd.ts";
-import type { KubeDatastore } from "./options-kube.ts";
+import { type KubeDatastore, readKubeDatastore } from "./options-kube.ts";
 import type { FlagReader } from "./options-reader.ts";
-import type { DatastoreFlags } from "./options-table.ts";
+import type { DatastoreFlags, StoreFlags } from "./options-table.ts";
 
 /** A store to connect to: `etcd3` by gRPC, `etcd2` by the keys API of old clusters. */
 export interface RemoteDatastore {
@@ -30,7 +31,7 @@ export interface EmbeddedDatastore {
   readonly initialConfig: string | undefined;
 }
 
-/** Those that are etcd, or speak as etcd does: what flannelctl looks after. */
+/** Those that are etcd, or speak as etcd does: their content is an operator's to change. */
 export type EtcdDatastore = RemoteDatastore | EmbeddedDatastore;
 
 export type DatastoreOptions = EtcdDatastore | KubeDatastore;
@@ -40,6 +41,10 @@ export interface ListenAddress {
   /** 1…65535. */
   readonly port: number;
 }
+
+/** Throws ConfigError for the first fault. */
+export const readDatastore = (read: FlagReader<StoreFlags>, environment: Environment): DatastoreOptions =>
+  readKubeDatastore(read, environment) ?? readEtcdDatastore(read);
 
 /** Throws ConfigError for the first fault. */
 export function readEtcdDatastore(read: FlagReader<DatastoreFlags>): EtcdDatastore {

@@ -5,10 +5,13 @@ import { parseFlags } from "./flags.ts";
 import { readOptions } from "./options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "./options-table.ts";
 
-function read(args: readonly string[], variables: Record<string, string> = {}) {
+const read = (args: readonly string[], variables?: Record<string, string>) =>
+  readAll(args, variables).datastore;
+
+function readAll(args: readonly string[], variables: Record<string, string> = {}) {
   const result = parseFlags(FLANNELD_FLAGS, { args, environment: { variables, prefix: ENVIRONMENT_PREFIX } });
   if (result.type !== "ok") assert.fail(JSON.stringify(result));
-  return readOptions(result.flags, variables).datastore;
+  return readOptions(result.flags, variables);
 }
 
 test("--kube-subnet-mgr makes Kubernetes the datastore, with Go flannel's defaults", () => {
@@ -18,7 +21,6 @@ test("--kube-subnet-mgr makes Kubernetes the datastore, with Go flannel's defaul
     kubeconfigFile: undefined,
     annotationPrefix: "flannel.alpha.coreos.com",
     netConfigPath: "/etc/kube-flannel/net-conf.json",
-    setNodeNetworkUnavailable: true,
     nodeName: undefined,
     podName: undefined,
     podNamespace: undefined,
@@ -34,7 +36,7 @@ test("its flags and the variables of the DaemonSet", () => {
       "--kubeconfig-file=/k",
       "--kube-annotation-prefix=a.example/b",
     ],
-    ...["--net-config-path=/n", "--set-node-network-unavailable=false"],
+    ...["--net-config-path=/n"],
   ];
   const variables = {
     ...{ FLANNELD_KUBE_SUBNET_MGR: "true", NODE_NAME: "n1", POD_NAME: "p", POD_NAMESPACE: "kube-flannel" },
@@ -47,11 +49,12 @@ test("its flags and the variables of the DaemonSet", () => {
     kubeconfigFile: "/k",
     annotationPrefix: "a.example/b",
     netConfigPath: "/n",
-    setNodeNetworkUnavailable: false,
     nodeName: "n1",
     podName: "p",
     podNamespace: "kube-flannel",
   });
+  const { setNodeNetworkUnavailable } = readAll([...args, "--set-node-network-unavailable=false"], variables);
+  assert.equal(setNodeNetworkUnavailable, false);
 });
 
 test("what makes no sense is named, without the secret in it", () => {

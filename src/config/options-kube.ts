@@ -5,7 +5,7 @@ import { parseBool } from "./flags.ts";
 import { redactUrl } from "./flags-text.ts";
 import type { Environment } from "./options.ts";
 import type { FlagReader } from "./options-reader.ts";
-import type { FlanneldFlags } from "./options-table.ts";
+import type { StoreFlags } from "./options-table.ts";
 
 /** Nodes' annotations take the place of leases, the nodes' PodCIDRs that of subnets, and a file that of the config. */
 export interface KubeDatastore {
@@ -15,7 +15,6 @@ export interface KubeDatastore {
   readonly kubeconfigFile: string | undefined;
   readonly annotationPrefix: string;
   readonly netConfigPath: string;
-  readonly setNodeNetworkUnavailable: boolean;
   /** NODE_NAME, POD_NAME, POD_NAMESPACE. */
   readonly nodeName: string | undefined;
   readonly podName: string | undefined;
@@ -24,7 +23,7 @@ export interface KubeDatastore {
 
 /** Undefined = it is not asked for. Throws ConfigError for the first fault. */
 export function readKubeDatastore(
-  read: FlagReader<FlanneldFlags>,
+  read: FlagReader<StoreFlags>,
   environment: Environment,
 ): KubeDatastore | undefined {
   const { sources, values } = read.flags;
@@ -47,7 +46,6 @@ export function readKubeDatastore(
     kubeconfigFile: read.text("kubeconfig-file"),
     annotationPrefix: read.required("kube-annotation-prefix"),
     netConfigPath: read.required("net-config-path"),
-    setNodeNetworkUnavailable: values["set-node-network-unavailable"],
     nodeName: environment.NODE_NAME || undefined,
     podName: environment.POD_NAME || undefined,
     podNamespace: environment.POD_NAMESPACE || undefined,
@@ -59,7 +57,7 @@ const CONNECTION = ["kube-api-url", "kubeconfig-file"] as const;
 /** Not etcd's: manifests that had been made for etcd go on to work, as with Go's flanneld. */
 const OTHER_STORES = ["datastore", "network", "embedded-listen", "embedded-data-dir"] as const;
 
-function readApiUrl(read: FlagReader<FlanneldFlags>): string | undefined {
+function readApiUrl(read: FlagReader<StoreFlags>): string | undefined {
   const text = read.text("kube-api-url");
   if (text === undefined) return undefined;
   const url = URL.parse(text);

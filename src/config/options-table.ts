@@ -1,6 +1,6 @@
 /**
  * The flags of flanneld: names, defaults and help as Go's flanneld has them, so that existing unit files go on to work.
- * Those of the datastore are flannelctl's too; the first four of them are ours.
+ * Those of the datastore and of Kubernetes are flannelctl's too; the first four of them are ours.
  */
 
 import type { FlagTable } from "./flags.ts";
@@ -54,6 +54,35 @@ export const DATASTORE_FLAGS = {
   "etcd-username": { kind: "string", value: "name", help: "user name for etcd" },
   "etcd-password": { kind: "string", value: "password", secret: true, help: "password for etcd" },
 } as const satisfies FlagTable;
+
+export const KUBE_FLAGS = {
+  "kube-subnet-mgr": { kind: "bool", help: "use the Kubernetes API instead of etcd" },
+  "kube-api-url": {
+    kind: "string",
+    value: "url",
+    help: "Kubernetes API server, instead of the in-cluster one",
+  },
+  "kubeconfig-file": {
+    kind: "string",
+    value: "file",
+    help: "kubeconfig, instead of the in-cluster configuration",
+  },
+  "kube-annotation-prefix": {
+    kind: "string",
+    value: "prefix",
+    default: "flannel.alpha.coreos.com",
+    help: "prefix of flannel's annotations on Kubernetes nodes",
+  },
+  "net-config-path": {
+    kind: "string",
+    value: "file",
+    default: "/etc/kube-flannel/net-conf.json",
+    help: "network config when --kube-subnet-mgr is on",
+  },
+} as const satisfies FlagTable;
+
+/** What flanneld and flannelctl have in common. */
+export const STORE_FLAGS = { ...DATASTORE_FLAGS, ...KUBE_FLAGS } as const satisfies FlagTable;
 
 export const FLANNELD_FLAGS = {
   ...DATASTORE_FLAGS,
@@ -119,29 +148,7 @@ export const FLANNELD_FLAGS = {
     default: true,
     help: "udp backend: let the kernel cut up and join packets; off = one packet at a time",
   },
-  "kube-subnet-mgr": { kind: "bool", help: "use the Kubernetes API instead of etcd" },
-  "kube-api-url": {
-    kind: "string",
-    value: "url",
-    help: "Kubernetes API server, instead of the in-cluster one",
-  },
-  "kubeconfig-file": {
-    kind: "string",
-    value: "file",
-    help: "kubeconfig, instead of the in-cluster configuration",
-  },
-  "kube-annotation-prefix": {
-    kind: "string",
-    value: "prefix",
-    default: "flannel.alpha.coreos.com",
-    help: "prefix of flannel's annotations on Kubernetes nodes",
-  },
-  "net-config-path": {
-    kind: "string",
-    value: "file",
-    default: "/etc/kube-flannel/net-conf.json",
-    help: "network config when --kube-subnet-mgr is on",
-  },
+  ...KUBE_FLAGS,
   "set-node-network-unavailable": {
     kind: "bool",
     default: true,
@@ -172,4 +179,5 @@ export const FLANNELD_FLAGS = {
 } as const satisfies FlagTable;
 
 export type DatastoreFlags = typeof DATASTORE_FLAGS;
+export type StoreFlags = typeof STORE_FLAGS;
 export type FlanneldFlags = typeof FLANNELD_FLAGS;

@@ -47,6 +47,7 @@ test("the defaults are Go flannel's", () => {
         password: undefined,
       },
     },
+    setNodeNetworkUnavailable: true,
     interface: {
       iface: [],
       ifaceRegex: [],

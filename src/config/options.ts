@@ -4,8 +4,7 @@ import type { Ip } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import type { ParsedFlags } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
-import { type DatastoreOptions, readEtcdDatastore } from "./options-datastore.ts";
-import { readKubeDatastore } from "./options-kube.ts";
+import { type DatastoreOptions, readDatastore } from "./options-datastore.ts";
 import { FlagReader } from "./options-reader.ts";
 import { FLANNELD_FLAGS, type FlanneldFlags } from "./options-table.ts";
 
@@ -29,6 +28,8 @@ export interface FirewallOptions {
 
 export interface FlanneldOptions {
   readonly datastore: DatastoreOptions;
+  /** `--set-node-network-unavailable`; of no concern outside Kubernetes. */
+  readonly setNodeNetworkUnavailable: boolean;
   readonly interface: InterfaceOptions;
   readonly firewall: FirewallOptions;
   readonly subnetFile: string;
@@ -62,7 +63,8 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
   const healthzPort = read.int("healthz-port", 0, 65535);
   const healthzIp = read.ip("healthz-ip") ?? ANY_IPV4;
   return {
-    datastore: readKubeDatastore(read, environment) ?? readEtcdDatastore(read),
+    datastore: readDatastore(read, environment),
+    setNodeNetworkUnavailable: values["set-node-network-unavailable"],
     interface: {
       iface: read.texts("iface"),
       ifaceRegex: read.regExps("iface-regex"),

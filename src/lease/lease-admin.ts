@@ -1,23 +1,25 @@
 /**
- * The port between an operator's tool and a datastore: what a LeaseStore hides from hosts, because no host needs it.
+ * The ports between an operator's tool and a datastore: what a LeaseStore hides from hosts, because no host needs it.
  * Junk is shown here, not skipped; every write is a compare-and-swap on what the operator saw.
  *
- * All requests throw StoreError UNAVAILABLE or UNAUTHENTICATED.
+ * All requests throw StoreError UNAVAILABLE, UNAUTHENTICATED or FORBIDDEN.
  */
 
+import type { NetworkConfig } from "../config/network-config.ts";
 import type { LeaseAttributes, SubnetPair } from "./lease.ts";
+import type { HostRecord } from "./lease-store.ts";
 
-/** A key under `subnets/`, whatever it holds. Immutable. */
+/** A key under `subnets/`, whatever it holds, or a node. Immutable. */
 export interface LeaseRecord {
-  /** The key as it is in the store; anything may be in it. */
+  /** The key as it is in the store, in which anything may be, or the node's name. */
   readonly key: string;
-  /** Undefined = the key names no subnet. */
+  /** Undefined = the key names no subnet, the node has none. */
   readonly subnets: SubnetPair | undefined;
-  /** Undefined = the value is junk. */
+  /** Undefined = the value is junk, the node has no lease that others could use. */
   readonly attributes: LeaseAttributes | undefined;
-  /** What is wrong with key or value, as the end of a sentence. */
+  /** What is wrong with key, value or node, as the end of a sentence. */
   readonly problem: string | undefined;
-  /** What the store calls the life of the record; undefined = it never expires: a reservation. */
+  /** What the store calls the life of the record; undefined = it never expires: a reservation, a node's. */
   readonly lifeId: string | undefined;
   /** Grows with every write: the same key with the same revision is the same record. */
   readonly revision: bigint;
@@ -36,15 +38,24 @@ export interface StoredConfig {
   readonly revision: bigint;
 }
 
-export interface LeaseAdmin extends AsyncDisposable {
+/** What a datastore has decided about this host, where hosts do not choose for themselves. */
+export interface AssignedHost {
+  /** The key of its lease. */
+  readonly key: string;
+  readonly subnets: SubnetPair;
+  readonly record: HostRecord;
+}
+
+/** A datastore, whichever it is, to look at. */
+export interface LeaseInspector extends AsyncDisposable {
   /** Where the network config is, in an operator's words: "etcd key /coreos.com/network/config". */
   readonly configPlace: string;
 
-  /** Undefined = there is none. */
-  readNetworkConfig(): Promise<StoredConfig | undefined>;
+  /** Whether the keys are names of nodes, which have their subnets as long as they are there; else the keys are the subnets. */
+  readonly keysAreNodes?: boolean;
 
-  /** Writes the config if the stored one is still `expected` (undefined = there is none); false = it is not. */
-  writeNetworkConfig(text: string, expected: StoredConfig | undefined): Promise<boolean>;
+  /** Undefined = there is none. Throws NOT_FOUND where a file of this machine should hold it. */
+  readNetworkConfig(): Promise<Pick<StoredConfig, "text"> | undefined>;
 
   /** All records, in no order. */
   listRecords(): Promise<readonly LeaseRecord[]>;
@@ -57,6 +68,20 @@ export interface LeaseAdmin extends AsyncDisposable {
 
   /** All records, then their changes, until aborted. Broken connections are dealt with inside; never ends with an error. */
   watchRecords(signal: AbortSignal): AsyncIterable<RecordUpdate>;
+
+  /**
+   * What is decided about this host. Throws StoreError: NOT_FOUND, INVALID if nothing that it could use; ConfigError if
+   * nobody says which host this is.
+   */
+  readAssignedHost?(network: NetworkConfig): Promise<AssignedHost>;
+}
+
+/** A datastore that is an operator's to change as well: etcd, or what speaks as etcd does. */
+export interface LeaseAdmin extends LeaseInspector {
+  readNetworkConfig(): Promise<StoredConfig | undefined>;
+
+  /** Writes the config if the stored one is still `expected` (undefined = there is none); false = it is not. */
+  writeNetworkConfig(text: string, expected: StoredConfig | undefined): Promise<boolean>;
 
   /** Makes a new reservation; false = the key is there already, or an overlapping lease was made since the last listing. */
   reserve(subnets: SubnetPair, attributes: LeaseAttributes): Promise<boolean>;

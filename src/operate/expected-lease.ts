@@ -1,9 +1,12 @@
-/** Which lease flanneld would have if it started now: the daemon's own algorithm, on a store that takes no writes. */
+/**
+ * Which lease flanneld would have if it started now: the daemon's own algorithm, on a store that takes no writes, or what
+ * the datastore has decided.
+ */
 
 import type { Logger } from "../base/logger.ts";
 import { acquireLease, isOwn, type StoredLease } from "../lease/acquire.ts";
 import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
-import type { LeaseRecord } from "../lease/lease-admin.ts";
+import type { AssignedHost, LeaseRecord } from "../lease/lease-admin.ts";
 import type { AcquireRequest } from "../lease/lease-store.ts";
 
 export interface ExpectedLease {
@@ -52,3 +55,14 @@ export async function expectLease(
   );
   return { subnets: lease.subnets, lease, keys, origin };
 }
+
+/** The lease of a host that is given its subnets. */
+export const assignedLease = (
+  { key, subnets }: AssignedHost,
+  attributes: LeaseAttributes,
+): ExpectedLease => ({
+  subnets,
+  lease: { key, subnets, attributes, expiresAtMs: undefined },
+  keys: [key],
+  origin: `the podCIDR of node ${key}`,
+});

@@ -6,6 +6,7 @@
 
 import { firewallWish } from "../agent/firewall-keeper.ts";
 import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
+import { attributesOf, NOTHING_KNOWN, withRecord } from "../agent/host-record.ts";
 import { describeSubnets } from "../agent/lease-keeper.ts";
 import { NextHops } from "../agent/next-hops.ts";
 import { Planner } from "../agent/planner.ts";
@@ -20,12 +21,13 @@ import { type NetworkConfig, parseNetworkConfig } from "../config/network-config
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
 import { Firewall } from "../firewall/firewall.ts";
-import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
+import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
+import type { HostRecord } from "../lease/lease-store.ts";
 import { diffStates } from "../state/diff.ts";
 import type { Operation } from "../state/kernel.ts";
 import { describeObject, keyOf, PROCESS_KINDS, STATE_KINDS, type StateObject } from "../state/objects.ts";
 import type { Target } from "../state/reconciler.ts";
-import { type ExpectedLease, expectLease } from "./expected-lease.ts";
+import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
 import type { HostKernel, OperatePorts } from "./ports.ts";
 
 const EXIT_CHANGES = 3;
@@ -48,11 +50,12 @@ export const planCommand = (ports: OperatePorts): Command =>
       const options = readOptions(flags, ports.admin.variables);
       const file = flags.values.config || undefined;
       const logger = loggerOf(context);
-      await using store = await ports.admin.openStore(options.datastore, logger);
+      await using store = await ports.admin.inspectStore(options.datastore, logger);
       const network = parseNetworkConfig(await readConfig(file, store, ports));
+      const assigned = await store.readAssignedHost?.(network);
       const records = await readRecords(store, file !== undefined, logger);
       using host = ports.openKernel();
-      return await plan({ ports, options, network, records, host, logger }, context);
+      return await plan({ ports, options, network, assigned, records, host, logger }, context);
     },
   });
 
@@ -60,6 +63,8 @@ interface Situation {
   readonly ports: OperatePorts;
   readonly options: FlanneldOptions;
   readonly network: NetworkConfig;
+  /** Undefined = hosts choose for themselves. */
+  readonly assigned: AssignedHost | undefined;
   /** Undefined = the store cannot be reached. */
   readonly records: readonly LeaseRecord[] | undefined;
   readonly host: HostKernel;
@@ -67,25 +72,31 @@ interface Situation {
 }
 
 async function plan(situation: Situation, { print, printError }: CommandContext): Promise<number> {
-  const { options, network, host, logger } = situation;
-  const self = hostOf(chooseInterface(host.rtnetlink, options.interface, network));
-  const backend = await makeBackend(situation);
-  const lease = await expectLease({
-    network,
-    attributes: { publicIp: self.publicIp, publicIpv6: self.publicIpv6, ...backend.published },
-    previous: previousSubnets(situation.ports.readFile(options.subnetFile), network),
-    records: situation.records ?? [],
-    logger,
-  });
-  print(`interface ${describeHost(self)}`);
+  const { options, network, assigned, host, logger } = situation;
+  const record = assigned?.record ?? NOTHING_KNOWN;
+  const wanted = withRecord(options.interface, record, logger);
+  const self = hostOf(chooseInterface(host.rtnetlink, wanted, network));
+  const backend = await makeBackend(situation, record);
+  const attributes = attributesOf(self, backend.published, record);
+  const lease =
+    assigned === undefined
+      ? await expectLease({
+          network,
+          attributes,
+          previous: previousSubnets(situation.ports.readFile(options.subnetFile), network),
+          records: situation.records ?? [],
+          logger,
+        })
+      : assignedLease(assigned, attributes);
+  print(`interface ${describeHost(self, attributes)}`);
   print(`lease     ${describeSubnets(lease.subnets)}, ${lease.origin}`);
   const target = targetOf(situation, backend, self, lease);
   const observed = await host.kernel.observe(target.ownership, new Set(STATE_KINDS));
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
-  const wanted = operations.filter(
+  const wished = operations.filter(
     ({ action, object }) => !PROCESS_KINDS.has(object.kind) && (action !== "remove" || !target.keepOthers),
   );
-  for (const operation of wanted) print(printable(describeOperation(operation)));
+  for (const operation of wished) print(printable(describeOperation(operation)));
   for (const { message } of obstacles) printError(printable(message));
 
   const { mode, rules } = firewallWish(options.firewall, network, lease.subnets);
@@ -94,13 +105,17 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   for (const change of changes) print(`firewall  ${printable(change)}`);
   for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);
 
-  const count = wanted.length + changes.length + leftovers.length;
+  const count = wished.length + changes.length + leftovers.length;
   if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is as it should be.");
   else print(`${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`);
   return count === 0 && obstacles.length === 0 ? 0 : EXIT_CHANGES;
 }
 
-async function readConfig(file: string | undefined, store: LeaseAdmin, ports: OperatePorts): Promise<string> {
+async function readConfig(
+  file: string | undefined,
+  store: LeaseInspector,
+  ports: OperatePorts,
+): Promise<string> {
   if (file !== undefined) return ports.admin.readText(file);
   const stored = await store.readNetworkConfig();
   if (stored !== undefined) return stored.text;
@@ -111,7 +126,7 @@ async function readConfig(file: string | undefined, store: LeaseAdmin, ports: Op
 
 /** A config from a file can be tried without a store, too. */
 async function readRecords(
-  store: LeaseAdmin,
+  store: LeaseInspector,
   canDoWithout: boolean,
   logger: Logger,
 ): Promise<readonly LeaseRecord[] | undefined> {
@@ -125,11 +140,15 @@ async function readRecords(
 }
 
 /** A device that is still to be made gets a random MAC, which nobody can foretell: zeros stand for it. */
-async function makeBackend({ network, host, logger }: Situation): Promise<Backend> {
+async function makeBackend(
+  { network, host, logger }: Situation,
+  { attributes: published }: HostRecord,
+): Promise<Backend> {
   const factory = findBackend(network.backend.type);
   const devices = new Set(factory.deviceNames(network));
   const existing = await host.kernel.observe({ devices, networks: [] }, new Set(["link"]));
-  const backend = factory.create({ network, existing, randomBytes: (count) => new Uint8Array(count) });
+  const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
+  const backend = factory.create({ network, existing, published, randomBytes });
   for (const note of [...network.notes, ...backend.notes]) logger.info(note);
   return backend;
 }

@@ -10,8 +10,6 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { makeNode, makePod } from "../../src/testing/kube-api/node-object.ts";
 import { answers } from "../netns/agents.ts";
-import { freshNetns } from "../netns/support.ts";
-import { flannelctl } from "../support/flannelctl.ts";
 import { addPod, hasRoute, makeKubeBed } from "../support/kube.ts";
 import { until } from "../support/until.ts";
 
@@ -173,9 +171,3 @@ for (const { title, annotations, family, ...options } of VARIANTS) {
     await until(() => answers(from, to[family]), "the pod on the other node");
   });
 }
-
-test("flannelctl says where to look", async (t) => {
-  const { code, err } = await flannelctl(freshNetns(t), ["plan", "--kube-subnet-mgr"]);
-  assert.equal(code, 1);
-  assert.match(err, /^flannelctl: flannelctl does not look into Kubernetes: 'kubectl get nodes -o yaml'/);
-});

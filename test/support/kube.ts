@@ -41,6 +41,8 @@ export interface KubeBed {
   annotations(host: KubeHost): Record<string, string>;
   /** Writes annotations of flannel's, `null` takes one away. */
   annotate(host: KubeHost, annotations: Readonly<Record<string, string | null>>): void;
+  /** Path of a kubeconfig with the pods' token, for programs of the host outside of its pod. */
+  kubeconfig(host: KubeHost): string;
   condition(host: KubeHost): { readonly status?: string; readonly reason?: string } | undefined;
   /** Starts flanneld in the host's pod. */
   start(host: KubeHost, options?: PodOptions): Flanneld;
@@ -101,6 +103,18 @@ export async function makeKubeBed(t: TestContext, count: number, options: BedOpt
     annotate({ nodeName }, annotations) {
       const named = Object.entries(annotations).map(([name, value]) => [ANNOTATIONS + name, value]);
       api.nodes.patch(nodeName, { metadata: { annotations: Object.fromEntries(named) } });
+    },
+    kubeconfig(host) {
+      const path = join(host.directory, "kubeconfig");
+      const [server, user] = [`https://127.0.0.1:${host.line.port}`, { tokenFile: join(account, "token") }];
+      const config = {
+        "current-context": "here",
+        contexts: [{ name: "here", context: { cluster: "c", user: "u" } }],
+        clusters: [{ name: "c", cluster: { server, "certificate-authority": join(account, "ca.crt") } }],
+        users: [{ name: "u", user }],
+      };
+      writeFileSync(path, JSON.stringify(config));
+      return path;
     },
     condition(host) {
       return bed.node(host).status?.conditions?.find(({ type }) => type === "NetworkUnavailable");

@@ -38,7 +38,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Throws ConfigError. */
 export async function openAccess(
-  options: KubeStoreOptions,
+  options: Pick<KubeStoreOptions, "apiUrl" | "kubeconfigFile" | "serviceAccountDirectory">,
   environment: Environment,
   logger: Logger,
 ): Promise<ApiAccess> {

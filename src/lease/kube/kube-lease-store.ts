@@ -6,10 +6,8 @@
  * the patch of its annotations, two listings and two watches.
  */
 
-import { ConfigError } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { systemTimers } from "../../base/timers.ts";
-import { quote } from "../../config/json-members.ts";
 import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, HostRecord, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { type AnnotationNames, annotationNames } from "./annotations.ts";
@@ -28,7 +26,7 @@ import { watchNodeLeases } from "./lease-watch.ts";
 import { readConfigFile, watchConfigFile } from "./net-config-file.ts";
 import { packedNodeReader } from "./node-record.ts";
 import { OwnLeaseHolder } from "./own-lease.ts";
-import { OwnNode } from "./own-node.ts";
+import { checkIdentity, OwnNode } from "./own-node.ts";
 
 export type { KubeCounters, KubePorts, KubeStoreOptions, KubeTimings } from "./kube-options.ts";
 
@@ -43,9 +41,6 @@ export interface KubeLeaseStore extends LeaseStore {
   keepAvailable(signal: AbortSignal): Promise<void>;
 }
 
-/** A DNS subdomain (RFC 1123), as names of nodes are. */
-const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
-
 /** Opens the store; nothing is sent yet. Throws ConfigError for what only an operator can mend. */
 export async function createKubeLeaseStore(
   options: KubeStoreOptions,
@@ -58,17 +53,6 @@ export async function createKubeLeaseStore(
   const timings = { ...DEFAULT_TIMINGS, ...options.timings };
   const defaults = { timers: systemTimers, wallClockMs: Date.now, random: Math.random, onOutage() {} };
   return new Store(options, names, access, timings, { ...defaults, ...ports });
-}
-
-function checkIdentity({ nodeName, podName, podNamespace }: KubeStoreOptions): void {
-  if (nodeName !== undefined) {
-    if (!NODE_NAME.test(nodeName))
-      throw new ConfigError(`NODE_NAME: ${quote(nodeName)} is no name of a node`);
-  } else if (!podName || !podNamespace) {
-    throw new ConfigError(
-      "nobody says which node this is: set NODE_NAME (spec.nodeName of the downward API), or POD_NAME and POD_NAMESPACE",
-    );
-  }
 }
 
 class Store implements KubeLeaseStore {

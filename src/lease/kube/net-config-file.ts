@@ -13,6 +13,10 @@ import { sleep, type Timers } from "../../base/timers.ts";
 /** A ConfigMap has at most 1 MiB. */
 const MAX_BYTES = 1024 * 1024;
 
+/** Where it is, in an operator's words. */
+export const describeConfigFile = (path: string): string =>
+  `${path} (--net-config-path; in a cluster net-conf.json of the ConfigMap kube-flannel-cfg)`;
+
 /** Throws StoreError: NOT_FOUND, UNAVAILABLE if it cannot be read. */
 export async function readConfigFile(path: string): Promise<string> {
   try {

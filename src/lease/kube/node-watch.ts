@@ -122,6 +122,14 @@ async function listNodes<Node>(
   return isOld ? readPages(source, {}, signal) : listing;
 }
 
+/** All nodes at this moment, for whoever looks once. Throws StoreError. */
+export async function listNewestNodes<Node>(
+  source: NodeSource<Node>,
+  signal: AbortSignal,
+): Promise<readonly Node[]> {
+  return (await readPages(source, {}, signal)).nodes;
+}
+
 async function readPages<Node>(
   { client, read, nodeName }: NodeSource<Node>,
   which: Readonly<Record<string, string>>,

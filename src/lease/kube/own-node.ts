@@ -1,13 +1,28 @@
 /** The node object of this host: read, patched where flanneld may (nodes/status), and watched by itself from its first use for that. */
 
-import { StoreError } from "../../base/error.ts";
-import { isObject } from "../../config/json-members.ts";
+import { ConfigError, StoreError } from "../../base/error.ts";
+import { isObject, quote } from "../../config/json-members.ts";
 import type { OutagePorts } from "../outage.ts";
 import type { AnnotationNames } from "./annotations.ts";
 import type { ApiClient } from "./api-client.ts";
 import type { KubeStoreOptions, KubeTimings } from "./kube-options.ts";
 import { type OwnNodeRecord, ownNodeRecordReader, readOwnNodeRecord } from "./node-record.ts";
 import { watchNodes } from "./node-watch.ts";
+
+/** A DNS subdomain (RFC 1123), as names of nodes are. */
+const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/** Throws ConfigError if it cannot be found out which node this host is. */
+export function checkIdentity({ nodeName, podName, podNamespace }: OwnNodeParts["options"]): void {
+  if (nodeName !== undefined) {
+    if (!NODE_NAME.test(nodeName))
+      throw new ConfigError(`NODE_NAME: ${quote(nodeName)} is no name of a node`);
+  } else if (!podName || !podNamespace) {
+    throw new ConfigError(
+      "nobody says which node this is: set NODE_NAME (spec.nodeName of the downward API), or POD_NAME and POD_NAMESPACE",
+    );
+  }
+}
 
 export interface OwnNodeParts {
   readonly client: ApiClient;
