@@ -25,6 +25,7 @@ import { adviceFor } from "./host-advice.ts";
 import { attributesOf, readHostRecord, withRecord } from "./host-record.ts";
 import { HostWatch } from "./host-watch.ts";
 import { describeSubnets, LeaseKeeper } from "./lease-keeper.ts";
+import { keepMemoryLow, type Memory } from "./memory-keeper.ts";
 import { waitForNetwork } from "./network.ts";
 import { followNetwork } from "./network-change.ts";
 import { NextHops } from "./next-hops.ts";
@@ -55,8 +56,7 @@ export interface AgentPorts {
   readonly writeFile: AtomicFileWriter;
   /** Tells a supervisor that the daemon is ready. */
   readonly notifyReady: () => void;
-  /** Gives memory back that the start needed. */
-  readonly releaseMemory: () => void;
+  readonly memory: Memory;
 }
 
 /** How often the kernel is looked at though nothing seems to have happened. */
@@ -65,8 +65,6 @@ const RESYNC_MS = 60_000;
 const UNWATCHED_MS = 2_000;
 /** The firewall waits no longer than this for the first programming. */
 const FIREWALL_WAITS_MS = 500;
-/** After being ready, until what the start left behind is cleared away. */
-const SETTLED_MS = 1_000;
 
 /** Runs until aborted. Throws ConfigError for what only the operator can mend with a new start. */
 export async function runAgent(
@@ -279,8 +277,7 @@ export async function runAgent(
     } catch (error) {
       logger.error(`Nobody could be told that flanneld is ready: ${messageOf(error)}`);
     }
-    await sleep(timers, SETTLED_MS, signal);
-    ports.releaseMemory();
+    await keepMemoryLow(ports.memory, timers, signal);
   }
 }
 

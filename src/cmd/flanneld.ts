@@ -161,7 +161,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       randomBytes,
       readFile,
       writeFile: writeFileAtomic,
-      releaseMemory,
+      memory: { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory },
       notifyReady() {
         descriptors.closeUnclaimed();
         if (notifySocket !== undefined) sdNotify(notifySocket, "READY=1");

@@ -165,7 +165,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
         text = content;
       },
       notifyReady: () => {},
-      releaseMemory: () => {},
+      memory: { residentBytes: () => 0, release: () => {} },
     },
     readiness,
     stop.signal,

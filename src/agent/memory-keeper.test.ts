@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeTimers } from "../testing/fake-timers.ts";
+import { keepMemoryLow } from "./memory-keeper.ts";
+
+const MB = 1024 * 1024;
+
+test("memory is given back after the start, and whenever it has grown since", async () => {
+  const timers = new FakeTimers();
+  const stop = new AbortController();
+  let resident = 120 * MB;
+  let releases = 0;
+  const memory = {
+    residentBytes: () => resident,
+    release: () => {
+      releases++;
+      resident = 50 * MB;
+    },
+  };
+  const done = keepMemoryLow(memory, timers, stop.signal);
+  const after = async (ms: number, nowBytes = resident): Promise<number> => {
+    resident = nowBytes;
+    await timers.advance(ms);
+    return releases;
+  };
+  assert.equal(await after(999), 0);
+  assert.equal(await after(1), 1);
+  assert.equal(await after(10_000, 70 * MB), 1, "no more than comes and goes");
+  assert.equal(await after(10_000, 75 * MB), 2);
+  assert.equal(await after(9_999, 200 * MB), 2, "not more often than every ten seconds");
+  assert.equal(await after(1), 3);
+  stop.abort();
+  await done;
+});

@@ -1,0 +1,34 @@
+/**
+ * Keeps resident memory near what is needed. A start with thousands of peers, another listing of all of them, hours of
+ * events that concern nobody: all leave garbage that the runtime would keep until memory is short, on a machine that is
+ * there for others.
+ */
+
+import { sleep, type Timers } from "../base/timers.ts";
+
+export interface Memory {
+  /** What the process has of the machine's memory. */
+  residentBytes(): number;
+  /** Gives back what is not needed; may block for some 50 ms. */
+  release(): void;
+}
+
+/** Until what the start left behind is cleared away. */
+const SETTLED_MS = 1_000;
+const LOOK_MS = 10_000;
+/** Memory comes and goes by this much without being garbage: code that runs again, buffers of a burst. */
+const GROWTH_BYTES = 24 * 1024 * 1024;
+
+/** From the readiness of the host until aborted. */
+export async function keepMemoryLow(memory: Memory, timers: Timers, signal: AbortSignal): Promise<void> {
+  let waitMs = SETTLED_MS;
+  let leanBytes = 0;
+  while (!signal.aborted) {
+    await sleep(timers, waitMs, signal);
+    if (!signal.aborted && memory.residentBytes() > leanBytes + GROWTH_BYTES) {
+      memory.release();
+      leanBytes = memory.residentBytes();
+    }
+    waitMs = LOOK_MS;
+  }
+}
