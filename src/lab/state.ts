@@ -124,7 +124,8 @@ export function describeLabs(): string {
     : `there are: ${names.join(", ")} (choose with --name)`;
 }
 
-function labNames(): string[] {
+/** Those there are, half-made ones too. */
+export function labNames(): string[] {
   try {
     return readdirSync(LABS_DIRECTORY).sort();
   } catch (error) {

@@ -6,7 +6,7 @@ import { type Command, type CommandContext, defineCommand } from "../config/comm
 import type { Programs } from "./cluster.ts";
 import { kubeFiles } from "./kube-files.ts";
 import { planLab } from "./plan.ts";
-import type { DatastoreKind } from "./state.ts";
+import { type DatastoreKind, labNames } from "./state.ts";
 import { DEFAULT_LAB } from "./topology.ts";
 import { up } from "./up.ts";
 import { UP_FLAGS, type UpFlags } from "./up-flags.ts";
@@ -47,19 +47,26 @@ export async function untilSignal(run: (signal: AbortSignal) => Promise<void>): 
   }
 }
 
-const hints = (program: string, name: string, datastore: DatastoreKind): string[] => [
-  "Try:",
-  `  ${program} lab ping`,
-  `  ${program} lab exec h1 -- ip route`,
-  `  ${program} lab exec h1 --container -- ip address`,
-  ...(datastore === "kube"
-    ? [
-        `  ${program} lab exec hub -- kubectl --kubeconfig ${kubeFiles(name).kubeconfig} get nodes -o wide`,
-        `  ${program} lab add-host`,
-      ]
-    : []),
-  `  ${program} lab down${name === DEFAULT_LAB ? "" : ` --name ${name}`}`,
-];
+/** Commands that work as they stand, also beside other labs. */
+function hints(program: string, name: string, datastore: DatastoreKind): string[] {
+  const isMeant = name === DEFAULT_LAB && labNames().length === 1;
+  const which = isMeant ? "" : ` --name ${name}`;
+  const { kubeconfig } = kubeFiles(name);
+  return [
+    "Try:",
+    `  ${program} lab ping${which}`,
+    `  ${program} lab exec h1${which} -- ip route`,
+    `  ${program} lab exec h1 --container${which} -- ip address`,
+    ...(datastore === "kube"
+      ? [
+          `  ${program} lab exec hub${which} -- ${program} leases --kube-subnet-mgr --kubeconfig-file ${kubeconfig}`,
+          `  ${program} lab exec hub${which} -- kubectl --kubeconfig ${kubeconfig} get nodes -o wide`,
+          `  ${program} lab add-host${which}`,
+        ]
+      : []),
+    `  ${program} lab down${which}`,
+  ];
+}
 
 function readConfig(file: string): string {
   try {

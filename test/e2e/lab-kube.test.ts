@@ -106,7 +106,9 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
   );
   assert.match(
     out,
-    new RegExp(`lab exec hub -- kubectl --kubeconfig ${directoryOf(first)}/kubeconfig get nodes`),
+    new RegExp(
+      `lab exec hub --name ${first} -- kubectl --kubeconfig ${directoryOf(first)}/kubeconfig get nodes`,
+    ),
   );
 
   await t.test("every pod and every host reaches every pod; status knows them", async () => {
@@ -159,6 +161,15 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
       );
     },
   );
+
+  await t.test("flannelctl sees the leases with flanneld's own rights, and has nothing to plan", async () => {
+    const flags = ["--kube-subnet-mgr", `--kubeconfig-file=${directoryOf(first)}/flanneld.kubeconfig`];
+    const leases = await succeed("exec", first, "hub", "--", FLANNELCTL, "leases", ...flags);
+    assert.match(leases, /^h2 +10\.5\.\d\.0\/24 +192\.168\.64\.12 +vxlan +never +\{"VNI":1,/m);
+    const config = `--net-config-path=${directoryOf(first)}/net-conf.json`;
+    const plan = ["NODE_NAME=h1", FLANNELCTL, "plan", "--ip-masq", config, ...flags];
+    assert.match(await succeed("exec", first, "h1", "--", "env", ...plan), /^Nothing to do/m);
+  });
 
   await t.test("a host joins: nothing is lost between the others, and all reach its pod", async () => {
     await using stream = new PingStream(netnsOf(first, "h1-c1"), await podAddress(first, "h2"));

@@ -108,7 +108,14 @@ test("two labs at once, from up to down", async (t) => {
       out,
       /^h2 {3}192\.168\.64\.12 {2}flanneld, bridge 10\.5\.\d+\.1\/24, MTU 1450, container h2-c1 /m,
     );
-    assert.match(out, /is up after \d+\.\d s\.\nTry:\n {2}bin\/flannelctl lab ping$/m);
+    assert.match(out, /is up after \d+\.\d s\.\nTry:\n {2}bin\/flannelctl lab ping /);
+    const hints = out.split("\nTry:\n")[1]!.trim().split(/\n +/);
+    for (const hint of hints.filter((words) => !words.includes(" lab down "))) {
+      const [program, ...args] = hint.split(" ");
+      const { code, out, err } = await start(program!, args, "")[1];
+      assert.equal(code, 0, `${hint}, while two labs are up: ${out}${err}`);
+    }
+    assert.equal(hints.at(-1), `bin/flannelctl lab down --name ${[first, second][index]}`);
   }
   const subnetOf = async (lab: string) =>
     /^h1 .*?(10\.5\.\d+)\.1\/24/m.exec(await succeed("lab", "status", "--name", lab))![1]!;
