@@ -2,7 +2,7 @@
 #   make demo    three hosts on this machine, containers on each, every pair pinged; until Ctrl-C; FLAGS="--dual-stack"…
 #   make test    type check, lint and all layers of tests
 #   make bench   measurements, printed and written to bench/results/
-#   make build   dist/ for bin/flanneld and bin/flannelctl
+#   make build   dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin)
 #   make image   the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit lint format bench image image-roots clean packages
