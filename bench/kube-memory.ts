@@ -52,7 +52,7 @@ export const kubeMemory: Benchmark = {
         steady("memory", () => residentMb(daemon.pid), STEADY),
         120_000,
       );
-    /** Once what was left behind is given back, which is looked at every ten seconds. */
+    /** Once what was left behind is given back, which is looked at every two seconds. */
     const leanMemory = () =>
       daemon.brings(
         "memory to be given back",

@@ -15,7 +15,7 @@ export interface Memory {
 
 /** Until what the start left behind is cleared away. */
 const SETTLED_MS = 1_000;
-const LOOK_MS = 10_000;
+const LOOK_MS = 2_000;
 /** Memory comes and goes by this much without being garbage: code that runs again, buffers of a burst. */
 const GROWTH_BYTES = 24 * 1024 * 1024;
 
