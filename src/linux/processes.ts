@@ -1,19 +1,22 @@
 /** Which processes there are, and which of them holds a netlink socket (proc(5)). All of it may be out of date at once. */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { hasCode, isNotFound } from "../base/error.ts";
 
-/** Name of a process ("NetworkManager"); undefined if it has ended. */
-export function processName(pid: number): string | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
-  } catch {
-    return undefined;
-  }
-}
+/** PID_MAX_LIMIT (linux/threads.h). Above it are the random port ids of second sockets. */
+const PID_LIMIT = 2 ** 22;
+/** The first pid namespace, by PROC_PID_INIT_INO (linux/proc_ns.h): whoever is in it sees the processes of all others. */
+const FIRST_PID_NAMESPACE = "pid:[4026531836]";
+/** Of the field `flags` in /proc/PID/stat (linux/sched.h): a thread of the kernel's own. */
+const PF_KTHREAD = 0x00200000;
 
 /**
- * Who holds the rtnetlink socket with this port id, in this network namespace: "NetworkManager (pid 812)". The first such
- * socket of a process has its pid for port id (netlink(7)), which is all that is left when it has ended.
+ * Who holds, or held, the rtnetlink socket with this port id, in this network namespace: "NetworkManager (pid 812)". The
+ * first such socket of a process has its pid, in its own pid namespace, for port id (netlink(7)): of a socket that is
+ * closed that is all there is. Undefined = not even that.
+ *
+ * Without CAP_SYS_PTRACE no process with more capabilities can be looked into, and from a container not all can be seen: a
+ * holder that is not found has not ended for that.
  */
 export function netlinkSocketOwner(portId: number): string | undefined {
   const inode = socketInode(portId);
@@ -22,11 +25,36 @@ export function netlinkSocketOwner(portId: number): string | undefined {
     const name = pid === undefined ? undefined : processName(pid);
     if (name !== undefined) return `${name} (pid ${pid})`;
   }
-  return portId < PID_LIMIT ? `a process that has ended (pid ${portId})` : undefined;
+  const isOpen = inode !== undefined && socketInode(portId) === inode;
+  if (portId >= PID_LIMIT) return isOpen ? "a process that cannot be seen from here" : undefined;
+  const mayBeIts = portId !== process.pid && (!isOpen || holdsSocket(portId, inode) === undefined);
+  const name = mayBeIts ? processName(portId) : undefined;
+  if (name !== undefined) return `${name} (pid ${portId}, probably)`;
+  return `a process that ${isOpen ? "cannot be seen from here" : whatBecameOf(portId)} (pid ${portId})`;
 }
 
-/** PID_MAX_LIMIT (linux/threads.h). Above it are the random port ids of second sockets. */
-const PID_LIMIT = 2 ** 22;
+/** Of a process that is not in sight, as the end of "a process that …". */
+function whatBecameOf(pid: number): string {
+  if (linkTarget("/proc/self/ns/pid") !== FIRST_PID_NAMESPACE) return "has ended or cannot be seen from here";
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if (hasCode(error, "ESRCH")) return "has ended";
+  }
+  return "cannot be seen from here"; // /proc is mounted with hidepid
+}
+
+/** Undefined if it has ended, or is a thread of the kernel: those use no such sockets. */
+function processName(pid: number): string | undefined {
+  try {
+    // "812 (NetworkManager) S 1 812 812 0 -1 4194560 …"
+    const [, name, fields = ""] =
+      /^\d+ \((.*)\) (.*)$/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+    return Number(fields.split(" ")[6]) & PF_KTHREAD ? undefined : name;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Columns of /proc/net/netlink: sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode. */
 function socketInode(portId: number): string | undefined {
@@ -36,12 +64,13 @@ function socketInode(portId: number): string | undefined {
   return rows.find((row) => row[1] === "0" && row[2] === String(portId))?.[9];
 }
 
-function holdsSocket(pid: number, inode: string): boolean {
+/** Undefined = it is there, and cannot be looked into: not its directory (another user's), or not the links in there. */
+function holdsSocket(pid: number, inode: string): boolean | undefined {
   try {
     const directory = `/proc/${pid}/fd`;
-    return readdirSync(directory).some((fd) => linkTarget(`${directory}/${fd}`) === `socket:[${inode}]`);
-  } catch {
-    return false; // ended
+    return readdirSync(directory).some((fd) => targetOf(`${directory}/${fd}`) === `socket:[${inode}]`);
+  } catch (error) {
+    return hasCode(error, "EACCES") ? undefined : false; // else it has ended
   }
 }
 
@@ -73,10 +102,21 @@ const pids = (): number[] =>
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 
+/** Undefined also if it may not be read. */
 function linkTarget(path: string): string | undefined {
   try {
-    return readlinkSync(path);
+    return targetOf(path);
   } catch {
     return undefined;
+  }
+}
+
+/** Undefined = there is no such link any more. */
+function targetOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
   }
 }

@@ -2,8 +2,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
-import { netlinkSocketOwner } from "../../src/linux/processes.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { askHealth, readyFlanneld } from "../support/flanneld.ts";
 import { makeHosts } from "../support/underlay.ts";
@@ -34,7 +32,7 @@ test("W19 W32 a deleted route and a flushed ruleset are back, and the ledger tel
   assert.deepEqual(counts, { route: 1, firewall: 1 });
   const [first, second] = entries;
   assert.match(first.what, new RegExp(`^route ${route} via \\S+ dev flannel\\.1 onlink \\(missing\\)$`));
-  assert.match(first.by, /^(?:ip|a process that has ended) \(pid \d+\)$/);
+  assert.match(first.by, /^(?:ip|a process that has ended.*) \(pid \d+(?:, probably)?\)$/);
   assert.equal(second.what, "nftables table ip flannel-ipv4 (missing)");
   assert.match(second.by, /^nft \(pid \d+\)$/);
   for (const { at, tookMs } of entries) {
@@ -45,18 +43,9 @@ test("W19 W32 a deleted route and a flushed ruleset are back, and the ledger tel
   assert.match(host!.run("nft", "list", "ruleset"), /masquerade/);
   assert.match(
     await flanneld.logged(/Something else changed what is flannel's/),
-    /repaired in [\d.]+ ms: route .* \(missing\); changed by .*\(pid \d+\)$/,
+    /repaired in [\d.]+ ms: route .* \(missing\); changed by .*\(pid \d+(?:, probably)?\)$/,
   );
 
   const fromPeer = `exec 3<>/dev/tcp/${host!.address}/${PORT} && printf 'GET /drift HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3`;
   assert.match(peer!.run("bash", "-c", fromPeer), /^HTTP\/1\.1 403 /);
-});
-
-test("the holder of a netlink socket is found by its port id", () => {
-  using first = openRtnetlink();
-  using second = openRtnetlink(); // has a random port id
-  for (const { connection } of [first, second]) {
-    assert.match(netlinkSocketOwner(connection.portId) ?? "", new RegExp(`^\\S+ \\(pid ${process.pid}\\)$`));
-  }
-  assert.equal(netlinkSocketOwner(0xfffffff0), undefined);
 });
