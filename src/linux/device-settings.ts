@@ -6,7 +6,7 @@ import type { DeviceSettings } from "../state/kernel.ts";
 import type { SettingName } from "../state/objects.ts";
 import { check, sys } from "./ffi.ts";
 import { withNetns } from "./netns.ts";
-import { readSysctl, writeSysctl } from "./sysctl.ts";
+import { isSysctlWritable, readSysctl, writeSysctl } from "./sysctl.ts";
 
 // bits/socket.h
 const AF_INET = 2;
@@ -26,7 +26,7 @@ export interface DeviceSettingsOptions {
 
 /**
  * Where /proc/sys is read-only (containers) a sysctl that cannot be set is told of once and counts as set: whatever
- * depends on it fails by itself.
+ * depends on it fails by itself. Nothing is told where nothing depends on it.
  */
 export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): DeviceSettings {
   const given = new Map<string, boolean>();
@@ -36,6 +36,7 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
       const key = sysctlKey(device, name);
       const value = given.get(key) ?? readSysctl(key, { netns });
       if (typeof value === "boolean") return value;
+      if (name === "accept_ra" && value === "1" && isMoot(device, key)) return false;
       if (value !== undefined) return value !== "0";
       // A kernel without IPv6 takes no advertisements; a device that is gone has no settings.
       const hasIpv6 = readSysctl(`ipv6/conf/all/${name}`, { netns }) !== undefined;
@@ -53,6 +54,12 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
       }
     },
   };
+
+  /** A host that forwards takes no router advertisements by accept_ra 1 (kernel's ip-sysctl.rst): it need not be set where it cannot. */
+  function isMoot(device: string, key: string): boolean {
+    const forwarding = readSysctl(`ipv6/conf/${device}/forwarding`, { netns });
+    return forwarding !== undefined && forwarding !== "0" && !isSysctlWritable(key, { netns });
+  }
 }
 
 const sysctlKey = (device: string, name: SettingName): string => `ipv6/conf/${device}/${name}`;

@@ -1,6 +1,6 @@
 /** Kernel parameters of the network (sysctl, /proc/sys/net; proc(5)). Each network namespace has its own. */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
 import { FlannelError, hasCode, messageOf } from "../base/error.ts";
 import { withNetns } from "./netns.ts";
 
@@ -31,6 +31,16 @@ export function writeSysctl(key: string, value: string, where: Where = {}): void
     });
   } catch (error) {
     throw sysctlError(`set to ${value}`, key, error);
+  }
+}
+
+/** Whether a parameter that is there can be set: not where /proc/sys is read-only (containers). */
+export function isSysctlWritable(key: string, where: Where = {}): boolean {
+  try {
+    inNamespace(where, () => accessSync(pathOf(key), constants.W_OK));
+    return true;
+  } catch {
+    return false;
   }
 }
 
