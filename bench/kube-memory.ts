@@ -29,9 +29,8 @@ const HALF = HEARTBEATS / 2;
 const HEARTBEATS_PER_SECOND = 2_500;
 /** What counts as flat: garbage comes and goes, but the second half of the heartbeats brings no higher peak than this. */
 const GROWTH_BAR_MB = 5;
-/** Growth up to which flanneld gives nothing back (src/agent/memory-keeper.ts). */
-const LEAN_MB = 25;
 const SAMPLE_MS = 100;
+/** Steady for longer than from one look of flanneld at its own memory to the next. */
 const STEADY = { tolerance: 0.5, stableMs: 3_000, deadlineMs: 90_000 };
 
 export const kubeMemory: Benchmark = {
@@ -50,19 +49,6 @@ export const kubeMemory: Benchmark = {
       daemon.brings(
         "memory",
         steady("memory", () => residentMb(daemon.pid), STEADY),
-        120_000,
-      );
-    /** Once what was left behind is given back, which is looked at every two seconds. */
-    const leanMemory = () =>
-      daemon.brings(
-        "memory to be given back",
-        waitFor(
-          "memory to be given back",
-          () => Promise.resolve(residentMb(daemon.pid) < startMb + LEAN_MB || undefined),
-          {
-            deadlineMs: 30_000,
-          },
-        ).then(memory),
         120_000,
       );
     const startMb = await memory();
@@ -99,7 +85,7 @@ export const kubeMemory: Benchmark = {
       await kube.call("expire");
       const isWatching = async () => (await kube.call("requests", "watch")) >= watches + WATCHES || undefined;
       await waitFor("the watches after 410", isWatching, { deadlineMs: 60_000 });
-      listedMb = await leanMemory();
+      listedMb = await memory();
     });
     host.expectComplete(NODES);
     await daemon.stop("SIGTERM");

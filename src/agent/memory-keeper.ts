@@ -17,7 +17,7 @@ export interface Memory {
 const SETTLED_MS = 1_000;
 const LOOK_MS = 2_000;
 /** Memory comes and goes by this much without being garbage: code that runs again, buffers of a burst. */
-const GROWTH_BYTES = 24 * 1024 * 1024;
+const GROWTH_BYTES = 16 * 1024 * 1024;
 
 /** From the readiness of the host until aborted. */
 export async function keepMemoryLow(memory: Memory, timers: Timers, signal: AbortSignal): Promise<void> {
@@ -25,10 +25,14 @@ export async function keepMemoryLow(memory: Memory, timers: Timers, signal: Abor
   let leanBytes = 0;
   while (!signal.aborted) {
     await sleep(timers, waitMs, signal);
-    if (!signal.aborted && memory.residentBytes() > leanBytes + GROWTH_BYTES) {
-      memory.release();
-      leanBytes = memory.residentBytes();
-    }
     waitMs = LOOK_MS;
+    const residentBytes = memory.residentBytes();
+    if (residentBytes <= leanBytes + GROWTH_BYTES) {
+      leanBytes = Math.min(leanBytes, residentBytes);
+    } else if (!signal.aborted) {
+      memory.release();
+      // What is in use comes back at once, pages of the program above all: what there is next time is what it takes.
+      leanBytes = Number.POSITIVE_INFINITY;
+    }
   }
 }
