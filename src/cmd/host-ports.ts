@@ -4,7 +4,7 @@ import { readFileSync, rmSync } from "node:fs";
 import type { AdminPorts } from "../admin/ports.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
-import { createDeviceSettings } from "../linux/device-settings.ts";
+import { canSet, createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNotifications } from "../linux/notifications.ts";
@@ -24,6 +24,7 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
     });
     return { rtnetlink, kernel, [Symbol.dispose]: () => rtnetlink.close() };
   },
+  canSet,
   firewallExec: { run: runCommand },
   processes: processesOfThisNetns,
   readFile(path) {

@@ -62,6 +62,10 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
   }
 }
 
+/** Whether devices can be given this setting, whichever they are. */
+export const canSet = (name: SettingName): boolean =>
+  name === "tx-checksum-ip-generic" || isSysctlWritable(sysctlKey("all", name));
+
 const sysctlKey = (device: string, name: SettingName): string => `ipv6/conf/${device}/${name}`;
 
 /** Undefined = no such device, or one that has no say in it. */

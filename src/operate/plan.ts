@@ -96,7 +96,13 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   const wished = operations.filter(
     ({ action, object }) => !PROCESS_KINDS.has(object.kind) && (action !== "remove" || !target.keepOthers),
   );
-  for (const operation of wished) print(printable(describeOperation(operation)));
+  const isPossible = ({ object }: Operation) =>
+    object.kind !== "setting" || situation.ports.canSet(object.name);
+  const possible = wished.filter(isPossible);
+  for (const operation of possible) print(printable(describeOperation(operation)));
+  for (const { object } of wished.filter((operation) => !isPossible(operation))) {
+    printError(printable(`left as it is: ${describeObject(object)} (/proc/sys is read-only here)`));
+  }
   for (const { message } of obstacles) printError(printable(message));
 
   const { mode, rules } = firewallWish(options.firewall, network, lease.subnets);
@@ -105,7 +111,7 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   for (const change of changes) print(`firewall  ${printable(change)}`);
   for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);
 
-  const count = wished.length + changes.length + leftovers.length;
+  const count = possible.length + changes.length + leftovers.length;
   if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is as it should be.");
   else print(`${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`);
   return count === 0 && obstacles.length === 0 ? 0 : EXIT_CHANGES;

@@ -4,11 +4,14 @@ import type { AdminPorts } from "../admin/ports.ts";
 import type { FirewallExec } from "../firewall/exec.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Kernel } from "../state/kernel.ts";
+import type { SettingName } from "../state/objects.ts";
 
 export interface OperatePorts {
   readonly admin: AdminPorts;
   /** Opens this host's kernel: rtnetlink, and the reconciler's port on top of it. Throws SyscallError. */
   openKernel(): HostKernel;
+  /** Whether devices can be given this setting here: not a sysctl where /proc/sys is read-only (containers). */
+  canSet(name: SettingName): boolean;
   readonly firewallExec: FirewallExec;
   /** Arguments of the processes in this network namespace, without this one. */
   processes(): readonly ProcessEntry[];

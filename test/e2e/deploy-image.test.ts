@@ -226,6 +226,19 @@ for (const backend of ["vxlan", "udp"] as const) {
     );
     assert.equal(await ping(second!.netns, first!.address), 5);
 
+    // The operator's tool, in the pod.
+    const flannelctl = (...words: string[]) =>
+      engine.docker(["exec", "kube-flannel-1", "flannelctl", ...words, "--kube-subnet-mgr"]);
+    const leases = await flannelctl("leases");
+    const type = backend === "udp" ? "-" : backend; // udp's hosts tell none
+    for (const [index, { name }] of nodes.entries()) {
+      assert.match(leases, new RegExp(`^${name} +10\\.244\\.${index + 1}\\.0/24 +[\\d.]+ +${type} `, "m"));
+    }
+    assert.match(await flannelctl("config", "get"), /"Network": "10\.244\.0\.0\/16"/);
+    const plan = await flannelctl("plan", "--ip-masq");
+    assert.match(plan, /^lease +10\.244\.1\.0\/24, the podCIDR of node /m);
+    assert.match(plan, /^Nothing to do: /m);
+
     await using stream = new PingStream(first!.netns, second!.address);
     await stream.more(5);
     await nodes[0]!.remove();

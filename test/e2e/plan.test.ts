@@ -27,6 +27,12 @@ async function bed(
 
 const VXLAN = { Network: "10.5.0.0/16", EnableNFTables: true, Backend: { Type: "vxlan" } };
 
+/** A mount namespace with a read-only /proc/sys. */
+const CONTAINER = [
+  ...["unshare", "--mount", "sh", "-c"],
+  ...['mount -o bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh"],
+];
+
 const plan = (host: TestHost, ...args: string[]) =>
   flannelctl(host, [
     "plan",
@@ -109,6 +115,23 @@ test("what it announces is what flanneld does: after that, nothing is left to do
   assert.equal((await plan(host, "--ip-masq")).code, NOTHING);
   const other = await plan(host);
   assert.deepEqual(changesIn(other.out), ["firewall  nftables table ip flannel-ipv4 (other rules)"]);
+});
+
+test("what cannot be set in a container is told, and is no change: flanneld there goes on without it", async (t) => {
+  const { host } = await bed(t, VXLAN);
+  const sysctl = "sysctl net.ipv6.conf.flannel.1.accept_ra=0";
+  const free = await plan(host);
+  assert.ok(free.out.includes(`\ncreate    ${sysctl}\n`), free.out);
+  const flags = [`--etcd-endpoints=${host.etcdEndpoint}`, `--subnet-file=${host.subnetFile}`];
+  const contained = await flannelctl(host, ["plan", ...flags], {}, CONTAINER);
+  assert.deepEqual(
+    changesIn(contained.out),
+    changesIn(free.out).filter((line) => !line.includes(sysctl)),
+  );
+  assert.ok(
+    contained.err.includes(`left as it is: ${sysctl} (/proc/sys is read-only here)\n`),
+    contained.err,
+  );
 });
 
 test("another config can be tried from a file; without the store peers are left as they are", async (t) => {

@@ -12,13 +12,14 @@ export interface Outcome {
   readonly err: string;
 }
 
-/** Runs it in the namespace with exactly these words and, besides PATH, this environment. */
+/** Runs it in the namespace with exactly these words and, besides PATH, this environment; `through` another program. */
 export function flannelctl(
   netns: Pick<TestNetns, "path">,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  through: readonly string[] = [],
 ): Promise<Outcome> {
-  const words = [`--net=${netns.path}`, process.execPath, ...FLANNELCTL, ...args];
+  const words = [`--net=${netns.path}`, ...through, process.execPath, ...FLANNELCTL, ...args];
   return new Promise((resolve, reject) => {
     execFile("nsenter", words, { env: { PATH: process.env.PATH, ...env } }, (error, out, err) => {
       if (error !== null && typeof error.code !== "number") reject(error);
