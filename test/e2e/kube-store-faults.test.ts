@@ -131,6 +131,30 @@ test("a server that ends every watch at once is not asked as fast as it answers"
   await bed.works(4);
 });
 
+for (const [what, verb, after] of [
+  ["ends every watch after a bookmark is not asked", "watch", ""],
+  [
+    "forgets everything again after each listing is not asked for all nodes",
+    "list",
+    '{"type":"ERROR","object":{"code":410}}\n',
+  ],
+] as const) {
+  test(`a server that ${what} as fast as it answers`, async (t) => {
+    const bed = await makeBed(t, { options: { timings: { retryMinMs: 100, retryMaxMs: 2_000 } } });
+    const { resourceVersion } = bed.api.nodes;
+    const bookmark = `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"${resourceVersion}"}}}\n`;
+    const body = bookmark + after;
+    const fault = bed.api.inject({ verb: "watch", times: 100_000, answer: { status: 200, body } });
+    bed.api.dropWatches("reset");
+    await until(() => bed.requests(verb) >= 4, "some attempts");
+    const [before, sinceMs] = [bed.requests(verb), performance.now()];
+    await until(() => bed.requests(verb) > before, "the next one");
+    assert.ok(performance.now() - sinceMs >= 100, "pauses grow");
+    fault[Symbol.dispose]();
+    await bed.works(4);
+  });
+}
+
 for (const [what, text] of [
   ["that is cut off", '{"type":"MODIFIED","object":{"metadata":{"name":"node-2","resour\n'],
   ["that is no JSON", "Internal Server Error\n"],

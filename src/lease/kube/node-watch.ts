@@ -53,9 +53,10 @@ export async function* watchNodes<Node>(
   let failures = 0;
   /** Whether the last watch broke before it brought anything: the next one has to bring something to count. */
   let isDoubtful = false;
+  /** When the server said last that it has forgotten what was asked for. */
+  let staleAtMs = Number.NEGATIVE_INFINITY;
   while (!signal.aborted) {
     using scope = new StreamScope(signal);
-    const isListed = version === undefined;
     const beganAtMs = ports.timers.nowMs();
     let isOpen = false;
     let isFruitful = false;
@@ -81,23 +82,25 @@ export async function* watchNodes<Node>(
         const { type, node } = event;
         if (node !== undefined) yield { type, node };
       }
-      // The server ends every watch in its time; one that ends at once would be opened again and again.
-      if (!isFruitful && ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
+      // The server ends every watch in its time; one that ends at once, even with a bookmark, would be opened again and again.
+      if (ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
         throw new StoreError("UNAVAILABLE", "the API server ends the watch at once");
       }
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof StoreError)) throw error;
       const isStale = error.code === "COMPACTED";
-      const isEarly = !isFruitful && ports.timers.nowMs() - beganAtMs < timings.retryMaxMs;
+      const nowMs = ports.timers.nowMs();
+      const isEarly = !isFruitful && nowMs - beganAtMs < timings.retryMaxMs;
       isDoubtful = isOpen && isEarly;
       if (isStale || ++failures >= DISTRUST_AFTER) {
         if (isStale) ports.logger.info(`${error.message}: listing ${what} again`);
         version = undefined;
         failures = 0;
       }
-      // What is forgotten is listed at once, unless that has just been done.
-      if (!isStale || (isListed && isEarly)) await outage.pause(error);
+      // What is forgotten is listed at once, unless that was so only just now: each listing may be tens of megabytes.
+      if (!isStale || nowMs - staleAtMs < timings.retryMaxMs) await outage.pause(error);
+      if (isStale) staleAtMs = nowMs;
     }
   }
 }
