@@ -67,6 +67,19 @@ test("a user's password is sent as such", async () => {
   assert.equal(await access.authorize(), `Basic ${Buffer.from("flannel:p:w").toString("base64")}`);
 });
 
+test("a tag of another program's is no fault, and no warning that shows what it tags", async () => {
+  const warnings: string[] = [];
+  const keep = (warning: Error) => void warnings.push(warning.message);
+  process.on("warning", keep);
+  try {
+    await open(YAML.replace("token: s3cret", "token: !vault s3cret"));
+    await new Promise(setImmediate); // warnings are emitted a little later
+  } finally {
+    process.off("warning", keep);
+  }
+  assert.deepEqual(warnings, []);
+});
+
 test("every fault is told with the file, the place in it, and what to do; no secret is", async () => {
   const faults: readonly [text: string, pattern: RegExp][] = [
     ["{", /config is not valid YAML \(line 1\)$/],

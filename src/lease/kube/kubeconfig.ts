@@ -161,7 +161,8 @@ function parseFile(file: string, path: string): Members {
   }
   let config: unknown;
   try {
-    config = parse(text);
+    // Its warnings would quote the text too, and go to stderr by themselves.
+    config = parse(text, { logLevel: "error" });
   } catch (error) {
     // The parser's message quotes the text, which may hold a token: only the place is passed on.
     const line = (error as { linePos?: [{ line: number }] }).linePos?.[0].line;
