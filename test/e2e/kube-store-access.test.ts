@@ -360,6 +360,44 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
   await assert.rejects(store.readHost(), /gives no credentials: it ended with code 3$/);
 });
 
+test("kubeconfig: an exec plugin whose certificate is refused, or junk, is asked for another", async (t) => {
+  const bed = await makeBed(t);
+  const { client } = bed.certificates;
+  const [plugin, runs, issued] = ["plugin", "runs", "issued"].map((name) => bed.directory.at(name)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(plugin, `#!/bin/sh\necho >> ${runs}\ncat ${issued}\n`, { mode: 0o755 });
+  const issue = (cert: string, key: string) =>
+    writeFileSync(
+      issued,
+      JSON.stringify({
+        kind: "ExecCredential",
+        status: { clientCertificateData: cert, clientKeyData: key },
+      }),
+    );
+  const runCount = () => readFileSync(runs, "utf8").length;
+  const pem = (path: string) => readFileSync(path, "utf8");
+  const exec = { apiVersion: "client.authentication.k8s.io/v1", command: plugin };
+  issue("s3cret junk", "s3cret junk");
+  const store = await bed.openAs({ exec });
+  await assert.rejects(store.readHost(), (error) => {
+    assert.match(String(error), /plugin gives no credentials: its certificate and key are not usable/);
+    assert.doesNotMatch(String(error), /s3cret/);
+    return hasCode(error, "UNAUTHENTICATED");
+  });
+  const { cert, key } = bed.certificates.stranger;
+  issue(pem(cert), pem(key));
+  await assert.rejects(store.readHost(), (error) => hasCode(error, "UNAUTHENTICATED"));
+  issue(pem(client.cert), pem(client.key));
+  const before = runCount();
+  await assert.rejects(store.readHost(), (error) => hasCode(error, "UNAUTHENTICATED"));
+  // Known now; it has no rights here.
+  await assert.rejects(store.readHost(), /User "flannel" cannot get resource "nodes"/);
+  assert.equal(runCount(), before + 1);
+});
+
 /** The ClusterRole's rules without one verb. */
 const without = (verb: string, resource: string): KubeRule[] =>
   KUBE_RULES.map((rule) =>

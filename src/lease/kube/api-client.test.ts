@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
 import { test } from "node:test";
 import { hasCode } from "../../base/error.ts";
 import { silentLogger } from "../../base/logger.ts";
@@ -56,6 +59,28 @@ test("a refused token that is still the only one is not sent again", async () =>
     (error) => hasCode(error, "UNAUTHENTICATED") && /credentials of a test are wrong/.test(String(error)),
   );
   assert.equal(bed.api.requests.length, 1);
+});
+
+test("a connection on which flanneld was refused is not used again: a renewed certificate comes with a new one", async () => {
+  const connections = new Set<Socket>();
+  await using server = createServer((request, response) => {
+    connections.add(request.socket);
+    response.writeHead(connections.size > 1 ? 200 : 401, { "content-type": "application/json" }).end("{}");
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as AddressInfo;
+  const access: ApiAccess = {
+    url: `http://127.0.0.1:${port}`,
+    readTls: undefined,
+    authorize: async () => undefined,
+    identity: "a certificate",
+    notes: [],
+  };
+  using client = new ApiClient(access, DEFAULT_TIMINGS, { logger: silentLogger, timers: systemTimers });
+  await assert.rejects(client.call(READ), (error) => hasCode(error, "UNAUTHENTICATED"));
+  await client.call(READ);
+  await client.call(READ);
+  assert.equal(connections.size, 2);
 });
 
 test("a new token that is refused too is the end", async () => {

@@ -91,7 +91,7 @@ export class ApiClient implements Disposable {
       const authorization = await this.#access.authorize();
       let message = await this.#send(request, authorization, signal);
       if (message.statusCode === 401) {
-        const renewed = await this.#access.authorize(authorization);
+        const renewed = await this.#access.authorize(authorization ?? "");
         if (renewed !== authorization) {
           message.resume();
           message = await this.#send(request, renewed, signal);
@@ -100,8 +100,11 @@ export class ApiClient implements Disposable {
       const status = message.statusCode ?? 0;
       const body = new ApiBody(message, (error) => this.#describe(error), this.#timings.requestTimeoutMs);
       if (status >= 200 && status < 300) return body;
+      const { socket } = message; // it has none any more when it has been read
       const waitMs = retryAfterMs(message);
       const words = await readBody(body, MAX_REFUSAL_BYTES).catch(() => "");
+      // A connection goes by the client's certificate of its time: a renewed one needs another.
+      if (status === 401) socket.destroy();
       const refusal = describeRefusal(request, status, words, this.#access);
       if (waitMs === undefined || waits >= MAX_WAITS || signal.aborted) throw refusal;
       this.#ports.logger.debug(`${messageOf(refusal)}; trying again in ${waitMs / 1000} s, as it asks for`);

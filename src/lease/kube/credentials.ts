@@ -24,7 +24,7 @@ export interface Credentials {
   readonly readTls: () => TlsSettings;
   /**
    * The value of the Authorization header for a request that is made now; undefined = none. `refused` is one that the
-   * server did not take: only another one is of use then. Throws StoreError UNAUTHENTICATED if there is none to be had.
+   * server did not take ("" = it did not take a request without any): only another one is of use then. Throws StoreError UNAUTHENTICATED if there is none to be had.
    */
   authorize(refused?: string): Promise<string | undefined>;
   readonly identity: string;

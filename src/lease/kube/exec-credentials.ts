@@ -8,6 +8,7 @@ import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { ConfigError, StoreError } from "../../base/error.ts";
 import { isObject, type Members } from "../../config/json-members.ts";
+import { readKeyPair, type Source } from "./credentials.ts";
 
 const API_VERSIONS = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 const TIMEOUT_MS = 60_000;
@@ -90,7 +91,7 @@ export class ExecCredentials {
     const isGood =
       held !== undefined &&
       Date.now() < held.expiresAtMs &&
-      (refused === undefined || held.authorization !== refused);
+      (refused === undefined || (held.authorization ?? "") !== refused);
     if (isGood) return held.authorization;
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined;
@@ -106,6 +107,7 @@ export class ExecCredentials {
       const { stdout } = await promisify(execFile)(command, args, {
         env: { ...process.env, ...environment, KUBERNETES_EXEC_INFO: request },
         timeout: TIMEOUT_MS,
+        killSignal: "SIGKILL", // which it cannot ignore
         maxBuffer: MAX_OUTPUT_BYTES,
       });
       return this.#read(stdout);
@@ -121,12 +123,22 @@ export class ExecCredentials {
     if (!isObject(status)) throw this.#fault("it printed no ExecCredential with a status");
     const { token, clientCertificateData: cert, clientKeyData: key, expirationTimestamp: expires } = status;
     const authorization = typeof token === "string" && token !== "" ? `Bearer ${token}` : undefined;
-    const keyPair = typeof cert === "string" && typeof key === "string" ? { cert, key } : undefined;
+    const keyPair =
+      typeof cert === "string" && typeof key === "string" ? this.#checkPair(cert, key) : undefined;
     if (authorization === undefined && keyPair === undefined)
       throw this.#fault("it gave neither token nor certificate");
     const expiresAtMs =
       typeof expires === "string" ? Date.parse(expires) - EXPIRY_MARGIN_MS : Number.POSITIVE_INFINITY;
     return { authorization, keyPair, expiresAtMs };
+  }
+
+  #checkPair(cert: string, key: string): { readonly cert: string; readonly key: string } {
+    const given = (text: string): Source => ({ place: "", read: () => text });
+    try {
+      return readKeyPair(given(cert), given(key));
+    } catch {
+      throw this.#fault("its certificate and key are not usable");
+    }
   }
 
   #fault(reason: string): StoreError {
