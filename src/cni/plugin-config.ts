@@ -7,13 +7,15 @@
  */
 
 import { ConfigError, messageOf } from "../base/error.ts";
-import { isObject, kindOf, type Members, readMember, readText } from "../config/json-members.ts";
+import { isObject, isShallow, kindOf, type Members, readMember, readText } from "../config/json-members.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import { type Attachment, isIdentifier } from "./parameters.ts";
 import { CURRENT_VERSION, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
 
 const DEFAULT_SUBNET_FILE = "/run/flannel/subnet.env";
 const DEFAULT_DATA_DIR = "/var/lib/cni/flannel";
+/** Deepest nesting. A real config has some 6 levels. */
+const MAX_DEPTH = 500;
 /** The second is how libcni spelled it at first, and still sends it too. */
 const VALID_ATTACHMENTS = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
@@ -65,6 +67,9 @@ function parseObject(text: string): Members {
   } catch (error) {
     const what = text.trim() === "" ? "standard input is empty" : messageOf(error);
     throw new CniError(CNI_CODE.decoding, `cannot read the network config on standard input: ${what}`);
+  }
+  if (!isShallow(value, MAX_DEPTH)) {
+    throw new CniError(CNI_CODE.decoding, `the network config is nested deeper than ${MAX_DEPTH} levels`);
   }
   if (isObject(value)) return value;
   throw new CniError(CNI_CODE.decoding, `the network config must be a JSON object, but is ${kindOf(value)}`);

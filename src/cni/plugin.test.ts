@@ -379,6 +379,8 @@ test("delegates that are missing, broken, silent or talk nonsense", async (t) =>
   for (const [type, fault] of [
     ["ptp", /^999 failed to find plugin "ptp" in path \[\S+plugins\]: install it/],
     ["", /^7 invalid plugin name: ""/],
+    ["x".repeat(300), /^999 failed to find plugin "x+" in path/],
+    ["bri\0dge", /^999 failed to find plugin "bri\\u0000dge" in path/],
     ["../bridge", /^7 invalid plugin name: "\.\.\/bridge"/],
     ["silent", /^999 \S+silent failed \(exit code 3\) without an error message/],
     ["speaks", /^999 \S+speaks failed \(exit code 2\): "panic: oh"/],
@@ -394,6 +396,15 @@ test("delegates that are missing, broken, silent or talk nonsense", async (t) =>
     assert.equal(exitCode, 1);
     assert.match(`${json.code} ${json.msg}`, fault);
   }
+});
+
+test("what cannot be looked at is passed over: a directory of plugins, a namespace", async (t) => {
+  const bed = makeBed(t);
+  const loop = join(bed.root, "loop");
+  symlinkSync("loop", loop);
+  const changes = { CNI_PATH: `${loop}:${join(bed.root, "plugins")}`, CNI_NETNS: `/${"x".repeat(5_000)}` };
+  for (const command of ["ADD", "DEL"]) assert.equal((await bed.run(command, {}, changes)).exitCode, 0);
+  assert.deepEqual(bed.kept(), []);
 });
 
 test("the host's own network namespace is no container's, unless the runtime says so", async (t) => {

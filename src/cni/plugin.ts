@@ -1,6 +1,6 @@
 /** The plugin from its environment and standard input to its standard output and exit code. */
 
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
 import { collectGarbage } from "./collect-garbage.ts";
 import { add, type Call, check, del, status } from "./commands.ts";
@@ -71,14 +71,22 @@ async function runCommand(
 
 /** In the host's own namespace a delegate would take the host's interface for the container's. */
 function refuseOwnNetns(path: string): void {
-  const container = statSync(path || "/nonexistent", { throwIfNoEntry: false });
-  const own = statSync("/proc/self/ns/net", { throwIfNoEntry: false });
+  const [container, own] = [inodeOf(path), inodeOf("/proc/self/ns/net")];
   if (container === undefined || container.ino !== own?.ino || container.dev !== own.dev) return;
   throw new CniError(
     CNI_CODE.invalidNamespace,
     "plugin's netns and netns from CNI_NETNS should not be the same",
     `${path} is the network namespace of the host`,
   );
+}
+
+/** Undefined = there is nothing, or it cannot be looked at: the delegate will say so, if it needs it. */
+function inodeOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** In the version that was asked in, as the specification has it; without one in the newest. */

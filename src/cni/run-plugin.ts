@@ -38,15 +38,22 @@ export function findPlugin(type: string, directories: readonly string[]): string
   if (type === "" || type.includes("/")) {
     throw new CniError(CNI_CODE.invalidConfig, `invalid plugin name: ${JSON.stringify(type)}`);
   }
-  const path = directories
-    .map((directory) => join(directory, type))
-    .find((candidate) => statSync(candidate, { throwIfNoEntry: false })?.isFile());
+  const path = directories.map((directory) => join(directory, type)).find(isFile);
   if (path !== undefined) return path;
   throw new CniError(
     CNI_CODE.internal,
     `failed to find plugin ${JSON.stringify(type)} in path [${directories.join(" ")}]: install it in one of these ` +
       "directories (it comes with containernetworking/plugins), or have the runtime put its directory into CNI_PATH",
   );
+}
+
+/** What cannot be looked at (a loop of links, too long a name) is none: another directory may have the plugin. */
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -68,6 +68,12 @@ for (const [title, input, variables, fault] of [
   ],
   ["a list", "[1]", {}, /^1\.1\.0 6 the network config must be a JSON object, but is a list/],
   [
+    "a config that is nested without end",
+    `{"name": "x", "delegate": {"x": ${"[".repeat(200_000)}${"]".repeat(200_000)}}}`,
+    {},
+    /^0\.1\.0 6 the network config is nested deeper than 500 levels/,
+  ],
+  [
     "variables that are missing",
     "{}",
     { CNI_NETNS: "", CNI_PATH: "" },

@@ -6,7 +6,7 @@
 
 import { type Family, formatIp, type Ip, parseIp } from "../../address/ip.ts";
 import { containsPrefix, formatPrefix, parsePrefix } from "../../address/prefix.ts";
-import { quote } from "../../config/json-members.ts";
+import { isShallow, quote } from "../../config/json-members.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import type { Lease, LeaseAttributes, SubnetPair } from "../lease.ts";
 import { isProblem, type Problem } from "../lease-codec.ts";
@@ -148,11 +148,6 @@ function readData(text: string | undefined): unknown {
   } catch {
     return new Junk("is not JSON");
   }
-}
-
-function isShallow(value: unknown, levels: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1));
 }
 
 const wrong = (name: string, value: string | undefined, complaint: string): Problem => ({
