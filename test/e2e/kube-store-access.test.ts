@@ -255,10 +255,12 @@ test("an API URL in a pod: the pod's token goes there, over TLS only", async (t)
     bed.api.requests.map(({ user }) => user),
     [USER],
   );
-  await using plain = await KubeApiServer.start();
-  plain.nodes.create(makeNode("node-1"));
+  // It would know the token: that it sees nobody shows that none came.
+  await using plain = await KubeApiServer.start({
+    tokens: [{ token: "first", user: USER, rules: KUBE_RULES }],
+  });
   const unencrypted = await bed.openPod({ apiUrl: `${plain.url}/` });
-  await unencrypted.readHost();
+  await assert.rejects(unencrypted.readHost(), (error) => hasCode(error, "FORBIDDEN"));
   assert.deepEqual(
     plain.requests.map(({ user }) => user),
     ["system:anonymous"],
@@ -293,13 +295,15 @@ test("kubeconfig: a token, a token file, a client certificate, in the file or be
 
 test("kubeconfig: credentials do not go over a connection that is not encrypted", async (t) => {
   const bed = await makeBed(t);
-  await using plain = await KubeApiServer.start();
-  plain.nodes.create(makeNode("node-1"));
+  // It would know the token: that it sees nobody shows that none came.
+  await using plain = await KubeApiServer.start({
+    tokens: [{ token: "first", user: USER, rules: KUBE_RULES }],
+  });
   const store = await bed.openAs(
     { token: "first" },
     { server: plain.url, "certificate-authority": undefined },
   );
-  await store.readHost();
+  await assert.rejects(store.readHost(), (error) => hasCode(error, "FORBIDDEN"));
   assert.deepEqual(
     plain.requests.map(({ user }) => user),
     ["system:anonymous"],

@@ -50,6 +50,12 @@ test("no items are no items", async () => {
   }
 });
 
+test("an item that is larger than any is not held to its end", async () => {
+  const text = `{"metadata":{"resourceVersion":"7"},"items":[{"x":"${"x".repeat(5 << 20)}"}]}`;
+  const cuts = Array.from({ length: 80 }, (_, index) => index * (64 << 10));
+  await assert.rejects(collect(text, cuts), (error) => hasCode(error, "INVALID"));
+});
+
 test("what is no list, or not all of it, is refused", async () => {
   const whole = '{"metadata":{"resourceVersion":"7"},"items":[{"a":1},{"b":2}]}';
   const cut = Array.from({ length: whole.length }, (_, length) => whole.slice(0, length));
@@ -69,7 +75,6 @@ test("what is no list, or not all of it, is refused", async () => {
     '{"metadata":{"resourceVersion":"7"},"items":[{]}]}',
     '{"metadata":{"resourceVersion":"7"},"items":[7]}{',
     `{"metadata":{"resourceVersion":"7"},"x":"${"x".repeat(100_000)}"}`,
-    `{"metadata":{"resourceVersion":"7"},"items":[{"x":"${"x".repeat(5 << 20)}`,
   ];
   for (const text of [...cut, ...junk]) {
     await assert.rejects(
