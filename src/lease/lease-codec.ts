@@ -8,7 +8,7 @@
 
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
 import { baseOf, type Prefix, parsePrefix } from "../address/prefix.ts";
-import { readMember } from "../config/json-members.ts";
+import { isShallow, readMember } from "../config/json-members.ts";
 import type { Lease, LeaseAttributes, SubnetPair } from "./lease.ts";
 
 /** Largest value that is looked at, in UTF-16 units. A real one has about 200. */
@@ -118,9 +118,4 @@ function decodeAddress(value: unknown, family: Ip["family"]): Ip | undefined | n
   const ip = typeof value === "string" ? parseIp(value) : undefined;
   if (ip === undefined || ip.family !== family) return null;
   return ip.value === 0n ? undefined : ip;
-}
-
-function isShallow(value: unknown, levels: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1));
 }

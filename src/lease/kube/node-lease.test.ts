@@ -49,6 +49,10 @@ test("junk in a node is a problem", () => {
     [node(["10.244.1.0/24"], { publicIp: "0.0.0.0" }), /neither annotation public-ip nor public-ipv6/],
     [node(["10.244.1.0/24"], { backendData: "{" }), /backend-data is not JSON/],
     [
+      node(["10.244.1.0/24"], { backendType: "x".repeat(200_000) }),
+      /backend-type is no backend's name: "x+…"$/,
+    ],
+    [
       node(["10.244.1.0/24"], { backendV6Data: "[".repeat(30) + "]".repeat(30) }),
       /backend-v6-data is nested deeper than 16/,
     ],

@@ -17,6 +17,7 @@ import type { NodeRecord } from "./node-record.ts";
 const MAX_DATA_LENGTH = 64 * 1024;
 /** Deepest nesting of backend data. A real one has 1. */
 const MAX_DATA_DEPTH = 16;
+const MAX_TYPE_LENGTH = 64;
 /** How Go flannel writes that there is no backend data. */
 const NO_DATA = "null";
 
@@ -91,7 +92,9 @@ export function attributesOf({ annotations }: NodeRecord): LeaseAttributes | Pro
   const backendV6Data = readData(annotations.backendV6Data);
   if (isJunk(backendData)) return { problem: `annotation backend-data ${backendData.junk}` };
   if (isJunk(backendV6Data)) return { problem: `annotation backend-v6-data ${backendV6Data.junk}` };
-  return { publicIp, publicIpv6, backendType: annotations.backendType ?? "", backendData, backendV6Data };
+  const { backendType = "" } = annotations;
+  if (backendType.length > MAX_TYPE_LENGTH) return wrong("backend-type", backendType, "is no backend's name");
+  return { publicIp, publicIpv6, backendType, backendData, backendV6Data };
 }
 
 /** What a host writes; null = the annotation goes. */
