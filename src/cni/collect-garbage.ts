@@ -22,7 +22,7 @@ export async function collectGarbage(call: Call): Promise<string> {
     );
   }
   const faults: string[] = [];
-  const attempt = async (what: string, action: () => Promise<void>): Promise<void> => {
+  const attempt = async (what: string, action: () => Promise<unknown>): Promise<void> => {
     try {
       await action();
     } catch (error) {

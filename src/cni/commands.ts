@@ -99,16 +99,37 @@ export async function check(call: Call): Promise<string> {
 /** Whether an ADD could succeed: flanneld has written its file, and the delegate is there and ready. */
 export async function status(call: Call): Promise<string> {
   try {
-    await delegateIfKnown(
-      call,
-      "STATUS",
-      delegateConfig(call.config, readSubnetFile(call.config.subnetFile)),
-    );
+    const delegate = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
+    const isKnown = await delegateIfKnown(call, "STATUS", delegate);
+    if (!isKnown) await checkDelegateVersion(call, delegate);
   } catch (error) {
     if (!(error instanceof CniError) || !MEANS_NOT_AVAILABLE.includes(error.cniCode)) throw error;
     throw new CniError(CNI_CODE.notAvailable, error.message, error.details, { cause: error });
   }
   return "";
+}
+
+/** A delegate from before STATUS that does not speak the config's version refuses each ADD. */
+async function checkDelegateVersion(call: Call, delegate: DelegateConfig): Promise<void> {
+  const { cniVersion = FIRST_VERSION } = call.config;
+  const versions = parseSupportedVersions(await delegateTo(call, "VERSION", delegate, NO_ATTACHMENT));
+  if (versions === undefined || versions.includes(cniVersion)) return;
+  throw new CniError(
+    CNI_CODE.notAvailable,
+    `plugin ${JSON.stringify(delegate.type)} does not speak version ${cniVersion} of this network's config: ` +
+      "write a cniVersion that it knows, or install newer plugins",
+    `it knows ${versions.join(", ")}`,
+  );
+}
+
+/** What a plugin's answer to VERSION says; undefined = it does not tell. */
+function parseSupportedVersions(text: string): readonly unknown[] | undefined {
+  try {
+    const answer: unknown = JSON.parse(text);
+    return isObject(answer) && Array.isArray(answer.supportedVersions) ? answer.supportedVersions : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What our own errors are to somebody who asks for the status; the delegate's are passed on as they are. */
@@ -130,14 +151,21 @@ export function delegateTo(
   });
 }
 
+/** For commands that concern no container. Plugins of before look at these first all the same; libcni does it for VERSION. */
+const NO_ATTACHMENT: Environment = { CNI_CONTAINERID: "dummy", CNI_IFNAME: "dummy" };
+
 /**
  * The same for commands that not every plugin has and that concern no container: those before 1.1.0 call them unknown, and
- * have nothing to do then.
+ * have nothing to do then. Gives back whether it is known.
  */
-export async function delegateIfKnown(call: Call, command: Command, delegate: DelegateConfig): Promise<void> {
+export async function delegateIfKnown(
+  call: Call,
+  command: Command,
+  delegate: DelegateConfig,
+): Promise<boolean> {
   try {
-    // Plugins of before look at these first, whatever the command; as libcni does it for VERSION.
-    await delegateTo(call, command, delegate, { CNI_CONTAINERID: "dummy", CNI_IFNAME: "dummy" });
+    await delegateTo(call, command, delegate, NO_ATTACHMENT);
+    return true;
   } catch (error) {
     const isUnknown =
       error instanceof CniError &&
@@ -145,6 +173,7 @@ export async function delegateIfKnown(call: Call, command: Command, delegate: De
       error.message.includes(command);
     if (!isUnknown) throw error;
     call.log(`${delegate.type} does not know ${command}`);
+    return false;
   }
 }
 

@@ -287,6 +287,10 @@ test("STATUS: whether an ADD could succeed, and what is in the way", async (t) =
   );
   bed.on("STATUS", `echo '{"code":4,"msg":"unknown CNI_COMMAND: STATUS"}'; exit 1`);
   assert.equal(await status(), "ready", "with a delegate that is older than STATUS");
+  bed.on("VERSION", `echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'`);
+  assert.match(await status(), /^50 plugin "bridge" does not speak version 1\.1\.0 .* newer plugins$/);
+  bed.on("VERSION", `echo '{"cniVersion":"1.1.0","supportedVersions":["1.0.0","1.1.0"]}'`);
+  assert.equal(await status(), "ready", "older than STATUS, but with the config's version");
   bed.on("STATUS", `echo '{"code":51,"msg":"no addresses"}'; exit 1`);
   assert.equal(await status(), "51 no addresses");
   assert.match(await status({ delegate: { type: "ptp" } }), /^50 failed to find plugin "ptp" in path \[/);
