@@ -271,7 +271,7 @@ export async function runAgent(
     await readiness.whenReady(signal);
     if (signal.aborted) return;
     for (const advice of hostAdvice()) logger.warn(advice);
-    logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}, ${follower.table.size} leases`);
+    logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}`);
     try {
       ports.notifyReady();
     } catch (error) {

@@ -57,13 +57,12 @@ export interface ParsedFlags<T extends FlagTable> {
 }
 
 /**
- * `help` asks for the usage (exit 0); `error` is a message without a line end, and `unknownFlag` says that the usage
- * should be printed with it (exit 2 for all errors, as Go does).
+ * `help` asks for the usage (exit 0); `error` is a message without a line end (exit 2, as Go does).
  */
 export type FlagResult<T extends FlagTable> =
   | { readonly type: "ok"; readonly flags: ParsedFlags<T> }
   | { readonly type: "help" }
-  | { readonly type: "error"; readonly message: string; readonly unknownFlag: boolean };
+  | { readonly type: "error"; readonly message: string };
 
 export interface FlagSource {
   readonly args: readonly string[];
@@ -74,13 +73,7 @@ export interface FlagSource {
   };
 }
 
-class FlagError extends Error {
-  readonly unknownFlag: boolean;
-  constructor(message: string, unknownFlag = false) {
-    super(message);
-    this.unknownFlag = unknownFlag;
-  }
-}
+class FlagError extends Error {}
 
 /** Parses `source` by `table`. Never throws, never exits: what is wrong is in the result. */
 export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): FlagResult<T> {
@@ -96,7 +89,7 @@ export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): F
     return { type: "ok", flags: { values, sources, positional, rest, unknownVariables } };
   } catch (error) {
     if (!(error instanceof FlagError)) throw error;
-    return { type: "error", message: error.message, unknownFlag: error.unknownFlag };
+    return { type: "error", message: error.message };
   }
 }
 
@@ -144,7 +137,7 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
     }
     const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(arg);
     if (match === null) {
-      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`, true);
+      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`);
       given.positional.push(arg);
       continue;
     }
@@ -152,7 +145,7 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
     const spec = specOf(table, name);
     if (spec === undefined) {
       if (name === "h" || name === "help") return "help";
-      throw new FlagError(`unknown flag ${nameOnly(arg)}`, true);
+      throw new FlagError(`unknown flag ${nameOnly(arg)}`);
     }
     let text = match[2];
     if (text === undefined && spec.kind === "bool") text = "true";

@@ -40,7 +40,11 @@ interface Refusal {
 }
 
 const REFUSALS: readonly Refusal[] = [
-  { args: ["--no-such-flag"], code: 2, says: /^flanneld: unknown flag --no-such-flag/ },
+  {
+    args: ["--no-such-flag"],
+    code: 2,
+    says: /^flanneld: unknown flag --no-such-flag; see flanneld --help\s*$/,
+  },
   { args: ["--ip-masq=maybe"], code: 2, says: /--ip-masq: "maybe" is neither true nor false/ },
   { args: ["--iface"], code: 2, says: /--iface.*needs a value|--iface: .*value/ },
   { args: ["--healthz-port=http"], code: 2, says: /--healthz-port: "http" is not a whole number/ },
