@@ -83,6 +83,21 @@ test("a connection on which flanneld was refused is not used again: a renewed ce
   assert.equal(connections.size, 2);
 });
 
+test("an http:// address where TLS is served: the advice is https://", async () => {
+  await using server = createServer();
+  server.on("connection", (socket) => socket.destroy());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const access: ApiAccess = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    readTls: undefined,
+    authorize: async () => undefined,
+    identity: "nobody",
+    notes: [],
+  };
+  using client = new ApiClient(access, DEFAULT_TIMINGS, { logger: silentLogger, timers: systemTimers });
+  await assert.rejects(client.call(READ), /the connection broke; if it serves TLS, write https:\/\/$/);
+});
+
 test("a new token that is refused too is the end", async () => {
   await using bed = await makeBed(["old", "new", "good"]);
   await assert.rejects(bed.client.call(READ), (error) => hasCode(error, "UNAUTHENTICATED"));

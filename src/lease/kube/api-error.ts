@@ -26,7 +26,7 @@ const ADVICE: NetworkAdvice = {
   refused: "",
   otherName: ", or tls-server-name in the kubeconfig",
   authority:
-    "the authority that flanneld was given (ca.crt of the pod, certificate-authority in the kubeconfig)",
+    "the authority that flanneld was given (ca.crt of the pod, certificate-authority in the kubeconfig; without these, the well-known ones)",
   clientCertificate: "client-certificate and client-key in the kubeconfig",
 };
 
@@ -40,16 +40,19 @@ const CODES: Readonly<Record<number, StoreErrorCode>> = {
 
 /** A connection that failed, or broke in the middle. */
 export function describeBreak(error: unknown, { url }: ApiAccess): StoreError {
-  const [code, reason] = breakReason(error);
+  const [code, reason] = breakReason(error, url);
   return new StoreError(code, `API server ${url}: ${reason}`, { cause: error });
 }
 
-function breakReason(error: unknown): readonly [StoreErrorCode, string] {
+function breakReason(error: unknown, url: string): readonly [StoreErrorCode, string] {
   if (error instanceof DialTimeout)
     return ["UNAVAILABLE", "does not answer: is it there, and does a firewall let flanneld through?"];
   if (error instanceof Silence) return ["UNAVAILABLE", "is connected, but says nothing"];
   const name = (error as NodeJS.ErrnoException).code ?? "";
-  if (name === "ECONNRESET" || name === "EPIPE") return ["UNAVAILABLE", "the connection broke"];
+  if (name === "ECONNRESET" || name === "EPIPE") {
+    const hint = url.startsWith("http:") ? "; if it serves TLS, write https://" : "";
+    return ["UNAVAILABLE", `the connection broke${hint}`];
+  }
   return networkReason(name, ADVICE) ?? ["UNAVAILABLE", messageOf(error)];
 }
 
