@@ -47,7 +47,7 @@ try {
 process.exit(exitCode);
 
 async function demonstrate(): Promise<number> {
-  console.log("==> three hosts, each with flanneld and a container");
+  console.log("==> the hosts, each with flanneld and a container");
   const upCode = await lab("up", "--hosts=3", "--hints=false", ...flags);
   if (upCode !== 0 || isStopping) return upCode;
   console.log("\n==> every container and every host pings every container");
