@@ -57,7 +57,7 @@ export function makePersistentTun(name: string): void {
 export function openTun(name: string, wantOffloads: boolean): OpenTun {
   const fd = openCloneDevice();
   try {
-    const hasVirtioHeader = wantOffloads && tryAttach(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
+    const hasVirtioHeader = wantOffloads && attachWithHeader(fd, name);
     if (!hasVirtioHeader) attach(fd, name, IFF_TUN | IFF_NO_PI);
     return configure(fd, name, hasVirtioHeader);
   } catch (error) {
@@ -111,7 +111,16 @@ function openCloneDevice(): number {
 const attach = (fd: number, name: string, flags: number): number =>
   check(setInterface(fd, name, flags), "ioctl(TUNSETIFF)", name);
 
-const tryAttach = (fd: number, name: string, flags: number): boolean => setInterface(fd, name, flags) === 0;
+/** False = this kernel has no such header. Another's device (EBUSY) may be free in a moment: that is no reason to do without. */
+function attachWithHeader(fd: number, name: string): boolean {
+  try {
+    attach(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "EINVAL")) return false;
+    throw error;
+  }
+}
 
 function setInterface(fd: number, name: string, flags: number): number {
   const ifreq = new Uint8Array(IFREQ_BYTES);

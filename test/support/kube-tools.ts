@@ -95,11 +95,17 @@ async function runTool(
   args: readonly string[],
   options: ExecOptions = {},
 ): Promise<ExecResult> {
-  if (!existsSync(UNPACKED)) await unpack();
+  if (!existsSync(UNPACKED)) {
+    unpacking ??= unpack();
+    await unpacking;
+  }
   // No cluster, no user's settings.
   const env = { PATH: process.env.PATH, HOME: "/nonexistent", KUBECONFIG: "/dev/null" };
   return exec(join(UNPACKED, name, name), args, { env, ...options });
 }
+
+/** One for all who wait in this process. */
+let unpacking: Promise<void> | undefined;
 
 async function unpack(): Promise<void> {
   if (!existsSync(ZIP)) throw new Error(`${ZIP} is missing: run “make test”, or npm ci in tools/kubernetes`);
