@@ -10,7 +10,7 @@ import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease, OwnLease, SubnetPair } from "../lease/lease.ts";
 import type { SharedPublicIp } from "../lease/lease-table.ts";
 import { keyOf, RTPROT_FLANNEL, type State, type StateObject } from "../state/objects.ts";
-import type { Target } from "../state/reconciler.ts";
+import type { Target } from "../state/target.ts";
 import { ProblemLog, sharedAddressProblems } from "./peers.ts";
 
 /** What does not change by itself, but by an operator. */

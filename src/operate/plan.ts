@@ -26,7 +26,7 @@ import type { HostRecord } from "../lease/lease-store.ts";
 import { diffStates } from "../state/diff.ts";
 import type { Operation } from "../state/kernel.ts";
 import { describeObject, keyOf, PROCESS_KINDS, STATE_KINDS, type StateObject } from "../state/objects.ts";
-import type { Target } from "../state/reconciler.ts";
+import type { Target } from "../state/target.ts";
 import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
 import type { HostKernel, OperatePorts } from "./ports.ts";
 

@@ -10,6 +10,18 @@ const OPERATION: Operation = {
 };
 const ERROR = new FlannelError("EBUSY", "busy");
 
+test("what was in place before stays a repair however often it is refused, and what never was is none", () => {
+  const book = new FailureBook({ nowMs: () => 0, after: () => () => {} }, () => {});
+  assert.equal(book.neverWorked(OPERATION), false, "nothing is known of it");
+  book.note(OPERATION, ERROR, true);
+  book.note(OPERATION, ERROR, false);
+  assert.equal(book.neverWorked(OPERATION), false);
+  book.forget(OPERATION);
+  book.note(OPERATION, ERROR, false);
+  book.note(OPERATION, ERROR, true);
+  assert.equal(book.neverWorked(OPERATION), true);
+});
+
 test("what a timer was set for is due when it goes off, even if early", () => {
   let nowMs = 0;
   let goOff = () => {};
@@ -19,11 +31,11 @@ test("what a timer was set for is due when it goes off, even if early", () => {
     return () => {};
   };
   const book = new FailureBook({ nowMs: () => nowMs, after }, () => roused++);
-  assert.equal(book.note(OPERATION, ERROR).isFirst, true);
+  assert.equal(book.note(OPERATION, ERROR, false).isFirst, true);
   const first = goOff;
   nowMs = 1;
   assert.equal(book.isDue(OPERATION), true, "the first retry is at once");
-  book.note(OPERATION, ERROR);
+  book.note(OPERATION, ERROR, false);
   first();
   assert.equal(book.isDue(OPERATION), false, "an earlier failure's timer says nothing of this one");
   nowMs = 100.2; // 1 + 100 is not over yet

@@ -11,6 +11,8 @@ const LONGEST_RETRY_MS = 30_000;
 interface Failure {
   /** What was to be made or removed: for anything else of the same key there is no reason to wait. */
   readonly object: StateObject;
+  /** Whether it was in place before. */
+  readonly isRepair: boolean;
   readonly message: string;
   readonly delayMs: number;
   readonly retryAtMs: number;
@@ -31,9 +33,9 @@ export class FailureBook {
     return [...this.#failures.values()].map((failure) => failure.message);
   }
 
-  /** Whether the thing it concerns could not be made or removed before. */
-  has(operation: Operation): boolean {
-    return this.#failures.has(keyOf(operation.object));
+  /** Whether the thing it concerns has been refused ever since it was first wanted. */
+  neverWorked(operation: Operation): boolean {
+    return this.#failures.get(keyOf(operation.object))?.isRepair === false;
   }
 
   /** Whether the operation may be tried now. */
@@ -49,16 +51,26 @@ export class FailureBook {
 
   /**
    * Notes that it failed. The first retry is at once, since most first failures are races with a change that the next
-   * look shows; from then on pauses double from 100 ms to 30 s.
+   * look shows; from then on pauses double from 100 ms to 30 s. `isRepair`: it was to put back what had been in place.
    */
-  note(operation: Operation, error: FlannelError): { readonly message: string; readonly isFirst: boolean } {
+  note(
+    operation: Operation,
+    error: FlannelError,
+    isRepair: boolean,
+  ): { readonly message: string; readonly isFirst: boolean } {
     const key = keyOf(operation.object);
     const before = this.#failures.get(key);
     const delayMs =
       before === undefined ? 0 : Math.min(LONGEST_RETRY_MS, Math.max(FIRST_RETRY_MS, before.delayMs * 2));
     const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
     const retryAtMs = this.#timers.nowMs() + delayMs;
-    const failure = { object: operation.object, message, delayMs, retryAtMs };
+    const failure: Failure = {
+      object: operation.object,
+      isRepair: before?.isRepair ?? isRepair,
+      message,
+      delayMs,
+      retryAtMs,
+    };
     this.#failures.set(key, failure);
     this.#timers.after(delayMs, () => {
       // A timer of Node.js counts whole milliseconds and may be early by one: nobody would come back for the rest.

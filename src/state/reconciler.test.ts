@@ -127,6 +127,20 @@ test("W18 W19 whatever is deleted comes back, and each repair is told", async (t
   assert.ok(log.some((line) => line.startsWith("W Something else changed what is flannel's")));
 });
 
+test("W18 W19 what is deleted is a repair also if the same is asked for anew meanwhile, and not if something else is", async (t) => {
+  const { kernel, hold, status } = start(t);
+  const state = stateFor(2, 3);
+  await hold(state);
+  const device = [...state.values()].find(({ kind }) => kind === "link")!;
+  kernel.delete(device);
+  await hold(stateFor(2, 3)); // as the agent does when the host's interfaces change
+  assert.deepEqual(held(kernel), [...state.keys()].sort());
+  const { repairs } = status();
+  assert.ok(repairs > 0, "a device and what was on it");
+  await hold(stateFor(2, 3, 4));
+  assert.equal(status().repairs, repairs);
+});
+
 test("W21 after an overrun everything is looked at again", async (t) => {
   const { kernel, hold, timers } = start(t);
   await hold(stateFor(2));

@@ -13,17 +13,10 @@ import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { diffStates } from "./diff.ts";
 import { FailureBook } from "./failures.ts";
-import type { Kernel, KernelNotice, Operation, Ownership } from "./kernel.ts";
+import type { Kernel, KernelNotice, Operation } from "./kernel.ts";
 import { KernelModel } from "./model.ts";
-import { describeObject, keyOf, type State } from "./objects.ts";
-
-/** What to hold. */
-export interface Target {
-  readonly state: State;
-  readonly ownership: Ownership;
-  /** Only add and mend, remove nothing: until the peers are known, what an earlier run left may still be right. */
-  readonly keepOthers: boolean;
-}
+import { describeObject, keyOf } from "./objects.ts";
+import { sameOwnership, sameTarget, type Target } from "./target.ts";
 
 export interface ReconcilerStatus {
   /** Whether the last pass left nothing to do. */
@@ -175,9 +168,11 @@ export class Reconciler {
     if (due.length > 0) {
       // What was in place before, or would be had it not been refused, is missing because somebody changed it.
       const isRepair =
-        target === this.#handledTarget && !due.some((operation) => this.#failures.has(operation));
+        this.#handledTarget !== undefined &&
+        sameTarget(target, this.#handledTarget) &&
+        !due.some((operation) => this.#failures.neverWorked(operation));
       const results = await this.#kernel.apply(due);
-      const done = due.filter((operation, index) => this.#settle(operation, results[index]));
+      const done = due.filter((operation, index) => this.#settle(operation, results[index], isRepair));
       const doneMs = this.#timers.nowMs();
       this.#logWork(done, isRepair, doneMs - startedMs);
       if (isRepair && done.length > 0) {
@@ -197,14 +192,14 @@ export class Reconciler {
   }
 
   /** Takes note of one result; true if the operation is done. */
-  #settle(operation: Operation, error: FlannelError | undefined): boolean {
+  #settle(operation: Operation, error: FlannelError | undefined, isRepair: boolean): boolean {
     if (error === undefined || (operation.action === "remove" && isNotFound(error))) {
       this.#model.applied(operation);
       this.#failures.forget(operation);
       return true;
     }
     if (STALE_CODES.some((code) => hasCode(error, code))) this.#model.doubtAll();
-    const { message, isFirst } = this.#failures.note(operation, error);
+    const { message, isFirst } = this.#failures.note(operation, error, isRepair);
     // The first failure is often a race with a change that the next look shows; what fails again is worth a line.
     if (!isFirst) this.#reportOnce(message);
     return false;
@@ -288,13 +283,4 @@ export class Reconciler {
     }
     this.#isAwake = false;
   }
-}
-
-function sameOwnership(a: Ownership, b: Ownership): boolean {
-  const key = (ownership: Ownership) =>
-    [
-      ...ownership.devices,
-      ...ownership.networks.map((network) => `${network.base}/${network.length}`),
-    ].join();
-  return a === b || key(a) === key(b);
 }

@@ -46,6 +46,11 @@ test("W19 W32 a deleted route and a flushed ruleset are back, and the ledger tel
     /repaired in [\d.]+ ms: route .* \(missing\); changed by .*\(pid \d+(?:, probably)?\)$/,
   );
 
+  host!.run("ip", "link", "delete", "flannel.1");
+  await until(async () => (await drift()).counts.link === 1, "the deleted device is noted");
+  const device = (await drift()).entries.find(({ kind }: { kind: string }) => kind === "link");
+  assert.match(device.what, /^device flannel\.1 .* \(missing\)$/);
+
   const fromPeer = `exec 3<>/dev/tcp/${host!.address}/${PORT} && printf 'GET /drift HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3`;
   assert.match(peer!.run("bash", "-c", fromPeer), /^HTTP\/1\.1 403 /);
 });

@@ -1,0 +1,33 @@
+/** What the kernel is to be held at, and when two of these are the same. */
+
+import type { Ownership } from "./kernel.ts";
+import { type State, sameObject } from "./objects.ts";
+
+/** What to hold. */
+export interface Target {
+  readonly state: State;
+  readonly ownership: Ownership;
+  /** Only add and mend, remove nothing: until the peers are known, what an earlier run left may still be right. */
+  readonly keepOthers: boolean;
+}
+
+/** Whether both ask for the same, so that whatever differs from the one after the other was reached was changed by others. */
+export function sameTarget(a: Target, b: Target): boolean {
+  if (a === b) return true;
+  if (a.keepOthers !== b.keepOthers || a.state.size !== b.state.size) return false;
+  if (!sameOwnership(a.ownership, b.ownership)) return false;
+  for (const [key, object] of a.state) {
+    const other = b.state.get(key);
+    if (other === undefined || (other !== object && !sameObject(other, object))) return false;
+  }
+  return true;
+}
+
+export function sameOwnership(a: Ownership, b: Ownership): boolean {
+  const key = (ownership: Ownership) =>
+    [
+      ...ownership.devices,
+      ...ownership.networks.map((network) => `${network.base}/${network.length}`),
+    ].join();
+  return a === b || key(a) === key(b);
+}
