@@ -77,7 +77,8 @@ function read(): FlanneldOptions | number {
     return 0;
   }
   if (parsed.type === "error") {
-    process.stderr.write(`flanneld: ${parsed.message}; see flanneld --help\n`);
+    process.stderr.write(`flanneld: ${parsed.message}\n`);
+    if (parsed.unknownFlag) process.stderr.write(formatUsage("usage: flanneld [flags]", FLANNELD_FLAGS));
     return EXIT_USAGE;
   }
   if (parsed.flags.values.version) {

@@ -57,12 +57,13 @@ export interface ParsedFlags<T extends FlagTable> {
 }
 
 /**
- * `help` asks for the usage (exit 0); `error` is a message without a line end (exit 2, as Go does).
+ * `help` asks for the usage (exit 0); `error` is a message without a line end, and `unknownFlag` says that the usage
+ * should be printed with it (exit 2 for all errors, as Go does).
  */
 export type FlagResult<T extends FlagTable> =
   | { readonly type: "ok"; readonly flags: ParsedFlags<T> }
   | { readonly type: "help" }
-  | { readonly type: "error"; readonly message: string };
+  | { readonly type: "error"; readonly message: string; readonly unknownFlag: boolean };
 
 export interface FlagSource {
   readonly args: readonly string[];
@@ -73,7 +74,13 @@ export interface FlagSource {
   };
 }
 
-class FlagError extends Error {}
+class FlagError extends Error {
+  readonly unknownFlag: boolean;
+  constructor(message: string, unknownFlag = false) {
+    super(message);
+    this.unknownFlag = unknownFlag;
+  }
+}
 
 /** Parses `source` by `table`. Never throws, never exits: what is wrong is in the result. */
 export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): FlagResult<T> {
@@ -89,7 +96,7 @@ export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): F
     return { type: "ok", flags: { values, sources, positional, rest, unknownVariables } };
   } catch (error) {
     if (!(error instanceof FlagError)) throw error;
-    return { type: "error", message: error.message };
+    return { type: "error", message: error.message, unknownFlag: error.unknownFlag };
   }
 }
 
@@ -137,7 +144,7 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
     }
     const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(arg);
     if (match === null) {
-      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`);
+      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`, true);
       given.positional.push(arg);
       continue;
     }
@@ -145,7 +152,7 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
     const spec = specOf(table, name);
     if (spec === undefined) {
       if (name === "h" || name === "help") return "help";
-      throw new FlagError(`unknown flag ${nameOnly(arg)}`);
+      throw new FlagError(`unknown flag ${nameOnly(arg)}`, true);
     }
     let text = match[2];
     if (text === undefined && spec.kind === "bool") text = "true";
