@@ -8,6 +8,7 @@ import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeCertificate } from "../../src/lab/certificate.ts";
+import { withServiceAccount } from "../../test/support/pod-view.ts";
 import type { PodSettings } from "./daemon.ts";
 import type { KubeCalls } from "./kube-process.ts";
 import { NETWORK_CONFIG, peerAt, peerName } from "./peers.ts";
@@ -28,14 +29,6 @@ interface Answer {
   readonly value?: unknown;
   readonly error?: string;
 }
-
-/** A mount namespace with a /run of its own, where the service account is in its place; then the command. */
-const POD = `
-  account=$1; shift
-  mount -t tmpfs tmpfs /run
-  mkdir -p /run/secrets/kubernetes.io
-  ln -s "$account" /run/secrets/kubernetes.io/serviceaccount
-  exec "$@"`;
 
 export class BenchKube implements AsyncDisposable {
   /** Holds the service account's files: ca.crt and token. */
@@ -105,7 +98,7 @@ export class BenchKube implements AsyncDisposable {
     return {
       flags: ["--kube-subnet-mgr", `--net-config-path=${this.networkConfigFile}`],
       env: { ...this.environment, NODE_NAME: name },
-      through: ["unshare", "--mount", "sh", "-c", POD, "sh", this.account],
+      through: withServiceAccount(this.account),
     };
   }
 

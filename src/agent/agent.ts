@@ -188,8 +188,8 @@ export async function runAgent(
     planner.replan(); // the device first: what a lease promises to peers must be there
     await reconciler.whenConverged(signal);
     if ((await keeper.acquire(signal)) === undefined) return;
-    const parts = [keeper.run(signal), follower.run(signal), keepFirewall(), announceReadiness()];
-    await Promise.all([...parts, keepAvailable()]);
+    const work = [keeper.run(signal), follower.run(signal), keepFirewall()];
+    await Promise.all([...work, onceReady()]);
   }
 
   /** Not at once: starting the tools holds up this thread, which has thousands of routes to program first. */
@@ -262,14 +262,14 @@ export async function runAgent(
     subnetFile.publish(env, signal);
   }
 
-  async function keepAvailable(): Promise<void> {
-    await readiness.whenReady(signal);
-    await store.keepAvailable?.(signal);
-  }
-
-  async function announceReadiness(): Promise<void> {
+  async function onceReady(): Promise<void> {
     await readiness.whenReady(signal);
     if (signal.aborted) return;
+    announceReadiness();
+    await Promise.all([store.keepAvailable?.(signal), keepMemoryLow(ports.memory, timers, signal)]);
+  }
+
+  function announceReadiness(): void {
     for (const advice of hostAdvice()) logger.warn(advice);
     logger.info(`flanneld is ready: ${describeSubnets(keeper.own!.subnets)}`);
     try {
@@ -277,7 +277,6 @@ export async function runAgent(
     } catch (error) {
       logger.error(`Nobody could be told that flanneld is ready: ${messageOf(error)}`);
     }
-    await keepMemoryLow(ports.memory, timers, signal);
   }
 }
 

@@ -17,6 +17,19 @@ export interface OutagePorts {
   readonly onOutage?: (what: string, problem: string | undefined) => void;
 }
 
+/** The shortest and the longest pause before another attempt. */
+export interface RetryPauses {
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+}
+
+/** The pause after so many `failures` before this one: between half of a time that doubles with each and all of it. */
+export const drawPauseMs = (
+  { retryMinMs, retryMaxMs }: RetryPauses,
+  failures: number,
+  random: () => number,
+): number => Math.min(retryMaxMs, retryMinMs * 2 ** failures) * (0.5 + random() / 2);
+
 export interface Outage {
   /** Tells the failure if it is news, and pauses. */
   pause(failure: unknown): Promise<void>;
@@ -27,7 +40,7 @@ export interface Outage {
 /** `what` is for the log: "the leases in etcd". A watch that breaks again soon goes on with the long pauses. */
 export function createOutage(
   what: string,
-  { retryMinMs, retryMaxMs }: { readonly retryMinMs: number; readonly retryMaxMs: number },
+  pauses: RetryPauses,
   { logger, timers, random, onOutage }: OutagePorts,
   signal: AbortSignal,
 ): Outage {
@@ -41,15 +54,14 @@ export function createOutage(
       const message = messageOf(failure);
       if (brokenSinceMs === undefined) {
         brokenSinceMs = nowMs;
-        if (nowMs - watchingSinceMs > retryMaxMs) failures = 0;
+        if (nowMs - watchingSinceMs > pauses.retryMaxMs) failures = 0;
         logger.warn(`lost the watch on ${what}, trying again: ${message}`);
       } else if (!hasCode(failure, "UNAVAILABLE") && !told.has(message)) {
         logger.error(`no watch on ${what} yet, trying on: ${message}`);
       }
       told.add(message);
       onOutage?.(what, message);
-      const longestMs = Math.min(retryMaxMs, retryMinMs * 2 ** failures++);
-      await sleep(timers, longestMs * (0.5 + random() / 2), signal);
+      await sleep(timers, drawPauseMs(pauses, failures++, random), signal);
     },
     over() {
       if (brokenSinceMs === undefined) return;

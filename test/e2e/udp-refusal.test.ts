@@ -5,14 +5,12 @@
  */
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { test } from "node:test";
 import { check, sys } from "../../src/linux/ffi.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { TestProcess } from "../support/process.ts";
-import { ServiceManager } from "../support/service-manager.ts";
 import { sendBytes } from "../support/tcp-bytes.ts";
-import { makeSites, type Site } from "../support/udp-sites.ts";
+import { makeManaged, type Site } from "../support/udp-sites.ts";
 
 // asm-generic/socket.h
 const SOL_SOCKET = 1;
@@ -44,14 +42,7 @@ async function sendNumbers(from: Site, to: Site, count: number): Promise<number[
 
 test("segmentation refused while packets flow: said once, and no packet is lost, doubled or changed", async (t) => {
   await using etcd = await startEtcd();
-  let manager: ServiceManager | undefined;
-  const [a, b] = await makeSites(t, etcd, (host) => {
-    if (manager !== undefined) return {};
-    const own = new ServiceManager(join(host.directory, "notify"));
-    t.after(() => own[Symbol.dispose]());
-    manager = own;
-    return { manager: own };
-  });
+  const { a, b, manager } = await makeManaged(t, etcd);
   await a.flanneld.logged(/offloads .*UDP_SEGMENT/);
   const send = () => sendBytes(a.container, b.container, b.container.address, 10_000_000);
   await send();
@@ -60,7 +51,7 @@ test("segmentation refused while packets flow: said once, and no packet is lost,
   await send();
 
   // The manager's copy is flanneld's own socket.
-  const socket = manager!.handOver().fds[manager!.kept.indexOf("flannel-udp")]!;
+  const socket = manager.handOver().fds[manager.kept.indexOf("flannel-udp")]!;
   const on = new Uint8Array(Int32Array.of(1).buffer);
   check(sys.setsockopt(socket, SOL_SOCKET, SO_NO_CHECK, on, on.length), "setsockopt(SO_NO_CHECK)");
   const numbers = await sendNumbers(a, b, 4000);

@@ -11,25 +11,12 @@ import { readyFlanneld, startFlanneld } from "../support/flanneld.ts";
 import { PingStream, ping } from "../support/ping.ts";
 import { TestProcess } from "../support/process.ts";
 import { ServiceManager } from "../support/service-manager.ts";
-import { CONFIG_KEY, makeSites, type Site } from "../support/udp-sites.ts";
+import { CONFIG_KEY, makeManaged, makeSites, type Site } from "../support/udp-sites.ts";
 import { makeHosts, type TestHost } from "../support/underlay.ts";
 import { until } from "../support/until.ts";
 
 const KEPT = ["flannel-tun", "flannel-udp"];
 const configWith = (backend: object) => JSON.stringify({ Network: "10.5.0.0/16", Backend: backend });
-
-/** Two sites, the first one with a manager. */
-async function makeManaged(t: TestContext, etcd: Awaited<ReturnType<typeof startEtcd>>) {
-  let manager: ServiceManager | undefined;
-  const [a, b] = await makeSites(t, etcd, (host) => {
-    if (manager !== undefined) return {};
-    const own = new ServiceManager(join(host.directory, "notify"));
-    t.after(() => own[Symbol.dispose]());
-    manager = own;
-    return { manager: own };
-  });
-  return { a, b, manager: manager! };
-}
 
 /** Starts flanneld again, which has ended. */
 async function start(t: TestContext, site: Site, manager: ServiceManager, args: readonly string[] = []) {

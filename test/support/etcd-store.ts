@@ -1,12 +1,9 @@
 /** Stores on a test's etcd, with the little that differs between tests. */
 
 import type { Logger } from "../../src/base/logger.ts";
-import {
-  createEtcdLeaseStore,
-  type EtcdLeaseStore,
-  type EtcdPorts,
-} from "../../src/lease/etcd/etcd-lease-store.ts";
+import { createEtcdLeaseStore, type EtcdLeaseStore } from "../../src/lease/etcd/etcd-lease-store.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
+import type { EtcdPorts } from "../../src/lease/etcd/etcd-ports.ts";
 
 export interface OpenedStore extends AsyncDisposable {
   readonly store: EtcdLeaseStore;

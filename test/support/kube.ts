@@ -15,6 +15,7 @@ import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { addContainer, type Container } from "../netns/agents.ts";
 import { makeCertificates } from "./certificates.ts";
 import { type Flanneld, spawnFlanneld } from "./flanneld.ts";
+import { withServiceAccount } from "./pod-view.ts";
 import { makeHosts, type TestHost } from "./underlay.ts";
 
 const USER = "system:serviceaccount:kube-flannel:flannel";
@@ -130,7 +131,7 @@ export async function makeKubeBed(t: TestContext, count: number, options: BedOpt
           KUBERNETES_SERVICE_HOST: "127.0.0.1",
           KUBERNETES_SERVICE_PORT: String(host.line.port),
         },
-        through: ["unshare", "--mount", "sh", "-c", POD, "sh", account],
+        through: withServiceAccount(account),
       }),
     async ready(host, options) {
       const flanneld = bed.start(host, options);
@@ -142,14 +143,6 @@ export async function makeKubeBed(t: TestContext, count: number, options: BedOpt
   bed.rotateToken("first");
   return bed;
 }
-
-/** A mount namespace with a /run of its own, where the service account is in its place; then the command. */
-const POD = `
-  account=$1; shift
-  mount -t tmpfs tmpfs /run
-  mkdir -p /run/secrets/kubernetes.io
-  ln -s "$account" /run/secrets/kubernetes.io/serviceaccount
-  exec "$@"`;
 
 function addIpv6(host: TestHost, address: string): void {
   host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1");

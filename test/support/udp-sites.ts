@@ -4,11 +4,13 @@
  *     container ── br0 ── host 1 ══ UDP 8285 ══ host 2 ── br0 ── container        (test/support/underlay.ts)
  */
 
+import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { TestNetns } from "../netns/support.ts";
 import type { EtcdServer } from "./etcd.ts";
 import { type Flanneld, type FlanneldOptions, readyFlanneld } from "./flanneld.ts";
 import { ping } from "./ping.ts";
+import { ServiceManager } from "./service-manager.ts";
 import { makeContainer, makeHosts, type TestHost } from "./underlay.ts";
 import { until } from "./until.ts";
 
@@ -44,4 +46,17 @@ export async function makeSites(
     "a first ping",
   );
   return [a, b];
+}
+
+/** The same, the first one with a service manager that keeps its descriptors. */
+export async function makeManaged(t: TestContext, etcd: EtcdServer) {
+  let manager: ServiceManager | undefined;
+  const [a, b] = await makeSites(t, etcd, (host) => {
+    if (manager !== undefined) return {};
+    const own = new ServiceManager(join(host.directory, "notify"));
+    t.after(() => own[Symbol.dispose]());
+    manager = own;
+    return { manager: own };
+  });
+  return { a, b, manager: manager! };
 }

@@ -1,12 +1,11 @@
 /** The operator's side of the store on etcd v3. */
 
-import { systemTimers } from "../../base/timers.ts";
 import type { LeaseAttributes, SubnetPair } from "../lease.ts";
 import type { LeaseAdmin, LeaseRecord, RecordUpdate, StoredConfig } from "../lease-admin.ts";
 import { isProblem } from "../lease-codec.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
-import type { EtcdPorts } from "./etcd-lease-store.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
+import { completePorts, type EtcdPorts } from "./etcd-ports.ts";
 import { listRange, singleKey, toBytes, toText } from "./etcd-range.ts";
 import { createRecord, keepRecordForever, NO_GRANT, removeRecord, transact } from "./etcd-record-writes.ts";
 import { createRecordStore, decodeRecord, nameOf, type RecordStore } from "./etcd-records.ts";
@@ -21,13 +20,7 @@ const CONCURRENCY = 32;
 export function createEtcdLeaseAdmin(options: EtcdOptions, ports: EtcdPorts): LeaseAdmin {
   const settings = readEtcdSettings(options, ports.logger);
   for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = {
-    timers: systemTimers,
-    wallClockMs: Date.now,
-    random: Math.random,
-    onOutage() {},
-    ...ports,
-  };
+  const allPorts = completePorts(ports);
   return new Admin(new EtcdConnection(settings, allPorts.random), allPorts);
 }
 

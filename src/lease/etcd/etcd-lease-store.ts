@@ -6,17 +6,16 @@
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
-import type { Logger } from "../../base/logger.ts";
-import { systemTimers, type Timers } from "../../base/timers.ts";
 import { acquireLease } from "../acquire.ts";
 import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
 import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
-import type { OutagePorts } from "../outage.ts";
 import { renewLease } from "../renewal.ts";
+import { StreamScope } from "../stream-scope.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
 import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
+import { completePorts, type EtcdPorts } from "./etcd-ports.ts";
 import { type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, listRange, singleKey, toText } from "./etcd-range.ts";
 import {
@@ -41,17 +40,6 @@ import {
 import { watchRange } from "./etcd-watch.ts";
 import { Event_EventType } from "./kv_pb.ts";
 
-/** What the store needs of the world; the defaults are the real ones. */
-export interface EtcdPorts {
-  readonly logger: Logger;
-  readonly timers?: Timers;
-  /** Wall-clock time in ms since the epoch. */
-  readonly wallClockMs?: () => number;
-  /** 0 ≤ random() < 1. */
-  readonly random?: () => number;
-  readonly onOutage?: OutagePorts["onOutage"];
-}
-
 export interface EtcdLeaseStore extends LeaseStore {
   /** RPCs made so far; a stream counts as one. */
   readonly requestCount: number;
@@ -61,13 +49,7 @@ export interface EtcdLeaseStore extends LeaseStore {
 export function createEtcdLeaseStore(options: EtcdOptions, ports: EtcdPorts): EtcdLeaseStore {
   const settings = readEtcdSettings(options, ports.logger);
   for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = {
-    timers: systemTimers,
-    wallClockMs: Date.now,
-    random: Math.random,
-    onOutage() {},
-    ...ports,
-  };
+  const allPorts = completePorts(ports);
   return new Store(new EtcdConnection(settings, allPorts.random), allPorts);
 }
 
@@ -188,13 +170,11 @@ class Store implements EtcdLeaseStore {
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
     const { lostDataGraceMs } = this.#connection.settings.timings;
-    const ended = new AbortController();
+    using scope = new StreamScope(signal);
     this.#leaseWatches++;
     try {
-      const updates = this.#followLeases(AbortSignal.any([signal, ended.signal]));
-      yield* outliveLostData(updates, lostDataGraceMs, this.#ports);
+      yield* outliveLostData(this.#followLeases(scope.signal), lostDataGraceMs, this.#ports);
     } finally {
-      ended.abort();
       this.#leaseWatches--;
     }
   }

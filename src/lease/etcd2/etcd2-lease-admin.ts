@@ -1,9 +1,8 @@
 /** The operator's side of the store on the v2 API of etcd. */
 
-import { systemTimers } from "../../base/timers.ts";
 import { overlapsPair } from "../acquire.ts";
-import type { EtcdPorts } from "../etcd/etcd-lease-store.ts";
 import type { EtcdOptions } from "../etcd/etcd-options.ts";
+import { completePorts, type EtcdPorts } from "../etcd/etcd-ports.ts";
 import type { LeaseAttributes, SubnetPair } from "../lease.ts";
 import type { LeaseAdmin, LeaseRecord, RecordUpdate, StoredConfig } from "../lease-admin.ts";
 import { isProblem } from "../lease-codec.ts";
@@ -16,13 +15,7 @@ import { isRefusal, type KeysNode } from "./keys-api.ts";
 
 /** Opens it; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcd2LeaseAdmin(options: EtcdOptions, ports: EtcdPorts): LeaseAdmin {
-  const allPorts = {
-    timers: systemTimers,
-    wallClockMs: Date.now,
-    random: Math.random,
-    onOutage() {},
-    ...ports,
-  };
+  const allPorts = completePorts(ports);
   return new Admin(openConnection(options, allPorts), allPorts);
 }
 

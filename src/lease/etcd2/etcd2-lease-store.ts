@@ -8,15 +8,15 @@
 
 import { posix } from "node:path";
 import { StoreError } from "../../base/error.ts";
-import { systemTimers } from "../../base/timers.ts";
 import { acquireLease } from "../acquire.ts";
-import type { EtcdPorts } from "../etcd/etcd-lease-store.ts";
 import { type EtcdOptions, readEtcdSettings } from "../etcd/etcd-options.ts";
+import { completePorts, type EtcdPorts } from "../etcd/etcd-ports.ts";
 import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { createLeaseView } from "../lease-view.ts";
 import { outliveLostData, type StoreUpdate, snapshotAfterLoss } from "../lost-data.ts";
 import { renewLease } from "../renewal.ts";
+import { StreamScope } from "../stream-scope.ts";
 import { Etcd2Connection } from "./etcd2-connection.ts";
 import { createRecord, extendRecord, type Held, isOutranked, removeRecord } from "./etcd2-record-writes.ts";
 import {
@@ -43,13 +43,7 @@ export interface Etcd2LeaseStore extends LeaseStore {
 
 /** Opens the store; nothing is sent yet. Throws ConfigError if a TLS file is no good. */
 export function createEtcd2LeaseStore(options: EtcdOptions, ports: EtcdPorts): Etcd2LeaseStore {
-  const allPorts = {
-    timers: systemTimers,
-    wallClockMs: Date.now,
-    random: Math.random,
-    onOutage() {},
-    ...ports,
-  };
+  const allPorts = completePorts(ports);
   return new Store(openConnection(options, allPorts), allPorts);
 }
 
@@ -188,13 +182,11 @@ class Store implements Etcd2LeaseStore {
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
     const { lostDataGraceMs } = this.#connection.settings.timings;
-    const ended = new AbortController();
+    using scope = new StreamScope(signal);
     this.#leaseWatches++;
     try {
-      const updates = this.#followLeases(AbortSignal.any([signal, ended.signal]));
-      yield* outliveLostData(updates, lostDataGraceMs, this.#ports);
+      yield* outliveLostData(this.#followLeases(scope.signal), lostDataGraceMs, this.#ports);
     } finally {
-      ended.abort();
       this.#leaseWatches--;
     }
   }

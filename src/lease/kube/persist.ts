@@ -2,8 +2,7 @@
 
 import { messageOf, StoreError } from "../../base/error.ts";
 import { sleep, type Timers } from "../../base/timers.ts";
-import type { OutagePorts } from "../outage.ts";
-import type { KubeTimings } from "./kube-options.ts";
+import { drawPauseMs, type OutagePorts, type RetryPauses } from "../outage.ts";
 
 /** The first so many answers are at once. */
 export const FREE_ROUNDS = 3;
@@ -13,7 +12,7 @@ const FIRST_PAUSE_MS = 250;
 export async function persist(
   what: string,
   run: () => Promise<void>,
-  { retryMinMs, retryMaxMs }: Pick<KubeTimings, "retryMinMs" | "retryMaxMs">,
+  pauses: RetryPauses,
   { logger, timers, random }: OutagePorts,
   signal: AbortSignal,
 ): Promise<void> {
@@ -29,7 +28,7 @@ export async function persist(
       const problem = messageOf(error);
       if (!told.has(problem)) logger.warn(`flanneld cannot ${what}, trying on: ${problem}`);
       told.add(problem);
-      await sleep(timers, Math.min(retryMaxMs, retryMinMs * 2 ** failures) * (0.5 + random() / 2), signal);
+      await sleep(timers, drawPauseMs(pauses, failures, random), signal);
     }
   }
 }

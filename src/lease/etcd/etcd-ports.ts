@@ -1,0 +1,24 @@
+/** What the stores on etcd, v3 and v2, need of the world. */
+
+import type { Logger } from "../../base/logger.ts";
+import { systemTimers, type Timers } from "../../base/timers.ts";
+import type { OutagePorts } from "../outage.ts";
+
+/** The defaults are the real ones. */
+export interface EtcdPorts {
+  readonly logger: Logger;
+  readonly timers?: Timers;
+  /** Wall-clock time in ms since the epoch. */
+  readonly wallClockMs?: () => number;
+  /** 0 ≤ random() < 1. */
+  readonly random?: () => number;
+  readonly onOutage?: OutagePorts["onOutage"];
+}
+
+export const completePorts = (ports: EtcdPorts): Required<EtcdPorts> => ({
+  timers: systemTimers,
+  wallClockMs: Date.now,
+  random: Math.random,
+  onOutage() {},
+  ...ports,
+});
