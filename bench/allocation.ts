@@ -1,7 +1,7 @@
 /** Choosing a subnet when 5,000 of 60,000 are taken: the whole choice as a starting host makes it, and the drawing alone. */
 
 import { parsePrefix } from "../src/address/prefix.ts";
-import type { FamilyConfig } from "../src/config/network-config.ts";
+import type { FamilyConfig } from "../src/config/network-family.ts";
 import { createFreeSubnets, drawSubnet } from "../src/lease/allocation.ts";
 import type { Benchmark } from "./support/benchmark.ts";
 import { median } from "./support/measurement.ts";

@@ -1,7 +1,7 @@
 /** What a new network config would do to the hosts that run with the old one. */
 
 import { fixedBackendDifferences, fixedNetworkDifferences } from "../backend/fixed-settings.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import { isCompatible } from "../lease/allocation.ts";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
 import type { ConfigReport } from "./config-report.ts";
@@ -49,7 +49,7 @@ function differencesOf(before: ConfigReport, after: ConfigReport): string[] {
   return differences;
 }
 
-function fits(network: NetworkConfig, { subnets }: LeaseRecord): boolean {
+function fits(network: NetworkFamilies, { subnets }: LeaseRecord): boolean {
   return (["ipv4", "ipv6"] as const).every((family) => {
     const config = network[family];
     const subnet = subnets?.[family];

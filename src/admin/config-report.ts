@@ -3,15 +3,9 @@
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, sizeOf } from "../address/prefix.ts";
 import type { Backend } from "../backend/backend.ts";
-import { findBackend } from "../backend/backends.ts";
-import { ConfigError } from "../base/error.ts";
-import {
-  type BackendConfig,
-  checkNetworkConfig,
-  type FamilyConfig,
-  type NetworkConfig,
-  parseNetworkConfig,
-} from "../config/network-config.ts";
+import { checkNetwork, createBackend } from "../backend/backends.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 
 export interface ConfigReport {
   /** Undefined if there is any fault. */
@@ -26,37 +20,16 @@ export interface ConfigReport {
 
 /** Checks the text of a config as flanneld will. Never throws. */
 export function reportConfig(text: string): ConfigReport {
-  const { config, backend, faults } = checkNetworkConfig(text);
-  const all = [...faults];
-  const made = backend === undefined ? undefined : tryBackend(backend, config, all);
+  const { network, config, faults } = checkNetwork(text);
+  const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
+  const backend = network && createBackend(network, { existing: [], randomBytes });
   return {
-    network: all.length === 0 ? config : undefined,
-    backend: made,
-    faults: all.map(({ message }) => message),
-    notes: [...(config?.notes ?? []), ...(made?.notes ?? [])],
+    network: config,
+    backend,
+    faults: faults.map(({ message }) => message),
+    notes: [...(network?.notes ?? []), ...(backend?.notes ?? [])],
   };
 }
-
-/** Has a backend look at its part. If the network has faults, it is asked about another, and not made. */
-function tryBackend(
-  backend: BackendConfig,
-  network: NetworkConfig | undefined,
-  faults: ConfigError[],
-): Backend | undefined {
-  try {
-    const factory = findBackend(backend.type);
-    factory.deviceNames(network ?? { ...ANY_NETWORK, backend });
-    if (network === undefined) return undefined;
-    const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
-    return factory.create({ network, existing: [], randomBytes });
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    faults.push(error);
-    return undefined;
-  }
-}
-
-const ANY_NETWORK = parseNetworkConfig('{"Network":"10.0.0.0/8"}');
 
 /** "10.5.0.0/16 in 255 subnets of /24 (10.5.1.0 to 10.5.255.0), backend vxlan". */
 export function describeConfig({ ipv4, ipv6, backend, enableNftables }: NetworkConfig): string {

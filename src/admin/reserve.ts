@@ -7,7 +7,8 @@ import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { Command, CommandContext } from "../config/command.ts";
-import { type FamilyConfig, type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
+import { type NetworkFamilies, parseNetworkConfig } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 import { isOwn, overlapsPair } from "../lease/acquire.ts";
 import { isCompatible } from "../lease/allocation.ts";
 import type { LeaseAttributes, SubnetPair } from "../lease/lease.ts";
@@ -82,7 +83,7 @@ async function runReserve(
   throw new ConfigError("the leases change faster than they can be looked at: try again");
 }
 
-async function readNetwork(store: LeaseAdmin): Promise<NetworkConfig> {
+async function readNetwork(store: LeaseAdmin): Promise<NetworkFamilies> {
   const stored = await store.readNetworkConfig();
   if (stored !== undefined) return parseNetworkConfig(stored.text);
   throw new ConfigError(
@@ -91,7 +92,7 @@ async function readNetwork(store: LeaseAdmin): Promise<NetworkConfig> {
 }
 
 /** Throws ConfigError unless a host of this network with these addresses could take the subnets. */
-function requireFit(network: NetworkConfig, subnets: SubnetPair, attributes: LeaseAttributes): void {
+function requireFit(network: NetworkFamilies, subnets: SubnetPair, attributes: LeaseAttributes): void {
   for (const family of ["ipv4", "ipv6"] as const) {
     const config = network[family];
     const subnet = subnets[family];

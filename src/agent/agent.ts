@@ -5,11 +5,11 @@
 
 import { isDeepStrictEqual } from "node:util";
 import type { Ip } from "../address/ip.ts";
-import type { Backend, BackendFactory } from "../backend/backend.ts";
+import type { Backend } from "../backend/backend.ts";
+import { createBackend, deviceNamesOf, type Network } from "../backend/backends.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { AtomicFileWriter, SubnetEnv } from "../config/subnet-env.ts";
 import type { Lease } from "../lease/lease.ts";
@@ -80,22 +80,22 @@ export async function runAgent(
   for (const subject of ["network config", "lease", "subnet.env", "firewall", "peers", "kernel"]) {
     readiness.set(subject, "not there yet");
   }
-  const usable = await waitForNetwork(store, ports.configPlace, signal, ports, (problem) =>
+  const network = await waitForNetwork(store, ports.configPlace, signal, ports, (problem) =>
     readiness.set("network config", problem),
   );
-  if (usable === undefined) return;
+  if (network === undefined) return;
   const record = await readHostRecord(store, signal, ports, (problem) => readiness.set("host", problem));
   if (record === undefined) return;
   const wanted = withRecord(options.interface, record, logger);
   const told = ({ host, backend }: Omit<Setting, "network"> = planner.setting) =>
     attributesOf(host, backend.published, record);
-  const choose = () => chooseInterface(ports.rtnetlink, wanted, usable.network);
+  const choose = () => chooseInterface(ports.rtnetlink, wanted, network);
   const chosen = choose();
   const host = hostOf(chosen);
   const backend = await makeBackend();
   logger.info(`External interface ${describeHost(host, told({ host, backend }))}`);
   const planner = new Planner(
-    { network: usable.network, backend, host },
+    { network, backend, host },
     {
       blackholeRoute: options.blackholeRoute,
       own: () => keeper.own,
@@ -132,9 +132,9 @@ export async function runAgent(
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const keeper = new LeaseKeeper({
     store,
-    network: usable.network,
+    network,
     attributes: told(),
-    previous: previousSubnets(ports.readFile(options.subnetFile), usable.network),
+    previous: previousSubnets(ports.readFile(options.subnetFile), network),
     renewMarginMs: options.renewMarginMs,
     logger,
     timers,
@@ -203,7 +203,7 @@ export async function runAgent(
       {
         ...{ store, configPlace: ports.configPlace, logger },
         current: () => planner.setting,
-        createBackend,
+        createBackend: (network) => backendFor(network),
         apply(network, backend) {
           planner.change({ network, backend });
           settingChanged();
@@ -232,17 +232,16 @@ export async function runAgent(
 
   /** With the MACs of the devices that are there, or that were published before, or with random ones. */
   async function makeBackend(): Promise<Backend> {
-    const { factory, network } = usable!;
-    const devices = new Set(factory.deviceNames(network));
+    const devices = new Set(deviceNamesOf(network!));
     const existing = await kernel.observe({ devices, networks: [] }, new Set(["link"]));
-    const backend = createBackend(factory, network, existing);
+    const backend = backendFor(network!, existing);
     for (const note of backend.notes) logger.warn(note);
     return backend;
   }
 
-  function createBackend(factory: BackendFactory, network: NetworkConfig, existing = planner.links): Backend {
+  function backendFor(network: Network, existing = planner.links): Backend {
     const published = record!.attributes;
-    return factory.create({ network, existing, published, randomBytes: ports.randomBytes });
+    return createBackend(network, { existing, published, randomBytes: ports.randomBytes });
   }
 
   /** Tells the peers and this host's own programs what has become of host or config. */

@@ -9,7 +9,8 @@
 import { FlannelError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import type { FamilyConfig, NetworkConfig } from "../config/network-config.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 import type { FirewallOptions } from "../config/options.ts";
 import type { PrefixPair } from "../config/subnet-env.ts";
 import { concernsUs } from "../firewall/concern.ts";
@@ -49,7 +50,7 @@ export interface FirewallWish {
 /** The wish that follows from options, network config and the host's own subnets. */
 export function firewallWish(
   options: FirewallOptions,
-  network: NetworkConfig,
+  network: Omit<NetworkConfig, "backend">,
   subnets: PrefixPair,
 ): FirewallWish {
   const familyOf = (

@@ -1,7 +1,7 @@
 /** What on this host will keep containers from talking though flannel does its part: said once, with what to do. */
 
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../address/prefix.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { SubnetPair } from "../lease/lease.ts";
 import {
   decodeRoute,
@@ -18,7 +18,7 @@ import {
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 
 export interface HostAdviceInput {
-  readonly network: NetworkConfig;
+  readonly network: NetworkFamilies;
   readonly own: SubnetPair;
   /** Devices of ours. */
   readonly devices: ReadonlySet<string>;

@@ -2,7 +2,7 @@
 
 import { formatIp, type Ip } from "../address/ip.ts";
 import type { Host } from "../backend/backend.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { InterfaceOptions } from "../config/options.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
@@ -13,7 +13,7 @@ import { readHostInterfaces } from "./host-interfaces.ts";
 export function chooseInterface(
   rtnetlink: Rtnetlink,
   options: InterfaceOptions,
-  network: NetworkConfig,
+  network: NetworkFamilies,
 ): ExternalInterface {
   const families = { ipv4: network.ipv4 !== undefined, ipv6: network.ipv6 !== undefined };
   return chooseExternalInterface(readHostInterfaces(rtnetlink), options, families);

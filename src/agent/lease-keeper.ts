@@ -9,7 +9,7 @@ import { formatPrefix, samePrefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
@@ -20,7 +20,7 @@ const LONGEST_WAIT_MS = 24 * 3_600_000;
 
 export interface LeaseKeeperOptions {
   readonly store: LeaseStore;
-  readonly network: NetworkConfig;
+  readonly network: NetworkFamilies;
   readonly attributes: LeaseAttributes;
   /** Subnets of the previous run. */
   readonly previous: SubnetPair | undefined;
@@ -36,7 +36,7 @@ export interface LeaseKeeperOptions {
 
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
-  #network: NetworkConfig;
+  #network: NetworkFamilies;
   #attributes: LeaseAttributes;
   /** What the key may still hold, until the watch has shown the attributes that took their place. */
   #formerAttributes: LeaseAttributes | undefined;
@@ -66,7 +66,7 @@ export class LeaseKeeper {
   }
 
   /** From now on publishes these attributes, at once if there is a lease (W45), and takes leases by this config. */
-  update(network: NetworkConfig, attributes: LeaseAttributes): void {
+  update(network: NetworkFamilies, attributes: LeaseAttributes): void {
     this.#network = network;
     if (isDeepStrictEqual(attributes, this.#attributes)) return;
     this.#formerAttributes = this.#attributes;

@@ -4,12 +4,11 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
-import type { Backend, BackendFactory } from "../backend/backend.ts";
-import { findBackend } from "../backend/backends.ts";
+import type { Backend } from "../backend/backend.ts";
+import { type Network, parseNetwork } from "../backend/backends.ts";
 import { fixedBackendDifferences, fixedNetworkDifferences } from "../backend/fixed-settings.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
 export interface NetworkFollowerOptions {
@@ -18,11 +17,11 @@ export interface NetworkFollowerOptions {
   readonly configPlace: string;
   readonly logger: Logger;
   /** What is in force. */
-  readonly current: () => { readonly network: NetworkConfig; readonly backend: Backend };
+  readonly current: () => { readonly network: Network; readonly backend: Backend };
   /** Makes the backend for another config of the same type. Throws ConfigError. */
-  readonly createBackend: (factory: BackendFactory, network: NetworkConfig) => Backend;
+  readonly createBackend: (network: Network) => Backend;
   /** Puts another config in force. Throws ConfigError if this host cannot follow. */
-  readonly apply: (network: NetworkConfig, backend: Backend) => void;
+  readonly apply: (network: Network, backend: Backend) => void;
 }
 
 /** Runs until aborted; whatever the config becomes, the host goes on with the last one that it could follow. */
@@ -42,11 +41,11 @@ export async function followNetwork(options: NetworkFollowerOptions, signal: Abo
   function take(text: string, { createBackend, apply }: NetworkFollowerOptions): string | undefined {
     try {
       const { network, backend } = current();
-      const next = parseNetworkConfig(text);
+      const next = parseNetwork(text);
       if (isDeepStrictEqual(next, network)) return undefined;
       const refused = fixedNetworkDifferences(network, next);
       if (next.backend.type !== network.backend.type) return refusal(refused);
-      const nextBackend = createBackend(findBackend(next.backend.type), next);
+      const nextBackend = createBackend(next);
       refused.push(...fixedBackendDifferences(backend, nextBackend));
       if (refused.length > 0) return refusal(refused);
       for (const note of [...next.notes, ...nextBackend.notes]) logger.info(note);

@@ -32,8 +32,8 @@ test("a config that is there is used, and what it leaves to us is said", async (
   const { data, log, found, problems } = start(t);
   data.setConfig('{"network":"10.5.0.0/16"}');
   const usable = await found;
-  assert.equal(usable?.factory.type, "vxlan");
-  assert.equal(usable?.network.ipv4?.subnetLength, 24);
+  assert.equal(usable?.backend.type, "vxlan");
+  assert.equal(usable?.ipv4?.subnetLength, 24);
   assert.match(log.join(), /no Backend: using vxlan/); // W12
   assert.deepEqual(problems, [undefined]);
 });

@@ -4,20 +4,13 @@
  * it into the pod, is there from the start or not at all: then its faults end the start.
  */
 
-import type { BackendFactory } from "../backend/backend.ts";
-import { findBackend } from "../backend/backends.ts";
+import { type Network, parseNetwork } from "../backend/backends.ts";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
 const RETRY_MS = 1_000;
-
-export interface UsableNetwork {
-  readonly network: NetworkConfig;
-  readonly factory: BackendFactory;
-}
 
 /**
  * Undefined if aborted before there was one. `where` tells an operator where the config belongs. Throws ConfigError if it
@@ -29,16 +22,14 @@ export async function waitForNetwork(
   signal: AbortSignal,
   { logger, timers }: { readonly logger: Logger; readonly timers: Timers },
   onProblem: (problem: string | undefined) => void,
-): Promise<UsableNetwork | undefined> {
+): Promise<Network | undefined> {
   let said = "";
   while (!signal.aborted) {
     try {
-      const network = parseNetworkConfig(await store.readNetworkConfig());
-      const factory = findBackend(network.backend.type);
-      factory.deviceNames(network);
+      const network = parseNetwork(await store.readNetworkConfig());
       for (const note of network.notes) logger.info(note);
       onProblem(undefined);
-      return { network, factory };
+      return network;
     } catch (error) {
       if (signal.aborted) break;
       const isLocal = store.hasLocalConfig === true;

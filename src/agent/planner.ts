@@ -5,8 +5,8 @@
 
 import { formatPrefix } from "../address/prefix.ts";
 import type { Backend, Host, NextHopLookup } from "../backend/backend.ts";
+import type { Network } from "../backend/backends.ts";
 import type { Logger } from "../base/logger.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
 import type { Lease, OwnLease, SubnetPair } from "../lease/lease.ts";
 import type { SharedPublicIp } from "../lease/lease-table.ts";
 import { keyOf, RTPROT_FLANNEL, type State, type StateObject } from "../state/objects.ts";
@@ -15,7 +15,7 @@ import { ProblemLog, sharedAddressProblems } from "./peers.ts";
 
 /** What does not change by itself, but by an operator. */
 export interface Setting {
-  readonly network: NetworkConfig;
+  readonly network: Network;
   readonly backend: Backend;
   readonly host: Host;
 }

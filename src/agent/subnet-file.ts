@@ -4,7 +4,7 @@ import { type Prefix, samePrefix } from "../address/prefix.ts";
 import { messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import {
   type AtomicFileWriter,
   parseSubnetEnv,
@@ -64,7 +64,7 @@ export class SubnetFile {
 }
 
 /** The subnets that the file of an earlier run names, if they are of this network. */
-export function previousSubnets(text: string | undefined, network: NetworkConfig): SubnetPair | undefined {
+export function previousSubnets(text: string | undefined, network: NetworkFamilies): SubnetPair | undefined {
   if (text === undefined) return undefined;
   const { network: previousNetwork, subnets } = parseSubnetEnv(text);
   const isSame = (a: Prefix | undefined, b: Prefix | undefined) =>

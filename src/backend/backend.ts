@@ -3,8 +3,9 @@
  * hold, plus the little that its peers must know of it. It does no I/O and remembers nothing that it could not derive.
  */
 
-import type { Ip } from "../address/ip.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { Family, Ip } from "../address/ip.ts";
+import type { Members } from "../config/json-members.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease, SubnetPair } from "../lease/lease.ts";
 import type { Ownership } from "../state/kernel.ts";
 import type { State, StateObject } from "../state/objects.ts";
@@ -41,7 +42,7 @@ export type NextHopLookup = (ip: Ip) => NextHop | undefined;
 
 export interface PlanInput {
   readonly host: Host;
-  readonly network: NetworkConfig;
+  readonly network: NetworkFamilies;
   /** Own subnets; undefined before the lease is taken: then only the devices are planned. */
   readonly own: SubnetPair | undefined;
   /** Undefined = not known yet. */
@@ -75,13 +76,13 @@ export interface Backend {
   checkHost(host: Host): void;
   /** MTU for containers, in bytes (FLANNEL_MTU). Throws ConfigError when nothing is left of the interface's. */
   mtuBytes(host: Host): number;
-  ownership(network: NetworkConfig): Ownership;
+  ownership(network: NetworkFamilies): Ownership;
   plan(input: PlanInput): Plan;
 }
 
-/** What a backend is made from. */
+/** What a backend is made from, besides its config. */
 export interface BackendContext {
-  readonly network: NetworkConfig;
+  readonly network: NetworkFamilies;
   /** Devices that bear one of the backend's names, as found or as planned so far: their MACs are kept. */
   readonly existing: readonly StateObject[];
   /** What an earlier run published, where the datastore keeps it: the MACs of devices that are gone are kept, too. */
@@ -90,10 +91,16 @@ export interface BackendContext {
   readonly randomBytes: (count: number) => Uint8Array;
 }
 
-/** How a backend comes to be; throws ConfigError naming the bad member of `Backend`. */
-export interface BackendFactory {
-  readonly type: string;
-  /** Names of the devices it may have on a host, to be looked up before {@link create}. */
-  deviceNames(network: NetworkConfig): readonly string[];
-  create(context: BackendContext): Backend;
+/** One kind of backend. `Config` is what it reads from `Backend`: plain data, so that configs compare by value. */
+export interface BackendModule<Config extends { readonly type: string }> {
+  /** `Backend.Type` in the network config, in lower case. */
+  readonly type: Config["type"];
+  /**
+   * Reads the members of `Backend`, with all defaults filled in, for the enabled families (at least one). Throws
+   * ConfigError that names the malformed member.
+   */
+  parse(members: Members, families: readonly Family[]): Config;
+  /** Names of the devices that this config makes on a host, to be looked up before {@link create}. */
+  deviceNames(config: Config, network: NetworkFamilies): readonly string[];
+  create(config: Config, context: BackendContext): Backend;
 }

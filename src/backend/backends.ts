@@ -1,12 +1,16 @@
-/** The backends there are, by the `Type` of the network config. A new backend is one file and one line here. */
+/**
+ * The backends there are, by the `Type` of the network config, and the network config with that of its backend. A new
+ * backend is one file and one line here.
+ */
 
 import { ConfigError } from "../base/error.ts";
-import type { BackendFactory } from "./backend.ts";
+import { checkNetworkConfig, type NetworkConfig, type NetworkFamilies } from "../config/network-config.ts";
+import type { Backend, BackendContext, BackendModule } from "./backend.ts";
 import { hostGw } from "./host-gw.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 
-const FACTORIES: readonly BackendFactory[] = [vxlan, hostGw, udp];
+const BACKENDS = [vxlan, hostGw, udp] as const;
 
 /** Backends of Go flannel that are still to come. */
 const NOT_YET = [
@@ -21,14 +25,63 @@ const NOT_YET = [
   "tencent-vpc",
 ];
 
+/** The config of one backend, told apart by its `type`. */
+export type BackendConfig = ReturnType<(typeof BACKENDS)[number]["parse"]>;
+
+/** The network config with everything read and every default filled in: plain data that compares by value. */
+export interface Network extends NetworkFamilies {
+  readonly enableNftables: boolean;
+  readonly backend: BackendConfig;
+  /** Things an operator should read (e.g. "no Backend given: vxlan"), to be logged once by the caller. */
+  readonly notes: readonly string[];
+}
+
+/** A network config, or what is wrong with it. */
+export interface CheckedNetwork {
+  /** Undefined if there is any fault. */
+  readonly network: Network | undefined;
+  /** The same with the members of `Backend` as they were written. */
+  readonly config: NetworkConfig | undefined;
+  /** Every fault of the networks, and the first of the backend's; empty if there is a network. */
+  readonly faults: readonly ConfigError[];
+}
+
+/** Parses the text of a network config. Throws {@link ConfigError} for the first fault. */
+export function parseNetwork(json: string): Network {
+  const { network, faults } = checkNetwork(json);
+  if (network === undefined) throw faults[0]!;
+  return network;
+}
+
+/** As {@link parseNetwork}, with all faults at once. Never throws. */
+export function checkNetwork(json: string): CheckedNetwork {
+  const { config, backend: section, families, faults } = checkNetworkConfig(json);
+  try {
+    const backend = section && findBackend(section.type).parse(section.members, families);
+    const network = config && backend && { ...config, backend };
+    return { network, config: network && config, faults };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { network: undefined, config: undefined, faults: [...faults, error] };
+  }
+}
+
 /** The backend of this type (any case). Throws ConfigError naming those there are. */
-export function findBackend(type: string): BackendFactory {
+export function findBackend(type: string): BackendModule<BackendConfig> {
   const lower = type.toLowerCase();
-  const factory = FACTORIES.find((candidate) => candidate.type === lower);
-  if (factory !== undefined) return factory;
-  const available = FACTORIES.map((candidate) => candidate.type).join(", ");
+  const found = BACKENDS.find((candidate) => candidate.type === lower);
+  if (found !== undefined) return found;
+  const available = BACKENDS.map((candidate) => candidate.type).join(", ");
   const what = NOT_YET.includes(lower) ? "is not supported by this version yet" : "is not known";
   throw new ConfigError(
     `network config: Backend.Type "${type.slice(0, 40)}" ${what}; use one of: ${available}`,
   );
 }
+
+/** Names of the devices that this network's backend makes on a host, to be looked up before {@link createBackend}. */
+export const deviceNamesOf = (network: Pick<Network, keyof NetworkFamilies | "backend">): readonly string[] =>
+  findBackend(network.backend.type).deviceNames(network.backend, network);
+
+/** Makes the backend of a network. Throws ConfigError. */
+export const createBackend = (network: Network, context: Omit<BackendContext, "network">): Backend =>
+  findBackend(network.backend.type).create(network.backend, { ...context, network });

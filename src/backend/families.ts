@@ -1,11 +1,11 @@
 /** The two families of addresses, by the names under which host, config, leases and attributes keep them. */
 
 import type { Family } from "../address/ip.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 
 export interface FamilyNames {
   readonly family: Family;
-  /** In Host, NetworkConfig and SubnetPair. */
+  /** In Host, NetworkFamilies and SubnetPair. */
   readonly name: "ipv4" | "ipv6";
   /** In Host and LeaseAttributes. */
   readonly publicName: "publicIp" | "publicIpv6";
@@ -19,7 +19,7 @@ const FAMILIES: readonly FamilyNames[] = [
 ];
 
 /** The families that the network config enables: one or both, IPv4 first. */
-export const familiesOf = (network: NetworkConfig): readonly FamilyNames[] =>
+export const familiesOf = (network: NetworkFamilies): readonly FamilyNames[] =>
   FAMILIES.filter(({ name }) => network[name] !== undefined);
 
 /** A message that concerns one family: its name is said where there are two. */

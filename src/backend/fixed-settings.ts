@@ -4,7 +4,8 @@
  */
 
 import { formatPrefix } from "../address/prefix.ts";
-import type { FamilyConfig, NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 import type { Backend } from "./backend.ts";
 
 const FAMILIES = [
@@ -12,8 +13,13 @@ const FAMILIES = [
   { name: "ipv6", enable: "EnableIPv6", network: "IPv6Network", length: "IPv6SubnetLen" },
 ] as const;
 
+/** The networks, and the type of the backend. */
+export interface FixedSettings extends NetworkFamilies {
+  readonly backend: { readonly type: string };
+}
+
 /** The differences in networks, subnet lengths and the type of the backend. */
-export function fixedNetworkDifferences(before: NetworkConfig, after: NetworkConfig): string[] {
+export function fixedNetworkDifferences(before: FixedSettings, after: FixedSettings): string[] {
   const differences: string[] = [];
   const compare = (key: string, old: unknown, now: unknown) => {
     if (old !== now) differences.push(`${key} ${old} → ${now}`);

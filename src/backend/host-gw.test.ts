@@ -3,12 +3,11 @@ import { test } from "node:test";
 import { formatIp, parseIp } from "../address/ip.ts";
 import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import { parseNetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
 import { decodeLease, isProblem } from "../lease/lease-codec.ts";
 import { describeObject } from "../state/objects.ts";
 import type { Host, NextHopLookup } from "./backend.ts";
-import { hostGw } from "./host-gw.ts";
+import { createBackend, deviceNamesOf, parseNetwork } from "./backends.ts";
 
 const HOST: Host = {
   interfaceName: "eth0",
@@ -31,10 +30,10 @@ const nextHop: NextHopLookup = (ip) => {
 };
 
 function makeBackend(more: object = {}) {
-  const network = parseNetworkConfig(
+  const network = parseNetwork(
     JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "host-gw" }, ...more }),
   );
-  const backend = hostGw.create({ network, existing: [], randomBytes: (count) => new Uint8Array(count) });
+  const backend = createBackend(network, { existing: [], randomBytes: (count) => new Uint8Array(count) });
   return { network, backend };
 }
 
@@ -155,7 +154,7 @@ test("peers of other backends are left alone", () => {
 
 test("no device, the interface's MTU, nothing but the type in the lease", () => {
   const { backend, network } = makeBackend(DUAL);
-  assert.deepEqual(hostGw.deviceNames(network), []);
+  assert.deepEqual(deviceNamesOf(network), []);
   assert.equal(backend.mtuBytes(HOST), 1500);
   assert.deepEqual(backend.published, {
     backendType: "host-gw",

@@ -11,7 +11,7 @@ import { keyOf, type Route, type StateObject } from "../state/objects.ts";
 import type {
   Backend,
   BackendContext,
-  BackendFactory,
+  BackendModule,
   Host,
   NextHop,
   PeerProblem,
@@ -25,13 +25,19 @@ import { createSubnetClaims } from "./subnet-claims.ts";
 
 const TYPE = "host-gw";
 
-export const hostGw: BackendFactory = {
+/** It has nothing to configure. */
+export interface HostGwConfig {
+  readonly type: typeof TYPE;
+}
+
+export const hostGw: BackendModule<HostGwConfig> = {
   type: TYPE,
+  parse: () => ({ type: TYPE }),
   deviceNames: () => [],
   create: createHostGwBackend,
 };
 
-function createHostGwBackend({ network }: BackendContext): Backend {
+function createHostGwBackend(_config: HostGwConfig, { network }: BackendContext): Backend {
   const families = familiesOf(network);
   const outcomes = rememberByPeer((peer, input) =>
     families.map((family) => outcomeOf(peer, family, input, families)),

@@ -6,7 +6,7 @@
 
 import { formatIp, type Ip, sameIp } from "../address/ip.ts";
 import { containsPrefix, formatPrefix, overlaps, type Prefix } from "../address/prefix.ts";
-import type { FamilyConfig } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { PlanInput } from "./backend.ts";
 

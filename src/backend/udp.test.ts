@@ -3,12 +3,11 @@ import { test } from "node:test";
 import { parseIp } from "../address/ip.ts";
 import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import { parseNetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
 import { decodeLease, encodeLeaseValue, isProblem } from "../lease/lease-codec.ts";
 import { describeObject } from "../state/objects.ts";
 import type { Host } from "./backend.ts";
-import { findBackend } from "./backends.ts";
+import { createBackend, findBackend, parseNetwork } from "./backends.ts";
 import { udp } from "./udp.ts";
 
 const HOST: Host = {
@@ -22,12 +21,10 @@ const HOST: Host = {
 const OWN = { ipv4: parsePrefix("10.5.1.0/24"), ipv6: undefined };
 
 const networkOf = (members: object = {}, more: object = {}) =>
-  parseNetworkConfig(
-    JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "udp", ...members }, ...more }),
-  );
+  parseNetwork(JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "udp", ...members }, ...more }));
 
 const backendFor = (members: object = {}) =>
-  udp.create({ network: networkOf(members), existing: [], randomBytes: () => new Uint8Array(6) });
+  createBackend(networkOf(members), { existing: [], randomBytes: () => new Uint8Array(6) });
 
 function peer(number: number, changes: object = {}): Lease {
   const value = { PublicIP: `192.168.7.${number}`, PublicIPv6: null, ...changes };
@@ -121,7 +118,7 @@ test("configs that cannot be are refused before anything is made", () => {
   ];
   for (const [members, more, message] of refused) {
     const isRefusal = (error: unknown) => error instanceof ConfigError && message.test(error.message);
-    assert.throws(() => udp.deviceNames(networkOf(members, more)), isRefusal);
+    assert.throws(() => networkOf(members, more), isRefusal);
   }
   assert.equal(findBackend("UDP"), udp);
   const small = { ...HOST, interfaceMtuBytes: 90 };

@@ -3,16 +3,16 @@
  * Go flannel's udp backend sends them. Its leases name no type and hold no data.
  */
 
-import { formatIp } from "../address/ip.ts";
+import { type Family, formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { Members } from "../config/json-members.ts";
 import type { Lease } from "../lease/lease.ts";
 import { type Forwarding, keyOf, RTPROT_FLANNEL, type StateObject } from "../state/objects.ts";
 import type {
   Backend,
   BackendContext,
-  BackendFactory,
+  BackendModule,
   Host,
   PeerProblem,
   Plan,
@@ -31,37 +31,37 @@ const OVERHEAD_BYTES = 28;
 /** RFC 791. */
 const MINIMUM_MTU_BYTES = 68;
 
-interface UdpConfig {
-  readonly network: Prefix;
+export interface UdpConfig {
+  readonly type: typeof TYPE;
+  /** UDP port, 1…65535, the same on all hosts. */
   readonly port: number;
   /** Refuse packets whose source is not in the sending peer's subnet. Off for peers behind NAT. */
   readonly strictSource: boolean;
 }
 
-export const udp: BackendFactory = {
+export const udp: BackendModule<UdpConfig> = {
   type: TYPE,
-  deviceNames(network) {
-    parseUdpConfig(network);
-    return [DEVICE];
-  },
+  parse: parseUdpConfig,
+  deviceNames: () => [DEVICE],
   create: createUdpBackend,
 };
 
-function parseUdpConfig({ backend, ipv4, ipv6 }: NetworkConfig): UdpConfig {
-  if (ipv4 === undefined || ipv6 !== undefined) {
+function parseUdpConfig(members: Members, families: readonly Family[]): UdpConfig {
+  if (families.some((family) => family !== 4)) {
     throw new ConfigError(
       "network config: the udp backend carries IPv4 only: leave EnableIPv6 out and EnableIPv4 true, or use vxlan",
     );
   }
   return {
-    network: ipv4.network,
-    port: integerMember(backend, "Port", { minimum: 1, maximum: 65535, fallback: DEFAULT_PORT }),
-    strictSource: optionalBooleanMember(backend, "StrictSource") ?? true,
+    type: TYPE,
+    port: integerMember(members, "Port", { minimum: 1, maximum: 65535, fallback: DEFAULT_PORT }),
+    strictSource: optionalBooleanMember(members, "StrictSource") ?? true,
   };
 }
 
-function createUdpBackend({ network }: BackendContext): Backend {
-  const config = parseUdpConfig(network);
+/** The network has IPv4: {@link parseUdpConfig}. */
+function createUdpBackend(config: UdpConfig, context: BackendContext): Backend {
+  const { network } = context.network.ipv4!;
   const outcomes = rememberByPeer(outcomeOf);
   return {
     type: TYPE,
@@ -71,7 +71,7 @@ function createUdpBackend({ network }: BackendContext): Backend {
     asksForNextHops: false,
     checkHost: (host) => void mtuBytes(host),
     mtuBytes,
-    ownership: () => ({ devices: new Set([DEVICE]), networks: [config.network] }),
+    ownership: () => ({ devices: new Set([DEVICE]), networks: [network] }),
     plan,
   };
 
@@ -105,7 +105,7 @@ function createUdpBackend({ network }: BackendContext): Backend {
     }
     add({
       kind: "route",
-      destination: formatPrefix(config.network),
+      destination: formatPrefix(network),
       device: DEVICE,
       via: undefined,
       onlink: false,

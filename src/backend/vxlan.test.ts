@@ -3,12 +3,11 @@ import { test } from "node:test";
 import { parseIp } from "../address/ip.ts";
 import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import { parseNetworkConfig } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
 import { decodeLease, isProblem } from "../lease/lease-codec.ts";
 import { describeObject, keyOf, type StateObject, type VxlanLink } from "../state/objects.ts";
 import type { Backend, Host, NextHop, PublishedData } from "./backend.ts";
-import { findBackend } from "./backends.ts";
+import { createBackend, deviceNamesOf, findBackend, parseNetwork } from "./backends.ts";
 import { vxlan } from "./vxlan.ts";
 
 const HOST: Host = {
@@ -25,12 +24,10 @@ const nowhere = (): undefined => undefined;
 
 /** Network config with this `Backend`. */
 const networkOf = (backend: object, more: object = {}) =>
-  parseNetworkConfig(
-    JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "vxlan", ...backend }, ...more }),
-  );
+  parseNetwork(JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "vxlan", ...backend }, ...more }));
 
 function backendFor(members: object = {}, existing: readonly StateObject[] = [], more: object = {}): Backend {
-  return vxlan.create({ network: networkOf(members, more), existing, randomBytes: () => MAC_BYTES });
+  return createBackend(networkOf(members, more), { existing, randomBytes: () => MAC_BYTES });
 }
 
 /** A lease as it stands in the datastore. */
@@ -117,8 +114,8 @@ test("the MAC of a device that is there is kept; that of a foreign one is not", 
 test("the MAC published before is kept while there is no device, in each family, if it can be a station's", () => {
   const macsOf = (published: PublishedData | undefined, existing: readonly StateObject[] = []) => {
     const network = networkOf({}, { EnableIPv6: true, IPv6Network: "fc00::/48" });
-    const context = { network, existing, published, randomBytes: () => MAC_BYTES };
-    const { backendData, backendV6Data } = vxlan.create(context).published;
+    const context = { existing, published, randomBytes: () => MAC_BYTES };
+    const { backendData, backendV6Data } = createBackend(network, context).published;
     return [backendData, backendV6Data].map((data) => (data as { VtepMAC: string }).VtepMAC);
   };
   const random = "fe:11:22:33:44:55";
@@ -169,7 +166,7 @@ test("the config's members end up on the device, whatever the case of their name
     { vni: link.vni, port: link.port, gbp: link.gbp, learning: link.learning, mtuBytes: link.mtuBytes },
     { vni: 77, port: 4789, gbp: true, learning: true, mtuBytes: 1350 },
   );
-  assert.deepEqual(vxlan.deviceNames(network), ["flannel.77"]);
+  assert.deepEqual(deviceNamesOf(network), ["flannel.77"]);
   assert.deepEqual([...backend.ownership(network).devices], ["flannel.77"]);
 });
 
@@ -324,15 +321,11 @@ test("members out of range are refused by name, with the range", () => {
   ];
   for (const [members, says] of cases) {
     assert.throws(
-      () => vxlan.deviceNames(networkOf(members)),
+      () => deviceNamesOf(networkOf(members)),
       (error) => error instanceof ConfigError && says.test(error.message),
     );
   }
-  assert.deepEqual(
-    vxlan.deviceNames(networkOf({ VNI: null, Port: null })),
-    ["flannel.1"],
-    "null = not given",
-  );
+  assert.deepEqual(deviceNamesOf(networkOf({ VNI: null, Port: null })), ["flannel.1"], "null = not given");
 });
 
 test("DirectRouting: a peer on the link gets a plain route, one behind a router the tunnel", () => {

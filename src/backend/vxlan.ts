@@ -4,11 +4,11 @@
  * Lease data as Go flannel's: `{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}`, in BackendV6Data for the device of IPv6.
  */
 
-import { formatIp } from "../address/ip.ts";
+import { type Family, formatIp } from "../address/ip.ts";
 import { isUnicastMac, localMac, parseMac } from "../address/mac.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { Members } from "../config/json-members.ts";
 import type { Lease } from "../lease/lease.ts";
 import {
   keyOf,
@@ -20,7 +20,7 @@ import {
 import type {
   Backend,
   BackendContext,
-  BackendFactory,
+  BackendModule,
   Host,
   PeerProblem,
   Plan,
@@ -33,6 +33,7 @@ import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
 import { rememberByPeer } from "./remember.ts";
 import { createSubnetClaims } from "./subnet-claims.ts";
 
+const TYPE = "vxlan";
 /** Outer Ethernet 14 + IP + UDP 8 + VXLAN 8 (RFC 7348 §5); IPv4 has 20, IPv6 40 (W25). */
 const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
 /** The least MTU that IP allows (RFC 791; RFC 8200 §5: with less the kernel has no IPv6 on the device). */
@@ -42,11 +43,17 @@ const HOST_LENGTH = { 4: 32, 6: 128 } as const;
 /** What the kernel uses when no port is given (drivers/net/vxlan: vxlan_port); IANA's is 4789. */
 const DEFAULT_PORT = 8472;
 
-interface VxlanConfig {
+export interface VxlanConfig {
+  readonly type: typeof TYPE;
+  /** VXLAN network identifier (RFC 7348 §5), 1…2^24-1. */
   readonly vni: number;
+  /** UDP port, 1…65535. */
   readonly port: number;
+  /** Group Based Policy (IFLA_VXLAN_GBP). */
   readonly gbp: boolean;
+  /** Learning of addresses from traffic (IFLA_VXLAN_LEARNING). */
   readonly learning: boolean;
+  /** Plain routes to peers on a link of this host. */
   readonly directRouting: boolean;
   /** Undefined = whatever the kernel or an operator has set. */
   readonly disableTxChecksum: boolean | undefined;
@@ -54,27 +61,26 @@ interface VxlanConfig {
   readonly mtuBytes: number;
 }
 
-export const vxlan: BackendFactory = {
-  type: "vxlan",
-  deviceNames(network) {
-    const { vni } = parseVxlanConfig(network);
-    return familiesOf(network).map(({ family }) => deviceName(family, vni));
-  },
+export const vxlan: BackendModule<VxlanConfig> = {
+  type: TYPE,
+  parse: parseVxlanConfig,
+  deviceNames: ({ vni }, network) => familiesOf(network).map(({ family }) => deviceName(family, vni)),
   create: createVxlanBackend,
 };
 
-const deviceName = (family: 4 | 6, vni: number): string =>
+const deviceName = (family: Family, vni: number): string =>
   family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
 
-function parseVxlanConfig({ backend }: NetworkConfig): VxlanConfig {
+function parseVxlanConfig(members: Members): VxlanConfig {
   return {
-    vni: integerMember(backend, "VNI", { minimum: 1, maximum: 2 ** 24 - 1, fallback: 1 }),
-    port: integerMember(backend, "Port", { minimum: 0, maximum: 65535, fallback: 0 }) || DEFAULT_PORT,
-    gbp: booleanMember(backend, "GBP"),
-    learning: booleanMember(backend, "Learning"),
-    directRouting: booleanMember(backend, "DirectRouting"),
-    disableTxChecksum: optionalBooleanMember(backend, "DisableTxChecksum"),
-    mtuBytes: integerMember(backend, "MTU", { minimum: 0, maximum: 65535, fallback: 0 }),
+    type: TYPE,
+    vni: integerMember(members, "VNI", { minimum: 1, maximum: 2 ** 24 - 1, fallback: 1 }),
+    port: integerMember(members, "Port", { minimum: 0, maximum: 65535, fallback: 0 }) || DEFAULT_PORT,
+    gbp: booleanMember(members, "GBP"),
+    learning: booleanMember(members, "Learning"),
+    directRouting: booleanMember(members, "DirectRouting"),
+    disableTxChecksum: optionalBooleanMember(members, "DisableTxChecksum"),
+    mtuBytes: integerMember(members, "MTU", { minimum: 0, maximum: 65535, fallback: 0 }),
   };
 }
 
@@ -84,8 +90,7 @@ interface Tunnel extends FamilyNames {
   readonly mac: string;
 }
 
-function createVxlanBackend(context: BackendContext): Backend {
-  const config = parseVxlanConfig(context.network);
+function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backend {
   const tunnels = familiesOf(context.network).map((family): Tunnel => {
     const device = deviceName(family.family, config.vni);
     return { ...family, device, mac: vtepMac(context, device, family.dataName) };
@@ -98,8 +103,8 @@ function createVxlanBackend(context: BackendContext): Backend {
   };
 
   return {
-    type: "vxlan",
-    published: { backendType: "vxlan", backendData: dataOf(4), backendV6Data: dataOf(6) },
+    type: TYPE,
+    published: { backendType: TYPE, backendData: dataOf(4), backendV6Data: dataOf(6) },
     notes: [],
     fixedMembers: { VNI: config.vni },
     asksForNextHops: config.directRouting,
@@ -137,7 +142,7 @@ function createVxlanBackend(context: BackendContext): Backend {
       if (overlap === undefined && station !== undefined) stations.set(station, key);
       return overlap;
     };
-    for (const peer of peersOfType(input, "vxlan")) {
+    for (const peer of peersOfType(input, TYPE)) {
       for (const outcome of outcomesOfPeer(peer)) {
         const { tunnel } = outcome;
         const message = "problem" in outcome ? outcome.problem : claim(peer.key, outcome);
@@ -273,7 +278,6 @@ function vtepMac(
   for (const object of existing) {
     if (object.kind === "link" && object.type === "vxlan" && object.name === device) return object.mac;
   }
-  const before =
-    published?.backendType === "vxlan" ? parseLeaseData(published[dataName], dataName) : undefined;
+  const before = published?.backendType === TYPE ? parseLeaseData(published[dataName], dataName) : undefined;
   return typeof before === "object" ? before.mac : localMac(randomBytes(6));
 }

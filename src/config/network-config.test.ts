@@ -3,7 +3,8 @@ import { describe, it, test } from "node:test";
 import { formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { readMember } from "./json-members.ts";
-import { checkNetworkConfig, type FamilyConfig, parseNetworkConfig } from "./network-config.ts";
+import { checkNetworkConfig, parseNetworkConfig } from "./network-config.ts";
+import type { FamilyConfig } from "./network-family.ts";
 
 const show = (family: FamilyConfig | undefined) =>
   family === undefined

@@ -1,35 +1,31 @@
 /**
- * The network config of a cluster: the JSON at `<prefix>/config` in etcd or in net-conf.json, parsed, defaulted and
- * validated. Keys match whatever their case, as Go's encoding/json does it; unknown keys are ignored; `null` counts as
- * absent. Every violation is a {@link ConfigError} that names the key and says what to write instead.
+ * The network config of a cluster: the JSON at `<prefix>/config` in etcd or in net-conf.json. Read here are the parts that
+ * do not depend on the backend; backend/backends.ts adds the typed config of the backend. Keys match in any case, as in
+ * Go's encoding/json; unknown keys are ignored; `null` counts as absent. Every violation is a {@link ConfigError} that
+ * names the key and says what to write instead.
  */
 
-import type { Prefix } from "../address/prefix.ts";
+import type { Family } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { isObject, kindOf, type Members, readBoolean, readMember } from "./json-members.ts";
-import { type Attempt, IPV4_RULES, IPV6_RULES, parseFamily } from "./network-family.ts";
+import { type Attempt, type FamilyConfig, IPV4_RULES, IPV6_RULES, parseFamily } from "./network-family.ts";
 
-/** One family's part of the config. */
-export interface FamilyConfig {
-  readonly network: Prefix;
-  /** Prefix length of every host's subnet. */
-  readonly subnetLength: number;
-  /** First and last subnet that may be leased. */
-  readonly subnetMin: Prefix;
-  readonly subnetMax: Prefix;
-}
-
-export interface NetworkConfig {
+/** The networks that hosts lease subnets of. At least one is there; undefined = the family is disabled. */
+export interface NetworkFamilies {
   readonly ipv4: FamilyConfig | undefined;
   readonly ipv6: FamilyConfig | undefined;
+}
+
+/** A network config whose `Backend` has not been read by its backend. */
+export interface NetworkConfig extends NetworkFamilies {
   readonly enableNftables: boolean;
-  readonly backend: BackendConfig;
+  readonly backend: BackendSection;
   /** Things an operator should read (e.g. "no Backend given: vxlan"), to be logged once by the caller. */
   readonly notes: readonly string[];
 }
 
 /** The `Backend` object: its type in lower case, and its other members, to be read with {@link readMember}. */
-export interface BackendConfig {
+export interface BackendSection {
   readonly type: string;
   readonly members: Members;
 }
@@ -38,7 +34,9 @@ export interface BackendConfig {
 export interface CheckedConfig {
   readonly config: NetworkConfig | undefined;
   /** Its backend, also if something else is wrong. */
-  readonly backend: BackendConfig | undefined;
+  readonly backend: BackendSection | undefined;
+  /** The enabled families, IPv4 first, also if something is wrong with them: then as if only IPv4 were enabled. */
+  readonly families: readonly Family[];
   /** In the order of the file's keys as documented; empty if there is a config. */
   readonly faults: readonly ConfigError[];
 }
@@ -65,7 +63,7 @@ export function checkNetworkConfig(json: string): CheckedConfig {
     }
   };
   const members = attempt(() => parseObject(json));
-  if (members === undefined) return { config: undefined, backend: undefined, faults };
+  if (members === undefined) return { config: undefined, backend: undefined, families: [4], faults };
   const enableIpv4 = attempt(() => readBoolean(members, "EnableIPv4", true));
   const enableIpv6 = attempt(() => readBoolean(members, "EnableIPv6", false));
   if (enableIpv4 === false && enableIpv6 === false) {
@@ -75,15 +73,21 @@ export function checkNetworkConfig(json: string): CheckedConfig {
       ),
     );
   }
+  const families = enabledFamilies(enableIpv4, enableIpv6);
   const notes: string[] = [];
   const ipv4 = enableIpv4 ? parseFamily(members, IPV4_RULES, attempt) : undefined;
   const ipv6 = enableIpv6 ? parseFamily(members, IPV6_RULES, attempt) : undefined;
   const enableNftables = attempt(() => readBoolean(members, "EnableNFTables", false));
   const backend = attempt(() => parseBackend(members, notes));
   if (faults.length > 0 || enableNftables === undefined || backend === undefined) {
-    return { config: undefined, backend, faults };
+    return { config: undefined, backend, families, faults };
   }
-  return { backend, config: { ipv4, ipv6, enableNftables, backend, notes }, faults };
+  return { backend, families, config: { ipv4, ipv6, enableNftables, backend, notes }, faults };
+}
+
+function enabledFamilies(ipv4 = true, ipv6 = false): readonly Family[] {
+  if (ipv4) return ipv6 ? [4, 6] : [4];
+  return ipv6 ? [6] : [4];
 }
 
 function parseObject(json: string): Members {
@@ -106,7 +110,7 @@ function parseObject(json: string): Members {
   return value;
 }
 
-function parseBackend(members: Members, notes: string[]): BackendConfig {
+function parseBackend(members: Members, notes: string[]): BackendSection {
   const backend = readMember(members, "Backend");
   if (backend === undefined) {
     notes.push(`network config has no Backend: using ${DEFAULT_BACKEND}`);

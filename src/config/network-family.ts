@@ -13,7 +13,16 @@ import {
 } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { kindOf, type Members, quote, readMember, readText } from "./json-members.ts";
-import type { FamilyConfig } from "./network-config.ts";
+
+/** The part of the config about one family. */
+export interface FamilyConfig {
+  readonly network: Prefix;
+  /** Prefix length of every host's subnet. */
+  readonly subnetLength: number;
+  /** First and last subnet that may be leased. */
+  readonly subnetMin: Prefix;
+  readonly subnetMax: Prefix;
+}
 
 /** Reads something; undefined = it has a fault, which is noted. */
 export type Attempt = <T>(read: () => T) => T | undefined;

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Prefix } from "../address/prefix.ts";
 import { formatPrefix, parsePrefix } from "../address/prefix.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { makeCertificate } from "./certificate.ts";
 import { type Hub, labDirectory } from "./topology.ts";
@@ -44,7 +44,7 @@ export async function writeKubeFiles(
   lab: string,
   hub: Hub,
   networkConfig: string,
-  network: NetworkConfig,
+  network: NetworkFamilies,
 ): Promise<void> {
   const files = kubeFiles(lab);
   const { family, address } = hub.addresses[0]!;

@@ -8,7 +8,8 @@ import { formatIp, sameIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, overlaps, type Prefix, samePrefix } from "../address/prefix.ts";
 import { StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import type { FamilyConfig, NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 import { createFreeSubnets, drawSubnet, isCompatible } from "./allocation.ts";
 import type { LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
 import type { AcquireRequest } from "./lease-store.ts";
@@ -74,7 +75,7 @@ export async function acquireLease<Stored extends StoredLease>(
  * where the network has no IPv4 (W9: there all hosts have the same “no IPv4 address”).
  */
 export function isOwn(
-  network: Pick<NetworkConfig, "ipv4">,
+  network: Pick<NetworkFamilies, "ipv4">,
   attributes: LeaseAttributes,
   other: LeaseAttributes | undefined,
 ): boolean {
@@ -119,7 +120,7 @@ function outOfSubnets(config: FamilyConfig, taken: number): StoreError {
   );
 }
 
-const isCompatiblePair = (network: NetworkConfig, pair: SubnetPair): boolean =>
+const isCompatiblePair = (network: NetworkFamilies, pair: SubnetPair): boolean =>
   isCompatibleFamily(network.ipv4, pair.ipv4) && isCompatibleFamily(network.ipv6, pair.ipv6);
 
 function isCompatibleFamily(config: FamilyConfig | undefined, subnet: Prefix | undefined): boolean {

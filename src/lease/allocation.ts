@@ -8,7 +8,7 @@
 
 import { bitsOf } from "../address/ip.ts";
 import { addressAt, type Prefix, prefixOf, sizeOf } from "../address/prefix.ts";
-import type { FamilyConfig } from "../config/network-config.ts";
+import type { FamilyConfig } from "../config/network-family.ts";
 
 /** From how many of the first free subnets one is drawn, so that hosts that start together seldom collide. */
 export const CANDIDATES = 100;

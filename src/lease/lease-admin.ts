@@ -5,7 +5,7 @@
  * All requests throw StoreError UNAVAILABLE, UNAUTHENTICATED or FORBIDDEN.
  */
 
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { LeaseAttributes, SubnetPair } from "./lease.ts";
 import type { HostRecord } from "./lease-store.ts";
 
@@ -73,7 +73,7 @@ export interface LeaseInspector extends AsyncDisposable {
    * What is decided about this host. Throws StoreError: NOT_FOUND, INVALID if nothing that it could use; ConfigError if
    * nobody says which host this is.
    */
-  readAssignedHost?(network: NetworkConfig): Promise<AssignedHost>;
+  readAssignedHost?(network: NetworkFamilies): Promise<AssignedHost>;
 }
 
 /** A datastore that is an operator's to change as well: etcd, or what speaks as etcd does. */

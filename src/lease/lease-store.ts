@@ -4,7 +4,7 @@
  */
 
 import type { Ip } from "../address/ip.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
 
 /** Changes of the set of leases, the own one included: first a snapshot, then single changes; again a snapshot after a gap. */
@@ -15,7 +15,7 @@ export type LeaseUpdate =
 
 /** What {@link LeaseStore.acquire} needs. */
 export interface AcquireRequest {
-  readonly network: NetworkConfig;
+  readonly network: NetworkFamilies;
   readonly attributes: LeaseAttributes;
   /** The subnets of the previous run (subnet.env), taken again if free and compatible. */
   readonly previous: SubnetPair | undefined;

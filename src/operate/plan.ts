@@ -12,12 +12,11 @@ import { NextHops } from "../agent/next-hops.ts";
 import { Planner } from "../agent/planner.ts";
 import { previousSubnets } from "../agent/subnet-file.ts";
 import type { Backend, Host } from "../backend/backend.ts";
-import { findBackend } from "../backend/backends.ts";
+import { createBackend, deviceNamesOf, type Network, parseNetwork } from "../backend/backends.ts";
 import { ConfigError, messageOf, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../config/network-config.ts";
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
 import { Firewall } from "../firewall/firewall.ts";
@@ -51,7 +50,7 @@ export const planCommand = (ports: OperatePorts): Command =>
       const file = flags.values.config || undefined;
       const logger = loggerOf(context);
       await using store = await ports.admin.inspectStore(options.datastore, logger);
-      const network = parseNetworkConfig(await readConfig(file, store, ports));
+      const network = parseNetwork(await readConfig(file, store, ports));
       const assigned = await store.readAssignedHost?.(network);
       const records = await readRecords(store, file !== undefined, logger);
       using host = ports.openKernel();
@@ -62,7 +61,7 @@ export const planCommand = (ports: OperatePorts): Command =>
 interface Situation {
   readonly ports: OperatePorts;
   readonly options: FlanneldOptions;
-  readonly network: NetworkConfig;
+  readonly network: Network;
   /** Undefined = hosts choose for themselves. */
   readonly assigned: AssignedHost | undefined;
   /** Undefined = the store cannot be reached. */
@@ -150,11 +149,10 @@ async function makeBackend(
   { network, host, logger }: Situation,
   { attributes: published }: HostRecord,
 ): Promise<Backend> {
-  const factory = findBackend(network.backend.type);
-  const devices = new Set(factory.deviceNames(network));
+  const devices = new Set(deviceNamesOf(network));
   const existing = await host.kernel.observe({ devices, networks: [] }, new Set(["link"]));
   const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
-  const backend = factory.create({ network, existing, published, randomBytes });
+  const backend = createBackend(network, { existing, published, randomBytes });
   for (const note of [...network.notes, ...backend.notes]) logger.info(note);
   return backend;
 }

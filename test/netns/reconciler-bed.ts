@@ -8,10 +8,9 @@
 import { parseIp } from "../../src/address/ip.ts";
 import { parsePrefix } from "../../src/address/prefix.ts";
 import type { Host } from "../../src/backend/backend.ts";
-import { vxlan } from "../../src/backend/vxlan.ts";
+import { createBackend, parseNetwork } from "../../src/backend/backends.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { systemTimers } from "../../src/base/timers.ts";
-import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import type { Lease } from "../../src/lease/lease.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
@@ -139,11 +138,11 @@ function recordingLogger(log: string[]): Logger {
 }
 
 function planFor(peers: readonly Peer[], backendMembers: Readonly<Record<string, unknown>>) {
-  const network = parseNetworkConfig(
+  const network = parseNetwork(
     JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "vxlan", ...backendMembers } }),
   );
   const macBytes = Uint8Array.from(OWN_MAC.split(":"), (text) => Number.parseInt(text, 16));
-  const backend = vxlan.create({ network, existing: [], randomBytes: () => macBytes });
+  const backend = createBackend(network, { existing: [], randomBytes: () => macBytes });
   const { state, problems } = backend.plan({
     host: HOST,
     network,

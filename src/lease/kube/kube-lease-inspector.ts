@@ -6,7 +6,7 @@
 
 import { isNotFound, StoreError } from "../../base/error.ts";
 import { systemTimers } from "../../base/timers.ts";
-import type { NetworkConfig } from "../../config/network-config.ts";
+import type { NetworkFamilies } from "../../config/network-config.ts";
 import type {
   AssignedHost,
   LeaseInspector,
@@ -130,7 +130,7 @@ class Inspector implements LeaseInspector {
     }
   }
 
-  async readAssignedHost(network: NetworkConfig): Promise<AssignedHost> {
+  async readAssignedHost(network: NetworkFamilies): Promise<AssignedHost> {
     checkIdentity(this.#options);
     const node = new OwnNode({
       client: this.#client,

@@ -7,7 +7,7 @@
 import { type Family, formatIp, type Ip, parseIp } from "../../address/ip.ts";
 import { containsPrefix, formatPrefix, parsePrefix } from "../../address/prefix.ts";
 import { isShallow, quote } from "../../config/json-members.ts";
-import type { NetworkConfig } from "../../config/network-config.ts";
+import type { NetworkFamilies } from "../../config/network-config.ts";
 import type { Lease, LeaseAttributes, SubnetPair } from "../lease.ts";
 import { isProblem, type Problem } from "../lease-codec.ts";
 import type { Annotation } from "./annotations.ts";
@@ -47,7 +47,7 @@ export function subnetsOf({ podCidrs }: NodeRecord): SubnetPair | Problem {
  * The subnets that a host of this network takes, of the families that the network has. A problem is what an operator
  * has to mend; it may also mend itself, when the node is given a podCIDR.
  */
-export function usableSubnets(node: NodeRecord, network: NetworkConfig): SubnetPair | Problem {
+export function usableSubnets(node: NodeRecord, network: NetworkFamilies): SubnetPair | Problem {
   const assign =
     "is kube-controller-manager running with --allocate-node-cidrs=true and a --cluster-cidr within the network?";
   if (node.podCidrs.length === 0) return { problem: `has no podCIDR yet: ${assign}` };
