@@ -56,3 +56,7 @@ export const overlaps = (a: Prefix, b: Prefix): boolean => containsPrefix(a, b) 
 /** Whether two prefixes are the same. */
 export const samePrefix = (a: Prefix, b: Prefix): boolean =>
   a.family === b.family && a.base === b.base && a.length === b.length;
+
+/** Whether two prefixes are the same, or both are absent. */
+export const sameOptionalPrefix = (a: Prefix | undefined, b: Prefix | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : samePrefix(a, b);

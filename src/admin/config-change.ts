@@ -2,7 +2,8 @@
 
 import { fixedBackendDifferences, fixedNetworkDifferences } from "../backend/fixed-settings.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
-import { isCompatible } from "../lease/allocation.ts";
+import { isCompatiblePair } from "../lease/allocation.ts";
+import type { SubnetPair } from "../lease/lease.ts";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
 import type { ConfigReport } from "./config-report.ts";
 import { compareRecords, describeSubnet } from "./lease-text.ts";
@@ -49,10 +50,7 @@ function differencesOf(before: ConfigReport, after: ConfigReport): string[] {
   return differences;
 }
 
-function fits(network: NetworkFamilies, { subnets }: LeaseRecord): boolean {
-  return (["ipv4", "ipv6"] as const).every((family) => {
-    const config = network[family];
-    const subnet = subnets?.[family];
-    return config === undefined || subnet === undefined ? config === subnet : isCompatible(config, subnet);
-  });
-}
+const NO_SUBNETS: SubnetPair = { ipv4: undefined, ipv6: undefined };
+
+const fits = (network: NetworkFamilies, { subnets = NO_SUBNETS }: LeaseRecord): boolean =>
+  isCompatiblePair(network, subnets);

@@ -1,8 +1,8 @@
 /** `flannelctl leases release`: takes a lease or reservation away, after asking. */
 
-import { samePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { Command, CommandContext } from "../config/command.ts";
+import { includesSubnets } from "../lease/lease.ts";
 import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
 import { parseSubnets } from "./arguments.ts";
 import { describeExpiry, describePublicIps, describeSubnet } from "./lease-text.ts";
@@ -53,13 +53,8 @@ async function runRelease(
 function findRecord(records: readonly LeaseRecord[], text: string): LeaseRecord {
   const byKey = records.find(({ key }) => key === text);
   if (byKey !== undefined) return byKey;
-  const { ipv4, ipv6 } = parseSubnets(text);
-  const found = records.find(
-    ({ subnets }) =>
-      subnets !== undefined &&
-      (ipv4 === undefined || (subnets.ipv4 !== undefined && samePrefix(subnets.ipv4, ipv4))) &&
-      (ipv6 === undefined || (subnets.ipv6 !== undefined && samePrefix(subnets.ipv6, ipv6))),
-  );
+  const named = parseSubnets(text);
+  const found = records.find(({ subnets }) => subnets !== undefined && includesSubnets(subnets, named));
   if (found !== undefined) return found;
   throw new ConfigError(`there is no lease of ${text}; "leases" shows those there are`);
 }

@@ -9,11 +9,11 @@ import { ConfigError } from "../base/error.ts";
 import type { Command, CommandContext } from "../config/command.ts";
 import { type NetworkFamilies, parseNetworkConfig } from "../config/network-config.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
-import { isOwn, overlapsPair } from "../lease/acquire.ts";
 import { isCompatible } from "../lease/allocation.ts";
-import type { LeaseAttributes, SubnetPair } from "../lease/lease.ts";
+import { type LeaseAttributes, overlapsPair, type SubnetPair } from "../lease/lease.ts";
 import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
 import { encodeLeaseKey } from "../lease/lease-codec.ts";
+import { isOwn } from "../lease/ownership.ts";
 import { parsePublicIps, parseSubnets } from "./arguments.ts";
 import { describePublicIps, describeSubnet } from "./lease-text.ts";
 import type { AdminPorts } from "./ports.ts";
@@ -54,7 +54,7 @@ async function runReserve(
   const network = await readNetwork(store);
   requireFit(network, subnets, attributes);
   const key = encodeLeaseKey(subnets);
-  const isTheirs = (record: LeaseRecord): boolean => isOwn(network, attributes, record.attributes);
+  const isTheirs = (record: LeaseRecord): boolean => isOwn(record.attributes, { published: [attributes] });
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     const records = await store.listRecords();
     const existing = records.find((record) => record.key === key);

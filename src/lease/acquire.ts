@@ -1,18 +1,18 @@
 /**
- * How a host gets its lease, whatever the datastore: the one it holds already (found by its public address), else the
- * subnet of its previous run, else a random one of the first free. Every write is a compare-and-swap; whoever loses a
- * race looks again and picks another (W4).
+ * How a host gets its lease, whatever the datastore: the one it holds already (see ownership.ts), else the subnet of
+ * its previous run, else a random one of the first free. Every write is a compare-and-swap; a host that loses a race
+ * lists again and picks another (W4).
  */
 
-import { formatIp, sameIp } from "../address/ip.ts";
-import { baseOf, formatPrefix, overlaps, type Prefix, samePrefix } from "../address/prefix.ts";
+import { formatIp } from "../address/ip.ts";
+import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import type { NetworkFamilies } from "../config/network-config.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
-import { createFreeSubnets, drawSubnet, isCompatible } from "./allocation.ts";
-import type { LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
+import { createFreeSubnets, drawSubnet, isCompatiblePair } from "./allocation.ts";
+import { type LeaseAttributes, type OwnLease, type SubnetPair, sameSubnets } from "./lease.ts";
 import type { AcquireRequest } from "./lease-store.ts";
+import { isOwn } from "./ownership.ts";
 
 /** How often a lost race is run again. */
 const MAX_ATTEMPTS = 10;
@@ -21,14 +21,14 @@ const MAX_ATTEMPTS = 10;
 export interface StoredLease {
   readonly key: string;
   readonly subnets: SubnetPair;
-  /** Undefined = the value is junk. The subnet is taken all the same. */
+  /** Undefined = the value is malformed. The subnet is taken nevertheless. */
   readonly attributes: LeaseAttributes | undefined;
 }
 
-/** What the algorithm needs of a datastore. Undefined or false = somebody else was faster: list again. */
+/** What the algorithm needs of a datastore. Undefined or false = another host was faster: list again. */
 export interface LeaseWriter<Stored extends StoredLease> {
   list(): Promise<readonly Stored[]>;
-  /** Makes a new lease, if nobody has the key and no lease made since `list` overlaps it. */
+  /** Creates a lease, if the key is free and no lease created since `list` overlaps it. */
   create(subnets: SubnetPair, attributes: LeaseAttributes): Promise<OwnLease | undefined>;
   /** Extends an existing lease and publishes `attributes`, if it is still as listed. A reservation stays one (W7). */
   refresh(stored: Stored, attributes: LeaseAttributes): Promise<OwnLease | undefined>;
@@ -43,12 +43,13 @@ export async function acquireLease<Stored extends StoredLease>(
   random: () => number,
   logger: Logger,
 ): Promise<OwnLease> {
-  const { network, attributes } = request;
+  const { network, attributes, previous } = request;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     const stored = await writer.list();
-    const own = stored.filter((lease) => isOwn(network, attributes, lease.attributes));
+    const own = stored.filter((lease) => isOwn(lease.attributes, { published: [attributes] }));
     const usable = own.filter((lease) => isCompatiblePair(network, lease.subnets));
-    const reused = usable.find((lease) => isSamePair(lease.subnets, request.previous)) ?? usable[0];
+    const reused =
+      usable.find((lease) => previous !== undefined && sameSubnets(lease.subnets, previous)) ?? usable[0];
     if (reused !== undefined) {
       const lease = await writer.refresh(reused, attributes);
       if (lease !== undefined) return lease;
@@ -69,26 +70,6 @@ export async function acquireLease<Stored extends StoredLease>(
     `lost the race for a subnet ${MAX_ATTEMPTS} times; many hosts start at once or few subnets are left`,
   );
 }
-
-/**
- * Whether a lease is the one of the host that publishes `attributes`: by public IPv4 address, or by the IPv6 address
- * where the network has no IPv4 (W9: there all hosts have the same “no IPv4 address”).
- */
-export function isOwn(
-  network: Pick<NetworkFamilies, "ipv4">,
-  attributes: LeaseAttributes,
-  other: LeaseAttributes | undefined,
-): boolean {
-  const name = network.ipv4 === undefined ? "publicIpv6" : "publicIp";
-  const ours = attributes[name];
-  const theirs = other?.[name];
-  return ours !== undefined && theirs !== undefined && sameIp(ours, theirs);
-}
-
-/** Whether two leases share any address. */
-export const overlapsPair = (a: SubnetPair, b: SubnetPair): boolean =>
-  (a.ipv4 !== undefined && b.ipv4 !== undefined && overlaps(a.ipv4, b.ipv4)) ||
-  (a.ipv6 !== undefined && b.ipv6 !== undefined && overlaps(a.ipv6, b.ipv6));
 
 /** Each family by itself: turning IPv6 on does not cost a host its IPv4 subnet. */
 function chooseSubnets(
@@ -119,17 +100,3 @@ function outOfSubnets(config: FamilyConfig, taken: number): StoreError {
       "enlarge the network in the network config, or delete leases of hosts that are gone",
   );
 }
-
-const isCompatiblePair = (network: NetworkFamilies, pair: SubnetPair): boolean =>
-  isCompatibleFamily(network.ipv4, pair.ipv4) && isCompatibleFamily(network.ipv6, pair.ipv6);
-
-function isCompatibleFamily(config: FamilyConfig | undefined, subnet: Prefix | undefined): boolean {
-  if (config === undefined || subnet === undefined) return config === subnet;
-  return isCompatible(config, subnet);
-}
-
-const isSamePair = (a: SubnetPair, b: SubnetPair | undefined): boolean =>
-  b !== undefined && isSamePrefix(a.ipv4, b.ipv4) && isSamePrefix(a.ipv6, b.ipv6);
-
-const isSamePrefix = (a: Prefix | undefined, b: Prefix | undefined): boolean =>
-  a === undefined || b === undefined ? a === b : samePrefix(a, b);

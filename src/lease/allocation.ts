@@ -8,7 +8,9 @@
 
 import { bitsOf } from "../address/ip.ts";
 import { addressAt, type Prefix, prefixOf, sizeOf } from "../address/prefix.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
+import type { SubnetPair } from "./lease.ts";
 
 /** From how many of the first free subnets one is drawn, so that hosts that start together seldom collide. */
 export const CANDIDATES = 100;
@@ -37,6 +39,14 @@ export const isCompatible = (config: FamilyConfig, subnet: Prefix): boolean =>
   subnet.length === config.subnetLength &&
   subnet.base >= config.subnetMin.base &&
   subnet.base <= config.subnetMax.base;
+
+/** Whether a pair has a compatible subnet of each family of the network, and of no other. */
+export const isCompatiblePair = (network: NetworkFamilies, pair: SubnetPair): boolean =>
+  (["ipv4", "ipv6"] as const).every((family) => {
+    const config = network[family];
+    const subnet = pair[family];
+    return config === undefined || subnet === undefined ? config === subnet : isCompatible(config, subnet);
+  });
 
 /** The free subnets of one family, given everything that is taken (other families are ignored). */
 export function createFreeSubnets(config: FamilyConfig, taken: Iterable<Prefix>): FreeSubnets {

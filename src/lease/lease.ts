@@ -1,13 +1,29 @@
 /** What a lease is: the claim of one host on one subnet per family, and what its peers must know to reach it. */
 
 import type { Ip } from "../address/ip.ts";
-import type { Prefix } from "../address/prefix.ts";
+import { overlaps, type Prefix, sameOptionalPrefix, samePrefix } from "../address/prefix.ts";
 
 /** A host's subnets; at least one of them is there. */
 export interface SubnetPair {
   readonly ipv4: Prefix | undefined;
   readonly ipv6: Prefix | undefined;
 }
+
+/** Whether both name the same subnets. */
+export const sameSubnets = (a: SubnetPair, b: SubnetPair): boolean =>
+  sameOptionalPrefix(a.ipv4, b.ipv4) && sameOptionalPrefix(a.ipv6, b.ipv6);
+
+/** Whether `pair` has each subnet that `wanted` names. It may have one more. */
+export const includesSubnets = (pair: SubnetPair, wanted: SubnetPair): boolean =>
+  includesSubnet(pair.ipv4, wanted.ipv4) && includesSubnet(pair.ipv6, wanted.ipv6);
+
+const includesSubnet = (subnet: Prefix | undefined, wanted: Prefix | undefined): boolean =>
+  wanted === undefined || (subnet !== undefined && samePrefix(subnet, wanted));
+
+/** Whether the two share any address. */
+export const overlapsPair = (a: SubnetPair, b: SubnetPair): boolean =>
+  (a.ipv4 !== undefined && b.ipv4 !== undefined && overlaps(a.ipv4, b.ipv4)) ||
+  (a.ipv6 !== undefined && b.ipv6 !== undefined && overlaps(a.ipv6, b.ipv6));
 
 /** What a host tells its peers. JSON values stay as they came: each backend checks its own. */
 export interface LeaseAttributes {

@@ -6,13 +6,12 @@
  * otherwise: of the same key, of the same host, or for the same addresses.
  */
 
-import { sameIp } from "../address/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
-import { overlapsPair } from "./acquire.ts";
-import type { Lease, LeaseAttributes } from "./lease.ts";
+import { type Lease, overlapsPair } from "./lease.ts";
 import type { LeaseUpdate } from "./lease-store.ts";
 import type { LeaseEntry, LeaseView } from "./lease-view.ts";
+import { isSameHost } from "./ownership.ts";
 
 /** An update, and for a snapshot the leases that are gone though nobody is known to have deleted them. */
 export interface StoreUpdate {
@@ -109,10 +108,3 @@ const isDisplaced = (survivor: Lease, lease: Lease): boolean =>
   survivor.key === lease.key ||
   overlapsPair(survivor.subnets, lease.subnets) ||
   isSameHost(survivor.attributes, lease.attributes);
-
-const isSameHost = (one: LeaseAttributes, other: LeaseAttributes): boolean =>
-  one.publicIp !== undefined && other.publicIp !== undefined
-    ? sameIp(one.publicIp, other.publicIp)
-    : one.publicIpv6 !== undefined &&
-      other.publicIpv6 !== undefined &&
-      sameIp(one.publicIpv6, other.publicIpv6);

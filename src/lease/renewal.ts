@@ -1,10 +1,10 @@
 /** Renewal of the own lease, whatever the datastore: by compare-and-swap, never over somebody else's head (W6). */
 
 import { isDeepStrictEqual } from "node:util";
-import { formatIp, type Ip, sameIp } from "../address/ip.ts";
 import { StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import type { LeaseAttributes, OwnLease } from "./lease.ts";
+import { describeOwner, isOwn } from "./ownership.ts";
 
 /** How often a record that others keep changing is read again. */
 const MAX_ATTEMPTS = 5;
@@ -50,10 +50,11 @@ export async function renewLease<Version, Held>(
     const known = [lease.attributes, attributes];
     const theirs = current.attributes;
     if (theirs === undefined || known.some((ours) => isDeepStrictEqual(theirs, ours))) continue;
-    if (!known.some((ours) => isSameHost(theirs, ours))) {
-      const owner = theirs.publicIp ?? theirs.publicIpv6;
-      const name = owner === undefined ? "another host" : formatIp(owner);
-      throw new StoreError("LEASE_LOST", `the lease ${lease.key} of this host now belongs to ${name}`);
+    if (!isOwn(theirs, { published: known })) {
+      throw new StoreError(
+        "LEASE_LOST",
+        `the lease ${lease.key} of this host now belongs to ${describeOwner(theirs)}`,
+      );
     }
     logger.warn(
       `the lease ${lease.key} of this host was changed by another: does a second host use the same public address?`,
@@ -64,12 +65,3 @@ export async function renewLease<Version, Held>(
     `the lease ${lease.key} of this host changes faster than it can be renewed`,
   );
 }
-
-/** By public IPv4 address, or by the IPv6 address where one of the two has no other. */
-const isSameHost = (a: LeaseAttributes, b: LeaseAttributes): boolean =>
-  a.publicIp !== undefined && b.publicIp !== undefined
-    ? sameIp(a.publicIp, b.publicIp)
-    : isSameIp(a.publicIpv6, b.publicIpv6);
-
-const isSameIp = (a: Ip | undefined, b: Ip | undefined): boolean =>
-  a !== undefined && b !== undefined && sameIp(a, b);

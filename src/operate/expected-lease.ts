@@ -4,10 +4,11 @@
  */
 
 import type { Logger } from "../base/logger.ts";
-import { acquireLease, isOwn, type StoredLease } from "../lease/acquire.ts";
-import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
+import { acquireLease, type StoredLease } from "../lease/acquire.ts";
+import { type LeaseAttributes, type OwnLease, type SubnetPair, sameSubnets } from "../lease/lease.ts";
 import type { AssignedHost, LeaseRecord } from "../lease/lease-admin.ts";
 import type { AcquireRequest } from "../lease/lease-store.ts";
+import { isOwn } from "../lease/ownership.ts";
 
 export interface ExpectedLease {
   readonly subnets: SubnetPair;
@@ -22,11 +23,13 @@ export interface ExpectedLease {
 export async function expectLease(
   request: AcquireRequest & { readonly records: readonly LeaseRecord[]; readonly logger: Logger },
 ): Promise<ExpectedLease> {
-  const { network, attributes, previous, records, logger } = request;
+  const { attributes, previous, records, logger } = request;
   const stored = records.flatMap(({ key, subnets, attributes }): StoredLease[] =>
     subnets === undefined ? [] : [{ key, subnets, attributes }],
   );
-  const keys = stored.filter((lease) => isOwn(network, attributes, lease.attributes)).map(({ key }) => key);
+  const keys = stored
+    .filter((lease) => isOwn(lease.attributes, { published: [attributes] }))
+    .map(({ key }) => key);
   const leaseOf = (key: string, subnets: SubnetPair, attributes: LeaseAttributes): OwnLease => ({
     ...{ key, subnets, attributes },
     expiresAtMs: undefined,
@@ -36,8 +39,7 @@ export async function expectLease(
     {
       list: async () => stored,
       async create(subnets) {
-        const isPrevious =
-          previous !== undefined && subnets.ipv4 === previous.ipv4 && subnets.ipv6 === previous.ipv6;
+        const isPrevious = previous !== undefined && sameSubnets(subnets, previous);
         origin = isPrevious
           ? "not held now: flanneld would ask for it, being that of its previous run"
           : "not held: flanneld would ask for one of the first free, such as this";

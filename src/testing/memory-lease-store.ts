@@ -6,8 +6,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { StoreError } from "../base/error.ts";
 import { type Logger, silentLogger } from "../base/logger.ts";
-import { acquireLease, overlapsPair, type StoredLease } from "../lease/acquire.ts";
-import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
+import { acquireLease, type StoredLease } from "../lease/acquire.ts";
+import { type LeaseAttributes, type OwnLease, overlapsPair, type SubnetPair } from "../lease/lease.ts";
 import {
   decodeLease,
   decodeLeaseKey,

@@ -8,8 +8,7 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isNotFound } from "../../base/error.ts";
-import { overlapsPair } from "../acquire.ts";
-import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease.ts";
+import { type LeaseAttributes, type OwnLease, overlapsPair, type SubnetPair } from "../lease.ts";
 import { decodeLeaseKey, encodeLeaseKey, encodeLeaseValue, isProblem } from "../lease-codec.ts";
 import { toBytes } from "./etcd-range.ts";
 import { nameOf, pathOf, type RecordState, type RecordStore } from "./etcd-records.ts";

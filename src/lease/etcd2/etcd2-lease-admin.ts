@@ -1,9 +1,8 @@
 /** The operator's side of the store on the v2 API of etcd. */
 
-import { overlapsPair } from "../acquire.ts";
 import type { EtcdOptions } from "../etcd/etcd-options.ts";
 import { completePorts, type EtcdPorts } from "../etcd/etcd-ports.ts";
-import type { LeaseAttributes, SubnetPair } from "../lease.ts";
+import { type LeaseAttributes, overlapsPair, type SubnetPair } from "../lease.ts";
 import type { LeaseAdmin, LeaseRecord, RecordUpdate, StoredConfig } from "../lease-admin.ts";
 import { isProblem } from "../lease-codec.ts";
 import type { Etcd2Connection } from "./etcd2-connection.ts";

@@ -5,8 +5,7 @@
  * the value again.
  */
 
-import { overlapsPair } from "../acquire.ts";
-import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease.ts";
+import { type LeaseAttributes, type OwnLease, overlapsPair, type SubnetPair } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue } from "../lease-codec.ts";
 import {
   pathOf,

@@ -3,10 +3,10 @@
  * writes them again when others have changed or stripped them (W39): without them the host is none of flannel's.
  */
 
-import { type Prefix, parsePrefix, samePrefix } from "../../address/prefix.ts";
+import { parsePrefix } from "../../address/prefix.ts";
 import { isNotFound, StoreError } from "../../base/error.ts";
 import { sleep } from "../../base/timers.ts";
-import type { LeaseAttributes, OwnLease, SubnetPair } from "../lease.ts";
+import { includesSubnets, type LeaseAttributes, type OwnLease } from "../lease.ts";
 import { isProblem } from "../lease-codec.ts";
 import type { AcquireRequest } from "../lease-store.ts";
 import type { OutagePorts } from "../outage.ts";
@@ -75,10 +75,7 @@ export class OwnLeaseHolder {
     if (record instanceof StoreError) throw new StoreError("LEASE_LOST", record.message, { cause: record });
     const subnets = subnetsOf(record);
     const isSame =
-      record.name === lease.key &&
-      !isProblem(subnets) &&
-      holds(subnets.ipv4, lease.subnets.ipv4) &&
-      holds(subnets.ipv6, lease.subnets.ipv6);
+      record.name === lease.key && !isProblem(subnets) && includesSubnets(subnets, lease.subnets);
     if (!isSame) {
       const now = record.podCidrs.join(", ") || "none";
       throw new StoreError("LEASE_LOST", `the podCIDRs of node ${record.name} are others now: ${now}`);
@@ -200,7 +197,3 @@ function throwUnlessGone(error: unknown): StoreError {
   if (error instanceof StoreError && isNotFound(error)) return error;
   throw error;
 }
-
-/** Whether a node's subnet is the one that the lease is about; undefined = the lease has none of this family. */
-const holds = (subnet: Prefix | undefined, leased: SubnetPair["ipv4"]): boolean =>
-  leased === undefined || (subnet !== undefined && samePrefix(subnet, leased));
