@@ -273,6 +273,21 @@ test("a peer that tells no VNI is taken to be on ours, as old ones were", () => 
   assert.deepEqual(plan([peer(2, {}, { VNI: undefined })]).objects, PEER_2);
 });
 
+test("of several spellings of a member of BackendData the last counts, as in Go", () => {
+  const macOf = (text: string) => plan([{ ...peer(2), ...dataOf(text) }]).objects[0]?.split(" ")[1];
+  const dataOf = (text: string) => ({
+    attributes: { ...peer(2).attributes, backendData: JSON.parse(text) as unknown },
+  });
+  const [first, last] = ["02:00:00:00:01:01", "02:00:00:00:01:02"];
+  assert.equal(macOf(`{"vni":1,"vtepmac":"${last}"}`), last);
+  assert.equal(macOf(`{"VtepMAC":"${first}","vtepMac":"${last}"}`), last);
+  assert.equal(macOf(`{"vtepMac":"${first}","VtepMAC":"${last}"}`), last);
+  assert.equal(macOf(`{"VtepMAC":"${last}","vtepmac":null}`), last, "null changes nothing");
+  assert.deepEqual(plan([{ ...peer(2), ...dataOf(`{"VNI":1,"vni":7,"VtepMAC":"${last}"}`) }]).problems, [
+    "10.5.2.0-24: its VNI is 7, this host's 1",
+  ]);
+});
+
 test("planning again for the same leases gives the same objects, so that nothing seems changed", () => {
   const backend = backendFor();
   const network = networkOf({});

@@ -8,7 +8,7 @@ import { type Family, formatIp } from "../address/ip.ts";
 import { isUnicastMac, localMac, parseMac } from "../address/mac.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import type { Members } from "../config/json-members.ts";
+import { type Members, readMember } from "../config/json-members.ts";
 import type { Lease } from "../lease/lease.ts";
 import {
   keyOf,
@@ -262,7 +262,8 @@ function parseLeaseData(
 ): { readonly vni: number | undefined; readonly mac: string } | string {
   if (typeof data !== "object" || data === null)
     return `it has no ${name === "backendData" ? "BackendData" : "BackendV6Data"}`;
-  const { VNI: vni, VtepMAC: text } = data as Record<string, unknown>;
+  const vni = readMember(data as Members, "VNI");
+  const text = readMember(data as Members, "VtepMAC");
   const mac = typeof text === "string" ? parseMac(text) : undefined;
   if (mac === undefined) return `its VtepMAC ${JSON.stringify(text)?.slice(0, 40)} is not a MAC address`;
   if (!isUnicastMac(mac)) return `its VtepMAC ${mac} is not the address of one station`;

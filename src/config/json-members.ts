@@ -1,4 +1,7 @@
-/** Reading members of a JSON object as Go's encoding/json does it, with faults that name the member. */
+/**
+ * Reading members of a JSON object as Go's encoding/json does: the network config and its `Backend`, leases and their
+ * backend data, the CNI plugin's config. Faults name the member.
+ */
 
 import { ConfigError } from "../base/error.ts";
 
@@ -6,8 +9,8 @@ import { ConfigError } from "../base/error.ts";
 export type Members = Readonly<Record<string, unknown>>;
 
 /**
- * The member called `name` in any spelling of upper and lower case; of several the last, as in Go. `null` counts as
- * absent. Use it for the members of `Backend` too.
+ * The member called `name` in any spelling of upper and lower case. An exact match has no precedence: of several the last
+ * one counts (https://pkg.go.dev/encoding/json#Unmarshal). `null` counts as absent and changes nothing.
  */
 export function readMember(members: Members, name: string): unknown {
   const wanted = name.toLowerCase();
