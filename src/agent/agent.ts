@@ -30,7 +30,7 @@ import { waitForNetwork } from "./network.ts";
 import { followNetwork } from "./network-change.ts";
 import { NextHops } from "./next-hops.ts";
 import { PeerFollower } from "./peers.ts";
-import { Planner, type Setting } from "./planner.ts";
+import { Planner, type ResolvedConfig } from "./planner.ts";
 import type { Readiness } from "./readiness.ts";
 import { previousSubnets, SubnetFile } from "./subnet-file.ts";
 
@@ -87,7 +87,7 @@ export async function runAgent(
   const record = await readHostRecord(store, signal, ports, (problem) => readiness.set("host", problem));
   if (record === undefined) return;
   const wanted = withRecord(options.interface, record, logger);
-  const told = ({ host, backend }: Omit<Setting, "network"> = planner.setting) =>
+  const told = ({ host, backend }: Omit<ResolvedConfig, "network"> = planner.config) =>
     attributesOf(host, backend.published, record);
   const choose = () => chooseInterface(ports.rtnetlink, wanted, network);
   const chosen = choose();
@@ -152,7 +152,7 @@ export async function runAgent(
       reach: wanted.ifaceCanReach,
       choose,
       onInterface(chosen) {
-        const before = planner.setting.host;
+        const before = planner.config.host;
         const host = hostOf(chosen);
         planner.change({ host });
         if (!isDeepStrictEqual([host.ipv4, host.ipv6], [before.ipv4, before.ipv6]))
@@ -162,7 +162,7 @@ export async function runAgent(
       },
       nextHops,
       peerAddresses: () => addressesOf(follower.table.peers(keeper.own?.key)),
-      onNextHops: () => planner.setting.backend.asksForNextHops && planner.replan(),
+      onNextHops: () => planner.config.backend.asksForNextHops && planner.replan(),
       onProblem: (problem) => readiness.set("external interface", problem),
       logger,
       timers,
@@ -202,7 +202,7 @@ export async function runAgent(
     return followNetwork(
       {
         ...{ store, configPlace: ports.configPlace, logger },
-        current: () => planner.setting,
+        current: () => planner.config,
         createBackend: (network) => backendFor(network),
         apply(network, backend) {
           planner.change({ network, backend });
@@ -220,7 +220,7 @@ export async function runAgent(
   }
 
   function hostAdvice(): string[] {
-    const { network, backend } = planner.setting;
+    const { network, backend } = planner.config;
     const { devices } = backend.ownership(network);
     try {
       return adviceFor({ ...ports, network, devices, own: keeper.own!.subnets });
@@ -246,12 +246,12 @@ export async function runAgent(
 
   /** Tells the peers and this host's own programs what has become of host or config. */
   function settingChanged(): void {
-    keeper.update(planner.setting.network, told());
+    keeper.update(planner.config.network, told());
     if (keeper.own !== undefined) publish();
   }
 
   function publish(): void {
-    const { network } = planner.setting;
+    const { network } = planner.config;
     const { subnets } = keeper.own!;
     firewall.hold(firewallWish(options.firewall, network, subnets));
     const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };

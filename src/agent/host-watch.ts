@@ -1,7 +1,7 @@
 /**
- * Watches the host that flanneld runs on: its interfaces, addresses and routes. When they change, the external interface
- * is chosen again (W45), and so are the ways to the peers (W23, W27); a host whose interface is away for the moment keeps
- * what it has and gets it back with the interface.
+ * Watches the interfaces, addresses and routes of this host. When they change, the external interface is chosen again
+ * (W45) and the next hops of the peers are looked up again (W23, W27). While no interface is usable, the previous choice
+ * stays in effect; it is applied again once the interface is back.
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -17,29 +17,29 @@ import type { NextHops } from "./next-hops.ts";
 export interface HostWatchOptions {
   /** Subscribes to the kernel's notifications from this call on. */
   readonly openNotifications: () => NotificationSource;
-  /** Our own connection's: what it changes is no news. */
+  /** Port id of our own connection: its changes are ignored. */
   readonly ownPortId: number;
   /** An address by whose route the interface is chosen (`--iface-can-reach`). */
   readonly reach: Ip | undefined;
-  /** The choice as it would be made now. Throws ConfigError if there is none, NetlinkError. */
+  /** Chooses now. Throws ConfigError if no interface is usable, NetlinkError. */
   readonly choose: () => ExternalInterface;
-  /** The choice was another than before. Throws ConfigError if the host cannot work with it. */
+  /** Called when the choice changed, or is usable again. Throws ConfigError if the backend cannot work with it. */
   readonly onInterface: (chosen: ExternalInterface) => void;
   readonly nextHops: NextHops;
-  /** The addresses that {@link nextHops} is to know. */
+  /** The addresses for which {@link nextHops} keeps next hops. */
   readonly peerAddresses: () => Iterable<Ip>;
-  /** A way to a peer has changed. */
+  /** Called when the next hop of a peer changed. */
   readonly onNextHops: () => void;
-  /** What stands in the way of the external interface; undefined = nothing. */
+  /** Called with the reason why no external interface is usable; undefined = one is. */
   readonly onProblem: (problem: string | undefined) => void;
   readonly logger: Logger;
   readonly timers: Timers;
 }
 
-/** One change comes as several notices: these are waited for. */
+/** One change causes several notices: one choice for all of them. */
 const SETTLE_MS = 10;
 const RETRY_MS = 1_000;
-/** Policy rules (ip-rule(8)) have no notices here, and nobody is infallible. */
+/** Changes of policy rules (ip-rule(8)) are not notified in the groups subscribed to; this is also the safety net. */
 const REFRESH_MS = 60_000;
 
 export class HostWatch {
@@ -56,7 +56,7 @@ export class HostWatch {
   /** Watches until aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { openNotifications, ownPortId, logger, timers } = this.#options;
-    void this.#refreshAtTimes(signal);
+    void this.#refreshPeriodically(signal);
     while (!signal.aborted) {
       try {
         using scope = new DisposableStack();
@@ -64,11 +64,11 @@ export class HostWatch {
         const close = () => source[Symbol.dispose]();
         signal.addEventListener("abort", close);
         scope.defer(() => signal.removeEventListener("abort", close));
-        this.#heed([{ type: "overrun" }], signal); // what happened before there was a source
+        this.#heed([{ type: "overrun" }], signal); // changes from before the subscription
         for await (const notices of monitor(source, { ignorePortId: ownPortId })) this.#heed(notices, signal);
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
-        logger.warn(`Changes of this host's interfaces cannot be watched, trying again: ${messageOf(error)}`);
+        logger.warn(`Failed to watch the interfaces of this host; retrying: ${messageOf(error)}`);
         await sleep(timers, RETRY_MS, signal);
       }
     }
@@ -95,18 +95,18 @@ export class HostWatch {
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;
       problem = messageOf(error);
-      // A ConfigError passes with the next change of the host; whatever else the kernel said passes by itself.
+      // A ConfigError lasts until the next change of the host, which is notified; a NetlinkError needs a retry.
       if (!(error instanceof ConfigError))
         timers.after(RETRY_MS, () => this.#heed([{ type: "overrun" }], signal));
     }
     if (problem === this.#problem) return;
     this.#problem = problem;
-    if (problem === undefined) logger.info("There is a usable external interface again");
-    else logger.warn(`Going on with the external interface as it was: ${problem}`);
+    if (problem === undefined) logger.info("External interface is usable again");
+    else logger.warn(`Keeping the previous external interface: ${problem}`);
     onProblem(problem);
   }
 
-  async #refreshAtTimes(signal: AbortSignal): Promise<void> {
+  async #refreshPeriodically(signal: AbortSignal): Promise<void> {
     const { nextHops, peerAddresses, onNextHops, timers } = this.#options;
     for (;;) {
       await sleep(timers, REFRESH_MS, signal);

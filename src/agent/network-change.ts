@@ -1,6 +1,6 @@
 /**
- * Follows the network config while flanneld runs. What all hosts have to agree on from their start (the networks, the
- * length of subnets, the backend and its identity) is refused; everything else is applied.
+ * Follows the network config at run time. Changes of what all hosts agree on from startup (networks, subnet lengths,
+ * backend type and the backend's fixed members) are refused; all other changes are applied.
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -13,32 +13,32 @@ import type { LeaseStore } from "../lease/lease-store.ts";
 
 export interface NetworkFollowerOptions {
   readonly store: LeaseStore;
-  /** Where the config is, in an operator's words. */
+  /** Where the config is, for operators. */
   readonly configPlace: string;
   readonly logger: Logger;
-  /** What is in force. */
+  /** The config in effect. */
   readonly current: () => { readonly network: Network; readonly backend: Backend };
-  /** Makes the backend for another config of the same type. Throws ConfigError. */
+  /** Creates the backend for a config with the same backend type. Throws ConfigError. */
   readonly createBackend: (network: Network) => Backend;
-  /** Puts another config in force. Throws ConfigError if this host cannot follow. */
+  /** Applies a config. Throws ConfigError if it does not work on this host. */
   readonly apply: (network: Network, backend: Backend) => void;
 }
 
-/** Runs until aborted; whatever the config becomes, the host goes on with the last one that it could follow. */
+/** Runs until aborted. A config that is missing, invalid or refused leaves the previous one in effect; each reason is logged once. */
 export async function followNetwork(options: NetworkFollowerOptions, signal: AbortSignal): Promise<void> {
   const { store, logger, configPlace, current } = options;
-  let said: string | undefined;
+  let logged: string | undefined;
   for await (const text of store.watchNetworkConfig(signal)) {
-    const problem = text === undefined ? `there is none at ${configPlace} any more` : take(text, options);
-    if (problem !== undefined && problem !== said)
-      logger.error(`Going on with the network config as it was: ${problem}`);
-    if (problem === undefined && said !== undefined)
-      logger.info(`The network config at ${configPlace} is in force`);
-    said = problem;
+    const problem = text === undefined ? `it is missing at ${configPlace}` : tryApply(text, options);
+    if (problem !== undefined && problem !== logged)
+      logger.error(`Keeping the previous network config: ${problem}`);
+    if (problem === undefined && logged !== undefined)
+      logger.info(`Network config at ${configPlace} is in effect`);
+    logged = problem;
   }
 
-  /** What stands in the way of this config; undefined = nothing, it is in force now. */
-  function take(text: string, { createBackend, apply }: NetworkFollowerOptions): string | undefined {
+  /** Why this config cannot be applied; undefined = it is in effect. */
+  function tryApply(text: string, { createBackend, apply }: NetworkFollowerOptions): string | undefined {
     try {
       const { network, backend } = current();
       const next = parseNetwork(text);
@@ -50,7 +50,7 @@ export async function followNetwork(options: NetworkFollowerOptions, signal: Abo
       if (refused.length > 0) return refusal(refused);
       for (const note of [...next.notes, ...nextBackend.notes]) logger.info(note);
       apply(next, nextBackend);
-      logger.info("The network config has changed and is applied");
+      logger.info("Network config changed and applied");
       return undefined;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
@@ -60,4 +60,4 @@ export async function followNetwork(options: NetworkFollowerOptions, signal: Abo
 }
 
 const refusal = (differences: readonly string[]): string =>
-  `${differences.join(", ")} cannot change while flanneld runs: put the old value back, or restart flanneld on every host`;
+  `${differences.join(", ")} cannot change while flanneld runs: restore the previous value, or restart flanneld on every host`;

@@ -1,6 +1,6 @@
 /**
- * What this host is to hold: the backend's plan for the host, the network config, the own lease and the peers as they
- * are now, handed to the reconciler whenever one of these has changed.
+ * Plans the desired state of this host: the backend's plan for the current host, network config, own lease and peers is
+ * handed to the reconciler whenever one of these changes.
  */
 
 import { formatPrefix } from "../address/prefix.ts";
@@ -13,8 +13,8 @@ import { keyOf, RTPROT_FLANNEL, type State, type StateObject } from "../state/ob
 import type { Target } from "../state/target.ts";
 import { ProblemLog, sharedAddressProblems } from "./peers.ts";
 
-/** What does not change by itself, but by an operator. */
-export interface Setting {
+/** What a start resolves and only an operator changes: the inputs of a plan besides leases and routes. */
+export interface ResolvedConfig {
   readonly network: Network;
   readonly backend: Backend;
   readonly host: Host;
@@ -24,9 +24,9 @@ export interface PlannerOptions {
   /** `--ip-blackhole-route`. */
   readonly blackholeRoute: boolean;
   readonly own: () => OwnLease | undefined;
-  /** Undefined = not known yet. */
+  /** Undefined = the leases were not received yet. */
   readonly peers: () => readonly Lease[] | undefined;
-  /** Public addresses that several hosts claim. */
+  /** Public addresses that more than one host claims. */
   readonly sharedIps: () => readonly SharedPublicIp[];
   readonly nextHop: () => NextHopLookup;
   readonly setTarget: (target: Target) => void;
@@ -36,23 +36,25 @@ export interface PlannerOptions {
 export class Planner {
   readonly #options: PlannerOptions;
   readonly #problems: ProblemLog;
-  #setting: Setting;
+  #config: ResolvedConfig;
   #links: readonly StateObject[] = [];
 
   /** Throws ConfigError if the backend cannot work on this host. */
-  constructor(setting: Setting, options: PlannerOptions) {
-    setting.backend.checkHost(setting.host);
-    this.#setting = setting;
+  constructor(config: ResolvedConfig, options: PlannerOptions) {
+    config.backend.checkHost(config.host);
+    this.#config = config;
     this.#options = options;
     this.#problems = new ProblemLog(options.logger);
   }
 
-  get setting(): Setting {
-    return this.#setting;
+  /** The config in effect. */
+  get config(): ResolvedConfig {
+    return this.#config;
   }
 
+  /** MTU for containers. */
   get mtuBytes(): number {
-    return this.#setting.backend.mtuBytes(this.#setting.host);
+    return this.#config.backend.mtuBytes(this.#config.host);
   }
 
   /** The devices of the latest plan. */
@@ -60,23 +62,24 @@ export class Planner {
     return this.#links;
   }
 
-  /** Plans with these from now on. Throws ConfigError if they do not go together: then all stays as it was. */
-  change(part: Partial<Setting>): void {
-    const setting = { ...this.#setting, ...part };
-    setting.backend.checkHost(setting.host);
-    this.#setting = setting;
+  /** Plans with these from now on. Throws ConfigError, and keeps the previous config, if they do not fit together. */
+  change(part: Partial<ResolvedConfig>): void {
+    const config = { ...this.#config, ...part };
+    config.backend.checkHost(config.host);
+    this.#config = config;
     this.replan();
   }
 
+  /** Plans again and sets the reconciler's target. */
   replan(): void {
-    const { network, backend, host } = this.#setting;
+    const { network, backend, host } = this.#config;
     const { own, peers, sharedIps, nextHop, setTarget, blackholeRoute } = this.#options;
     const held = own();
     const subnets = held?.subnets;
     const known = peers();
     const plan = backend.plan({ host, network, own: subnets, peers: known, nextHop: nextHop() });
-    const twins = sharedAddressProblems(sharedIps(), held?.key, plan.problems);
-    this.#problems.report([...plan.problems, ...twins]);
+    const duplicates = sharedAddressProblems(sharedIps(), held?.key, plan.problems);
+    this.#problems.report([...plan.problems, ...duplicates]);
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     setTarget({
       state: blackholeRoute && subnets !== undefined ? withBlackholes(plan.state, subnets) : plan.state,
@@ -86,7 +89,7 @@ export class Planner {
   }
 }
 
-/** Packets for containers that do not exist end here instead of going back to where they came from. */
+/** Packets for containers that do not exist are dropped here instead of being routed back to their sender. */
 function withBlackholes(state: State, { ipv4, ipv6 }: SubnetPair): State {
   const all = new Map(state);
   for (const subnet of [ipv4, ipv6]) {

@@ -233,11 +233,11 @@ test("W17 net-conf.json: missing or bad at the start ends it; changed, bad or go
   bed.writeConfig({ ...NETWORK, Backend: { Type: "vxlan", MTU: 1400 } });
   await until(() => mtu() === 1350, "the MTU");
   bed.writeConfig("{");
-  await flanneld.logged(/Going on with the network config as it was: network config is not valid JSON/);
+  await flanneld.logged(/Keeping the previous network config: network config is not valid JSON/);
   bed.writeConfig({ ...NETWORK, Network: "10.99.0.0/16" });
-  await flanneld.logged(/Going on .*: Network 10\.244\.0\.0\/16 → 10\.99\.0\.0\/16 cannot change/);
+  await flanneld.logged(/Keeping .*: Network 10\.244\.0\.0\/16 → 10\.99\.0\.0\/16 cannot change/);
   unlinkSync(bed.configFile);
-  await flanneld.logged(/Going on .*there is none at \/.*net-conf\.json/);
+  await flanneld.logged(/Keeping .*it is missing at \/.*net-conf\.json/);
   assert.equal(mtu(), 1350);
   bed.writeConfig(NETWORK);
   await until(() => mtu() === 1450, "the MTU as it was");

@@ -139,7 +139,7 @@ for (const backend of [{ Type: "vxlan" }, { Type: "host-gw" }] as const) {
       await agents[0].ready();
     };
     const complaints = () =>
-      agents[0].log.filter((line) => /Going on with the external interface/.test(line)).length;
+      agents[0].log.filter((line) => /Keeping the previous external interface/.test(line)).length;
     for (const { title, disturb, mend, isAway } of DISTURBANCES) {
       await t.test(title, async () => {
         run(`${disturb}; ${mend}`);
@@ -164,7 +164,7 @@ test("W27 the network card is replaced under VXLAN: the device is made again on 
   // The other end is a port of the hub; a new pair takes the place of the old one.
   hosts[0].run("ip", "link", "del", "eth0");
   await waitFor("the device to go with its lower one", () => linkOf(hosts[0], "flannel.1") === undefined);
-  await agents[0].logged(/Going on with the external interface/);
+  await agents[0].logged(/Keeping the previous external interface/);
   plugIn(hosts[0], hosts[1]);
   configure(hosts[0], "eth0", 0, 1);
   addDefaultRoutes(hosts[0], 0);
@@ -256,7 +256,7 @@ const REFUSED = [
     says: /Backend\.Port must be a whole number/,
   },
   { config: { ...CONFIG, Network: "nonsense" }, says: /Network "nonsense" is not an IPv4 network/ },
-  { config: undefined, says: /there is none at the test any more/ },
+  { config: undefined, says: /it is missing at the test/ },
 ];
 
 test("a network config that cannot be followed is refused once, with what to do, and changes nothing", async (t) => {
@@ -272,7 +272,7 @@ test("a network config that cannot be followed is refused once, with what to do,
     await agent.logged(says);
     assert.deepEqual(agent.readiness.reasons, []);
     cluster.data.setConfig(JSON.stringify(CONFIG));
-    await waitFor("it to be in force again", () => /is in force$/.test(agent.log.at(-1)!));
+    await waitFor("it to be in effect again", () => /is in effect$/.test(agent.log.at(-1)!));
     assert.equal(complaints().length, 1);
   }
   assert.equal(JSON.stringify(linkOf(host!, "flannel.1")), device);
@@ -314,7 +314,7 @@ test("W42 DisableTxChecksum turns the device's checksum offload off and keeps it
   host!.run("ip", "link", "del", "flannel.1");
   await waitFor("off on the new device", () => linkOf(host!, "flannel.1") !== undefined && isOff());
   cluster.data.setConfig(withOption(undefined));
-  await agent.logged(/network config has changed and is applied/);
+  await agent.logged(/Network config changed and applied/);
   assert.ok(isOff(), "not wanted either way: left alone");
   cluster.data.setConfig(withOption(false));
   await waitFor("on", () => !isOff());
