@@ -9,7 +9,6 @@ import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufb
 import { parseIp } from "../src/address/ip.ts";
 import { hasCode } from "../src/base/error.ts";
 import { parseNetworkConfig } from "../src/config/network-config.ts";
-import { pathOf } from "../src/lease/embedded/grpc-server.ts";
 import {
   Compare_CompareTarget,
   KV,
@@ -20,7 +19,8 @@ import {
   TxnRequestSchema,
   Watch,
   WatchRequestSchema,
-} from "../src/lease/etcd/rpc_pb.ts";
+} from "../src/etcd-api/rpc_pb.ts";
+import { pathOf } from "../src/etcd-server/grpc/grpc-server.ts";
 import type { OwnLease } from "../src/lease/lease.ts";
 import type { LeaseStore } from "../src/lease/lease-store.ts";
 import { startStoreProcess } from "../test/support/embedded.ts";

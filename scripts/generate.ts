@@ -7,7 +7,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const protoFolders = ["src/lease/etcd"];
+const protoFolders = ["src/etcd-api"];
 
 for (const folder of protoFolders) {
   const template = {

@@ -6,9 +6,9 @@
 import { subscribe } from "node:diagnostics_channel";
 import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
+import { KubeApiServer, type KubeObject } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
-import { KubeApiServer, type KubeObject } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { peerAt, peerName } from "./peers.ts";
 
 /** Of a node in use: conditions, images, labels. */

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeCertificate } from "../../src/lab/certificate.ts";
+import { makeCertificate } from "../../src/lab/clusters/certificate.ts";
 import { withServiceAccount } from "../../test/support/pod-view.ts";
 import type { PodSettings } from "./daemon.ts";
 import type { KubeCalls } from "./kube-process.ts";

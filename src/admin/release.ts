@@ -4,9 +4,9 @@ import { ConfigError } from "../base/error.ts";
 import type { Command, CommandContext } from "../config/command.ts";
 import { includesSubnets } from "../lease/lease.ts";
 import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
+import type { AdminPorts } from "./admin-ports.ts";
 import { parseSubnets } from "./arguments.ts";
 import { describeExpiry, describePublicIps, describeSubnet } from "./lease-text.ts";
-import type { AdminPorts } from "./ports.ts";
 import { defineStoreChange } from "./store-command.ts";
 
 export const releaseCommand = (ports: AdminPorts): Command =>

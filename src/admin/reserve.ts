@@ -14,9 +14,9 @@ import { type LeaseAttributes, overlapsPair, type SubnetPair } from "../lease/le
 import type { LeaseAdmin, LeaseRecord } from "../lease/lease-admin.ts";
 import { encodeLeaseKey } from "../lease/lease-codec.ts";
 import { isOwn } from "../lease/ownership.ts";
+import type { AdminPorts } from "./admin-ports.ts";
 import { parsePublicIps, parseSubnets } from "./arguments.ts";
 import { describePublicIps, describeSubnet } from "./lease-text.ts";
-import type { AdminPorts } from "./ports.ts";
 import { defineStoreChange } from "./store-command.ts";
 
 /** How often a lost race is looked at again. */

@@ -12,7 +12,7 @@ import { type DatastoreOptions, readDatastore } from "../config/options-datastor
 import { FlagReader } from "../config/options-reader.ts";
 import { ENVIRONMENT_PREFIX, STORE_FLAGS, type StoreFlags } from "../config/options-table.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
-import type { AdminPorts } from "./ports.ts";
+import type { AdminPorts } from "./admin-ports.ts";
 
 interface StoreCommand<T extends FlagTable, Store> {
   readonly summary: string;

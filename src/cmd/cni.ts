@@ -2,7 +2,7 @@
 
 import { messageOf } from "../base/error.ts";
 import { CNI_CODE, CniError, formatError } from "../cni/cni-error.ts";
-import { runFlannelPlugin } from "../cni/plugin.ts";
+import { runFlannelPlugin } from "../cni/cni-plugin.ts";
 import { CURRENT_VERSION } from "../cni/versions.ts";
 import { VERSION } from "./version.ts";
 

@@ -2,14 +2,14 @@
 
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { adminCommands } from "../admin/commands.ts";
-import type { AdminPorts } from "../admin/ports.ts";
+import { adminCommands } from "../admin/admin-commands.ts";
+import type { AdminPorts } from "../admin/admin-ports.ts";
 import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
-import { labCommands } from "../lab/commands.ts";
-import { storeCommands } from "../lease/embedded/command.ts";
-import { operateCommands } from "../operate/commands.ts";
+import { storeCommands } from "../etcd-server/serve-command.ts";
+import { labCommands } from "../lab/commands/lab-commands.ts";
+import { operateCommands } from "../operate/operate-commands.ts";
 import { hostPorts } from "./host-ports.ts";
 import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";

@@ -1,7 +1,7 @@
 /** This host, for the commands of flannelctl that look after it. */
 
 import { readFileSync, rmSync } from "node:fs";
-import type { AdminPorts } from "../admin/ports.ts";
+import type { AdminPorts } from "../admin/admin-ports.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
 import { canSet, createDeviceSettings } from "../linux/device-settings.ts";
@@ -9,7 +9,7 @@ import { runCommand } from "../linux/exec.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNotifications } from "../linux/notifications.ts";
 import { processesOfThisNetns } from "../linux/processes.ts";
-import type { OperatePorts } from "../operate/ports.ts";
+import type { OperatePorts } from "../operate/operate-ports.ts";
 import { NetlinkKernel } from "../state/netlink-kernel.ts";
 
 export const hostPorts = (admin: AdminPorts): OperatePorts => ({

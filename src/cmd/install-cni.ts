@@ -5,8 +5,8 @@
 
 import { FlannelError } from "../base/error.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
-import { installNetworkConfig } from "../install/network-config.ts";
-import { installPlugin } from "../install/plugin.ts";
+import { installNetworkConfig } from "../install/install-network-config.ts";
+import { installPlugin } from "../install/install-plugin.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 
 const context: CommandContext = {

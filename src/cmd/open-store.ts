@@ -93,8 +93,8 @@ async function serveEmbedded(
   logger: Logger,
   parts: AsyncDisposableStack,
 ): Promise<void> {
-  const { EmbeddedStore } = await import("../lease/embedded/embedded-store.ts");
-  const { EmbeddedServer } = await import("../lease/embedded/embedded-server.ts");
+  const { EmbeddedStore } = await import("../etcd-server/store/embedded-store.ts");
+  const { EmbeddedServer } = await import("../etcd-server/embedded-server.ts");
   const store = parts.use(EmbeddedStore.open({ dataDirectory: options.dataDirectory, logger }));
   const listen = options.listen.map(({ ip, port }) => ({ host: formatIp(ip), port }));
   parts.use(await EmbeddedServer.start({ store, listen, logger }));

@@ -6,7 +6,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { runLoop } from "../datapath/loop.ts";
 import type { Order, Report } from "../datapath/messages.ts";
-import { releaseMemory } from "../linux/memory.ts";
+import { releaseMemory } from "../linux/release-memory.ts";
 import { UdpBatchIo } from "../linux/udp-batch.ts";
 
 const port = workerData as MessagePort;

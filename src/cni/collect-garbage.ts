@@ -4,12 +4,12 @@
  */
 
 import { messageOf } from "../base/error.ts";
+import { type Call, delegateIfKnown, delegateTo, parseStored } from "./cni-commands.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
-import { type Call, delegateIfKnown, delegateTo, parseStored } from "./commands.ts";
 import { delegateConfig } from "./delegate-config.ts";
+import { readSubnetFile } from "./node-network.ts";
 import type { Attachment } from "./parameters.ts";
 import { type FoundConfig, listConfigs, removeConfig } from "./stored-configs.ts";
-import { readSubnetFile } from "./subnet-file.ts";
 
 /** Goes on after a failure, and throws one CniError for all. */
 export async function collectGarbage(call: Call): Promise<string> {

@@ -13,8 +13,8 @@ import fc from "fast-check";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import { delegateConfig } from "./delegate-config.ts";
 import { formatGoJson } from "./go-json.ts";
+import { readSubnetFile } from "./node-network.ts";
 import { parsePluginConfig } from "./plugin-config.ts";
-import { readSubnetFile } from "./subnet-file.ts";
 import vectors from "./vectors.json" with { type: "json" };
 
 const IPV4 =

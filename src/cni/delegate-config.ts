@@ -6,8 +6,8 @@
 import { formatPrefix, parsePrefix } from "../address/prefix.ts";
 import { isObject, kindOf, type Members } from "../config/json-members.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
+import type { NodeNetwork } from "./node-network.ts";
 import type { PluginConfig } from "./plugin-config.ts";
-import type { NodeNetwork } from "./subnet-file.ts";
 
 /** A config that can be handed to the plugin that it names. */
 export interface DelegateConfig extends Members {

@@ -15,7 +15,7 @@ import {
   IPV4_SOURCE,
   IPV4_TTL,
 } from "../packet/ipv4.ts";
-import type { PacketMemory } from "../packet/memory.ts";
+import type { PacketMemory } from "../packet/packet-memory.ts";
 import { COUNTER } from "./counters.ts";
 import type { Forwarding } from "./forwarding.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";

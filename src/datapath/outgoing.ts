@@ -15,7 +15,7 @@ import {
   IPV4_OTHER_VERSION,
   IPV4_TTL,
 } from "../packet/ipv4.ts";
-import type { PacketMemory } from "../packet/memory.ts";
+import type { PacketMemory } from "../packet/packet-memory.ts";
 import {
   beginSegmentation,
   createSegmentation,

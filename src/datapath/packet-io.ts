@@ -4,7 +4,7 @@
  */
 
 import type { PieceList } from "../packet/coalescing.ts";
-import type { PacketMemory } from "../packet/memory.ts";
+import type { PacketMemory } from "../packet/packet-memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
 
 /** What {@link PacketIo.wait} found, as bits. */

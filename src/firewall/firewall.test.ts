@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { parsePrefix } from "../address/prefix.ts";
 import { hasCode } from "../base/error.ts";
 import { type Logger, silentLogger } from "../base/logger.ts";
-import { type CommandResult, type FirewallExec, runTool } from "./exec.ts";
 import { Firewall } from "./firewall.ts";
+import { type CommandResult, type FirewallExec, runTool } from "./firewall-exec.ts";
 import { parseIptablesVersion } from "./place.ts";
 import { firewallRules } from "./rules.ts";
 

@@ -8,7 +8,7 @@
 
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { FirewallError, type FirewallExec } from "./exec.ts";
+import { FirewallError, type FirewallExec } from "./firewall-exec.ts";
 import type { FirewallPlan } from "./iptables-plan.ts";
 import { FAMILIES, type FamilyNames } from "./names.ts";
 import {

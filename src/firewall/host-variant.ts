@@ -4,7 +4,7 @@
  * Kubernetes 1.24: KUBE-KUBELET-CANARY). Without either, the variant with more rules; the kernel's newer one of two equals.
  */
 
-import { FirewallError, type FirewallExec, runTool } from "./exec.ts";
+import { FirewallError, type FirewallExec, runTool } from "./firewall-exec.ts";
 
 export type IptablesVariant = "nft" | "legacy";
 

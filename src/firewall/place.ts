@@ -1,6 +1,6 @@
 /** The places of a host where firewall rules can live: nftables, and iptables by variant and family. */
 
-import { FirewallError, type FirewallExec, LOCK_WAIT_SECONDS, runTool } from "./exec.ts";
+import { FirewallError, type FirewallExec, LOCK_WAIT_SECONDS, runTool } from "./firewall-exec.ts";
 import { type FirewallPlan, planIptables } from "./iptables-plan.ts";
 import { parseIptablesSave, unreadableTables } from "./iptables-save.ts";
 import { CHAINS, type FamilyNames, ROLES } from "./names.ts";

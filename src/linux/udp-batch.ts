@@ -14,7 +14,7 @@ import {
   WOKEN,
 } from "../datapath/packet-io.ts";
 import type { PieceList } from "../packet/coalescing.ts";
-import { createPacketMemory, type PacketMemory } from "../packet/memory.ts";
+import { createPacketMemory, type PacketMemory } from "../packet/packet-memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
 import { addressOf, lastErrno, sys } from "./ffi.ts";
 import {

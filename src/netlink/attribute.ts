@@ -7,8 +7,8 @@
  * row names are skipped: kernels of the future add some. Every length is checked.
  */
 
-import { NetlinkDecodeError } from "./error.ts";
 import type { Kind, ValueOf } from "./kind.ts";
+import { NetlinkDecodeError } from "./netlink-error.ts";
 import { align4, type Writer } from "./writer.ts";
 
 // linux/netlink.h

@@ -10,12 +10,12 @@ import fc from "fast-check";
 import { type AddressSpec, decodeAddress, newAddress } from "./address.ts";
 import { attributeTable, nested } from "./attribute.ts";
 import { NetlinkConnection } from "./connection.ts";
-import { NetlinkDecodeError, NetlinkError } from "./error.ts";
 import * as kind from "./kind.ts";
 import { decodeLink, type LinkSpec, newLink, setLink, setNoLinkLocal } from "./link.ts";
 import { type NetlinkMessage, type NetlinkRequest, splitMessages, writeRequest } from "./message.ts";
 import { decodeNotifications } from "./monitor.ts";
 import { decodeFdbEntry, decodeNeighbour, newFdbEntry, newNeighbour } from "./neighbour.ts";
+import { NetlinkDecodeError, NetlinkError } from "./netlink-error.ts";
 import { decodeRoute, newRoute, type RouteSpec } from "./route.ts";
 import { Writer } from "./writer.ts";
 

@@ -5,9 +5,9 @@ import { test } from "node:test";
 import { hasCode } from "../base/error.ts";
 import { FakeNetlinkSocket, type FakeReply } from "../testing/fake-netlink-socket.ts";
 import { NetlinkConnection } from "./connection.ts";
-import { NetlinkError } from "./error.ts";
 import { getLink, RTM_NEWLINK } from "./link.ts";
 import { type NetlinkMessage, NLM_F_ACK, NLMSG_ERROR } from "./message.ts";
+import { NetlinkError } from "./netlink-error.ts";
 import { deleteRoute, newRoute, RTM_DELROUTE } from "./route.ts";
 
 /** A connection to a kernel that answers with `answer`, and a record of what it was asked. */

@@ -6,7 +6,6 @@
 import { hasCode } from "../base/error.ts";
 import { attributeTable } from "./attribute.ts";
 import { errnoName } from "./errno.ts";
-import { NetlinkError } from "./error.ts";
 import { string, u32 } from "./kind.ts";
 import {
   describeRequest,
@@ -26,6 +25,7 @@ import {
   splitMessages,
   writeRequest,
 } from "./message.ts";
+import { NetlinkError } from "./netlink-error.ts";
 import type { NetlinkSocket } from "./socket.ts";
 import { align4, Writer } from "./writer.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { formatIpBytes, parseIpBytes } from "../address/ip.ts";
-import { NetlinkDecodeError } from "./error.ts";
+import { NetlinkDecodeError } from "./netlink-error.ts";
 import type { Writer } from "./writer.ts";
 
 /** How one kind of value stands in bytes `start`…`end` (exclusive). Decoders throw NetlinkDecodeError. */

@@ -1,8 +1,8 @@
 /** Netlink messages (`struct nlmsghdr`, linux/netlink.h): splitting datagrams, and the layout “struct, then attributes”. */
 
 import type { AttributeTable } from "./attribute.ts";
-import { NetlinkDecodeError } from "./error.ts";
 import { i32, u16, u32 } from "./kind.ts";
+import { NetlinkDecodeError } from "./netlink-error.ts";
 import type { Struct } from "./struct.ts";
 import { align4, type Writer } from "./writer.ts";
 

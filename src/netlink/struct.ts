@@ -1,7 +1,7 @@
 /** Fixed structs (`ifinfomsg`, `rtmsg`…) declared as a list of `[field, kind]`, in the order of the C struct. */
 
-import { NetlinkDecodeError } from "./error.ts";
 import type { NumberKind } from "./kind.ts";
+import { NetlinkDecodeError } from "./netlink-error.ts";
 import type { Writer } from "./writer.ts";
 
 type Field = readonly [name: string, kind: NumberKind];

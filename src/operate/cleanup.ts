@@ -11,7 +11,7 @@ import { FLANNELD_FLAGS } from "../config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import { findLeftovers, removeLeftover } from "./leftovers.ts";
-import type { HostKernel, OperatePorts } from "./ports.ts";
+import type { HostKernel, OperatePorts } from "./operate-ports.ts";
 import { findFlanneld } from "./running.ts";
 
 /** What stands in its way may be gone once other things are. */

@@ -23,7 +23,7 @@ import { diffStates } from "../state/diff.ts";
 import type { Operation } from "../state/kernel.ts";
 import { stateOfRoute } from "../state/kernel-objects.ts";
 import { describeObject, keyOf, RTPROT_FLANNEL, type StateKind, sameObject } from "../state/objects.ts";
-import type { HostKernel } from "./ports.ts";
+import type { HostKernel } from "./operate-ports.ts";
 
 /** One thing of flannel's. */
 export interface Leftover {

@@ -1,7 +1,7 @@
 /** Whether a flanneld, ours or Go's, runs on this host: told by the arguments of its processes (proc(5)). */
 
 import { basename } from "node:path";
-import type { ProcessEntry } from "./ports.ts";
+import type { ProcessEntry } from "./operate-ports.ts";
 
 /** The first process that is a flanneld. */
 export const findFlanneld = (processes: readonly ProcessEntry[]): ProcessEntry | undefined =>

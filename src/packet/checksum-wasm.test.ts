@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Chance } from "../testing/random-packets.ts";
 import { checksum } from "../testing/slow-ip.ts";
-import { createPacketMemory } from "./memory.ts";
+import { createPacketMemory } from "./packet-memory.ts";
 
 test("sums like RFC 1071 by the letter: every length and alignment that code paths differ in, and the longest", () => {
   const memory = createPacketMemory(256 * 1024);

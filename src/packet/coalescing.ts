@@ -18,7 +18,7 @@ import {
   sumOfPlainHeader,
 } from "./ipv4.ts";
 import { continuesHeaders, joinableHeaderBytes } from "./joinable.ts";
-import type { PacketMemory } from "./memory.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 import {
   pseudoHeaderSum,
   TCP_CHECKSUM,

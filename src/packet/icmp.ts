@@ -13,7 +13,7 @@ import {
   IPV4_TOTAL_LENGTH,
   IPV4_TTL,
 } from "./ipv4.ts";
-import type { PacketMemory } from "./memory.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 
 const ICMP_HEADER_BYTES = 8;
 const ICMP_TYPE = 0;

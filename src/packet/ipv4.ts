@@ -1,6 +1,6 @@
 /** IPv4 headers in packet memory (RFC 791): where the fields are, whether a header can be believed, the TTL. */
 
-import type { PacketMemory } from "./memory.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 
 // RFC 791 §3.1: offsets of the fields.
 export const IPV4_TOTAL_LENGTH = 2;

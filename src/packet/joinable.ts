@@ -10,7 +10,7 @@ import {
   IPV4_PROTOCOL,
   IPV4_TTL,
 } from "./ipv4.ts";
-import type { PacketMemory } from "./memory.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 import {
   pseudoHeaderSum,
   TCP_ACK,

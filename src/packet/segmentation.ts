@@ -14,7 +14,7 @@ import {
   IPV4_PROTOCOL,
   IPV4_TOTAL_LENGTH,
 } from "./ipv4.ts";
-import type { PacketMemory } from "./memory.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 import {
   pseudoHeaderSum,
   TCP_CHECKSUM,

@@ -1,7 +1,7 @@
 /** TCP and UDP headers in packet memory (RFC 9293 §3.1, RFC 768): where the fields are, and their checksum. */
 
 import { foldSum, IPV4_SOURCE } from "./ipv4.ts";
-import type { PacketMemory } from "./memory.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 
 export const TCP_SEQUENCE = 4;
 export const TCP_ACKNOWLEDGEMENT = 8;

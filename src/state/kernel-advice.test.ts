@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isNotFound } from "../base/error.ts";
-import { NetlinkError } from "../netlink/error.ts";
+import { NetlinkError } from "../netlink/netlink-error.ts";
 import { LINK, ROUTE } from "../testing/sample-objects.ts";
 import type { Operation } from "./kernel.ts";
 import { explain } from "./kernel-advice.ts";

@@ -5,7 +5,7 @@
 
 import { MOST_RECEIVED, type PacketIo, type ReceivedBatch } from "../datapath/packet-io.ts";
 import type { PieceList } from "../packet/coalescing.ts";
-import { createPacketMemory } from "../packet/memory.ts";
+import { createPacketMemory } from "../packet/packet-memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
 import { decodeVirtio, NO_OFFLOAD, type Virtio } from "./slow-ip.ts";
 

@@ -19,7 +19,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   netlink: ["address"],
   packet: ["address"],
   config: ["address"],
-  lease: ["address", "config"],
+  // What etcd's client (lease/etcd) and the server (etcd-server) both speak: generated from etcd's protocol.
+  "etcd-api": [],
+  lease: ["address", "config", "etcd-api"],
+  // Programs of their own: a server knows its protocol, and nothing of the daemon that it may serve.
+  "etcd-server": ["config", "etcd-api"],
+  "kube-server": [],
   state: ["address", "netlink"],
   firewall: ["address"],
   backend: ["address", "config", "lease", "state"],
@@ -34,14 +39,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
   linux: ["address", "packet", "datapath", "netlink", "state", "firewall"],
-  // A lab's Kubernetes is the tests' API server, and its pods are made as a container runtime makes them.
-  lab: ["address", "config", "lease", "netlink", "cni", "linux", "testing"],
+  // The pods of a lab's Kubernetes are made as a container runtime makes them.
+  lab: ["address", "config", "lease", "netlink", "cni", "linux", "kube-server"],
   testing: ["address", "packet", "datapath", "netlink", "config", "lease", "state", "firewall"],
   cmd: [
     "address",
     "netlink",
     "config",
     "lease",
+    "etcd-server",
     "state",
     "firewall",
     "backend",

@@ -8,12 +8,12 @@
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { silentLogger } from "../../src/base/logger.ts";
+import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { annotationNames } from "../../src/lease/kube/annotations.ts";
 import { attributesOf } from "../../src/lease/kube/node-lease.ts";
 import { readOwnNodeRecord } from "../../src/lease/kube/node-record.ts";
 import { encodeLeaseValue, isProblem } from "../../src/lease/lease-codec.ts";
-import { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { annotated, openKubeStore, PREFIX, temporaryDirectory } from "../support/kube-store.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { describeWatching } from "./lease-store.suite.ts";

@@ -4,7 +4,7 @@ import { after, before } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { silentLogger } from "../../src/base/logger.ts";
-import { KV, Lease } from "../../src/lease/etcd/rpc_pb.ts";
+import { KV, Lease } from "../../src/etcd-api/rpc_pb.ts";
 import { type RunningStore, startEmbedded } from "../support/embedded.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";

@@ -14,11 +14,11 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFi
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
 import { exec } from "../../src/linux/exec.ts";
 import { writeSysctl } from "../../src/linux/sysctl.ts";
-import { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { freshNetns } from "../netns/support.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { type CniRuntime, cniRuntime } from "../support/cni-runtime.ts";

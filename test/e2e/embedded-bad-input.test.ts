@@ -10,7 +10,7 @@ import { after, before, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { KV, WatchRequestSchema, WatchResponseSchema } from "../../src/lease/etcd/rpc_pb.ts";
+import { KV, WatchRequestSchema, WatchResponseSchema } from "../../src/etcd-api/rpc_pb.ts";
 import { makeDataDirectory, type StoreProcess, startStoreProcess } from "../support/embedded.ts";
 import { until } from "../support/until.ts";
 

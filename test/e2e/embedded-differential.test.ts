@@ -9,7 +9,7 @@ import { type DescMessage, type Message, type MessageInitShape, toJson } from "@
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import fc from "fast-check";
-import { EventSchema } from "../../src/lease/etcd/kv_pb.ts";
+import { EventSchema } from "../../src/etcd-api/kv_pb.ts";
 import {
   CompactionResponseSchema,
   type CompareSchema,
@@ -28,7 +28,7 @@ import {
   type WatchCreateRequestSchema,
   type WatchRequestSchema,
   WatchResponseSchema,
-} from "../../src/lease/etcd/rpc_pb.ts";
+} from "../../src/etcd-api/rpc_pb.ts";
 import { type RunningStore, startEmbedded } from "../support/embedded.ts";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
 import { until } from "../support/until.ts";

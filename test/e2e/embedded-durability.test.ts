@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { KV, Lease } from "../../src/lease/etcd/rpc_pb.ts";
+import { KV, Lease } from "../../src/etcd-api/rpc_pb.ts";
 import { makeDataDirectory, startStoreProcess } from "../support/embedded.ts";
 import { until } from "../support/until.ts";
 

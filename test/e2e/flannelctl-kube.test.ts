@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { hasRoute, type KubeBed, type KubeHost, makeKubeBed } from "../support/kube.ts";
 import { annotated } from "../support/kube-store.ts";

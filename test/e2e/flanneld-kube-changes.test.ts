@@ -8,7 +8,7 @@ import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { answers } from "../netns/agents.ts";
 import type { Flanneld } from "../support/flanneld.ts";
 import { addPod, hasRoute, type KubeBed, type KubeHost, makeKubeBed, NETWORK } from "../support/kube.ts";

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { answers } from "../netns/agents.ts";
 import { askHealth, type Flanneld } from "../support/flanneld.ts";
 import { addPod, hasRoute, type KubeBed, type KubeHost, makeKubeBed, NETWORK } from "../support/kube.ts";

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { makeNode, makePod } from "../../src/testing/kube-api/node-object.ts";
+import { makeNode, makePod } from "../../src/kube-server/objects/node-object.ts";
 import { answers } from "../netns/agents.ts";
 import { addPod, hasRoute, makeKubeBed } from "../support/kube.ts";
 import { until } from "../support/until.ts";

@@ -5,14 +5,14 @@ import { writeFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { formatPrefix } from "../../src/address/prefix.ts";
 import { hasCode } from "../../src/base/error.ts";
+import { KubeApiServer, type KubeRule } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode, makePod } from "../../src/kube-server/objects/node-object.ts";
 import {
   createKubeLeaseInspector,
   type KubeInspectorOptions,
 } from "../../src/lease/kube/kube-lease-inspector.ts";
 import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
 import type { LeaseRecord, RecordUpdate } from "../../src/lease/lease-admin.ts";
-import { KubeApiServer, type KubeRule } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode, makePod } from "../../src/testing/kube-api/node-object.ts";
 import {
   addPeer,
   annotated,

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { hasCode } from "../../src/base/error.ts";
+import { KubeApiServer, type KubeRule } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import type { KubePorts, KubeStoreOptions } from "../../src/lease/kube/kube-lease-store.ts";
 import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
-import { KubeApiServer, type KubeRule } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { follow } from "../support/follow.ts";
 import {

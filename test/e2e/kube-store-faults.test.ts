@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { hasCode } from "../../src/base/error.ts";
+import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import type { KubeStoreOptions } from "../../src/lease/kube/kube-lease-store.ts";
-import { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { follow } from "../support/follow.ts";
 import { addPeer, annotated, attributesOf, keepLog, NETWORK, openKubeStore } from "../support/kube-store.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";

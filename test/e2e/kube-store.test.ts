@@ -6,10 +6,10 @@ import { formatIp, parseIp } from "../../src/address/ip.ts";
 import { formatPrefix } from "../../src/address/prefix.ts";
 import { hasCode } from "../../src/base/error.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
+import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import type { KubeStoreOptions } from "../../src/lease/kube/kube-lease-store.ts";
 import type { Lease } from "../../src/lease/lease.ts";
-import { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 import { follow } from "../support/follow.ts";
 import { call, mergePatch } from "../support/kube-client.ts";
 import {

@@ -18,7 +18,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parsePrefix } from "../../src/address/prefix.ts";
-import type { CommandResult, FirewallExec } from "../../src/firewall/exec.ts";
+import type { CommandResult, FirewallExec } from "../../src/firewall/firewall-exec.ts";
 import { type FirewallIntent, firewallRules } from "../../src/firewall/rules.ts";
 import type { AgentRequest } from "./firewall-agent.ts";
 

@@ -5,7 +5,7 @@ import { FirewallKeeper, type FirewallSystem, type FirewallWish } from "../../sr
 import { Readiness } from "../../src/agent/readiness.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { systemTimers } from "../../src/base/timers.ts";
-import type { FirewallExec } from "../../src/firewall/exec.ts";
+import type { FirewallExec } from "../../src/firewall/firewall-exec.ts";
 import { withNetns } from "../../src/linux/netns.ts";
 import { openNftNotifications } from "../../src/linux/notifications.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";

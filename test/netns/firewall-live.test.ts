@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
 import { FlannelError } from "../../src/base/error.ts";
-import type { FirewallExec } from "../../src/firewall/exec.ts";
+import type { FirewallExec } from "../../src/firewall/firewall-exec.ts";
 import { PingStream } from "../support/ping.ts";
 import { FirewallBed, RULES } from "./firewall-bed.ts";
 import { asLegacy, startKeeper } from "./firewall-keeper-bed.ts";

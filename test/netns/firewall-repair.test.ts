@@ -10,8 +10,8 @@ import { test } from "node:test";
 import { parsePrefix } from "../../src/address/prefix.ts";
 import { hasCode } from "../../src/base/error.ts";
 import { type Logger, silentLogger } from "../../src/base/logger.ts";
-import type { FirewallExec } from "../../src/firewall/exec.ts";
 import { Firewall, type FirewallOptions } from "../../src/firewall/firewall.ts";
+import type { FirewallExec } from "../../src/firewall/firewall-exec.ts";
 import { firewallRules, NO_RULES } from "../../src/firewall/rules.ts";
 import { FirewallBed, INTENT, RULES, VARIANTS } from "./firewall-bed.ts";
 

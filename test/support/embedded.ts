@@ -10,9 +10,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type Logger, silentLogger } from "../../src/base/logger.ts";
-import { EmbeddedServer } from "../../src/lease/embedded/embedded-server.ts";
-import { EmbeddedStore, type EmbeddedStoreOptions } from "../../src/lease/embedded/embedded-store.ts";
-import type { ServerTls } from "../../src/lease/embedded/front-door.ts";
+import { EmbeddedServer } from "../../src/etcd-server/embedded-server.ts";
+import type { ServerTls } from "../../src/etcd-server/grpc/front-door.ts";
+import { EmbeddedStore, type EmbeddedStoreOptions } from "../../src/etcd-server/store/embedded-store.ts";
 
 const START_DEADLINE_MS = 15_000;
 
@@ -68,7 +68,7 @@ export interface StoreProcess extends AsyncDisposable {
   kill(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-const SERVE = `import { storeCommands } from ${JSON.stringify(new URL("../../src/lease/embedded/command.ts", import.meta.url).href)};
+const SERVE = `import { storeCommands } from ${JSON.stringify(new URL("../../src/etcd-server/serve-command.ts", import.meta.url).href)};
   const context = { program: "store", print: console.log, printError: console.error };
   try { process.exitCode = await storeCommands().run(process.argv.slice(1), context, "store"); }
   catch (error) { console.error(error.message); process.exitCode = 1; }`;

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { parseIp } from "../../src/address/ip.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
+import type { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
+import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import {
   createKubeLeaseStore,
   type KubeLeaseStore,
@@ -13,8 +15,6 @@ import {
   type KubeStoreOptions,
 } from "../../src/lease/kube/kube-lease-store.ts";
 import type { LeaseAttributes } from "../../src/lease/lease.ts";
-import type { KubeApiServer } from "../../src/testing/kube-api/kube-api-server.ts";
-import { makeNode } from "../../src/testing/kube-api/node-object.ts";
 
 export const PREFIX = "flannel.alpha.coreos.com";
 export const NETWORK = parseNetworkConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');

@@ -6,7 +6,7 @@
 import { rmSync } from "node:fs";
 import { addressOf, check, EAGAIN, lastErrno, sys } from "../../src/linux/ffi.ts";
 import { type Watch, watchReadable } from "../../src/linux/poller.ts";
-import { createPacketMemory } from "../../src/packet/memory.ts";
+import { createPacketMemory } from "../../src/packet/packet-memory.ts";
 import { atExit } from "./at-exit.ts";
 
 // bits/socket.h, asm-generic/socket.h

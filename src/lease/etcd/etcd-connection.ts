@@ -9,11 +9,11 @@
 import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { StoreError } from "../../base/error.ts";
+import { Auth, KV, Lease, Watch } from "../../etcd-api/rpc_pb.ts";
 import { DialTimeout } from "../network-failure.ts";
 import { describeFailure, type EtcdFailure, isAuthenticationDisabled, summarize } from "./etcd-error.ts";
 import type { EtcdSettings } from "./etcd-options.ts";
 import { EtcdSession } from "./etcd-session.ts";
-import { Auth, KV, Lease, Watch } from "./rpc_pb.ts";
 
 /** The services of one endpoint. */
 export interface EtcdClients {

@@ -1,5 +1,7 @@
 /** The operator's side of the store on etcd v3. */
 
+import { Event_EventType, type KeyValue } from "../../etcd-api/kv_pb.ts";
+import { Compare_CompareResult, Compare_CompareTarget } from "../../etcd-api/rpc_pb.ts";
 import type { LeaseAttributes, SubnetPair } from "../lease.ts";
 import type { LeaseAdmin, LeaseRecord, RecordUpdate, StoredConfig } from "../lease-admin.ts";
 import { isProblem } from "../lease-codec.ts";
@@ -10,8 +12,6 @@ import { listRange, singleKey, toBytes, toText } from "./etcd-range.ts";
 import { createRecord, keepRecordForever, NO_GRANT, removeRecord, transact } from "./etcd-record-writes.ts";
 import { createRecordStore, decodeRecord, nameOf, type RecordStore } from "./etcd-records.ts";
 import { watchRange } from "./etcd-watch.ts";
-import { Event_EventType, type KeyValue } from "./kv_pb.ts";
-import { Compare_CompareResult, Compare_CompareTarget } from "./rpc_pb.ts";
 
 /** How many TimeToLive requests are under way at once: enough to hide the round trips, too few to be a burden. */
 const CONCURRENCY = 32;

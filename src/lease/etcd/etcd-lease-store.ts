@@ -6,6 +6,7 @@
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
+import { Event_EventType } from "../../etcd-api/kv_pb.ts";
 import { acquireLease } from "../acquire.ts";
 import type { LeaseAttributes, OwnLease } from "../lease.ts";
 import type { AcquireRequest, LeaseStore, LeaseUpdate } from "../lease-store.ts";
@@ -38,7 +39,6 @@ import {
   recordsIn,
 } from "./etcd-records.ts";
 import { watchRange } from "./etcd-watch.ts";
-import { Event_EventType } from "./kv_pb.ts";
 
 export interface EtcdLeaseStore extends LeaseStore {
   /** RPCs made so far; a stream counts as one. */

@@ -7,9 +7,9 @@
  */
 
 import { hasCode } from "../../base/error.ts";
+import { type Event, Event_EventType, type KeyValue } from "../../etcd-api/kv_pb.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import type { Listing } from "./etcd-range.ts";
-import { type Event, Event_EventType, type KeyValue } from "./kv_pb.ts";
 
 export interface Position {
   /** Everything up to here has been seen. */

@@ -1,7 +1,7 @@
 /** Keys of etcd as text, and the reading of all keys below a prefix at one revision. */
 
+import type { KeyValue } from "../../etcd-api/kv_pb.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import type { KeyValue } from "./kv_pb.ts";
 
 /** Keys per request; a request for everything would be one huge message. */
 const PAGE_SIZE = 10_000n;

@@ -8,17 +8,17 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isNotFound } from "../../base/error.ts";
-import { type LeaseAttributes, type OwnLease, overlapsPair, type SubnetPair } from "../lease.ts";
-import { decodeLeaseKey, encodeLeaseKey, encodeLeaseValue, isProblem } from "../lease-codec.ts";
-import { toBytes } from "./etcd-range.ts";
-import { nameOf, pathOf, type RecordState, type RecordStore } from "./etcd-records.ts";
 import {
   Compare_CompareResult,
   Compare_CompareTarget,
   type CompareSchema,
   type RequestOpSchema,
   type TxnResponse,
-} from "./rpc_pb.ts";
+} from "../../etcd-api/rpc_pb.ts";
+import { type LeaseAttributes, type OwnLease, overlapsPair, type SubnetPair } from "../lease.ts";
+import { decodeLeaseKey, encodeLeaseKey, encodeLeaseValue, isProblem } from "../lease-codec.ts";
+import { toBytes } from "./etcd-range.ts";
+import { nameOf, pathOf, type RecordState, type RecordStore } from "./etcd-records.ts";
 
 /** An etcd lease. */
 export interface Grant {

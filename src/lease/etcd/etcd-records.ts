@@ -1,5 +1,6 @@
 /** The keys under `subnets/` as records: where they are, what they hold, and the reading of all of them at once. */
 
+import type { KeyValue } from "../../etcd-api/kv_pb.ts";
 import type { StoredLease } from "../acquire.ts";
 import type { LeaseAttributes } from "../lease.ts";
 import { decodeLeaseKey, decodeLeaseValue, isProblem, type Problem } from "../lease-codec.ts";
@@ -7,7 +8,6 @@ import type { LeaseEntry } from "../lease-view.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, keysUnder, listRange, toBytes, toText } from "./etcd-range.ts";
-import type { KeyValue } from "./kv_pb.ts";
 
 /** A key under `subnets/`, in what a write has to know of it. */
 export interface RecordState {

@@ -6,13 +6,13 @@
 
 import { create } from "@bufbuild/protobuf";
 import { StoreError } from "../../base/error.ts";
+import type { Event, KeyValue } from "../../etcd-api/kv_pb.ts";
+import { type WatchRequest, WatchRequestSchema, type WatchResponse } from "../../etcd-api/rpc_pb.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import { StreamScope, startOver } from "../stream-scope.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { advance, compareHistory, type Position, positionOf } from "./etcd-position.ts";
 import { type KeyRange, listRange } from "./etcd-range.ts";
-import type { Event, KeyValue } from "./kv_pb.ts";
-import { type WatchRequest, WatchRequestSchema, type WatchResponse } from "./rpc_pb.ts";
 
 export type RangeUpdate =
   /** `isAnotherStore`: what is not there any more was not deleted, but is unknown to the etcd that answers now. */

@@ -14,7 +14,6 @@ import { type AnnotationNames, annotationNames } from "./annotations.ts";
 import { type ApiAccess, openAccess } from "./api-access.ts";
 import { ApiClient } from "./api-client.ts";
 import { keepAvailable } from "./availability.ts";
-import { hostRecordOf } from "./host-record.ts";
 import {
   DEFAULT_TIMINGS,
   type KubeCounters,
@@ -24,6 +23,7 @@ import {
 } from "./kube-options.ts";
 import { watchNodeLeases } from "./lease-watch.ts";
 import { readConfigFile, watchConfigFile } from "./net-config-file.ts";
+import { hostRecordOf } from "./node-annotations.ts";
 import { packedNodeReader } from "./node-record.ts";
 import { OwnLeaseHolder } from "./own-lease.ts";
 import { checkIdentity, OwnNode } from "./own-node.ts";

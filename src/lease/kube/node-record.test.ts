@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { makeNode } from "../../testing/kube-api/node-object.ts";
+import { makeNode } from "../../kube-server/objects/node-object.ts";
 import { annotationNames } from "./annotations.ts";
 import { JsonReader } from "./json-reader.ts";
 import {

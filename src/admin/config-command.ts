@@ -1,0 +1,118 @@
+/** `flannelctl config get|set|check`: the network config of a cluster. */
+
+import { printable, printableJson } from "../base/printable.ts";
+import { type Command, type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
+import type { LeaseAdmin, LeaseInspector, StoredConfig } from "../lease/lease-admin.ts";
+import type { AdminPorts } from "./admin-ports.ts";
+import { obstaclesToChange } from "./config-change.ts";
+import { type ConfigReport, describeConfig, effectiveConfig, reportConfig } from "./config-report.ts";
+import { defineStoreChange, defineStoreCommand } from "./store-command.ts";
+
+export const configCommands = (ports: AdminPorts): Command =>
+  defineGroup("The network config that all hosts share.", {
+    get: defineStoreCommand(ports, {
+      summary: "print it as it is stored, or with all defaults filled in (--json)",
+      flags: { json: { kind: "bool", help: "as hosts understand it: every key, with its default" } },
+      run: (store, { values }, context) => runGet(store, values.json, context),
+    }),
+    set: defineStoreChange(ports, {
+      summary: 'check a file ("-" = standard input) and store it',
+      words: ["FILE"],
+      inKubernetes:
+        "the config is net-conf.json in a ConfigMap (kubectl -n kube-flannel edit configmap kube-flannel-cfg; the chart's " +
+        "values, with Helm), which flanneld follows; try a new one with config check FILE before",
+      flags: {
+        force: { kind: "bool", help: "also if hosts that have leases cannot follow without harm" },
+      },
+      run: (store, { values, positional }, context) =>
+        runSet(store, () => ports.readText(positional[0]!), values.force, context),
+    }),
+    check: defineCommand({
+      summary: 'check a file ("-" = standard input); needs no datastore',
+      synopsis: "FILE",
+      flags: {},
+      takes: { words: ["FILE"] },
+      run: async ({ positional }, context) => runCheck(await ports.readText(positional[0]!), context),
+    }),
+  });
+
+async function runGet(store: LeaseInspector, json: boolean, context: CommandContext): Promise<number> {
+  const stored = await store.readNetworkConfig();
+  if (stored === undefined) {
+    context.printError(
+      `flannelctl: there is no network config at ${store.configPlace}; write one: ${context.program} config set FILE`,
+    );
+    return 1;
+  }
+  const report = reportConfig(stored.text);
+  if (!json) stored.text.trimEnd().split(/\r?\n/).map(printableLine).forEach(context.print);
+  else if (report.network !== undefined) {
+    context.print(printableJson(JSON.stringify(effectiveConfig(report.network), undefined, 2)));
+  }
+  printFaults(report, store.configPlace, context);
+  return json && report.network === undefined ? 1 : 0;
+}
+
+async function runCheck(text: string, context: CommandContext): Promise<number> {
+  const report = reportConfig(text);
+  if (report.network === undefined) {
+    printFaults(report, "the file", context);
+    return 1;
+  }
+  context.print(`The config is good: ${describeConfig(report.network)}.`);
+  printNotes(report, context);
+  return 0;
+}
+
+async function runSet(
+  store: LeaseAdmin,
+  readText: () => Promise<string>,
+  force: boolean,
+  context: CommandContext,
+): Promise<number> {
+  const text = await readText();
+  const report = reportConfig(text);
+  if (report.network === undefined) {
+    printFaults(report, "the file", context);
+    context.printError("flannelctl: nothing was written");
+    return 1;
+  }
+  const stored = await store.readNetworkConfig();
+  if (stored !== undefined && !force) {
+    const obstacles = obstaclesToChange(reportConfig(stored.text), report, await store.listRecords());
+    if (obstacles.length > 0) {
+      for (const obstacle of obstacles) context.printError(`flannelctl: ${printable(obstacle)}`);
+      context.printError("flannelctl: nothing was written; --force writes it all the same");
+      return 1;
+    }
+  }
+  if (stored?.text !== text && !(await write(store, text, stored))) {
+    context.printError(
+      "flannelctl: somebody else changed the config in this moment: nothing was written; look at it and try again",
+    );
+    return 1;
+  }
+  context.print(`${store.configPlace} is set: ${describeConfig(report.network)}.`);
+  printNotes(report, context);
+  if (force) {
+    context.print(
+      "Hosts that run go on as they are where they cannot follow; their log says so: restart flanneld there.",
+    );
+  }
+  return 0;
+}
+
+/** An answer that was lost makes a write look as if somebody else had been there. */
+const write = async (store: LeaseAdmin, text: string, expected: StoredConfig | undefined): Promise<boolean> =>
+  (await store.writeNetworkConfig(text, expected)) || (await store.readNetworkConfig())?.text === text;
+
+function printFaults({ faults }: ConfigReport, place: string, { printError }: CommandContext): void {
+  for (const fault of faults) printError(`flannelctl: ${place}: ${printable(fault)}`);
+}
+
+function printNotes({ notes }: ConfigReport, { print }: CommandContext): void {
+  for (const note of notes) print(`Note: ${printable(note)}.`);
+}
+
+/** Tabs stay: people indent with them. */
+const printableLine = (line: string): string => line.split("\t").map(printable).join("\t");

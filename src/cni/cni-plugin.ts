@@ -1,0 +1,94 @@
+/** The plugin from its environment and standard input to its standard output and exit code. */
+
+import { type Stats, statSync } from "node:fs";
+import { add, type Call, check, del, status } from "./cni-commands.ts";
+import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
+import { collectGarbage } from "./collect-garbage.ts";
+import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
+import { parsePluginConfig, versionOf } from "./plugin-config.ts";
+import { checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
+
+export interface PluginPorts {
+  readonly environment: Environment;
+  /** All of standard input. */
+  readonly readInput: () => Promise<string>;
+  /** Standard input as far as it has come already; VERSION is asked by people too, who send nothing. */
+  readonly readPromptInput: () => Promise<string>;
+  readonly print: (text: string) => void;
+  /** Writes to standard error. */
+  readonly printError: (text: string) => void;
+  /** "v1.2.3". */
+  readonly version: string;
+}
+
+const COMMANDS: Readonly<Record<Exclude<Command, "VERSION">, (call: Call) => Promise<string>>> = {
+  ADD: add,
+  DEL: del,
+  CHECK: check,
+  STATUS: status,
+  GC: collectGarbage,
+};
+
+/** Runs one command and gives back the exit code. */
+export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {
+  if ((ports.environment.CNI_COMMAND ?? "") === "") {
+    const architecture = process.arch === "x64" ? "amd64" : process.arch; // as images and other plugins call it
+    ports.printError(`CNI Plugin flannel version ${ports.version} (${process.platform}/${architecture})\n`);
+    ports.printError(`CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(", ")}\n`);
+    return 0;
+  }
+  let input = "";
+  try {
+    const parameters = readParameters(ports.environment);
+    if (parameters.command === "VERSION") {
+      ports.print(describeVersions(await ports.readPromptInput()));
+      return 0;
+    }
+    input = await ports.readInput();
+    ports.print(await runCommand(parameters.command, parameters, input, ports));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    ports.print(formatError(error, versionOf(input)));
+    return 1;
+  }
+}
+
+async function runCommand(
+  command: Exclude<Command, "VERSION">,
+  parameters: Parameters,
+  input: string,
+  ports: PluginPorts,
+): Promise<string> {
+  const config = parsePluginConfig(input);
+  checkVersion(config.cniVersion ?? FIRST_VERSION, command);
+  if ((command === "ADD" || command === "DEL") && !parameters.allowsOwnNetns)
+    refuseOwnNetns(parameters.netns);
+  const { environment, printError } = ports;
+  const log = (line: string): void => printError(`flannel: ${line}\n`);
+  return COMMANDS[command]({ parameters, config, environment, log, onStderr: printError });
+}
+
+/** In the host's own namespace a delegate would take the host's interface for the container's. */
+function refuseOwnNetns(path: string): void {
+  const [container, own] = [inodeOf(path), inodeOf("/proc/self/ns/net")];
+  if (container === undefined || container.ino !== own?.ino || container.dev !== own.dev) return;
+  throw new CniError(
+    CNI_CODE.invalidNamespace,
+    "plugin's netns and netns from CNI_NETNS should not be the same",
+    `${path} is the network namespace of the host`,
+  );
+}
+
+/** Undefined = there is nothing, or it cannot be looked at: the delegate will say so, if it needs it. */
+function inodeOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** In the version that was asked in, as the specification has it; without one in the newest. */
+const describeVersions = (input: string): string =>
+  `${JSON.stringify({ cniVersion: versionOf(input), supportedVersions: SUPPORTED_VERSIONS })}\n`;

@@ -1,0 +1,183 @@
+/**
+ * A gRPC server on node:http2: as much of the protocol as etcd's clients use, and nothing between the store and the
+ * socket (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+ *
+ * Requests for other methods are answered UNIMPLEMENTED. What a client sends is never trusted: sizes are limited,
+ * bytes that are no message are refused, a stream that breaks takes nothing else along.
+ */
+
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { messageOf } from "../../base/error.ts";
+import { type Logger, silentLogger } from "../../base/logger.ts";
+import { RpcError, STATUS } from "../protocol/rpc-error.ts";
+import { FrameReader, frame, prefixOf } from "./grpc-frames.ts";
+
+/** Answers one request with one response, both encoded. Throws RpcError. */
+export type UnaryMethod = (message: Uint8Array) => Promise<Uint8Array>;
+
+/** Takes a stream of requests. */
+export interface StreamMethod {
+  /** Begins a stream; the handlers are called from then on. */
+  open(stream: ResponseStream): StreamHandlers;
+}
+
+export interface StreamHandlers {
+  /** Throws RpcError: ends the stream with it. */
+  message(message: Uint8Array): void;
+  /** The client sends nothing more. */
+  end(): void;
+  /** The stream is over, however it came to that. */
+  closed(): void;
+  /** What was sent has gone out, after {@link ResponseStream.bufferedBytes} was above 0. */
+  drained(): void;
+}
+
+/** The answering half of a stream. Nothing is sent once it has ended. */
+export interface ResponseStream {
+  /** Bytes that wait for the client to take them. */
+  readonly bufferedBytes: number;
+  send(message: Uint8Array): void;
+  /** Ends it: well, or with an error. */
+  end(error?: unknown): void;
+}
+
+/** "/etcdserverpb.KV/Range". */
+export const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
+
+/** Methods by path. */
+export interface Methods {
+  readonly unary: ReadonlyMap<string, UnaryMethod>;
+  readonly streams: ReadonlyMap<string, StreamMethod>;
+}
+
+/** etcd's --max-request-bytes, and what it allows for the wrapping. */
+export const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
+
+const LARGE_BYTES = 16 * 1024;
+const CONTENT_TYPE = "application/grpc";
+
+/** Serves one request. */
+export function serveStream(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  methods: Methods,
+  logger: Logger,
+): void {
+  stream.on("error", () => {}); // the client broke off: "close" follows
+  if (headers[":method"] !== "POST" || !headers["content-type"]?.startsWith(CONTENT_TYPE)) {
+    stream.respond({ ":status": headers[":method"] === "POST" ? 415 : 405 }, { endStream: true });
+    return;
+  }
+  const path = headers[":path"] ?? "";
+  const unary = methods.unary.get(path);
+  const streaming = methods.streams.get(path);
+  if (unary !== undefined) serveUnary(stream, unary, logger);
+  else if (streaming !== undefined) serveStreaming(stream, streaming, logger);
+  else refuse(stream, new RpcError("UNIMPLEMENTED", `the embedded store does not have ${path}`), logger);
+}
+
+function serveUnary(stream: ServerHttp2Stream, method: UnaryMethod, logger: Logger): void {
+  const reader = new FrameReader(MAX_MESSAGE_BYTES);
+  let request: Uint8Array | undefined;
+  stream.on("data", (piece: Buffer) => {
+    try {
+      for (const message of reader.push(piece)) {
+        if (request !== undefined) throw new RpcError("INTERNAL", "grpc: more than one request message");
+        request = message;
+      }
+    } catch (error) {
+      refuse(stream, error, logger);
+    }
+  });
+  stream.on("end", () => {
+    if (stream.headersSent || stream.destroyed) return;
+    if (request === undefined || reader.isWithinMessage) {
+      refuse(stream, new RpcError("INTERNAL", "grpc: the request message is cut off"), logger);
+      return;
+    }
+    method(request).then(
+      (response) => {
+        if (stream.destroyed) return;
+        stream.respond({ ":status": 200, "content-type": CONTENT_TYPE }, { waitForTrailers: true });
+        stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+        writeMessage(stream, response);
+        stream.end();
+      },
+      (error) => refuse(stream, error, logger),
+    );
+  });
+}
+
+function serveStreaming(stream: ServerHttp2Stream, method: StreamMethod, logger: Logger): void {
+  const reader = new FrameReader(MAX_MESSAGE_BYTES);
+  let trailers: Record<string, string> | undefined;
+  const end = (error?: unknown) => {
+    if (trailers !== undefined || stream.destroyed) return;
+    trailers = error === undefined ? { "grpc-status": "0" } : statusOf(error, logger);
+    stream.end();
+  };
+  stream.respond({ ":status": 200, "content-type": CONTENT_TYPE }, { waitForTrailers: true });
+  stream.on("wantTrailers", () => stream.sendTrailers(trailers ?? { "grpc-status": "0" }));
+  const handlers = method.open({
+    get bufferedBytes() {
+      return stream.writableLength;
+    },
+    send(message) {
+      if (trailers === undefined && !stream.destroyed) writeMessage(stream, message);
+    },
+    end,
+  });
+  stream.on("data", (piece: Buffer) => {
+    if (trailers !== undefined) return;
+    try {
+      for (const message of reader.push(piece)) handlers.message(message);
+    } catch (error) {
+      end(error);
+    }
+  });
+  stream.on("end", () => handlers.end());
+  stream.on("drain", () => handlers.drained());
+  stream.on("close", () => handlers.closed());
+}
+
+/** A large message is not copied: many streams may share it. */
+function writeMessage(stream: ServerHttp2Stream, message: Uint8Array): void {
+  if (message.length < LARGE_BYTES) {
+    stream.write(frame(message));
+    return;
+  }
+  stream.write(prefixOf(message));
+  stream.write(message);
+}
+
+/** Answers with an error and nothing else, and reads no more of the request. */
+export function refuse(stream: ServerHttp2Stream, error: unknown, logger: Logger = silentLogger): void {
+  if (stream.destroyed || stream.headersSent) return;
+  stream.respond(
+    { ":status": 200, "content-type": CONTENT_TYPE, ...statusOf(error, logger) },
+    { endStream: true },
+  );
+  // Resetting the stream could overtake the answer; what still comes is thrown away.
+  stream
+    .on("error", () => {})
+    .removeAllListeners("data")
+    .resume();
+}
+
+/** The trailers that say what went wrong. */
+function statusOf(error: unknown, logger: Logger): Record<string, string> {
+  const known = error instanceof RpcError ? error : undefined;
+  if (known === undefined) logger.error(`the store failed on a request: ${messageOf(error)}`);
+  return {
+    "grpc-status": String(STATUS[known?.code ?? "INTERNAL"]),
+    "grpc-message": encodeMessage(known?.message ?? "etcdserver: internal error"),
+  };
+}
+
+/** Percent-encoding as gRPC's "Status-Message". */
+const encodeMessage = (message: string): string =>
+  message.replace(/[^ -$&-~]+/g, (text) =>
+    [...Buffer.from(text)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""),
+  );

@@ -1,0 +1,249 @@
+/** The test API server over HTTP: reading, writing, faults, and what it refuses. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { call, mergePatch, open, strategicPatch } from "../../test/support/kube-client.ts";
+import { KubeApiServer } from "./kube-api-server.ts";
+import { makeNode, makePod } from "./objects/node-object.ts";
+
+async function start(historyLength = 1_000) {
+  const api = await KubeApiServer.start({ historyLength });
+  return { api, nodes: `${api.url}/api/v1/nodes` };
+}
+
+test("pages hold what there was when the first was read", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  for (const name of ["a", "b", "c", "d", "e"]) api.nodes.create(makeNode(name));
+  const first = (await call(`${nodes}?limit=2`)).body;
+  assert.equal(first.kind, "NodeList");
+  assert.equal(first.items[0].kind, undefined, "elements have no type of their own");
+  assert.equal(first.metadata.remainingItemCount, 3);
+  api.nodes.delete("c");
+  api.nodes.create(makeNode("bb"));
+  const second = (await call(`${nodes}?limit=2&continue=${first.metadata.continue}`)).body;
+  const third = (await call(`${nodes}?limit=2&continue=${second.metadata.continue}`)).body;
+  const names = [first, second, third].flatMap(({ items }) =>
+    items.map(({ metadata }: { metadata: { name: string } }) => metadata.name),
+  );
+  assert.deepEqual(names, ["a", "b", "c", "d", "e"]);
+  assert.equal(third.metadata.continue, undefined);
+  assert.equal(third.metadata.resourceVersion, first.metadata.resourceVersion);
+
+  api.compact();
+  const expired = await call(`${nodes}?limit=2&continue=${first.metadata.continue}`);
+  assert.equal(expired.status, 410);
+  assert.equal(expired.body.reason, "Expired");
+  const rest = (await call(`${nodes}?continue=${expired.body.metadata.continue}`)).body;
+  assert.deepEqual(
+    rest.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name),
+    ["bb", "d", "e"],
+  );
+  assert.equal((await call(`${nodes}?limit=2&continue=junk`)).status, 400);
+});
+
+test("versions of lists: any, not older, exactly, not yet", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  const { resourceVersion: then } = api.nodes.create(makeNode("a")).metadata;
+  api.nodes.create(makeNode("b"));
+  const count = async (query: string) => (await call(`${nodes}?${query}`)).body.items.length;
+  assert.equal(await count("resourceVersion=0&limit=1"), 2);
+  assert.equal(await count(`resourceVersion=${then}`), 2);
+  assert.equal(await count(`resourceVersion=${then}&resourceVersionMatch=NotOlderThan`), 2);
+  assert.equal(await count(`resourceVersion=${then}&resourceVersionMatch=Exact`), 1);
+  const future = await call(`${nodes}?resourceVersion=${Number(api.nodes.resourceVersion) + 1}`);
+  assert.equal(future.status, 504);
+  assert.match(future.body.message, /^Too large resource version/);
+  assert.equal((await call(`${nodes}?resourceVersionMatch=Exact`)).status, 422);
+});
+
+test("pods are found in their namespace, in all, and by node", async () => {
+  const { api } = await start();
+  await using _ = api;
+  api.pods.create(makePod("p", { namespace: "x", nodeName: "n1" }));
+  api.pods.create(makePod("p", { namespace: "y", nodeName: "n2" }));
+  const v1 = `${api.url}/api/v1`;
+  const count = async (path: string) => (await call(`${v1}${path}`)).body.items.length;
+  assert.equal(await count("/pods"), 2);
+  assert.equal(await count("/namespaces/x/pods"), 1);
+  assert.equal(await count("/pods?fieldSelector=spec.nodeName%3Dn2"), 1);
+  assert.equal((await call(`${v1}/namespaces/x/pods/p`)).body.spec.nodeName, "n1");
+  assert.equal((await call(`${v1}/namespaces/z/pods/p`)).body.message, 'pods "p" not found');
+});
+
+test("a patch of the status changes status and metadata, one of the node all but the status", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  api.nodes.create(makeNode("n1", { podCIDRs: ["10.5.1.0/24"] }));
+  const patch = strategicPatch({
+    metadata: { annotations: { "flannel.alpha.coreos.com/backend-type": "vxlan" } },
+    spec: { unschedulable: true },
+    status: { conditions: [{ type: "NetworkUnavailable", status: "False", reason: "FlannelIsUp" }] },
+  });
+  const networkOf = (node: typeof answer) =>
+    node.status.conditions.find(({ type }: { type: string }) => type === "NetworkUnavailable").status;
+
+  let answer = (await call(`${nodes}/n1/status`, patch)).body;
+  assert.equal(answer.metadata.annotations["flannel.alpha.coreos.com/backend-type"], "vxlan");
+  assert.equal(answer.spec.unschedulable, undefined);
+  assert.equal(networkOf(answer), "False");
+  assert.equal(answer.status.conditions.length, 5);
+  const [entry] = answer.metadata.managedFields;
+  assert.deepEqual([entry.manager, entry.subresource], ["tester", "status"]);
+
+  const { resourceVersion } = answer.metadata;
+  answer = (await call(`${nodes}/n1/status`, patch)).body;
+  assert.equal(answer.metadata.resourceVersion, resourceVersion, "what changes nothing is no change");
+
+  const undo = strategicPatch({
+    spec: { unschedulable: true },
+    status: { conditions: [{ type: "NetworkUnavailable", status: "True" }] },
+  });
+  answer = (await call(`${nodes}/n1`, undo)).body;
+  assert.equal(answer.spec.unschedulable, true);
+  assert.equal(networkOf(answer), "False");
+});
+
+test("a version in a patch or update is a condition", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  const old = api.nodes.create(makeNode("n1"));
+  const { resourceVersion } = old.metadata;
+  const now = api.nodes.patch("n1", { metadata: { annotations: { a: "b" } } });
+  for (const request of [
+    mergePatch({ metadata: { resourceVersion, annotations: { a: "c" } } }),
+    strategicPatch({ metadata: { resourceVersion, annotations: { a: "c" } } }),
+    { method: "PUT", body: old },
+  ]) {
+    const { status, body } = await call(`${nodes}/n1`, request);
+    assert.equal(status, 409);
+    assert.equal(
+      body.message,
+      'Operation cannot be fulfilled on nodes "n1": the object has been modified; please apply your changes to the latest version and try again',
+    );
+  }
+  const { resourceVersion: current } = now.metadata;
+  const good = mergePatch({ metadata: { resourceVersion: current, annotations: { a: "c" } } });
+  assert.equal((await call(`${nodes}/n1`, good)).status, 200);
+});
+
+test("create, update, delete, and their refusals", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  const created = await call(nodes, { method: "POST", body: makeNode("n1") });
+  assert.equal(created.status, 201);
+  assert.equal((await call(nodes, { method: "POST", body: makeNode("n1") })).body.reason, "AlreadyExists");
+  const changed = { ...created.body, spec: { unschedulable: true }, status: {} };
+  const updated = await call(`${nodes}/n1`, { method: "PUT", body: changed });
+  assert.equal(updated.body.spec.unschedulable, true);
+  assert.equal(updated.body.status.conditions.length, 5);
+  const dry = await call(`${nodes}/n1?dryRun=All`, { method: "DELETE" });
+  assert.equal(dry.status, 200);
+  const wrong = { preconditions: { uid: "other" } };
+  assert.equal((await call(`${nodes}/n1`, { method: "DELETE", body: wrong })).status, 409);
+  const deleted = await call(`${nodes}/n1`, { method: "DELETE" });
+  assert.equal(deleted.body.status, "Success");
+  assert.equal((await call(`${nodes}/n1`, { method: "DELETE" })).status, 404);
+  assert.equal((await call(nodes, { method: "POST", body: {} })).status, 400);
+  assert.equal((await call(nodes, { method: "POST", body: "{" })).status, 400);
+  const pod = await call(`${api.url}/api/v1/namespaces/x/pods`, {
+    method: "POST",
+    body: { apiVersion: "v1", kind: "Pod", metadata: { generateName: "p-" } },
+  });
+  assert.match(pod.body.metadata.name, /^p-.{5}$/);
+});
+
+test("an object with finalizers is gone when the last of them is", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  api.nodes.create({ ...makeNode("n1"), metadata: { name: "n1", finalizers: ["example.com/f"] } });
+  await call(`${nodes}/n1`, { method: "DELETE" });
+  assert.equal(typeof api.nodes.get("n1")?.metadata.deletionTimestamp, "string");
+  assert.equal((await call(`${nodes}/n1`, mergePatch({ metadata: { finalizers: null } }))).status, 200);
+  assert.equal(api.nodes.get("n1"), undefined);
+});
+
+test("what a node may not be is refused with the field and the reason", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  api.nodes.create(makeNode("n1", { podCIDRs: ["10.5.1.0/24"] }));
+  api.nodes.create(makeNode("n2"));
+  const refusal = async (name: string, patch: unknown) => {
+    const { status, body } = await call(`${nodes}/${name}`, mergePatch(patch));
+    assert.equal(status, 422, JSON.stringify(body));
+    return body.message as string;
+  };
+  const cidr = (...podCIDRs: string[]) => ({ spec: { podCIDR: podCIDRs[0], podCIDRs } });
+  assert.match(await refusal("n1", cidr("10.5.2.0/24")), /node updates may not change podCIDR/);
+  assert.match(await refusal("n2", cidr("10.5.2.0/33")), /must be a valid CIDR value/);
+  assert.match(await refusal("n2", cidr("10.5.2.0/24", "10.5.3.0/24")), /no more than one CIDR for each IP/);
+  const annotations = (key: string, value: unknown) => ({ metadata: { annotations: { [key]: value } } });
+  assert.match(await refusal("n1", annotations("a/b/c", "")), /a qualified name must consist/);
+  assert.match(await refusal("n1", annotations("a", 1)), /cannot unmarshal number into Go struct field/);
+  assert.match(
+    await refusal("n1", annotations("a", "x".repeat(300_000))),
+    /may not be more than 262144 bytes/,
+  );
+  assert.match(await refusal("n1", { metadata: { labels: { a: "b c" } } }), /a valid label must/);
+  assert.equal((await call(`${nodes}/n1`, mergePatch({ metadata: { name: "x" } }))).status, 400);
+  assert.deepEqual((await call(`${nodes}/n2`, mergePatch({ spec: { podCIDR: "10.5.2.0/24" } }))).body.spec, {
+    podCIDR: "10.5.2.0/24",
+    podCIDRs: ["10.5.2.0/24"],
+  });
+});
+
+test("what is not there is refused as such", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  api.nodes.create(makeNode("n1"));
+  const statusOf = async (path: string, method = "GET") => (await call(api.url + path, { method })).status;
+  assert.equal(await statusOf("/api/v1/secrets"), 404);
+  assert.equal(await statusOf("/apis/apps/v1/daemonsets"), 404);
+  assert.equal(await statusOf("/api/v1/nodes/n1/proxy"), 404);
+  assert.equal(await statusOf("/nothing"), 404);
+  assert.equal(await statusOf("/api/v1/nodes", "DELETE"), 405);
+  assert.equal(await statusOf("/api/v1/pods", "POST"), 405);
+  assert.equal(await statusOf("/api/v1/nodes/n1", "OPTIONS"), 405);
+  const json = { method: "PATCH", body: "[]", headers: { "content-type": "application/json-patch+json" } };
+  const refused = await call(`${nodes}/n1`, json);
+  assert.equal(refused.status, 415);
+  assert.match(refused.body.message, /accepted media types include: application\/merge-patch\+json/);
+  const big = await call(`${nodes}/n1`, mergePatch(JSON.stringify({ a: "x".repeat(3 * 1024 * 1024) })));
+  assert.equal(big.status, 413);
+});
+
+test("faults: statuses, resets, silence, half answers; as often as told, until taken back", async () => {
+  const { api, nodes } = await start();
+  await using _ = api;
+  api.nodes.create(makeNode("n1"));
+  api.inject({ verb: "list", times: 2, answer: { status: 429, headers: { "retry-after": "1" } } });
+  assert.equal((await call(`${nodes}/n1`)).status, 200);
+  const busy = await call(nodes);
+  assert.deepEqual([busy.status, busy.headers["retry-after"], busy.body.kind], [429, "1", "Status"]);
+  assert.equal((await call(nodes)).status, 429);
+  assert.equal((await call(nodes)).status, 200);
+
+  api.inject({
+    resource: "nodes/status",
+    answer: { status: 500, headers: { "content-type": "text/plain" }, body: "oops" },
+  });
+  assert.equal((await call(nodes)).status, 200);
+  assert.equal((await call(`${nodes}/n1/status`)).body, "oops");
+
+  api.inject({ answer: "reset" });
+  await assert.rejects(call(nodes), { code: "ECONNRESET" });
+  api.inject({ answer: "truncate" });
+  await assert.rejects(call(nodes), { code: "ECONNRESET" });
+
+  const silence = api.inject({ times: Infinity, answer: "hang" });
+  const waiting = open(nodes);
+  waiting.catch(() => {});
+  const other = await Promise.race([
+    waiting.then(() => "answered"),
+    call(`${api.url}/version`).then(() => "silent"),
+  ]);
+  assert.equal(other, "silent");
+  silence[Symbol.dispose]();
+  assert.equal((await call(nodes)).status, 200);
+});

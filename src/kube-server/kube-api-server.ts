@@ -1,0 +1,279 @@
+/**
+ * A Kubernetes API server for tests and labs: nodes and pods in memory, with what clients of them rely on. What it
+ * serves it serves as kube-apiserver does (versions, watches, patches, access, errors); the rest it refuses.
+ */
+
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { messageOf } from "../base/error.ts";
+import { KubeError, methodNotAllowed } from "./objects/kube-error.ts";
+import type { JsonObject } from "./objects/kube-object.ts";
+import { type KubeObjects, ObjectStore } from "./objects/object-store.ts";
+import { NODES, PODS } from "./objects/resources.ts";
+import {
+  ANONYMOUS,
+  authenticate,
+  authorize,
+  authorizePath,
+  type Identity,
+  type KubeToken,
+} from "./requests/access.ts";
+import { discoveryPage } from "./requests/discovery.ts";
+import { checkAccept, reply, urlOf } from "./requests/exchange.ts";
+import { answerFault, Faults, type KubeFault } from "./requests/fault.ts";
+import { type ApiRequest, checkVerb, parseRequest } from "./requests/request-target.ts";
+import { openWatch, serve } from "./requests/serve.ts";
+import type { WatchStream } from "./requests/watch-stream.ts";
+
+export type { KubeObject } from "./objects/kube-object.ts";
+export type { KubeObjects } from "./objects/object-store.ts";
+export type { KubeRule, KubeToken } from "./requests/access.ts";
+export type { KubeFault } from "./requests/fault.ts";
+
+/** Of `requests`: older ones are forgotten. */
+const MAX_REQUESTS = 100_000;
+/** kube-apiserver keeps an idle connection so long. */
+const IDLE_CONNECTION_MS = 90_000;
+
+export interface KubeApiOptions {
+  /** Default "127.0.0.1". */
+  readonly host?: string;
+  /** 0 or none = any. */
+  readonly port?: number;
+  /** PEM texts. With `clientCa`, a client may show a certificate instead of a token: its CN is the user. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+  /** Undefined = everybody may do everything. */
+  readonly tokens?: readonly KubeToken[];
+  /** How many changes a watch may lag behind before it gets 410 Gone; so many may come in one turn. Default 1,000. */
+  readonly historyLength?: number;
+  /** Between bookmarks, for watches that asked for them. Default 60,000. */
+  readonly bookmarkIntervalMs?: number;
+}
+
+/** An answered request for objects. */
+export interface KubeRequest {
+  readonly verb: string;
+  /** "nodes", "nodes/status" */
+  readonly resource: string;
+  readonly name: string | undefined;
+  readonly namespace: string | undefined;
+  readonly user: string;
+  /** 0 = it got none. */
+  readonly status: number;
+}
+
+export class KubeApiServer implements AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  readonly #server: Server;
+  readonly #stores: Readonly<Record<"nodes" | "pods", ObjectStore>>;
+  readonly #asksCertificates: boolean;
+  /** Also those on which TLS is still being agreed upon: closeAllConnections() leaves them open. */
+  readonly #sockets = new Set<Socket>();
+  readonly #watches = new Set<WatchStream>();
+  readonly #faults = new Faults();
+  readonly #bookmarks: NodeJS.Timeout;
+  #requests: KubeRequest[] = [];
+  #tokens: readonly KubeToken[] | undefined;
+  #isSending = false;
+
+  static async start(options: KubeApiOptions = {}): Promise<KubeApiServer> {
+    const { host = "127.0.0.1", port = 0, tls } = options;
+    const server =
+      tls === undefined
+        ? createServer()
+        : createTlsServer({
+            cert: tls.cert,
+            key: tls.key,
+            ...(tls.clientCa && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false }),
+          });
+    server.keepAliveTimeout = IDLE_CONNECTION_MS;
+    server.listen(port, host);
+    await once(server, "listening");
+    return new KubeApiServer(server, options);
+  }
+
+  private constructor(server: Server, options: KubeApiOptions) {
+    const { tls, historyLength = 1_000, bookmarkIntervalMs = 60_000 } = options;
+    const { address, port, family } = server.address() as AddressInfo;
+    this.port = port;
+    this.url = `${tls ? "https" : "http"}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+    this.#server = server;
+    this.#asksCertificates = tls?.clientCa !== undefined;
+    this.#tokens = options.tokens;
+    const revisions = { current: 1 };
+    const onChange = () => this.#sendSoon();
+    this.#stores = {
+      nodes: new ObjectStore(NODES, revisions, historyLength, onChange),
+      pods: new ObjectStore(PODS, revisions, historyLength, onChange),
+    };
+    server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+    server.on("request", (request, response) => void this.#handle(request, response));
+    this.#bookmarks = setInterval(() => {
+      for (const watch of this.#watches) watch.bookmark();
+    }, bookmarkIntervalMs);
+  }
+
+  get nodes(): KubeObjects {
+    return this.#stores.nodes;
+  }
+
+  get pods(): KubeObjects {
+    return this.#stores.pods;
+  }
+
+  /** In the order of their answers. */
+  get requests(): readonly KubeRequest[] {
+    return this.#requests;
+  }
+
+  /** Watches that are open now. */
+  get watchCount(): number {
+    return this.#watches.size;
+  }
+
+  /** Counts from the next request on; open watches stay, as they do at a real server. */
+  setTokens(tokens: readonly KubeToken[]): void {
+    this.#tokens = tokens;
+  }
+
+  /** The next `times` (default 1) requests that match are answered so. Disposing takes it back. */
+  inject(fault: KubeFault): Disposable {
+    return this.#faults.add(fault);
+  }
+
+  /**
+   * Forgets all history. A watch that is open ends with an ERROR event if its client knows an older version than the
+   * newest; one that begins with an older version, and a list that goes on with one, gets 410.
+   */
+  compact(): void {
+    this.#send();
+    for (const store of Object.values(this.#stores)) store.history.forget(store.revision);
+    for (const watch of this.#watches) watch.compacted();
+  }
+
+  /** Ends all watches now: orderly, by a TCP reset, or with an ERROR event that says 410. */
+  dropWatches(mode: "end" | "reset" | "expired" = "end"): void {
+    for (const watch of [...this.#watches]) {
+      if (mode === "end") watch.end();
+      else if (mode === "reset") watch.reset();
+      else watch.expire();
+    }
+  }
+
+  /** Raw text to all open watches: truncated or malformed events. */
+  sendToWatches(text: string): void {
+    this.#send();
+    for (const watch of this.#watches) watch.sendRaw(text);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#server.listening) return;
+    clearInterval(this.#bookmarks);
+    const closed = once(this.#server, "close");
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  /** Once for all changes of one turn. */
+  #sendSoon(): void {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    queueMicrotask(() => this.#send());
+  }
+
+  #send(): void {
+    this.#isSending = false;
+    for (const watch of this.#watches) watch.send();
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A client that goes away in the middle is no error of the server.
+    for (const stream of [request, response]) stream.on("error", () => {});
+    const exchange: Exchange = { request, response, user: ANONYMOUS, api: undefined };
+    try {
+      await this.#answer(exchange);
+    } catch (error) {
+      if (request.destroyed && !request.complete) return;
+      const { status } =
+        error instanceof KubeError
+          ? error
+          : new KubeError(500, "InternalError", `Internal error occurred: ${messageOf(error)}`);
+      this.#reply(exchange, status.code, status);
+    }
+  }
+
+  async #answer(exchange: Exchange): Promise<void> {
+    const { request, response } = exchange;
+    const url = urlOf(request);
+    let refusal: unknown;
+    try {
+      exchange.api = parseRequest(request.method!, url);
+    } catch (error) {
+      // Who asks comes first.
+      refusal = error;
+    }
+    const { api } = exchange;
+    const fault = api && this.#faults.take(api);
+    if (fault !== undefined && fault !== "truncate") {
+      this.#record(exchange, answerFault(fault, request, response));
+      return;
+    }
+    const identity = authenticate(request, this.#tokens, this.#asksCertificates);
+    exchange.user = identity.user;
+    if (refusal !== undefined) throw refusal;
+    if (api === undefined) {
+      this.#answerPage(exchange, url.pathname, identity);
+      return;
+    }
+    authorize(identity, api);
+    checkVerb(api);
+    checkAccept(request);
+    const store = this.#stores[api.kind.name as "nodes" | "pods"];
+    const isTruncated = fault === "truncate";
+    if (api.verb === "watch") {
+      const watch = openWatch(store, api, request, response, isTruncated);
+      this.#watches.add(watch);
+      response.on("close", () => this.#watches.delete(watch));
+      this.#record(exchange, 200);
+      watch.send();
+    } else {
+      const [status, content] = await serve(store, api, request);
+      this.#reply(exchange, status, content, isTruncated);
+    }
+  }
+
+  #answerPage(exchange: Exchange, path: string, identity: Identity): void {
+    const { method = "" } = exchange.request;
+    authorizePath(identity, method === "GET" ? "get" : method.toLowerCase(), path);
+    if (method !== "GET") throw methodNotAllowed();
+    const page = discoveryPage(path, new URL(this.url).host);
+    if (page === undefined) this.#reply(exchange, 404, "404 page not found\n");
+    else this.#reply(exchange, 200, page);
+  }
+
+  #reply(exchange: Exchange, status: number, content: JsonObject | string, isTruncated = false): void {
+    this.#record(exchange, status);
+    reply(exchange, status, content, isTruncated);
+  }
+
+  #record({ api, user }: Exchange, status: number): void {
+    if (api === undefined) return;
+    const { verb, resource, name, namespace } = api;
+    this.#requests.push({ verb, resource, name, namespace, user, status });
+    if (this.#requests.length > MAX_REQUESTS) this.#requests = this.#requests.slice(MAX_REQUESTS / 2);
+  }
+}
+
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  user: string;
+  api: ApiRequest | undefined;
+}

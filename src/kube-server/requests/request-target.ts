@@ -1,0 +1,86 @@
+/** What a request asks for, by its method and path (k8s.io/apiserver/pkg/endpoints/request, RequestInfo). */
+
+import { methodNotAllowed, noSuchResource } from "../objects/kube-error.ts";
+import { RESOURCES, type Resource } from "../objects/resources.ts";
+import { nameOf } from "../objects/selectors.ts";
+
+export type Verb = "get" | "list" | "watch" | "create" | "update" | "patch" | "delete" | "deletecollection";
+
+/** A request for objects. */
+export interface ApiRequest {
+  readonly verb: Verb;
+  readonly kind: Resource;
+  /** With subresource: "nodes", "nodes/status". */
+  readonly resource: string;
+  readonly subresource: string | undefined;
+  readonly namespace: string | undefined;
+  /** Of lists and watches: the one that the field selector allows. */
+  readonly name: string | undefined;
+  readonly query: URLSearchParams;
+}
+
+const OBJECTS = /^\/api\/v1(?:\/namespaces\/([^/]+))?\/([a-z]+)(?:\/([^/]+)(?:\/([^/]+))?)?\/?$/;
+
+/** Undefined = the path is no object's. Throws KubeError NotFound for objects that the server does not have. */
+export function parseRequest(method: string, url: URL): ApiRequest | undefined {
+  const match = OBJECTS.exec(url.pathname);
+  if (match === null) {
+    if (url.pathname.startsWith("/api/v1/") || url.pathname.startsWith("/apis/")) throw noSuchResource();
+    return undefined;
+  }
+  const [namespace, resource, name, subresource] = match.slice(1).map((part) => part && decode(part));
+  const kind = RESOURCES.find((known) => known.name === resource);
+  if (kind === undefined || (subresource !== undefined && subresource !== "status")) throw noSuchResource();
+  if (kind.isNamespaced ? namespace === undefined && name !== undefined : namespace !== undefined) {
+    throw noSuchResource();
+  }
+  const verb = verbOf(method, name !== undefined, url.searchParams);
+  return {
+    verb,
+    kind,
+    resource: subresource === undefined ? kind.name : `${kind.name}/${subresource}`,
+    subresource,
+    namespace,
+    name: name ?? nameOf(url.searchParams.get("fieldSelector") ?? ""),
+    query: url.searchParams,
+  };
+}
+
+/** Throws KubeError MethodNotAllowed for a verb that the server does not do. */
+export function checkVerb({ verb, kind, subresource, namespace }: ApiRequest): void {
+  const known = subresource === undefined ? VERBS : STATUS_VERBS;
+  if (!known.includes(verb)) throw methodNotAllowed();
+  if (verb === "create" && kind.isNamespaced && namespace === undefined) throw methodNotAllowed();
+}
+
+export const VERBS: readonly Verb[] = ["create", "delete", "get", "list", "patch", "update", "watch"];
+export const STATUS_VERBS: readonly Verb[] = ["get", "patch", "update"];
+
+export const isSet = (query: URLSearchParams, name: string): boolean =>
+  query.has(name) && !["", "0", "false"].includes(query.get(name)!.toLowerCase());
+
+function verbOf(method: string, isNamed: boolean, query: URLSearchParams): Verb {
+  switch (method) {
+    case "GET":
+      if (isNamed) return "get";
+      return isSet(query, "watch") ? "watch" : "list";
+    case "POST":
+      return "create";
+    case "PUT":
+      return "update";
+    case "PATCH":
+      return "patch";
+    case "DELETE":
+      return isNamed ? "delete" : "deletecollection";
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw noSuchResource();
+  }
+}

@@ -1,0 +1,31 @@
+/** What the hosts of a lab have in common: who gives them their subnets and tells them of each other. */
+
+import type { Host } from "../plan/topology.ts";
+import type { ProcessId } from "../record/lab-processes.ts";
+
+/** Paths of the programs that go with this one. */
+export interface Programs {
+  readonly flanneld: string;
+  readonly flannelctl: string;
+  /** The CNI plugin. */
+  readonly cniPlugin: string;
+}
+
+export interface Cluster {
+  /**
+   * Starts it in the hub, where all hosts reach it, and returns when it serves and has the network config. `onStart` is
+   * waited for before anything else is done with it. Throws FlannelError, also if the config is no good.
+   */
+  create(
+    networkConfig: string,
+    onStart: (process: ProcessId) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** What lets flanneld on this host find it. */
+  flanneldSettings(host: Host): {
+    readonly flags: readonly string[];
+    readonly environment: Readonly<Record<string, string>>;
+  };
+  /** Takes away what it holds of a host whose flanneld has ended. Throws FlannelError. */
+  forget(host: Host): Promise<void>;
+}

@@ -1,0 +1,143 @@
+/** `flannelctl lab …`: flags, and what is printed. */
+
+import { ConfigError } from "../../base/error.ts";
+import { type Command, type CommandContext, defineCommand, defineGroup } from "../../config/command.ts";
+import type { FlagTable } from "../../config/flags.ts";
+import type { Programs } from "../clusters/cluster.ts";
+import { serveKubeApiCommand } from "../clusters/serve-kube-api.ts";
+import { notesOn } from "../plan/lab-plan.ts";
+import { requireRoot, requireTools } from "../plan/requirements.ts";
+import { checkLabName, DEFAULT_LAB } from "../plan/topology.ts";
+import { describeLabs, type LabState, requireState } from "../record/lab-state.ts";
+import { addHost, dropHost } from "./change.ts";
+import { down } from "./down.ts";
+import { execOnNode, findNode } from "./exec-on-node.ts";
+import { formatPings, pingAll } from "./ping.ts";
+import { formatStatus, readStatus } from "./status.ts";
+import { untilSignal, upCommand } from "./up-command.ts";
+
+const NAME = {
+  name: { kind: "string", value: "name", help: "which lab, if there are several" },
+} as const satisfies FlagTable;
+
+/** The commands of `flannelctl lab`. */
+export const labCommands = (programs: Programs): Command =>
+  defineGroup("Hosts as network namespaces on this machine, each with flanneld and a container.", {
+    up: upCommand(programs),
+    status: defineCommand({
+      summary: "show its hosts and whether they live",
+      synopsis: "[flags]",
+      flags: NAME,
+      run: ({ values }, context) => runStatus(stateOf(values.name), context),
+    }),
+    ping: defineCommand({
+      summary: "ping every container from every other and from every host",
+      synopsis: "[flags]",
+      flags: { ...NAME, count: { kind: "int", value: "number", default: 3, help: "packets on each way" } },
+      run: ({ values }, context) => runPing(stateOf(values.name), values.count, context),
+    }),
+    exec: defineCommand({
+      summary: "run a command on a host (h1, h2…), in a container (h1-c1…) or on the hub",
+      synopsis: "<node> [flags] -- command [arguments]",
+      flags: { ...NAME, container: { kind: "bool", help: "in the host's first container" } },
+      takes: { words: true, rest: true },
+      run: ({ values, positional, rest }) =>
+        runExec(stateOf(values.name), positional, values.container, rest),
+    }),
+    "add-host": defineCommand({
+      summary: "one more host, with flanneld and a container",
+      synopsis: "[flags]",
+      flags: NAME,
+      run: ({ values }, context) => runAddHost(stateOf(values.name), programs, context),
+    }),
+    "remove-host": defineCommand({
+      summary: "take a host away, and what the others know of it",
+      synopsis: "HOST [flags]",
+      flags: NAME,
+      takes: { words: ["HOST"] },
+      run: ({ values, positional: [host] }, context) =>
+        runRemoveHost(stateOf(values.name), host!, programs, context),
+    }),
+    down: defineCommand({
+      summary: "remove it, also one that was left half-made",
+      synopsis: "[flags]",
+      flags: { name: { ...NAME.name, default: DEFAULT_LAB, help: "which lab" } },
+      run: ({ values }, context) => runDown(values.name, programs, context),
+    }),
+    "serve-kube-api": serveKubeApiCommand(),
+  });
+
+function stateOf(name: string): LabState {
+  if (name === "") return requireState(undefined);
+  checkLabName(name);
+  return requireState(name);
+}
+
+async function runStatus(state: LabState, { print }: CommandContext): Promise<number> {
+  const status = readStatus(state);
+  formatStatus(status).forEach(print);
+  printNotes(state, print);
+  return status.isGood ? 0 : 1;
+}
+
+async function runPing(state: LabState, count: number, { print }: CommandContext): Promise<number> {
+  if (count < 1 || count > 1000) throw new ConfigError(`--count: must be within 1…1000, but is ${count}`);
+  requireRoot();
+  requireTools(["ping"]);
+  const results = await pingAll(state.topology, count);
+  formatPings(results).forEach(print);
+  const failed = results.filter(({ rttMs }) => rttMs === undefined).length;
+  print(
+    failed === 0 ? `All ${results.length} ways work (ms).` : `${failed} of ${results.length} ways failed.`,
+  );
+  if (failed > 0) printNotes(state, print);
+  return failed === 0 ? 0 : 1;
+}
+
+function printNotes({ setup, topology }: LabState, print: CommandContext["print"]): void {
+  for (const note of notesOn(setup.backendType, topology)) print(`Note: ${note}.`);
+}
+
+async function runAddHost(state: LabState, programs: Programs, { print }: CommandContext): Promise<number> {
+  requireRoot();
+  await untilSignal((signal) => addHost(state.topology.name, programs, print, signal));
+  return 0;
+}
+
+async function runRemoveHost(
+  { topology: { name } }: LabState,
+  host: string,
+  programs: Programs,
+  { print, printError }: CommandContext,
+): Promise<number> {
+  requireRoot();
+  const faults = await dropHost(name, host, programs);
+  for (const fault of faults) printError(`flannelctl: ${fault}; ${host} is removed all the same`);
+  print(`Host ${host} is removed from lab "${name}".`);
+  return 0;
+}
+
+async function runExec(
+  { topology }: LabState,
+  [node, ...surplus]: readonly string[],
+  container: boolean,
+  command: readonly string[],
+): Promise<number> {
+  requireRoot();
+  if (node === undefined) throw new ConfigError("which host? Write e.g. h1 -- ip address");
+  if (surplus.length > 0) throw new ConfigError(`write the command after --: -- ${surplus.join(" ")}`);
+  return execOnNode(findNode(topology, node, container), command);
+}
+
+async function runDown(
+  name: string,
+  programs: Programs,
+  { print, printError }: CommandContext,
+): Promise<number> {
+  checkLabName(name);
+  requireRoot();
+  const faults = await down(name, programs.cniPlugin);
+  for (const fault of faults ?? []) printError(`flannelctl: ${fault}; the lab is removed all the same`);
+  print(faults === undefined ? `There is no lab "${name}"; ${describeLabs()}.` : `Lab "${name}" is removed.`);
+  return 0;
+}

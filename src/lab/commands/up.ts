@@ -1,0 +1,82 @@
+/** Making a lab: the state file, then everything in the plan. What fails is taken down again. */
+
+import type { Programs } from "../clusters/cluster.ts";
+import { openCluster } from "../clusters/open-cluster.ts";
+import { requireCniPlugins } from "../hosts/container-runtime.ts";
+import { addressesOf, finishHost, LabRecord, startHost } from "../hosts/lab-hosts.ts";
+import { makeHost, makeHub } from "../hosts/lab-links.ts";
+import { type LabPlan, notesOn } from "../plan/lab-plan.ts";
+import { requireIpv6, requireProgram, requireRoot, requireTools, type Tool } from "../plan/requirements.ts";
+import type { Host } from "../plan/topology.ts";
+import type { ProcessId } from "../record/lab-processes.ts";
+import { claimLab, type LabSetup } from "../record/lab-state.ts";
+import { becomeMaker } from "../record/maker.ts";
+import { down } from "./down.ts";
+
+export interface UpOptions {
+  readonly plan: LabPlan;
+  readonly setup: LabSetup;
+  readonly programs: Programs;
+  /** Leave a lab that failed as it is. */
+  readonly keep: boolean;
+}
+
+/** Tells of the steps, a line each. */
+export type Progress = (line: string) => void;
+
+/**
+ * Makes a lab and returns when every container has its address. Aborting takes down what is there. Throws
+ * ConfigError, FlannelError; then nothing is left, unless `keep`.
+ */
+export async function up(options: UpOptions, progress: Progress, signal: AbortSignal): Promise<void> {
+  const { plan, setup, programs } = options;
+  const { topology } = plan;
+  requireParts(options);
+  const record = new LabRecord(await claimLab(topology, setup));
+  using _maker = becomeMaker(topology.name);
+  try {
+    await build(record, options, progress, signal);
+  } catch (error) {
+    if (!options.keep) await down(topology.name, programs.cniPlugin);
+    throw error;
+  }
+}
+
+function requireParts({ plan: { topology, network }, setup, programs }: UpOptions): void {
+  requireRoot();
+  const tools: Tool[] = [];
+  if (setup.datastore === "etcd") tools.push("etcd");
+  if (setup.datastore === "kube") tools.push("openssl");
+  if (network.enableNftables) tools.push("nft");
+  requireTools(tools);
+  if (topology.cni) {
+    requireCniPlugins();
+    requireProgram(programs.cniPlugin, "the CNI plugin");
+  }
+  if (network.ipv6 !== undefined) requireIpv6();
+  requireProgram(setup.flanneld, "--flanneld");
+}
+
+async function build(
+  record: LabRecord,
+  { plan, setup, programs }: UpOptions,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  const { topology, networkConfig } = plan;
+  const { hub, hosts } = topology;
+  const cluster = openCluster(setup, topology, programs);
+
+  makeHub(topology);
+  const onStart = async (process: ProcessId): Promise<void> => {
+    await record.change({ processes: [{ ...process, role: setup.datastore, node: hub.name }] });
+    for (const host of hosts) makeHost(host, topology);
+  };
+  await cluster.create(networkConfig, onStart, signal);
+  progress(`hub  ${addressesOf(hub)}  ${setup.datastore}, network config written`);
+
+  const started: { readonly host: Host; readonly flanneld: ProcessId }[] = [];
+  for (const host of hosts) started.push({ host, flanneld: await startHost(record, cluster, host) });
+  for (const { host, flanneld } of started) progress(await finishHost(host, flanneld, programs, signal));
+  for (const note of notesOn(setup.backendType, topology)) progress(`Note: ${note}.`);
+}

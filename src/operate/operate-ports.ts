@@ -1,0 +1,33 @@
+/** What the commands that look after this host need of the process they run in. */
+
+import type { AdminPorts } from "../admin/admin-ports.ts";
+import type { FirewallExec } from "../firewall/firewall-exec.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { Kernel } from "../state/kernel.ts";
+import type { SettingName } from "../state/objects.ts";
+
+export interface OperatePorts {
+  readonly admin: AdminPorts;
+  /** Opens this host's kernel: rtnetlink, and the reconciler's port on top of it. Throws SyscallError. */
+  openKernel(): HostKernel;
+  /** Whether devices can be given this setting here: not a sysctl where /proc/sys is read-only (containers). */
+  canSet(name: SettingName): boolean;
+  readonly firewallExec: FirewallExec;
+  /** Arguments of the processes in this network namespace, without this one. */
+  processes(): readonly ProcessEntry[];
+  /** Text of a file; undefined if there is none or it cannot be read. */
+  readFile(path: string): string | undefined;
+  /** Throws FlannelError. */
+  removeFile(path: string): void;
+}
+
+export interface HostKernel extends Disposable {
+  readonly rtnetlink: Rtnetlink;
+  readonly kernel: Kernel;
+}
+
+export interface ProcessEntry {
+  readonly pid: number;
+  /** The program's own name first; empty for kernel threads. */
+  readonly args: readonly string[];
+}

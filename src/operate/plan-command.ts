@@ -1,0 +1,204 @@
+/**
+ * `flannelctl plan`: what flanneld, started with the same flags, would change in this host's kernel; nothing is changed.
+ * Every step is the daemon's own but the last: the choice of the interface, of the subnet, the backend's plan, the
+ * difference to what there is. Exit codes: 0 nothing would change, 3 something would, or something stands in the way.
+ */
+
+import { firewallWish } from "../agent/firewall-keeper.ts";
+import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
+import { attributesOf, NOTHING_KNOWN, withRecord } from "../agent/host-record.ts";
+import { describeSubnets } from "../agent/lease-keeper.ts";
+import { NextHops } from "../agent/next-hops.ts";
+import { Planner } from "../agent/planner.ts";
+import { previousSubnets } from "../agent/subnet-file.ts";
+import type { Backend, Host } from "../backend/backend.ts";
+import { createBackend, deviceNamesOf, type Network, parseNetwork } from "../backend/backends.ts";
+import { ConfigError, messageOf, StoreError } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import { printable } from "../base/printable.ts";
+import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
+import { type FlanneldOptions, readOptions } from "../config/options.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
+import { Firewall } from "../firewall/firewall.ts";
+import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
+import type { HostRecord } from "../lease/lease-store.ts";
+import { diffStates } from "../state/diff.ts";
+import type { Operation } from "../state/kernel.ts";
+import { describeObject, keyOf, PROCESS_KINDS, STATE_KINDS, type StateObject } from "../state/objects.ts";
+import type { Target } from "../state/target.ts";
+import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
+import type { HostKernel, OperatePorts } from "./operate-ports.ts";
+
+const EXIT_CHANGES = 3;
+
+export const planCommand = (ports: OperatePorts): Command =>
+  defineCommand({
+    summary:
+      "print what flanneld with these flags would change in this host's kernel; exit code 3 if anything",
+    synopsis: "[--config FILE] [flags of flanneld]",
+    flags: {
+      config: {
+        kind: "string",
+        value: "file",
+        help: 'a network config to try ("-" = standard input) instead of the stored one',
+      },
+      ...FLANNELD_FLAGS,
+    },
+    environment: { variables: ports.admin.variables, prefix: ENVIRONMENT_PREFIX },
+    async run(flags, context) {
+      const options = readOptions(flags, ports.admin.variables);
+      const file = flags.values.config || undefined;
+      const logger = loggerOf(context);
+      await using store = await ports.admin.inspectStore(options.datastore, logger);
+      const network = parseNetwork(await readConfig(file, store, ports));
+      const assigned = await store.readAssignedHost?.(network);
+      const records = await readRecords(store, file !== undefined, logger);
+      using host = ports.openKernel();
+      return await plan({ ports, options, network, assigned, records, host, logger }, context);
+    },
+  });
+
+interface Situation {
+  readonly ports: OperatePorts;
+  readonly options: FlanneldOptions;
+  readonly network: Network;
+  /** Undefined = hosts choose for themselves. */
+  readonly assigned: AssignedHost | undefined;
+  /** Undefined = the store cannot be reached. */
+  readonly records: readonly LeaseRecord[] | undefined;
+  readonly host: HostKernel;
+  readonly logger: Logger;
+}
+
+async function plan(situation: Situation, { print, printError }: CommandContext): Promise<number> {
+  const { options, network, assigned, host, logger } = situation;
+  const record = assigned?.record ?? NOTHING_KNOWN;
+  const wanted = withRecord(options.interface, record, logger);
+  const self = hostOf(chooseInterface(host.rtnetlink, wanted, network));
+  const backend = await makeBackend(situation, record);
+  const attributes = attributesOf(self, backend.published, record);
+  const lease =
+    assigned === undefined
+      ? await expectLease({
+          network,
+          attributes,
+          previous: previousSubnets(situation.ports.readFile(options.subnetFile), network),
+          records: situation.records ?? [],
+          logger,
+        })
+      : assignedLease(assigned, attributes);
+  print(`interface ${describeHost(self, attributes)}`);
+  print(`lease     ${describeSubnets(lease.subnets)}, ${lease.origin}`);
+  const target = targetOf(situation, backend, self, lease);
+  const observed = await host.kernel.observe(target.ownership, new Set(STATE_KINDS));
+  const { operations, obstacles } = diffStates(target.state, stateOf(observed));
+  const wished = operations.filter(
+    ({ action, object }) => !PROCESS_KINDS.has(object.kind) && (action !== "remove" || !target.keepOthers),
+  );
+  const isPossible = ({ object }: Operation) =>
+    object.kind !== "setting" || situation.ports.canSet(object.name);
+  const possible = wished.filter(isPossible);
+  for (const operation of possible) print(printable(describeOperation(operation)));
+  for (const { object } of wished.filter((operation) => !isPossible(operation))) {
+    printError(printable(`left as it is: ${describeObject(object)} (/proc/sys is read-only here)`));
+  }
+  for (const { message } of obstacles) printError(printable(message));
+
+  const { mode, rules } = firewallWish(options.firewall, network, lease.subnets);
+  await using firewall = new Firewall({ mode, exec: situation.ports.firewallExec, logger });
+  const { changes, leftovers } = await firewall.preview(rules);
+  for (const change of changes) print(`firewall  ${printable(change)}`);
+  for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);
+
+  const count = possible.length + changes.length + leftovers.length;
+  if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is as it should be.");
+  else print(`${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`);
+  return count === 0 && obstacles.length === 0 ? 0 : EXIT_CHANGES;
+}
+
+async function readConfig(
+  file: string | undefined,
+  store: LeaseInspector,
+  ports: OperatePorts,
+): Promise<string> {
+  if (file !== undefined) return ports.admin.readText(file);
+  const stored = await store.readNetworkConfig();
+  if (stored !== undefined) return stored.text;
+  throw new ConfigError(
+    `there is no network config at ${store.configPlace}: put one there, or try one with --config FILE`,
+  );
+}
+
+/** A config from a file can be tried without a store, too. */
+async function readRecords(
+  store: LeaseInspector,
+  canDoWithout: boolean,
+  logger: Logger,
+): Promise<readonly LeaseRecord[] | undefined> {
+  try {
+    return await store.listRecords();
+  } catch (error) {
+    if (!canDoWithout || !(error instanceof StoreError)) throw error;
+    logger.warn(`the leases are not known, so peers are left as they are: ${messageOf(error)}`);
+    return undefined;
+  }
+}
+
+/** A device that is still to be made gets a random MAC, which nobody can foretell: zeros stand for it. */
+async function makeBackend(
+  { network, host, logger }: Situation,
+  { attributes: published }: HostRecord,
+): Promise<Backend> {
+  const devices = new Set(deviceNamesOf(network));
+  const existing = await host.kernel.observe({ devices, networks: [] }, new Set(["link"]));
+  const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
+  const backend = createBackend(network, { existing, published, randomBytes });
+  for (const note of [...network.notes, ...backend.notes]) logger.info(note);
+  return backend;
+}
+
+const RANDOM_MAC = / address 02:00:00:00:00:00$/;
+
+function targetOf(
+  { network, options, host, records, logger }: Situation,
+  backend: Backend,
+  self: Host,
+  own: ExpectedLease,
+): Target {
+  const peers = records?.flatMap(({ key, subnets, attributes }) =>
+    subnets === undefined || attributes === undefined || own.keys.includes(key)
+      ? []
+      : [{ key, subnets, attributes }],
+  );
+  const nextHops = new NextHops(host.rtnetlink);
+  let target: Target | undefined;
+  new Planner(
+    { network, backend, host: self },
+    {
+      blackholeRoute: options.blackholeRoute,
+      own: () => own.lease,
+      peers: () => peers,
+      sharedIps: () => [],
+      nextHop: () => nextHops.lookup,
+      setTarget: (planned) => {
+        target = planned;
+      },
+      logger,
+    },
+  ).replan();
+  return target!;
+}
+
+const stateOf = (objects: readonly StateObject[]): ReadonlyMap<string, StateObject> =>
+  new Map(objects.map((object) => [keyOf(object), object]));
+
+function describeOperation(operation: Operation): string {
+  const text = describeObject(operation.object).replace(RANDOM_MAC, " address (random)");
+  const now = operation.action === "replace" ? `; now ${describeObject(operation.previous)}` : "";
+  return `${operation.action.padEnd(9)} ${text}${now}`;
+}
+
+function loggerOf({ printError }: CommandContext): Logger {
+  const say = (message: string): void => printError(printable(message));
+  return { info: say, warn: say, error: say, debug() {} };
+}
