@@ -1,27 +1,15 @@
 /**
  * The host-gw backend: no tunnel; per peer and family one route through the peer's public address. All hosts have to be
- * on one link. Its leases say `"BackendType":"host-gw"` and hold no data of their own, as Go flannel's.
+ * on one link. Its leases have `"BackendType":"host-gw"` and hold no data of their own, as Go flannel's.
  */
 
 import { formatIp, sameIp } from "../address/ip.ts";
-import type { Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import type { Lease } from "../lease/lease.ts";
-import { keyOf, type Route, type StateObject } from "../state/objects.ts";
-import type {
-  Backend,
-  BackendContext,
-  BackendModule,
-  Host,
-  NextHop,
-  PeerProblem,
-  PlanInput,
-} from "./backend.ts";
+import type { StateObject } from "../state/objects.ts";
+import type { Backend, BackendContext, BackendModule, Host, NextHop, PlanInput } from "./backend.ts";
 import { directRoute } from "./direct-route.ts";
-import { type FamilyNames, familiesOf, labelled } from "./families.ts";
-import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
-import { rememberByPeer } from "./remember.ts";
-import { createSubnetClaims } from "./subnet-claims.ts";
+import { type FamilyFields, familiesOf } from "./families.ts";
+import { createPeerPlanner, type PeerAddresses, type Reach } from "./plan-peers.ts";
 
 const TYPE = "host-gw";
 
@@ -39,9 +27,7 @@ export const hostGw: BackendModule<HostGwConfig> = {
 
 function createHostGwBackend(_config: HostGwConfig, { network }: BackendContext): Backend {
   const families = familiesOf(network);
-  const outcomes = rememberByPeer((peer, input) =>
-    families.map((family) => outcomeOf(peer, family, input, families)),
-  );
+  const planPeers = createPeerPlanner({ type: TYPE, families, reach });
   return {
     type: TYPE,
     published: { backendType: TYPE, backendData: undefined, backendV6Data: undefined },
@@ -56,30 +42,13 @@ function createHostGwBackend(_config: HostGwConfig, { network }: BackendContext)
     }),
     plan(input) {
       const state = new Map<string, StateObject>();
-      const problems: PeerProblem[] = [];
-      if (input.own === undefined) return { state, problems };
-      const outcomesOfPeer = outcomes(input);
-      const claims = new Map(families.map(({ family }) => [family, createSubnetClaims()]));
-      for (const peer of peersOfType(input, TYPE)) {
-        const refuse = (message: string) => problems.push({ key: peer.key, message });
-        for (const outcome of outcomesOfPeer(peer)) {
-          if (typeof outcome === "string") {
-            refuse(outcome);
-            continue;
-          }
-          const { family } = outcome.subnet;
-          const overlap = claims.get(family)!(peer.key, outcome.subnet);
-          if (overlap === undefined) state.set(outcome.key, outcome.route);
-          else refuse(labelled(families, family, overlap));
-        }
-      }
-      return { state, problems };
+      return { state, problems: planPeers(input, state) };
     },
   };
 }
 
 /** Peers route straight to the public address: packets for our containers have to arrive at this very interface. */
-function checkHost(host: Host, families: readonly FamilyNames[]): void {
+function checkHost(host: Host, families: readonly FamilyFields[]): void {
   for (const { name, publicName } of families) {
     const own = host[name];
     const published = host[publicName];
@@ -94,24 +63,15 @@ function checkHost(host: Host, families: readonly FamilyNames[]): void {
   }
 }
 
-/** The route to one peer in one family, or what is wrong. */
-function outcomeOf(
-  peer: Lease,
-  { family, name, publicName }: FamilyNames,
-  { host, network, own, nextHop }: PlanInput,
-  families: readonly FamilyNames[],
-): { readonly key: string; readonly subnet: Prefix; readonly route: Route } | string {
-  const say = (problem: string) => labelled(families, family, problem);
-  const subnet = peer.subnets[name];
-  const publicIp = peer.attributes[publicName];
-  if (subnet === undefined) return say(`it has no IPv${family} subnet`);
-  const problem =
-    subnetProblem(subnet, network[name]!, own?.[name]) ?? publicIpProblem(publicIp, host[publicName]);
-  if (problem !== undefined) return say(problem);
-  const hop = nextHop(publicIp!);
-  if (hop === undefined || hop.via !== undefined) return say(notOnLink(formatIp(publicIp!), hop));
-  const route = directRoute(subnet, publicIp!, hop.device);
-  return { key: keyOf(route), subnet, route };
+/** One route, over the device on whose link the peer is. */
+function reach(
+  { subnet, publicIp }: PeerAddresses,
+  _family: FamilyFields,
+  { nextHop }: PlanInput,
+): Reach | string {
+  const hop = nextHop(publicIp);
+  if (hop === undefined || hop.via !== undefined) return notOnLink(formatIp(publicIp), hop);
+  return { objects: [directRoute(subnet, publicIp, hop.device)] };
 }
 
 const notOnLink = (publicIp: string, hop: NextHop | undefined): string =>

@@ -4,24 +4,14 @@
  */
 
 import { type Family, formatIp } from "../address/ip.ts";
-import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
+import { baseOf, formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { Members } from "../config/json-members.ts";
-import type { Lease } from "../lease/lease.ts";
-import { type Forwarding, keyOf, RTPROT_FLANNEL, type StateObject } from "../state/objects.ts";
-import type {
-  Backend,
-  BackendContext,
-  BackendModule,
-  Host,
-  PeerProblem,
-  Plan,
-  PlanInput,
-} from "./backend.ts";
+import { keyOf, RTPROT_FLANNEL, type StateObject } from "../state/objects.ts";
+import type { Backend, BackendContext, BackendModule, Host, Plan, PlanInput } from "./backend.ts";
+import { familiesOf } from "./families.ts";
 import { integerMember, optionalBooleanMember } from "./members.ts";
-import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
-import { rememberByPeer } from "./remember.ts";
-import { createSubnetClaims } from "./subnet-claims.ts";
+import { createPeerPlanner, type PeerAddresses, type Reach } from "./plan-peers.ts";
 
 const TYPE = "udp";
 const DEVICE = "flannel0";
@@ -62,7 +52,8 @@ function parseUdpConfig(members: Members, families: readonly Family[]): UdpConfi
 /** The network has IPv4: {@link parseUdpConfig}. */
 function createUdpBackend(config: UdpConfig, context: BackendContext): Backend {
   const { network } = context.network.ipv4!;
-  const outcomes = rememberByPeer(outcomeOf);
+  // Such leases name no type (see lease.ts).
+  const planPeers = createPeerPlanner({ type: "", families: familiesOf(context.network), reach });
   return {
     type: TYPE,
     published: { backendType: "", backendData: undefined, backendV6Data: undefined },
@@ -78,11 +69,10 @@ function createUdpBackend(config: UdpConfig, context: BackendContext): Backend {
   function plan(input: PlanInput): Plan {
     const state = new Map<string, StateObject>();
     const add = (object: StateObject) => state.set(keyOf(object), object);
-    const problems: PeerProblem[] = [];
     add({ kind: "link", name: DEVICE, type: "tun", mtuBytes: mtuBytes(input.host), up: true });
     const subnet = input.own?.ipv4;
     const local = input.host.ipv4;
-    if (local === undefined) return { state, problems };
+    if (local === undefined) return { state, problems: [] };
     add({
       kind: "tunnel",
       device: DEVICE,
@@ -91,18 +81,10 @@ function createUdpBackend(config: UdpConfig, context: BackendContext): Backend {
       subnet: subnet === undefined || input.peers === undefined ? undefined : formatPrefix(subnet),
       strictSource: config.strictSource,
     });
-    if (subnet === undefined) return { state, problems };
+    if (subnet === undefined) return { state, problems: [] };
     add({ kind: "setting", device: DEVICE, name: "disable_ipv6", on: true });
     add({ kind: "address", device: DEVICE, address: `${formatIp(baseOf(subnet))}/32` });
-    const outcomeOfPeer = outcomes(input);
-    const claim = createSubnetClaims();
-    // Such leases name no type (see lease.ts).
-    for (const peer of peersOfType(input, "")) {
-      const outcome = outcomeOfPeer(peer);
-      const message = typeof outcome === "string" ? outcome : claim(peer.key, outcome.subnet);
-      if (message !== undefined) problems.push({ key: peer.key, message });
-      else if (typeof outcome !== "string") state.set(outcome.key, outcome.forwarding);
-    }
+    const problems = planPeers(input, state);
     add({
       kind: "route",
       destination: formatPrefix(network),
@@ -123,21 +105,8 @@ function mtuBytes({ interfaceMtuBytes, interfaceName }: Host): number {
   );
 }
 
-/** How one peer is reached, or what is wrong. */
-function outcomeOf(
-  peer: Lease,
-  { host, network, own }: PlanInput,
-): { readonly key: string; readonly subnet: Prefix; readonly forwarding: Forwarding } | string {
-  const subnet = peer.subnets.ipv4;
-  const { publicIp } = peer.attributes;
-  if (subnet === undefined) return "it has no IPv4 subnet";
-  const problem = subnetProblem(subnet, network.ipv4!, own?.ipv4) ?? publicIpProblem(publicIp, host.publicIp);
-  if (problem !== undefined) return problem;
-  const forwarding: Forwarding = {
-    kind: "forwarding",
-    device: DEVICE,
-    destination: formatPrefix(subnet),
-    peer: formatIp(publicIp!),
-  };
-  return { key: keyOf(forwarding), subnet, forwarding };
+/** One entry of the forwarding table: packets for the subnet go to the peer's public IP. */
+function reach({ subnet, publicIp }: PeerAddresses): Reach {
+  const destination = formatPrefix(subnet);
+  return { objects: [{ kind: "forwarding", device: DEVICE, destination, peer: formatIp(publicIp) }] };
 }

@@ -4,12 +4,11 @@
  * Lease data as Go flannel's: `{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}`, in BackendV6Data for the device of IPv6.
  */
 
-import { type Family, formatIp } from "../address/ip.ts";
+import { bitsOf, type Family, formatIp } from "../address/ip.ts";
 import { isUnicastMac, localMac, parseMac } from "../address/mac.ts";
-import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
+import { baseOf, formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { type Members, readMember } from "../config/json-members.ts";
-import type { Lease } from "../lease/lease.ts";
 import {
   keyOf,
   RTPROT_FLANNEL,
@@ -17,29 +16,17 @@ import {
   type StateObject,
   type VxlanLink,
 } from "../state/objects.ts";
-import type {
-  Backend,
-  BackendContext,
-  BackendModule,
-  Host,
-  PeerProblem,
-  Plan,
-  PlanInput,
-} from "./backend.ts";
+import type { Backend, BackendContext, BackendModule, Host, Plan, PlanInput } from "./backend.ts";
 import { directRoute } from "./direct-route.ts";
-import { type FamilyNames, familiesOf, labelled } from "./families.ts";
+import { type FamilyFields, familiesOf } from "./families.ts";
 import { booleanMember, integerMember, optionalBooleanMember } from "./members.ts";
-import { peersOfType, publicIpProblem, subnetProblem } from "./peers.ts";
-import { rememberByPeer } from "./remember.ts";
-import { createSubnetClaims } from "./subnet-claims.ts";
+import { createPeerPlanner, type PeerAddresses, type Reach } from "./plan-peers.ts";
 
 const TYPE = "vxlan";
 /** Outer Ethernet 14 + IP + UDP 8 + VXLAN 8 (RFC 7348 §5); IPv4 has 20, IPv6 40 (W25). */
 const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
-/** The least MTU that IP allows (RFC 791; RFC 8200 §5: with less the kernel has no IPv6 on the device). */
+/** Minimum MTU of IP (RFC 791; RFC 8200 §5: with less the kernel has no IPv6 on the device). */
 const MINIMUM_MTU_BYTES = { 4: 68, 6: 1280 } as const;
-/** Addresses of one VTEP. */
-const HOST_LENGTH = { 4: 32, 6: 128 } as const;
 /** What the kernel uses when no port is given (drivers/net/vxlan: vxlan_port); IANA's is 4789. */
 const DEFAULT_PORT = 8472;
 
@@ -84,22 +71,22 @@ function parseVxlanConfig(members: Members): VxlanConfig {
   };
 }
 
-/** The device of one family. */
-interface Tunnel extends FamilyNames {
+/** The VXLAN tunnel endpoint (RFC 7348 §1) of one family: a device. */
+interface Vtep extends FamilyFields {
   readonly device: string;
   readonly mac: string;
 }
 
 function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backend {
-  const tunnels = familiesOf(context.network).map((family): Tunnel => {
+  const vteps = familiesOf(context.network).map((family): Vtep => {
     const device = deviceName(family.family, config.vni);
     return { ...family, device, mac: vtepMac(context, device, family.dataName) };
   });
-  const devices = new Set(tunnels.map(({ device }) => device));
-  const outcomes = rememberByPeer((peer, input) => tunnels.map((tunnel) => outcomeOf(peer, tunnel, input)));
-  const dataOf = (family: 4 | 6) => {
-    const tunnel = tunnels.find((each) => each.family === family);
-    return tunnel && { VNI: config.vni, VtepMAC: tunnel.mac };
+  const devices = new Set(vteps.map(({ device }) => device));
+  const planPeers = createPeerPlanner({ type: TYPE, families: vteps, reach });
+  const dataOf = (family: Family) => {
+    const vtep = vteps.find((each) => each.family === family);
+    return vtep && { VNI: config.vni, VtepMAC: vtep.mac };
   };
 
   return {
@@ -120,42 +107,24 @@ function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backe
   function plan(input: PlanInput): Plan {
     const state = new Map<string, StateObject>();
     const add = (object: StateObject) => state.set(keyOf(object), object);
-    const problems: PeerProblem[] = [];
-    /** MACs of each tunnel: the FDB entries of two stations with one MAC would take each other's place. */
-    const stations = new Map<string, string>();
-    for (const tunnel of tunnels) {
-      const { family, name, device, mac } = tunnel;
-      add(linkOf(tunnel, input.host));
-      for (const [setting, on] of settingsOf(tunnel)) add({ kind: "setting", device, name: setting, on });
+    for (const vtep of vteps) {
+      const { family, name, device } = vtep;
+      add(linkOf(vtep, input.host));
+      for (const [setting, on] of settingsOf(vtep)) add({ kind: "setting", device, name: setting, on });
       const subnet = input.own?.[name];
       if (subnet === undefined) continue;
-      add({ kind: "address", device, address: `${formatIp(baseOf(subnet))}/${HOST_LENGTH[family]}` });
-      stations.set(stationOf(tunnel, mac), "this host");
+      add({ kind: "address", device, address: `${formatIp(baseOf(subnet))}/${bitsOf(family)}` });
     }
-    if (input.own === undefined) return { state, problems };
-    const outcomesOfPeer = outcomes(input);
-    const subnets = new Map(tunnels.map((tunnel) => [tunnel, createSubnetClaims()]));
-    const claim = (key: string, { tunnel, subnet, station }: Reached): string | undefined => {
-      const twin = station && stations.get(station);
-      if (twin !== undefined) return `its VtepMAC ${station} is already that of ${twin}`;
-      const overlap = subnets.get(tunnel)!(key, subnet);
-      if (overlap === undefined && station !== undefined) stations.set(station, key);
-      return overlap;
-    };
-    for (const peer of peersOfType(input, TYPE)) {
-      for (const outcome of outcomesOfPeer(peer)) {
-        const { tunnel } = outcome;
-        const message = "problem" in outcome ? outcome.problem : claim(peer.key, outcome);
-        if (message !== undefined)
-          problems.push({ key: peer.key, message: labelled(tunnels, tunnel.family, message) });
-        else if ("entries" in outcome) for (const [key, object] of outcome.entries) state.set(key, object);
-      }
-    }
+    const problems = planPeers(
+      input,
+      state,
+      vteps.map((vtep) => identityOf(vtep, vtep.mac)),
+    );
     return { state, problems };
   }
 
-  /** What is left of the external interface's MTU inside the tunnel. */
-  function tunnelMtuBytes({ family }: Tunnel, host: Host): number {
+  /** What is left of the external interface's MTU inside the vtep. */
+  function vtepMtuBytes({ family }: Vtep, host: Host): number {
     // The kernel refuses more than the lower device can carry (drivers/net/vxlan: vxlan_change_mtu).
     const outer = Math.min(config.mtuBytes || host.interfaceMtuBytes, host.interfaceMtuBytes);
     const inner = outer - OVERHEAD_BYTES[family];
@@ -168,16 +137,16 @@ function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backe
 
   /** A container has one MTU: the smaller one. */
   function mtuBytes(host: Host): number {
-    return Math.min(...tunnels.map((tunnel) => tunnelMtuBytes(tunnel, host)));
+    return Math.min(...vteps.map((vtep) => vtepMtuBytes(vtep, host)));
   }
 
-  function linkOf(tunnel: Tunnel, host: Host): VxlanLink {
-    const local = host[tunnel.name];
+  function linkOf(vtep: Vtep, host: Host): VxlanLink {
+    const local = host[vtep.name];
     if (local === undefined)
-      throw new ConfigError(`interface ${host.interfaceName} has no IPv${tunnel.family} address`);
+      throw new ConfigError(`interface ${host.interfaceName} has no IPv${vtep.family} address`);
     return {
       kind: "link",
-      name: tunnel.device,
+      name: vtep.device,
       type: "vxlan",
       vni: config.vni,
       lower: host.interfaceName,
@@ -185,13 +154,13 @@ function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backe
       port: config.port,
       learning: config.learning,
       gbp: config.gbp,
-      mtuBytes: tunnelMtuBytes(tunnel, host),
-      mac: tunnel.mac,
+      mtuBytes: vtepMtuBytes(vtep, host),
+      mac: vtep.mac,
       up: true,
     };
   }
 
-  function settingsOf({ family }: Tunnel): (readonly [SettingName, boolean])[] {
+  function settingsOf({ family }: Vtep): (readonly [SettingName, boolean])[] {
     const { disableTxChecksum } = config;
     return [
       ["accept_ra", false],
@@ -200,60 +169,35 @@ function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backe
     ];
   }
 
-  function outcomeOf(peer: Lease, tunnel: Tunnel, input: PlanInput): Outcome {
-    const { family, name, publicName, dataName, device } = tunnel;
-    const subnet = peer.subnets[name];
-    const publicIp = peer.attributes[publicName];
-    if (subnet === undefined) return { tunnel, problem: `it has no IPv${family} subnet` };
-    const data = parseLeaseData(peer.attributes[dataName], dataName);
-    const problem =
-      subnetProblem(subnet, input.network[name]!, input.own?.[name]) ??
-      publicIpProblem(publicIp, input.host[publicName]) ??
-      (typeof data === "string" ? data : undefined) ??
-      (typeof data === "object" && data.vni !== undefined && data.vni !== config.vni
-        ? `its VNI is ${data.vni}, this host's ${config.vni}`
-        : undefined);
-    if (problem !== undefined || typeof data === "string") return { tunnel, problem: problem ?? "" };
-    const hop = config.directRouting ? input.nextHop(publicIp!) : undefined;
+  /** An FDB entry, a neighbour and a route; with DirectRouting and on the same link the route alone. */
+  function reach(
+    { subnet, publicIp, data }: PeerAddresses,
+    vtep: Vtep,
+    { nextHop }: PlanInput,
+  ): Reach | string {
+    const lease = parseLeaseData(data, vtep.dataName);
+    if (typeof lease === "string") return lease;
+    const { mac, vni } = lease;
+    if (vni !== undefined && vni !== config.vni) return `its VNI is ${vni}, this host's ${config.vni}`;
+    const hop = config.directRouting ? nextHop(publicIp) : undefined;
     if (hop !== undefined && hop.via === undefined && !devices.has(hop.device))
-      return reached(tunnel, subnet, undefined, [directRoute(subnet, publicIp!, hop.device)]);
-    const { mac } = data;
-    const vtep = formatIp(baseOf(subnet));
+      return { objects: [directRoute(subnet, publicIp, hop.device)] };
+    const { device } = vtep;
+    const via = formatIp(baseOf(subnet));
     const destination = formatPrefix(subnet);
-    return reached(tunnel, subnet, stationOf(tunnel, mac), [
-      { kind: "fdb", device, mac, destination: formatIp(publicIp!) },
-      { kind: "neighbour", device, address: vtep, mac },
-      { kind: "route", destination, device, via: vtep, onlink: true, protocol: RTPROT_FLANNEL },
-    ]);
+    return {
+      identity: identityOf(vtep, mac),
+      objects: [
+        { kind: "fdb", device, mac, destination: formatIp(publicIp) },
+        { kind: "neighbour", device, address: via, mac },
+        { kind: "route", destination, device, via, onlink: true, protocol: RTPROT_FLANNEL },
+      ],
+    };
   }
 }
 
-type Entry = readonly [key: string, object: StateObject];
-
-/** What one peer comes to in one family: how it is reached, or why it cannot be. */
-type Outcome = Reached | { readonly tunnel: Tunnel; readonly problem: string };
-
-interface Reached {
-  readonly tunnel: Tunnel;
-  readonly subnet: Prefix;
-  /** Undefined = it is reached without the tunnel. */
-  readonly station: string | undefined;
-  /** What the kernel should hold for it. */
-  readonly entries: readonly Entry[];
-}
-
-const reached = (
-  tunnel: Tunnel,
-  subnet: Prefix,
-  station: string | undefined,
-  objects: readonly StateObject[],
-): Outcome => ({
-  ...{ tunnel, subnet, station },
-  entries: objects.map((object) => [keyOf(object), object] as const),
-});
-
-/** "0a:00:00:00:01:02 on flannel.1". */
-const stationOf = ({ device }: Tunnel, mac: string): string => `${mac} on ${device}`;
+/** The FDB entries of two VTEPs with one MAC would replace each other. */
+const identityOf = ({ device }: Vtep, mac: string): string => `VtepMAC ${mac} on ${device}`;
 
 /** Reads a peer's data of one family; text = what is wrong with it. */
 function parseLeaseData(
@@ -274,7 +218,7 @@ function parseLeaseData(
 function vtepMac(
   { existing, published, randomBytes }: BackendContext,
   device: string,
-  dataName: FamilyNames["dataName"],
+  dataName: FamilyFields["dataName"],
 ): string {
   for (const object of existing) {
     if (object.kind === "link" && object.type === "vxlan" && object.name === device) return object.mac;

@@ -127,8 +127,8 @@ test("backends never import each other", () => {
     "direct-route.ts",
     "families.ts",
     "members.ts",
-    "peers.ts",
-    "remember.ts",
+    "peer-problems.ts",
+    "plan-peers.ts",
     "subnet-claims.ts",
   ];
   const wrong: string[] = [];

@@ -1,14 +1,11 @@
 /**
- * Which leases are peers that this host may route to. Leases come from the datastore, where anybody with access can
- * write: a subnet outside the network, or one that covers our own, would steal traffic and is refused here, once for
- * all backends.
+ * What makes a lease unusable, whatever the backend. Leases come from the datastore, where anybody with access can write: a
+ * subnet outside the network, or one that covers our own, would steal traffic.
  */
 
 import { formatIp, type Ip, sameIp } from "../address/ip.ts";
 import { containsPrefix, formatPrefix, overlaps, type Prefix } from "../address/prefix.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
-import type { Lease } from "../lease/lease.ts";
-import type { PlanInput } from "./backend.ts";
 
 /** What is wrong with a peer's subnet of one family; undefined = may be routed to. */
 export function subnetProblem(
@@ -25,7 +22,7 @@ export function subnetProblem(
   return undefined;
 }
 
-/** What is wrong with the address at which a peer wants to be reached; undefined = usable. */
+/** What is wrong with the public IP of a peer (`own` is that of this host); undefined = usable. */
 export function publicIpProblem(ip: Ip | undefined, own: Ip | undefined): string | undefined {
   if (ip === undefined) return "it has no public IP";
   if (!isUnicast(ip)) return `its public IP ${formatIp(ip)} is not a unicast address of a host`;
@@ -34,12 +31,6 @@ export function publicIpProblem(ip: Ip | undefined, own: Ip | undefined): string
   }
   return undefined;
 }
-
-/** The peers of one backend type, in the order of their keys, so that a plan does not depend on the order of events. */
-export const peersOfType = (input: PlanInput, type: string): Lease[] =>
-  [...(input.peers ?? [])]
-    .filter((peer) => peer.attributes.backendType === type)
-    .sort((a, b) => (a.key < b.key ? -1 : 1));
 
 function isUnicast(ip: Ip): boolean {
   if (ip.family === 4) {

@@ -1,0 +1,21 @@
+/** The two families of addresses, and the names under which values of each are kept. */
+
+import type { Family } from "./ip.ts";
+
+/** The field that holds what belongs to one family, wherever there is one for each. */
+export type FamilyName = "ipv4" | "ipv6";
+
+/** One family of addresses, by number and by name. */
+export interface FamilyEntry {
+  readonly family: Family;
+  readonly name: FamilyName;
+}
+
+/** Both families, IPv4 first. Tables with more to say about a family derive from this one. */
+export const FAMILIES: readonly FamilyEntry[] = [
+  { family: 4, name: "ipv4" },
+  { family: 6, name: "ipv6" },
+];
+
+/** "ipv4" for 4, "ipv6" for 6. */
+export const familyName = (family: Family): FamilyName => (family === 4 ? "ipv4" : "ipv6");
