@@ -16,7 +16,7 @@ import type { Lease } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import type { NotificationSource } from "../netlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import type { Kernel } from "../state/kernel.ts";
+import { observeAll, type Provider } from "../state/provider.ts";
 import { Reconciler } from "../state/reconciler.ts";
 import { type DriftLedger, driftOf } from "./drift.ts";
 import { FirewallKeeper, type FirewallSystem, firewallWish } from "./firewall-keeper.ts";
@@ -39,7 +39,8 @@ export interface AgentPorts {
   readonly store: LeaseStore;
   /** Where the network config is, in an operator's words ("etcd key /coreos.com/network/config"). */
   readonly configPlace: string;
-  readonly kernel: Kernel;
+  /** Providers of all kinds of desired objects. */
+  readonly providers: readonly Provider[];
   readonly rtnetlink: Rtnetlink;
   /** Subscribes to the kernel's notifications from this call on. */
   readonly openNotifications: () => NotificationSource;
@@ -73,7 +74,7 @@ export async function runAgent(
   readiness: Readiness,
   stop: AbortSignal,
 ): Promise<void> {
-  const { store, logger, timers, kernel } = ports;
+  const { store, logger, timers, providers } = ports;
   // A part that breaks ends all: half a daemon would look alive.
   const parts = new AbortController();
   const signal = AbortSignal.any([stop, parts.signal]);
@@ -109,7 +110,7 @@ export async function runAgent(
   const nextHops = new NextHops(ports.rtnetlink);
 
   const reconciler = new Reconciler({
-    kernel,
+    providers,
     logger,
     timers,
     resyncIntervalMs: RESYNC_MS,
@@ -233,7 +234,7 @@ export async function runAgent(
   /** With the MACs of the devices that are there, or that were published before, or with random ones. */
   async function makeBackend(): Promise<Backend> {
     const devices = new Set(deviceNamesOf(network!));
-    const existing = await kernel.observe({ devices, networks: [] }, new Set(["link"]));
+    const existing = await observeAll(providers, { devices, networks: [] }, new Set(["link"]));
     const backend = backendFor(network!, existing);
     for (const note of backend.notes) logger.warn(note);
     return backend;

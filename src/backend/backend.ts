@@ -7,8 +7,8 @@ import type { Family, Ip } from "../address/ip.ts";
 import type { Members } from "../config/json-members.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease, SubnetPair } from "../lease/lease.ts";
-import type { Ownership } from "../state/kernel.ts";
 import type { State, StateObject } from "../state/objects.ts";
+import type { Ownership } from "../state/operation.ts";
 
 /** The host as a backend sees it. */
 export interface Host {

@@ -9,13 +9,8 @@ import { isUnicastMac, localMac, parseMac } from "../address/mac.ts";
 import { baseOf, formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { type Members, readMember } from "../config/json-members.ts";
-import {
-  keyOf,
-  RTPROT_FLANNEL,
-  type SettingName,
-  type StateObject,
-  type VxlanLink,
-} from "../state/objects.ts";
+import type { SettingName } from "../state/device-settings.ts";
+import { keyOf, RTPROT_FLANNEL, type StateObject, type VxlanLink } from "../state/objects.ts";
 import type { Backend, BackendContext, BackendModule, Host, Plan, PlanInput } from "./backend.ts";
 import { directRoute } from "./direct-route.ts";
 import { type FamilyFields, familiesOf } from "./families.ts";

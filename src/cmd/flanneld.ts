@@ -13,7 +13,7 @@ import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
-import { TunnelKernel } from "../datapath/tunnel-kernel.ts";
+import { TunnelProvider } from "../datapath/tunnel-provider.ts";
 import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
 import { DescriptorStore } from "../linux/descriptor-store.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
@@ -26,7 +26,7 @@ import { releaseMemory } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
 import { makePersistentTun } from "../linux/tun.ts";
 import { digestXtables } from "../linux/xtables.ts";
-import { NetlinkKernel } from "../state/netlink-kernel.ts";
+import { NetlinkProvider } from "../state/netlink-provider.ts";
 import { HealthServer } from "../status/health.ts";
 import { Outages } from "../status/outages.ts";
 import { openLeaseStore } from "./open-store.ts";
@@ -136,20 +136,19 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const { store, configPlace } = datastore;
   // Whoever waits for an answer of the datastore waits no longer.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
-  const netlinkKernel = new NetlinkKernel({
+  const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,
     settings: createDeviceSettings({ logger }),
     openNotifications,
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
   });
-  const kernel = new TunnelKernel(netlinkKernel, tunnels);
   await runAgent(
     options,
     {
       store,
       configPlace,
-      kernel,
+      providers: [kernel, new TunnelProvider(tunnels)],
       rtnetlink,
       openNotifications,
       firewall: { exec: { run: runCommand }, openNftNotifications, digestXtables },

@@ -10,17 +10,17 @@ import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNotifications } from "../linux/notifications.ts";
 import { processesOfThisNetns } from "../linux/processes.ts";
 import type { OperatePorts } from "../operate/operate-ports.ts";
-import { NetlinkKernel } from "../state/netlink-kernel.ts";
+import { NetlinkProvider } from "../state/netlink-provider.ts";
 
 export const hostPorts = (admin: AdminPorts): OperatePorts => ({
   admin,
   openKernel() {
     const rtnetlink = openRtnetlink();
-    const kernel = new NetlinkKernel({
+    const kernel = new NetlinkProvider({
       rtnetlink,
       settings: createDeviceSettings({ logger: silentLogger }),
       openNotifications,
-      breathe: () => new Promise((resolve) => setImmediate(resolve)),
+      yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
     });
     return { rtnetlink, kernel, [Symbol.dispose]: () => rtnetlink.close() };
   },

@@ -3,15 +3,14 @@ import { test } from "node:test";
 import { FlannelError } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
 import { lookUpPeer } from "../packet/forwarding-table.ts";
-import type { Forwarding as ForwardingObject, StateKind, Tunnel } from "../state/objects.ts";
-import { FakeKernel } from "../testing/fake-kernel.ts";
+import type { ForwardingEntry, UdpTunnel } from "../state/objects.ts";
 import { FakeTimers } from "../testing/fake-timers.ts";
 import type { Forwarding } from "./forwarding.ts";
 import type { Order, Report, ThreadData } from "./messages.ts";
 import { TunnelDriver, type TunnelSystem } from "./tunnel-driver.ts";
-import { TunnelKernel } from "./tunnel-kernel.ts";
+import { TunnelProvider } from "./tunnel-provider.ts";
 
-const TUNNEL: Tunnel = {
+const TUNNEL: UdpTunnel = {
   kind: "tunnel",
   device: "flannel0",
   local: "192.168.7.1",
@@ -19,7 +18,7 @@ const TUNNEL: Tunnel = {
   subnet: "10.5.1.0/24",
   strictSource: true,
 };
-const forwarding = (number: number, peer = `192.168.7.${number}`): ForwardingObject => ({
+const forwarding = (number: number, peer = `192.168.7.${number}`): ForwardingEntry => ({
   kind: "forwarding",
   device: "flannel0",
   destination: `10.5.${number}.0/24`,
@@ -102,9 +101,8 @@ function make() {
   const system = new FakeSystem();
   const timers = new FakeTimers();
   const driver = new TunnelDriver({ system, wantOffloads: true, logger: silentLogger, timers });
-  const kernel = new TunnelKernel(new FakeKernel(), driver);
-  const kinds: ReadonlySet<StateKind> = new Set(["tunnel", "forwarding"]);
-  const observe = () => kernel.observe({ devices: new Set(["flannel0"]), networks: [] }, kinds);
+  const kernel = new TunnelProvider(driver);
+  const observe = () => kernel.observe({ devices: new Set(["flannel0"]), networks: [] }, kernel.kinds);
   return { system, timers, driver, kernel, observe };
 }
 

@@ -10,13 +10,7 @@ import { FlannelError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
 import { buildForwardingTable } from "../packet/forwarding-table.ts";
-import type { Operation } from "../state/kernel.ts";
-import {
-  type Forwarding as ForwardingObject,
-  keyOf,
-  type StateObject,
-  type Tunnel,
-} from "../state/objects.ts";
+import { type ForwardingEntry, keyOf, type StateOperation, type UdpTunnel } from "../state/objects.ts";
 import { type CounterValues, createCounters, readCounters } from "./counters.ts";
 import type { OpenTun, OpenUdp, TunnelDescriptors } from "./descriptors.ts";
 import { reportDrops } from "./drop-report.ts";
@@ -59,7 +53,7 @@ export interface TunnelDriverOptions {
 }
 
 interface Running {
-  tunnel: Tunnel;
+  tunnel: UdpTunnel;
   readonly descriptors: TunnelDescriptors;
   readonly thread: TunnelThread;
   /** Resolves when it can be started, or has ended. */
@@ -78,11 +72,11 @@ const PAUSE_MS = 500;
 export class TunnelDriver implements AsyncDisposable {
   readonly #options: TunnelDriverOptions;
   readonly #counters = createCounters();
-  readonly #forwarding = new Map<string, ForwardingObject>();
+  readonly #forwarding = new Map<string, ForwardingEntry>();
   #running: Running | undefined;
   #failure: { readonly message: string; readonly untilMs: number } | undefined;
   /** Called when the tunnel has come to its end by itself. */
-  onEnd: (tunnel: Tunnel) => void = () => {};
+  onEnd: (tunnel: UdpTunnel) => void = () => {};
 
   constructor(options: TunnelDriverOptions) {
     this.#options = options;
@@ -93,7 +87,7 @@ export class TunnelDriver implements AsyncDisposable {
   }
 
   /** The tunnel and its forwarding entries, as far as they are in force. */
-  observe(): StateObject[] {
+  observe(): (UdpTunnel | ForwardingEntry)[] {
     const running = this.#running;
     if (running === undefined) return [];
     const { device } = running.tunnel;
@@ -102,7 +96,7 @@ export class TunnelDriver implements AsyncDisposable {
   }
 
   /** Makes one change; forwarding counts from the next {@link commit} on. Throws FlannelError. */
-  async apply(operation: Operation): Promise<void> {
+  async apply(operation: StateOperation): Promise<void> {
     const { object } = operation;
     if (object.kind === "forwarding") {
       if (operation.action === "remove") this.#forwarding.delete(keyOf(object));
@@ -155,7 +149,7 @@ export class TunnelDriver implements AsyncDisposable {
   }
 
   /** Changes the running tunnel where that needs no new one. */
-  #adopt(tunnel: Tunnel): boolean {
+  #adopt(tunnel: UdpTunnel): boolean {
     const running = this.#running;
     const before = running?.tunnel;
     const isSame =
@@ -167,7 +161,7 @@ export class TunnelDriver implements AsyncDisposable {
     return isSame;
   }
 
-  #start(tunnel: Tunnel): void {
+  #start(tunnel: UdpTunnel): void {
     const { system, timers, logger } = this.#options;
     if (this.#failure !== undefined && timers.nowMs() < this.#failure.untilMs)
       throw new FlannelError("EIO", this.#failure.message);
@@ -199,14 +193,14 @@ export class TunnelDriver implements AsyncDisposable {
   }
 
   /** If one cannot be opened, the other one stays open for the next attempt. */
-  #open({ device, local, port }: Tunnel): TunnelDescriptors {
+  #open({ device, local, port }: UdpTunnel): TunnelDescriptors {
     const { system, wantOffloads } = this.#options;
     const udp = system.openUdp(parseIp(local)!, port, wantOffloads);
     const tun = system.openTun(device, wantOffloads);
     return { tun, udp, rawFd: system.openRaw(), port, wakeFd: system.openWake() };
   }
 
-  #takeEnd(tunnel: Tunnel, { rawFd, wakeFd }: TunnelDescriptors, error: Error | undefined): void {
+  #takeEnd(tunnel: UdpTunnel, { rawFd, wakeFd }: TunnelDescriptors, error: Error | undefined): void {
     const { system, logger, timers } = this.#options;
     const wasStopping = this.#running?.isStopping === true;
     this.#running = undefined;
@@ -225,7 +219,7 @@ export class TunnelDriver implements AsyncDisposable {
     this.#options.system.wake(running.descriptors.wakeFd);
   }
 
-  #compile({ subnet, strictSource }: Tunnel): Forwarding {
+  #compile({ subnet, strictSource }: UdpTunnel): Forwarding {
     const own = subnet === undefined ? undefined : parsePrefix(subnet);
     if (own === undefined) return NO_FORWARDING;
     const entries = [...this.#forwarding.values()].flatMap(({ destination, peer }) => {

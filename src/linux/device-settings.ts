@@ -2,8 +2,7 @@
 
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import type { DeviceSettings } from "../state/kernel.ts";
-import type { SettingName } from "../state/objects.ts";
+import type { DeviceSettings, SettingName } from "../state/device-settings.ts";
 import { check, sys } from "./ffi.ts";
 import { withNetns } from "./netns.ts";
 import { isSysctlWritable, readSysctl, writeSysctl } from "./sysctl.ts";

@@ -20,16 +20,22 @@ import {
   RTPROT_KERNEL,
 } from "../netlink/route.ts";
 import { diffStates } from "../state/diff.ts";
-import type { Operation } from "../state/kernel.ts";
-import { stateOfRoute } from "../state/kernel-objects.ts";
-import { describeObject, keyOf, RTPROT_FLANNEL, type StateKind, sameObject } from "../state/objects.ts";
+import { stateOfRoute } from "../state/kinds/route.ts";
+import {
+  describeObject,
+  keyOf,
+  RTPROT_FLANNEL,
+  type StateKind,
+  type StateOperation,
+  sameObject,
+} from "../state/objects.ts";
 import type { HostKernel } from "./operate-ports.ts";
 
 /** One thing of flannel's. */
 export interface Leftover {
   /** In the words of ip(8) and bridge(8). */
   readonly text: string;
-  readonly removal: Operation | NetlinkRequest;
+  readonly removal: StateOperation | NetlinkRequest;
 }
 
 export interface Leftovers {

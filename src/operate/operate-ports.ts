@@ -3,12 +3,12 @@
 import type { AdminPorts } from "../admin/admin-ports.ts";
 import type { FirewallExec } from "../firewall/firewall-exec.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import type { Kernel } from "../state/kernel.ts";
-import type { SettingName } from "../state/objects.ts";
+import type { SettingName } from "../state/device-settings.ts";
+import type { Provider } from "../state/provider.ts";
 
 export interface OperatePorts {
   readonly admin: AdminPorts;
-  /** Opens this host's kernel: rtnetlink, and the reconciler's port on top of it. Throws SyscallError. */
+  /** Opens this host's kernel: rtnetlink, and the provider of desired objects on top of it. Throws SyscallError. */
   openKernel(): HostKernel;
   /** Whether devices can be given this setting here: not a sysctl where /proc/sys is read-only (containers). */
   canSet(name: SettingName): boolean;
@@ -23,7 +23,7 @@ export interface OperatePorts {
 
 export interface HostKernel extends Disposable {
   readonly rtnetlink: Rtnetlink;
-  readonly kernel: Kernel;
+  readonly kernel: Provider;
 }
 
 export interface ProcessEntry {

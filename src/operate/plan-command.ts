@@ -23,8 +23,7 @@ import { Firewall } from "../firewall/firewall.ts";
 import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
 import type { HostRecord } from "../lease/lease-store.ts";
 import { diffStates } from "../state/diff.ts";
-import type { Operation } from "../state/kernel.ts";
-import { describeObject, keyOf, PROCESS_KINDS, STATE_KINDS, type StateObject } from "../state/objects.ts";
+import { describeObject, keyOf, type StateObject, type StateOperation } from "../state/objects.ts";
 import type { Target } from "../state/target.ts";
 import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
 import type { HostKernel, OperatePorts } from "./operate-ports.ts";
@@ -90,12 +89,12 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   print(`interface ${describeHost(self, attributes)}`);
   print(`lease     ${describeSubnets(lease.subnets)}, ${lease.origin}`);
   const target = targetOf(situation, backend, self, lease);
-  const observed = await host.kernel.observe(target.ownership, new Set(STATE_KINDS));
+  const observed = await host.kernel.observe(target.ownership, host.kernel.kinds);
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
   const wished = operations.filter(
-    ({ action, object }) => !PROCESS_KINDS.has(object.kind) && (action !== "remove" || !target.keepOthers),
+    ({ action, object }) => host.kernel.kinds.has(object.kind) && (action !== "remove" || !target.keepOthers),
   );
-  const isPossible = ({ object }: Operation) =>
+  const isPossible = ({ object }: StateOperation) =>
     object.kind !== "setting" || situation.ports.canSet(object.name);
   const possible = wished.filter(isPossible);
   for (const operation of possible) print(printable(describeOperation(operation)));
@@ -192,7 +191,7 @@ function targetOf(
 const stateOf = (objects: readonly StateObject[]): ReadonlyMap<string, StateObject> =>
   new Map(objects.map((object) => [keyOf(object), object]));
 
-function describeOperation(operation: Operation): string {
+function describeOperation(operation: StateOperation): string {
   const text = describeObject(operation.object).replace(RANDOM_MAC, " address (random)");
   const now = operation.action === "replace" ? `; now ${describeObject(operation.previous)}` : "";
   return `${operation.action.padEnd(9)} ${text}${now}`;

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FlannelError } from "../base/error.ts";
 import { FailureBook } from "./failures.ts";
-import type { Operation } from "./kernel.ts";
+import type { StateOperation } from "./objects.ts";
 
-const OPERATION: Operation = {
+const OPERATION: StateOperation = {
   action: "create",
   object: { kind: "address", device: "flannel0", address: "10.5.1.0/32" },
 };

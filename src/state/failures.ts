@@ -2,8 +2,7 @@
 
 import { type FlannelError, messageOf } from "../base/error.ts";
 import type { Timers } from "../base/timers.ts";
-import type { Operation } from "./kernel.ts";
-import { describeObject, keyOf, type StateObject } from "./objects.ts";
+import { describeObject, keyOf, type StateObject, type StateOperation } from "./objects.ts";
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 30_000;
@@ -20,13 +19,13 @@ interface Failure {
 
 export class FailureBook {
   readonly #timers: Timers;
-  readonly #rouse: () => void;
+  readonly #wake: () => void;
   readonly #failures = new Map<string, Failure>();
 
-  /** `rouse` is called whenever an operation is due again. */
-  constructor(timers: Timers, rouse: () => void) {
+  /** `wake` is called whenever an operation is due again. */
+  constructor(timers: Timers, wake: () => void) {
     this.#timers = timers;
-    this.#rouse = rouse;
+    this.#wake = wake;
   }
 
   get messages(): string[] {
@@ -34,12 +33,12 @@ export class FailureBook {
   }
 
   /** Whether the thing it concerns has been refused ever since it was first wanted. */
-  neverWorked(operation: Operation): boolean {
+  neverWorked(operation: StateOperation): boolean {
     return this.#failures.get(keyOf(operation.object))?.isRepair === false;
   }
 
   /** Whether the operation may be tried now. */
-  isDue(operation: Operation): boolean {
+  isDue(operation: StateOperation): boolean {
     if (this.#failures.size === 0) return true;
     const failure = this.#failures.get(keyOf(operation.object));
     return (
@@ -54,7 +53,7 @@ export class FailureBook {
    * look shows; from then on pauses double from 100 ms to 30 s. `isRepair`: it was to put back what had been in place.
    */
   note(
-    operation: Operation,
+    operation: StateOperation,
     error: FlannelError,
     isRepair: boolean,
   ): { readonly message: string; readonly isFirst: boolean } {
@@ -75,7 +74,7 @@ export class FailureBook {
     this.#timers.after(delayMs, () => {
       // A timer of Node.js counts whole milliseconds and may be early by one: nobody would come back for the rest.
       if (this.#failures.get(key) === failure) this.hasten(key);
-      this.#rouse();
+      this.#wake();
     });
     return { message, isFirst: before === undefined };
   }
@@ -87,12 +86,12 @@ export class FailureBook {
     return failure !== undefined;
   }
 
-  forget(operation: Operation): void {
+  forget(operation: StateOperation): void {
     if (this.#failures.size > 0) this.#failures.delete(keyOf(operation.object));
   }
 
   /** Forgets all but those of `operations`: the others are no longer wanted. */
-  keepOnly(operations: readonly Operation[]): void {
+  keepOnly(operations: readonly StateOperation[]): void {
     if (this.#failures.size === 0) return;
     const wanted = new Set(operations.map((operation) => keyOf(operation.object)));
     for (const key of this.#failures.keys()) if (!wanted.has(key)) this.#failures.delete(key);

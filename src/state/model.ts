@@ -1,65 +1,87 @@
 /**
- * What the reconciler believes the kernel holds, and which kinds of object that belief is in doubt for. Filled by
- * looking, moved on by what was applied, and held against what the kernel reports.
+ * What the reconciler believes the providers hold, and which kinds of object that belief is in doubt for. Filled by
+ * observing, advanced by what was applied, and compared with what the providers report.
  */
 
+import { FlannelError } from "../base/error.ts";
 import { applyToModel } from "./diff.ts";
-import type { Change, Kernel, Operation, Ownership } from "./kernel.ts";
-import { keyOf, STATE_KINDS, type State, type StateKind, type StateObject, sameObject } from "./objects.ts";
+import {
+  deviceOf,
+  KINDS,
+  keyOf,
+  kindOf,
+  type State,
+  type StateChange,
+  type StateKind,
+  type StateObject,
+  type StateOperation,
+  sameObject,
+} from "./objects.ts";
+import type { Ownership } from "./operation.ts";
+import type { Provider } from "./provider.ts";
 
-export class KernelModel {
+export class Model {
   readonly #objects = new Map<string, StateObject>();
-  readonly #doubtful = new Set<StateKind>(STATE_KINDS);
+  readonly #doubtful = new Set<StateKind>(KINDS.map(({ kind }) => kind));
 
   get objects(): State {
     return this.#objects;
   }
 
-  doubtAll(): void {
-    for (const kind of STATE_KINDS) this.#doubtful.add(kind);
+  /** Puts all kinds in doubt, or those that `provider` holds. */
+  doubtAll(provider?: Provider): void {
+    for (const { kind } of KINDS)
+      if (provider === undefined || provider.kinds.has(kind)) this.#doubtful.add(kind);
   }
 
-  /** Looks again at the kinds in doubt. Throws what the kernel port throws; the doubt then stays with the caller. */
-  async look(kernel: Kernel, ownership: Ownership, wanted: State): Promise<void> {
-    if (this.#doubtful.size === 0) return;
-    const kinds = new Set(this.#doubtful);
-    this.#doubtful.clear();
-    const observed = await kernel.observe(ownership, kinds);
+  /** Observes again what is in doubt of `provider`'s kinds. What cannot be observed stays in doubt: then the error is returned. */
+  async observe(provider: Provider, ownership: Ownership, desired: State): Promise<FlannelError | undefined> {
+    const kinds = provider.kinds.intersection(this.#doubtful);
+    if (kinds.size === 0) return undefined;
+    for (const kind of kinds) this.#doubtful.delete(kind);
+    let observed: StateObject[];
+    try {
+      observed = await provider.observe(ownership, kinds);
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      this.doubtAll(provider);
+      return error;
+    }
     for (const [key, object] of this.#objects) if (kinds.has(object.kind)) this.#objects.delete(key);
     for (const object of observed) {
       const key = keyOf(object);
-      const same = wanted.get(key);
-      // The wanted object itself stands for an equal one, so that comparing the next time is comparing pointers.
+      const same = desired.get(key);
+      // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
       this.#objects.set(key, same !== undefined && sameObject(same, object) ? same : object);
     }
+    return undefined;
   }
 
-  /** Takes note that `operation` succeeded. */
-  applied(operation: Operation): void {
+  /** Records that `operation` succeeded. */
+  applied(operation: StateOperation): void {
     applyToModel(this.#objects, operation);
   }
 
-  /** Whether a reported change is no news. */
-  expects(change: Change): boolean {
-    const { object } = change;
+  /** Whether a reported change is what the model says already. */
+  expects(change: StateChange): boolean {
+    const { object, action } = change;
     const known = this.#objects.get(keyOf(object));
-    if (known === undefined && object.kind === "link" && change.action === "touched")
-      return !this.#carriesRoutes(object.name);
-    // Settings are told with every notice of their device; one that was never set here matters to nobody.
-    if (known === undefined) return change.action !== "set" || object.kind === "setting";
-    if (change.action === "touched") return false;
-    return sameObject(known, change.object) === (change.action === "set");
+    const { removesOthersSilently, isKeptWhenUndesired } = kindOf(object);
+    if (known === undefined && removesOthersSilently && action === "touched")
+      return !this.#dependsOn(deviceOf(object));
+    // A setting that was never made here matters to nobody, and comes with every notice of its device.
+    if (known === undefined) return action !== "set" || isKeptWhenUndesired === true;
+    if (action === "touched") return false;
+    return sameObject(known, object) === (action === "set");
   }
 
-  #carriesRoutes(device: string): boolean {
-    return this.#objects.values().some((object) => object.kind === "route" && object.device === device);
+  #dependsOn(device: string): boolean {
+    return this.#objects.values().some((object) => object.kind !== "link" && deviceOf(object) === device);
   }
 
-  /** Puts in doubt what a change of this kind can have taken along. */
-  doubt(kind: StateKind): void {
-    // With a device, or its last address, the kernel drops routes and neighbours and tells nobody
-    // (net/ipv4/fib_frontend.c).
-    if (kind === "link" || kind === "address") this.doubtAll();
-    else this.#doubtful.add(kind);
+  /** Puts in doubt what a change of this object can have taken along. */
+  doubt(object: StateObject): void {
+    if (kindOf(object).removesOthersSilently) this.doubtAll();
+    else this.#doubtful.add(object.kind);
   }
 }

@@ -7,7 +7,6 @@ import type { Logger } from "../base/logger.ts";
 import { FakeKernel } from "../testing/fake-kernel.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
 import { ADDRESS, LINK, stateOf } from "../testing/sample-objects.ts";
-import type { Ownership } from "./kernel.ts";
 import {
   deviceOf,
   keyOf,
@@ -18,7 +17,8 @@ import {
   type StateObject,
   sameObject,
 } from "./objects.ts";
-import { Reconciler } from "./reconciler.ts";
+import type { Ownership } from "./operation.ts";
+import { Reconciler, type ReconcilerOptions } from "./reconciler.ts";
 
 const OWNERSHIP: Ownership = { devices: new Set(["flannel.1"]), networks: [parsePrefix("10.5.0.0/16")!] };
 const RTPROT_STATIC = 4;
@@ -58,7 +58,10 @@ function start(t: TestContext, kernel = new FakeKernel()) {
   const log: string[] = [];
   const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
   const logger: Logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
-  const reconciler = new Reconciler({ kernel, logger, timers, resyncIntervalMs: RESYNC_MS });
+  const onRepair: ReconcilerOptions["onRepair"] = ({ operations }) =>
+    logger.warn(`Something else changed what is flannel's: ${operations.length}`);
+  const providers = [kernel];
+  const reconciler = new Reconciler({ providers, logger, timers, resyncIntervalMs: RESYNC_MS, onRepair });
   const stop = new AbortController();
   const running = reconciler.run(stop.signal);
   const end = async () => {
@@ -233,7 +236,13 @@ test("a bug is no failure of the kernel's: it ends the run", async () => {
   kernel.observe = () => Promise.reject(new TypeError("a bug"));
   const timers = new FakeTimers();
   const logger = { info() {}, warn() {}, error() {}, debug() {} };
-  const reconciler = new Reconciler({ kernel, logger, timers, resyncIntervalMs: RESYNC_MS });
+  const reconciler = new Reconciler({
+    providers: [kernel],
+    logger,
+    timers,
+    resyncIntervalMs: RESYNC_MS,
+    onRepair() {},
+  });
   reconciler.setTarget({ state: stateFor(), ownership: OWNERSHIP, keepOthers: false });
   await assert.rejects(reconciler.run(new AbortController().signal), /a bug/);
 });

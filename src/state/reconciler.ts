@@ -1,114 +1,107 @@
 /**
- * The one engine that makes the kernel equal to the desired state and keeps it so.
+ * The engine that makes what the providers hold equal to the desired state, and keeps it so.
  *
- * It holds a model of what the kernel has. A pass looks again at the kinds that are in doubt, compares the model with
- * the desired state and applies the difference in one batch. It runs when the desired state changes, when a kernel
- * notice does not fit the model (somebody else changed something; or notices were lost), when a failed operation is
- * due again, and every `resyncIntervalMs` with everything in doubt. Notices never change the model: they only say
- * “look again”, so that a lost, late or repeated one costs nothing.
+ * It keeps a model of what the providers hold. A pass observes the kinds that are in doubt, compares the model with the
+ * desired state and applies the difference in one batch. It runs when the desired state changes, when a notice does not
+ * fit the model (something else changed an object, or notices were lost), when a failed operation is due again, and every
+ * `resyncIntervalMs` with everything in doubt. Notices never change the model: they only say “observe again”, so that a
+ * lost, late or repeated one costs nothing.
+ *
+ * A provider that fails keeps its kinds in doubt and is asked again later; the kinds of the others are programmed meanwhile.
  */
 
 import { FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
+import { WakeSignal } from "../base/wake-signal.ts";
 import { diffStates } from "./diff.ts";
 import { FailureBook } from "./failures.ts";
-import type { Kernel, KernelNotice, Operation } from "./kernel.ts";
-import { KernelModel } from "./model.ts";
-import { describeObject, keyOf } from "./objects.ts";
+import { Model } from "./model.ts";
+import { describeObject, keyOf, type StateOperation } from "./objects.ts";
+import type { Ownership } from "./operation.ts";
+import type { Notice, Provider } from "./provider.ts";
 import { sameOwnership, sameTarget, type Target } from "./target.ts";
 
 export interface ReconcilerStatus {
   /** Whether the last pass left nothing to do. */
   readonly converged: boolean;
-  /** What stands in the way, one line each. */
+  /** What prevents convergence, one line each. */
   readonly problems: readonly string[];
   readonly passes: number;
-  /** Operations made because something else had changed what is ours. */
+  /** Operations made because something else had changed objects of ours. */
   readonly repairs: number;
 }
 
-/** What was put right because something else had changed it. */
+/** Drift that was repaired: objects of ours that something else had changed. */
 export interface Repair {
-  readonly operations: readonly Operation[];
-  /** From the first notice of it, or the start of the look that found it, until it was done. */
+  readonly operations: readonly StateOperation[];
+  /** From the first notice of it, or the start of the observation that found it, until it was repaired. */
   readonly tookMs: number;
-  /** Port id of the netlink socket through which the thing of this key ({@link keyOf}) was changed, where known. */
+  /** Port id of the netlink socket that changed the object of this key ({@link keyOf}), where known. */
   readonly portIds: ReadonlyMap<string, number>;
 }
 
 export interface ReconcilerOptions {
-  readonly kernel: Kernel;
+  /** Each kind of object is held by one of them. */
+  readonly providers: readonly Provider[];
   readonly logger: Logger;
   readonly timers: Timers;
-  /** How often everything is looked at again though nothing seems to have happened. */
+  /** How often everything is observed again though nothing seems to have happened. */
   readonly resyncIntervalMs: number;
   /** Called after each pass: `status` may have changed. */
   readonly onPass?: () => void;
-  /** Called after each pass that repaired something; without it a repair is a line in the log. */
-  readonly onRepair?: (repair: Repair) => void;
+  /** Called after each pass that repaired something. */
+  readonly onRepair: (repair: Repair) => void;
 }
 
-const POSTPONED_MS = 1000;
-/** Answers that mean that the model, not the request, was wrong. */
+const RETRY_MS = 1000;
+/** Errors which mean that the model, not the request, was wrong. */
 const STALE_CODES = ["EEXIST", "ENOENT", "ESRCH", "ENODEV", "ENOBUFS", "EADDRNOTAVAIL", "ENETUNREACH"];
+const NOTHING_OWNED: Ownership = { devices: new Set(), networks: [] };
 
 export class Reconciler {
-  readonly #kernel: Kernel;
-  readonly #logger: Logger;
-  readonly #timers: Timers;
-  readonly #resyncIntervalMs: number;
-  readonly #onPass: () => void;
-  readonly #onRepair: ((repair: Repair) => void) | undefined;
-  readonly #model = new KernelModel();
+  readonly #options: ReconcilerOptions;
+  readonly #model = new Model();
   readonly #failures: FailureBook;
   readonly #reported = new Set<string>();
+  readonly #work = new WakeSignal();
+  readonly #passed = new WakeSignal();
   #target: Target | undefined;
   #handledTarget: Target | undefined;
   #obstacles: readonly string[] = [];
-  #kernelError: string | undefined;
+  /** Why providers could not be asked in the last pass. */
+  #providerErrors: ReadonlyMap<Provider, string> = new Map();
   #passes = 0;
   #repairs = 0;
   /** What was reported since the last pass began, and when first. */
   #news: { readonly atMs: number; readonly portIds: Map<string, number> } | undefined;
-  #wake: (() => void) | undefined;
-  #isAwake = false;
-  #passWaiters: (() => void)[] = [];
 
   constructor(options: ReconcilerOptions) {
-    this.#kernel = options.kernel;
-    this.#logger = options.logger;
-    this.#timers = options.timers;
-    this.#failures = new FailureBook(options.timers, () => this.#rouse());
-    this.#resyncIntervalMs = options.resyncIntervalMs;
-    this.#onPass = options.onPass ?? (() => {});
-    this.#onRepair = options.onRepair;
+    this.#options = options;
+    this.#failures = new FailureBook(options.timers, () => this.#work.wake());
   }
 
-  /** Sets what to hold from now on. */
+  /** Sets what to program from now on. */
   setTarget(target: Target): void {
     if (this.#target !== undefined && !sameOwnership(this.#target.ownership, target.ownership))
       this.#model.doubtAll();
     this.#target = target;
-    this.#rouse();
+    this.#work.wake();
   }
 
   /** Resolves once a pass has left nothing to do, or when aborted. */
   async whenConverged(signal: AbortSignal): Promise<void> {
-    while (!this.status.converged && !signal.aborted) {
-      await new Promise<void>((resolve) => this.#passWaiters.push(resolve));
-    }
+    while (!this.status.converged && !signal.aborted) await this.#passed.wait({ signal });
   }
 
-  /** Looks at everything again soon. */
-  lookAgain(): void {
+  /** Observes everything again soon. */
+  resync(): void {
     this.#model.doubtAll();
-    this.#rouse();
+    this.#work.wake();
   }
 
   get status(): ReconcilerStatus {
-    const problems = [...this.#obstacles, ...this.#failures.messages];
-    if (this.#kernelError !== undefined) problems.push(this.#kernelError);
+    const problems = [...this.#obstacles, ...this.#failures.messages, ...this.#providerErrors.values()];
     const isHandled = this.#target !== undefined && this.#target === this.#handledTarget;
     return {
       converged: isHandled && problems.length === 0,
@@ -118,46 +111,45 @@ export class Reconciler {
     };
   }
 
-  /** Works until aborted; then returns with the kernel left as it is. */
+  /** Works until aborted; then returns with everything left as it is. */
   async run(signal: AbortSignal): Promise<void> {
-    const stopWaiting = () => this.#rouse();
-    signal.addEventListener("abort", stopWaiting);
-    let watching: Promise<void> | undefined;
+    const { timers, resyncIntervalMs, onPass } = this.#options;
+    let watching: Promise<unknown> | undefined;
     try {
-      while (!signal.aborted) {
-        await this.#waitForWork();
-        if (signal.aborted || this.#target === undefined) continue;
+      for (;;) {
+        const reason = await this.#work.wait({ timers, timeoutMs: resyncIntervalMs, signal });
+        if (reason === "aborted") return;
+        if (reason === "timeout") this.#model.doubtAll();
+        if (this.#target === undefined) continue;
         const target = this.#target;
-        try {
-          await this.#pass(target);
-          this.#kernelError = undefined;
-          this.#handledTarget = target;
-        } catch (error) {
-          if (!(error instanceof FlannelError)) throw error;
-          this.#postpone(error);
-        }
+        await this.#pass(target);
+        if (this.#providerErrors.size === 0) this.#handledTarget = target;
         if (watching === undefined && (!target.keepOthers || this.status.problems.length > 0)) {
-          // Only now: thousands of notices about our own first pass would say nothing new, but whatever stands in its
-          // way may be cleared away. What happened between that pass and the subscription is found by looking again.
-          watching = this.#watch(signal);
-          this.lookAgain();
+          // Only now: thousands of notices about our own first pass would say nothing new, but whatever blocks it may be
+          // cleared away. What happened between that pass and the subscription is found by observing again.
+          watching = Promise.all(this.#options.providers.map((provider) => this.#watch(provider, signal)));
+          this.resync();
         }
-        this.#releasePassWaiters();
-        this.#onPass();
+        this.#passed.wake();
+        onPass?.();
       }
     } finally {
-      signal.removeEventListener("abort", stopWaiting);
-      this.#releasePassWaiters();
+      this.#passed.wake();
       await watching;
     }
   }
 
   async #pass(target: Target): Promise<void> {
-    const startedMs = this.#timers.nowMs();
+    const { timers, providers, onRepair } = this.#options;
+    const startedMs = timers.nowMs();
     const news = this.#news;
     this.#news = undefined;
     this.#passes++;
-    await this.#model.look(this.#kernel, target.ownership, target.state);
+    const errors = new Map<Provider, string>();
+    for (const provider of providers) {
+      const error = await this.#model.observe(provider, target.ownership, target.state);
+      if (error !== undefined) errors.set(provider, this.#postpone(provider, error));
+    }
     const { operations, obstacles } = diffStates(target.state, this.#model.objects);
     this.#obstacles = obstacles.map((obstacle) => obstacle.message);
     for (const message of this.#obstacles) this.#reportOnce(message);
@@ -165,34 +157,58 @@ export class Reconciler {
     const due = operations.filter(
       (operation) => !(operation.action === "remove" && target.keepOthers) && this.#failures.isDue(operation),
     );
-    if (due.length > 0) {
-      // What was in place before, or would be had it not been refused, is missing because somebody changed it.
-      const isRepair =
-        this.#handledTarget !== undefined &&
-        sameTarget(target, this.#handledTarget) &&
-        !due.some((operation) => this.#failures.neverWorked(operation));
-      const results = await this.#kernel.apply(due);
-      const done = due.filter((operation, index) => this.#settle(operation, results[index], isRepair));
-      const doneMs = this.#timers.nowMs();
-      this.#logWork(done, isRepair, doneMs - startedMs);
-      if (isRepair && done.length > 0) {
-        const tookMs = doneMs - (news?.atMs ?? startedMs);
-        this.#onRepair?.({ operations: done, tookMs, portIds: news?.portIds ?? new Map() });
+    // What was in place before, or would be had it not been refused, is missing because something else changed it.
+    const isRepair =
+      this.#handledTarget !== undefined &&
+      sameTarget(target, this.#handledTarget) &&
+      !due.some((operation) => this.#failures.neverWorked(operation));
+    const done: StateOperation[] = [];
+    for (const [provider, run] of this.#runsOf(due)) {
+      if (errors.has(provider)) continue;
+      try {
+        const results = await provider.apply(run);
+        done.push(...run.filter((operation, index) => this.#settle(operation, results[index], isRepair)));
+      } catch (error) {
+        if (!(error instanceof FlannelError)) throw error;
+        errors.set(provider, this.#postpone(provider, error));
       }
     }
+    this.#providerErrors = errors;
+    const doneMs = timers.nowMs();
+    if (isRepair && done.length > 0) {
+      this.#repairs += done.length;
+      const tookMs = doneMs - (news?.atMs ?? startedMs);
+      onRepair({ operations: done, tookMs, portIds: news?.portIds ?? new Map() });
+    } else if (done.length > 0) this.#logWork(done, doneMs - startedMs);
     if (this.status.problems.length === 0) this.#reported.clear();
   }
 
-  /** The kernel could not be asked or told at all: try again with everything in doubt. */
-  #postpone(error: FlannelError): void {
-    this.#kernelError = `the kernel does not answer: ${messageOf(error)}`;
-    this.#reportOnce(this.#kernelError);
-    this.#model.doubtAll();
-    this.#timers.after(POSTPONED_MS, () => this.#rouse());
+  /** Cuts `operations` where the provider changes: their order stays. */
+  *#runsOf(operations: readonly StateOperation[]): Generator<readonly [Provider, StateOperation[]]> {
+    const { providers } = this.#options;
+    const providerOf = ({ object }: StateOperation) => providers.find(({ kinds }) => kinds.has(object.kind));
+    for (let first = 0; first < operations.length; ) {
+      const provider = providerOf(operations[first]!);
+      if (provider === undefined)
+        throw new Error(`no provider holds objects of kind ${operations[first]!.object.kind}`);
+      let end = first + 1;
+      while (end < operations.length && provider.kinds.has(operations[end]!.object.kind)) end++;
+      yield [provider, operations.slice(first, end)];
+      first = end;
+    }
   }
 
-  /** Takes note of one result; true if the operation is done. */
-  #settle(operation: Operation, error: FlannelError | undefined, isRepair: boolean): boolean {
+  /** A provider could not be asked at all: it is asked again soon, with all that it holds in doubt. */
+  #postpone(provider: Provider, error: FlannelError): string {
+    const message = `${provider.name} does not answer: ${messageOf(error)}`;
+    this.#reportOnce(message);
+    this.#model.doubtAll(provider);
+    this.#options.timers.after(RETRY_MS, () => this.#work.wake());
+    return message;
+  }
+
+  /** Records one result; true if the operation is done. */
+  #settle(operation: StateOperation, error: FlannelError | undefined, isRepair: boolean): boolean {
     if (error === undefined || (operation.action === "remove" && isNotFound(error))) {
       this.#model.applied(operation);
       this.#failures.forget(operation);
@@ -200,87 +216,55 @@ export class Reconciler {
     }
     if (STALE_CODES.some((code) => hasCode(error, code))) this.#model.doubtAll();
     const { message, isFirst } = this.#failures.note(operation, error, isRepair);
-    // The first failure is often a race with a change that the next look shows; what fails again is worth a line.
+    // The first failure is often a race with a change that the next observation shows; a second one is worth a line.
     if (!isFirst) this.#reportOnce(message);
     return false;
   }
 
-  #logWork(done: readonly Operation[], isRepair: boolean, tookMs: number): void {
-    if (done.length === 0) return;
-    const describe = ({ action, object }: Operation) => `${action} ${describeObject(object)}`;
+  #logWork(done: readonly StateOperation[], tookMs: number): void {
+    const describe = ({ action, object }: StateOperation) => `${action} ${describeObject(object)}`;
     const named = done.slice(0, 3).map(describe).join("; ");
     const more = done.length > 3 ? ` and ${done.length - 3} more` : "";
-    const took = `in ${tookMs.toFixed(1)} ms`;
-    if (isRepair) {
-      this.#repairs += done.length;
-      if (this.#onRepair !== undefined) return;
-      this.#logger.warn(`Something else changed what is flannel's; repaired ${took}: ${named}${more}`);
-    } else {
-      this.#logger.debug(`Kernel: ${done.length} operations ${took}: ${named}${more}`);
-    }
+    this.#options.logger.debug(
+      `Programmed ${done.length} objects in ${tookMs.toFixed(1)} ms: ${named}${more}`,
+    );
   }
 
-  async #watch(signal: AbortSignal): Promise<void> {
-    const ownership = () => this.#target?.ownership ?? { devices: new Set<string>(), networks: [] };
+  async #watch(provider: Provider, signal: AbortSignal): Promise<void> {
+    const ownership = () => this.#target?.ownership ?? NOTHING_OWNED;
     while (!signal.aborted) {
       try {
-        for await (const notice of this.#kernel.watch(ownership, signal)) this.#consider(notice);
+        for await (const notice of provider.watch(ownership, signal)) this.#consider(provider, notice);
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
-        this.#reportOnce(`the kernel's notifications cannot be had, trying again: ${messageOf(error)}`);
-        await sleep(this.#timers, POSTPONED_MS, signal);
-        this.lookAgain();
+        this.#reportOnce(`failed to watch ${provider.name} for changes; retrying: ${messageOf(error)}`);
+        await sleep(this.#options.timers, RETRY_MS, signal);
+        this.resync();
       }
     }
   }
 
-  #consider(notice: KernelNotice): void {
+  #consider(provider: Provider, notice: Notice): void {
     if (notice === "overrun") {
-      this.#logger.info("Kernel notifications were lost; looking at everything again");
-      this.lookAgain();
+      this.#options.logger.info(
+        `Some notifications were lost (from ${provider.name}); observing everything again`,
+      );
+      this.resync();
       return;
     }
     for (const change of notice) {
       const isReleased = change.action === "touched" && this.#failures.hasten(keyOf(change.object));
       if (this.#model.expects(change) && !isReleased) continue;
-      this.#news ??= { atMs: this.#timers.nowMs(), portIds: new Map() };
+      this.#news ??= { atMs: this.#options.timers.nowMs(), portIds: new Map() };
       if (change.portId) this.#news.portIds.set(keyOf(change.object), change.portId);
-      this.#model.doubt(change.object.kind);
-      this.#rouse();
+      this.#model.doubt(change.object);
+      this.#work.wake();
     }
   }
 
   #reportOnce(message: string): void {
     if (this.#reported.has(message)) return;
     this.#reported.add(message);
-    this.#logger.error(message);
-  }
-
-  #releasePassWaiters(): void {
-    const waiters = this.#passWaiters;
-    this.#passWaiters = [];
-    for (const resolve of waiters) resolve();
-  }
-
-  #rouse(): void {
-    this.#isAwake = true;
-    this.#wake?.();
-  }
-
-  async #waitForWork(): Promise<void> {
-    if (!this.#isAwake) {
-      await new Promise<void>((resolve) => {
-        const cancel = this.#timers.after(this.#resyncIntervalMs, () => {
-          this.#model.doubtAll();
-          resolve();
-        });
-        this.#wake = () => {
-          cancel();
-          resolve();
-        };
-      });
-      this.#wake = undefined;
-    }
-    this.#isAwake = false;
+    this.#options.logger.error(message);
   }
 }

@@ -1,7 +1,7 @@
 /** What the kernel is to be held at, and when two of these are the same. */
 
-import type { Ownership } from "./kernel.ts";
 import { type State, sameObject } from "./objects.ts";
+import type { Ownership } from "./operation.ts";
 
 /** What to hold. */
 export interface Target {

@@ -5,36 +5,42 @@
 
 import { containsPrefix, parsePrefix } from "../address/prefix.ts";
 import { FlannelError } from "../base/error.ts";
-import { applyToModel, mustRemake } from "../state/diff.ts";
-import type { Change, Kernel, KernelNotice, Operation, Ownership } from "../state/kernel.ts";
+import { SETTING_NAMES } from "../state/device-settings.ts";
+import { applyToModel } from "../state/diff.ts";
+import { linkTypeOf, mustRemake } from "../state/kinds/link.ts";
 import {
   type DeviceSetting,
   deviceOf,
-  type ForeignLink,
+  KINDS,
   keyOf,
+  type Link,
   linkKey,
   type Route,
   RTPROT_FLANNEL,
-  SETTING_NAMES,
+  type StateChange,
   type StateKind,
   type StateObject,
-  type TunLink,
-  type VxlanLink,
+  type StateOperation,
 } from "../state/objects.ts";
+import type { Ownership } from "../state/operation.ts";
+import type { Notice, Provider } from "../state/provider.ts";
 
 /** How a device comes from the kernel. */
 const SETTINGS_AT_BIRTH = { accept_ra: true, disable_ipv6: false, "tx-checksum-ip-generic": true } as const;
 
-export class FakeKernel implements Kernel {
+/** Holds objects of all kinds. */
+export class FakeKernel implements Provider {
+  readonly name = "the kernel";
+  readonly kinds: ReadonlySet<StateKind> = new Set(KINDS.map(({ kind }) => kind));
   /** Whatever it holds, ours or not; one route per destination, as Linux without metrics. */
   readonly #objects = new Map<string, StateObject>();
   /** Devices that a VXLAN device can have as its lower one; routes through them are others'. */
   readonly #lowers: ReadonlySet<string>;
-  readonly #listeners = new Set<(notice: KernelNotice) => void>();
+  readonly #listeners = new Set<(notice: Notice) => void>();
   /** What it was asked for so far. */
-  readonly operations: Operation[] = [];
+  readonly operations: StateOperation[] = [];
   /** Gives the error with which an operation is refused though Linux would not. */
-  refuse: (operation: Operation) => FlannelError | undefined = () => undefined;
+  refuse: (operation: StateOperation) => FlannelError | undefined = () => undefined;
   /** While set, nothing can be asked or changed. */
   failure: FlannelError | undefined;
   looks = 0;
@@ -58,7 +64,7 @@ export class FakeKernel implements Kernel {
     );
   }
 
-  async apply(operations: readonly Operation[]): Promise<(FlannelError | undefined)[]> {
+  async apply(operations: readonly StateOperation[]): Promise<(FlannelError | undefined)[]> {
     await this.#turn();
     this.operations.push(...operations);
     return operations.map(
@@ -66,10 +72,10 @@ export class FakeKernel implements Kernel {
     );
   }
 
-  watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<KernelNotice> {
-    const waiting: KernelNotice[] = [];
+  watch(ownership: () => Ownership, signal: AbortSignal): AsyncIterable<Notice> {
+    const waiting: Notice[] = [];
     let wake = () => {};
-    const listen = (notice: KernelNotice) => {
+    const listen = (notice: Notice) => {
       const told = notice === "overrun" ? notice : notice.flatMap((change) => toldOf(change, ownership()));
       if (told.length > 0) waiting.push(told);
       wake();
@@ -92,7 +98,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** Somebody else changes something; throws where Linux refuses. */
-  meddle(...operations: readonly Operation[]): void {
+  meddle(...operations: readonly StateOperation[]): void {
     for (const operation of operations) {
       const error = this.#change(operation);
       if (error !== undefined) throw error;
@@ -124,7 +130,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** As the real port: nothing is done to what has become another's since it was looked at. */
-  #refuseForeign({ object }: Operation): FlannelError | undefined {
+  #refuseForeign({ object }: StateOperation): FlannelError | undefined {
     const device = deviceOf(object);
     const isRefused = this.#names.has(device) && this.#isForeign(device);
     return isRefused ? new FlannelError("EEXIST", "not flannel's any more") : undefined;
@@ -140,13 +146,13 @@ export class FakeKernel implements Kernel {
     return { devices: new Set([...devices].filter((device) => !this.#isForeign(device))), networks };
   }
 
-  #change(operation: Operation): FlannelError | undefined {
+  #change(operation: StateOperation): FlannelError | undefined {
     const error = operation.action === "remove" ? this.#remove(operation.object) : this.#set(operation);
     return error === undefined ? undefined : new FlannelError(error, `the kernel says ${error}`);
   }
 
   /** The errno's name with which Linux refuses. */
-  #set(operation: Exclude<Operation, { action: "remove" }>): string | undefined {
+  #set(operation: Exclude<StateOperation, { action: "remove" }>): string | undefined {
     const { object, action } = operation;
     const have = this.#objects.get(keyOf(object));
     if (object.kind === "link") {
@@ -170,19 +176,20 @@ export class FakeKernel implements Kernel {
     return undefined;
   }
 
-  #setLink(link: VxlanLink | TunLink | ForeignLink, have: StateObject | undefined): string | undefined {
+  #setLink(link: Link, have: StateObject | undefined): string | undefined {
     if (link.type === "foreign") {
       if (have !== undefined) return "EEXIST";
-    } else if (link.type === "vxlan") {
-      if (!this.#lowers.has(link.lower)) return "ENODEV";
+    } else {
+      const { lower, excludes } = linkTypeOf(link);
+      if (lower !== undefined && !this.#lowers.has(lower(link))) return "ENODEV";
       for (const other of this.#objects.values()) {
-        const isTwin = other.kind === "link" && other.type === "vxlan" && other.name !== link.name;
-        if (isTwin && other.vni === link.vni && other.port === link.port) return "EEXIST";
+        const isComparable = other.kind === "link" && other.type === link.type && other.name !== link.name;
+        if (isComparable && excludes?.(other, link)) return "EEXIST";
       }
       if (have?.kind === "link" && have.type === "foreign") return "EEXIST";
     }
-    const before = have?.kind === "link" && have.type === "vxlan" ? have : undefined;
-    const isNew = before === undefined || link.type !== "vxlan" || mustRemake(before, link);
+    const before = have?.kind === "link" ? have : undefined;
+    const isNew = before === undefined || link.type === "foreign" || mustRemake(before, link);
     if (isNew && before !== undefined) this.#remove(before);
     if (!isNew && (before.mac !== link.mac || (before.up && !link.up)))
       this.#drop(link.name, ["neighbour"], "told");
@@ -207,7 +214,7 @@ export class FakeKernel implements Kernel {
     const key = keyOf(object);
     const have = this.#objects.get(key);
     if (have === undefined) {
-      const isOnNothing = object.kind !== "link" && !this.#objects.has(linkKey(object.device));
+      const isOnNothing = object.kind !== "link" && !this.#objects.has(linkKey(deviceOf(object)));
       if (isOnNothing && !this.#lowers.has(object.device)) return "ENODEV";
       return { link: "ENODEV", route: "ESRCH", address: "EADDRNOTAVAIL", neighbour: "ENOENT", fdb: "ENOENT" }[
         object.kind as string
@@ -240,7 +247,7 @@ export class FakeKernel implements Kernel {
     }
   }
 
-  #tell(notice: readonly Change[] | "overrun"): void {
+  #tell(notice: readonly StateChange[] | "overrun"): void {
     for (const listen of this.#listeners) listen(notice);
   }
 }
@@ -257,7 +264,7 @@ function isSeen(object: StateObject, ownership: Ownership): boolean {
 }
 
 /** What the real port tells of a change; of others' routes into our networks only that something happened there. */
-function toldOf(change: Change, ownership: Ownership): Change[] {
+function toldOf(change: StateChange, ownership: Ownership): StateChange[] {
   const { object } = change;
   if (isSeen(object, ownership)) return [change];
   return object.kind === "route" && isNear(object, ownership) ? [{ action: "touched", object }] : [];

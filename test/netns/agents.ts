@@ -25,7 +25,7 @@ import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { withNetns } from "../../src/linux/netns.ts";
 import { openNftNotifications, openNotifications } from "../../src/linux/notifications.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";
-import { NetlinkKernel } from "../../src/state/netlink-kernel.ts";
+import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../../src/testing/memory-lease-store.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
@@ -134,11 +134,11 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
   const stop = new AbortController();
   const store = createMemoryLeaseStore(data, { logger });
   const rtnetlink = openRtnetlink({ netns });
-  const kernel = new NetlinkKernel({
+  const kernel = new NetlinkProvider({
     rtnetlink,
     settings: createDeviceSettings({ logger, netns }),
     openNotifications: () => openNotifications({ netns }),
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
   });
   let text: string | undefined;
   const ended = runAgent(
@@ -146,7 +146,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
     {
       store,
       configPlace: "the test",
-      kernel,
+      providers: [kernel],
       rtnetlink,
       openNotifications: () => openNotifications({ netns }),
       firewall: {

@@ -15,9 +15,9 @@ import type { Lease } from "../../src/lease/lease.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { type NotificationOptions, openNotifications } from "../../src/linux/notifications.ts";
-import type { Kernel, Operation } from "../../src/state/kernel.ts";
-import { NetlinkKernel } from "../../src/state/netlink-kernel.ts";
-import { describeObject } from "../../src/state/objects.ts";
+import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
+import { describeObject, type StateOperation } from "../../src/state/objects.ts";
+import type { Provider } from "../../src/state/provider.ts";
 import { Reconciler } from "../../src/state/reconciler.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
@@ -96,13 +96,15 @@ function startReconciler(netns: TestNetns, notifications: NotificationOptions = 
   const operations: string[] = [];
   const log: string[] = [];
   const logger = recordingLogger(log);
-  const real = new NetlinkKernel({
+  const real = new NetlinkProvider({
     rtnetlink,
     settings: createDeviceSettings({ logger, netns: netns.path }),
     openNotifications: () => openNotifications({ netns: netns.path, ...notifications }),
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
   });
-  const kernel: Kernel = {
+  const kernel: Provider = {
+    name: real.name,
+    kinds: real.kinds,
     observe: (ownership, kinds) => real.observe(ownership, kinds),
     apply(batch) {
       operations.push(...batch.map(describeOperation));
@@ -111,7 +113,13 @@ function startReconciler(netns: TestNetns, notifications: NotificationOptions = 
     watch: (ownership, signal) => real.watch(ownership, signal),
   };
   // Only notices, never the slow timer, may wake it here.
-  const reconciler = new Reconciler({ kernel, logger, timers: systemTimers, resyncIntervalMs: 3_600_000 });
+  const reconciler = new Reconciler({
+    providers: [kernel],
+    logger,
+    timers: systemTimers,
+    resyncIntervalMs: 3_600_000,
+    onRepair() {},
+  });
   const stop = new AbortController();
   const running = reconciler.run(stop.signal);
   return {
@@ -130,7 +138,8 @@ function startReconciler(netns: TestNetns, notifications: NotificationOptions = 
   };
 }
 
-const describeOperation = ({ action, object }: Operation): string => `${action} ${describeObject(object)}`;
+const describeOperation = ({ action, object }: StateOperation): string =>
+  `${action} ${describeObject(object)}`;
 
 function recordingLogger(log: string[]): Logger {
   const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);

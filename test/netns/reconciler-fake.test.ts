@@ -5,9 +5,10 @@ import { test } from "node:test";
 import { parsePrefix } from "../../src/address/prefix.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { openNotifications } from "../../src/linux/notifications.ts";
-import type { Kernel, Operation, Ownership } from "../../src/state/kernel.ts";
-import { NetlinkKernel } from "../../src/state/netlink-kernel.ts";
-import { describeObject, keyOf, type StateObject } from "../../src/state/objects.ts";
+import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
+import { describeObject, keyOf, type StateObject, type StateOperation } from "../../src/state/objects.ts";
+import type { Ownership } from "../../src/state/operation.ts";
+import type { Provider } from "../../src/state/provider.ts";
 import { FakeKernel } from "../../src/testing/fake-kernel.ts";
 import { ADDRESS, FDB, LINK, NEIGHBOUR, ROUTE } from "../../src/testing/sample-objects.ts";
 import { lookAt } from "./reconciler-bed.ts";
@@ -21,16 +22,16 @@ const KINDS = new Set(["link", "address", "fdb", "neighbour", "route"] as const)
 
 const SECOND_ADDRESS: StateObject = { ...ADDRESS, address: "10.5.1.7/32" };
 
-const create = (object: StateObject): Operation => ({ action: "create", object });
-const remove = (object: StateObject): Operation => ({ action: "remove", object });
-const replace = (previous: StateObject, object: StateObject): Operation => ({
+const create = (object: StateObject): StateOperation => ({ action: "create", object });
+const remove = (object: StateObject): StateOperation => ({ action: "remove", object });
+const replace = (previous: StateObject, object: StateObject): StateOperation => ({
   action: "replace",
   previous,
   object,
 });
 const ALL = [LINK, ADDRESS, FDB, NEIGHBOUR, ROUTE];
 
-const STORIES: readonly { readonly title: string; readonly operations: readonly Operation[] }[] = [
+const STORIES: readonly { readonly title: string; readonly operations: readonly StateOperation[] }[] = [
   {
     title: "made and removed, bottom up, top down",
     operations: [...ALL.map(create), ...[...ALL].reverse().map(remove)],
@@ -98,11 +99,11 @@ for (const { title, operations } of STORIES) {
     const netns = freshNetns(t, "fake");
     prepare(netns);
     using rtnetlink = openRtnetlink({ netns: netns.path });
-    const real = new NetlinkKernel({
+    const real = new NetlinkProvider({
       rtnetlink,
       settings: { read: () => undefined, write() {} },
       openNotifications: () => openNotifications({ netns: netns.path }),
-      breathe: async () => {},
+      yieldToOthers: async () => {},
     });
     const fake = new FakeKernel();
     for (const operation of operations) {
@@ -120,11 +121,11 @@ test("on another's device of our name nothing is made, changed or removed", asyn
   netns.run("ip", "address", "add", "10.5.1.0/32", "dev", "flannel.1");
   netns.run("ip", "link", "set", "flannel.1", "up");
   using rtnetlink = openRtnetlink({ netns: netns.path });
-  const real = new NetlinkKernel({
+  const real = new NetlinkProvider({
     rtnetlink,
     settings: { read: () => undefined, write() {} },
     openNotifications: () => openNotifications({ netns: netns.path }),
-    breathe: async () => {},
+    yieldToOthers: async () => {},
   });
   const fake = new FakeKernel();
   fake.put({ kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" });
@@ -153,7 +154,7 @@ test("on another's device of our name nothing is made, changed or removed", asyn
 });
 
 /** What the kernel answers, and what it then holds. */
-async function outcome(kernel: Kernel, operation: Operation) {
+async function outcome(kernel: Provider, operation: StateOperation) {
   const [error] = await kernel.apply([operation]);
   const objects = await kernel.observe(OWNERSHIP, KINDS);
   const held = new Map(objects.map((object) => [keyOf(object), object]));

@@ -244,7 +244,7 @@ test("nothing of others is ever touched", async (t) => {
     );
   const before = all();
 
-  run.reconciler.lookAgain();
+  run.reconciler.resync();
   await settled(bed, run);
   shell(bed, "ip link set flannel.1 mtu 1300"); // work for it, in the midst of all these
   shell(bed, "ip neigh del 10.5.4.0 dev flannel.1");
@@ -412,7 +412,7 @@ async function idle(bed: Bed, run: Run): Promise<void> {
     bed.run("ip", "neigh", "del", "10.5.4.0", "dev", "flannel.1");
     await waitFor("a repair", () => bed.look().some((line) => line.startsWith("neighbour 10.5.4.0")));
   } else {
-    run.reconciler.lookAgain();
+    run.reconciler.resync();
     await waitFor("a pass", () => run.reconciler.status.passes > passes);
   }
 }

@@ -3,14 +3,13 @@ import { test } from "node:test";
 import { isNotFound } from "../base/error.ts";
 import { NetlinkError } from "../netlink/netlink-error.ts";
 import { LINK, ROUTE } from "../testing/sample-objects.ts";
-import type { Operation } from "./kernel.ts";
-import { explain } from "./kernel-advice.ts";
-import type { StateObject } from "./objects.ts";
+import { explain } from "./advice.ts";
+import type { StateObject, StateOperation } from "./objects.ts";
 
-const create = (object: StateObject): Operation => ({ action: "create", object });
-const remove = (object: StateObject): Operation => ({ action: "remove", object });
+const create = (object: StateObject): StateOperation => ({ action: "create", object });
+const remove = (object: StateObject): StateOperation => ({ action: "remove", object });
 
-const CASES: readonly (readonly [operation: Operation, code: string, advice: RegExp])[] = [
+const CASES: readonly (readonly [operation: StateOperation, code: string, advice: RegExp])[] = [
   [create(LINK), "EOPNOTSUPP", /this kernel has no vxlan: load it with 'modprobe vxlan'/],
   [create(LINK), "EEXIST", /another device uses VNI 1 on UDP port 8472 .*choose another VNI or Port/],
   [create(LINK), "EADDRINUSE", /another device uses VNI 1 on UDP port 8472/],

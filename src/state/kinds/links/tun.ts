@@ -1,0 +1,27 @@
+/** TUN devices (kernel: drivers/net/tun.c), which stay while no process has them open. */
+
+import { FlannelError } from "../../../base/error.ts";
+import { setLink } from "../../../netlink/link.ts";
+import { disableLinkLocal, type LinkBase, type LinkType } from "./link-type.ts";
+
+/** Layer 3, unlike TAP (linux/if_tun.h). */
+const IFF_TUN = 1;
+
+/** A TUN device. Its packets pass through a tunnel of this process (kinds/tunnel.ts). */
+export interface TunLink extends LinkBase {
+  readonly type: "tun";
+}
+
+export const tunLink: LinkType<TunLink> = {
+  type: "tun",
+  observe: ({ name, tun, mtuBytes, isUp }) =>
+    tun?.type === IFF_TUN ? { kind: "link", name, type: "tun", mtuBytes, up: isUp } : undefined,
+  describe: ({ mtuBytes }) => `tun mtu ${mtuBytes}`,
+  mustRemake: () => false,
+  create({ rtnetlink, makeTun }, { name, mtuBytes, up }) {
+    if (makeTun === undefined) throw new FlannelError("EOPNOTSUPP", "TUN devices cannot be made here");
+    makeTun(name);
+    disableLinkLocal(rtnetlink, name);
+    rtnetlink.connection.request(setLink(name, { mtuBytes, up }));
+  },
+};

@@ -1,0 +1,72 @@
+/** VXLAN devices (RFC 7348; kernel: drivers/net/vxlan). */
+
+import { FlannelError } from "../../../base/error.ts";
+import { newLink, setLink } from "../../../netlink/link.ts";
+import { disableLinkLocal, type LinkBase, type LinkType } from "./link-type.ts";
+
+/** A VXLAN device. A difference in a field marked (fixed) takes a new device. */
+export interface VxlanLink extends LinkBase {
+  readonly type: "vxlan";
+  /** VXLAN network identifier, 1…2^24-1 (fixed). */
+  readonly vni: number;
+  /** Name of the lower device (fixed). */
+  readonly lower: string;
+  /** Source address of the tunnel packets (fixed). */
+  readonly local: string;
+  /** UDP destination port (fixed). */
+  readonly port: number;
+  /** Whether the device learns FDB entries from traffic (fixed). */
+  readonly learning: boolean;
+  /** Group policy extension (fixed). */
+  readonly gbp: boolean;
+  readonly mac: string;
+}
+
+export const vxlanLink: LinkType<VxlanLink> = {
+  type: "vxlan",
+  observe({ name, vxlan, mtuBytes, mac = "", isUp }, lower) {
+    // A device that takes its parameters from routes or eBPF (Cilium's) is none of ours.
+    if (vxlan === undefined || vxlan.collectMetadata === true) return undefined;
+    const { vni = 0, local = "", port = 0, learning = true, gbp = false } = vxlan;
+    return {
+      kind: "link",
+      name,
+      type: "vxlan",
+      vni,
+      lower,
+      local,
+      port,
+      learning,
+      gbp,
+      mtuBytes,
+      mac,
+      up: isUp,
+    };
+  },
+  describe: ({ vni, lower, local, port, mtuBytes, mac }) =>
+    `vxlan id ${vni} dev ${lower} local ${local} port ${port} mtu ${mtuBytes} address ${mac}`,
+  // What vxlan_changelink() refuses (drivers/net/vxlan/vxlan_core.c).
+  mustRemake: (previous, next) =>
+    previous.vni !== next.vni ||
+    previous.lower !== next.lower ||
+    previous.local !== next.local ||
+    previous.port !== next.port ||
+    previous.learning !== next.learning ||
+    previous.gbp !== next.gbp,
+  create({ rtnetlink }, { name, mtuBytes, mac, up, vni, lower, local, port, learning, gbp }) {
+    const lowerLink = rtnetlink.link(lower);
+    if (lowerLink === undefined) throw new FlannelError("ENODEV", `interface ${lower} does not exist`);
+    const vxlan = { vni, lowerIndex: lowerLink.index, local, port, learning, gbp };
+    rtnetlink.connection.request(newLink({ name, kind: "vxlan", mtuBytes, mac, vxlan }));
+    disableLinkLocal(rtnetlink, name);
+    rtnetlink.connection.request(setLink(name, { up }));
+  },
+  lower: ({ lower }) => lower,
+  excludes: (one, other) => one.vni === other.vni && one.port === other.port,
+  renameAdvice: "choose another VNI in the network config",
+  adviseCreation({ vni, port }, code) {
+    if (code === "EOPNOTSUPP") return "this kernel has no vxlan: load it with 'modprobe vxlan'";
+    if (code !== "EEXIST" && code !== "EADDRINUSE") return undefined;
+    return `another device uses VNI ${vni} on UDP port ${port} (see 'ip -d link show type vxlan'): remove it, or choose another VNI or Port in the network config`;
+  },
+};
