@@ -1,5 +1,6 @@
 /** What an operator writes on the command line: subnets and addresses, one per family, with a comma between. */
 
+import { familyName } from "../address/family.ts";
 import { type Family, formatIp, type Ip, parseIp } from "../address/ip.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
@@ -43,7 +44,7 @@ function pairOf<T extends { readonly family: Family }>(
         `${JSON.stringify(part)} is not a ${what === "address" ? "usable " : ""}${what} like ${example}`,
       );
     }
-    const family = value.family === 4 ? "ipv4" : "ipv6";
+    const family = familyName(value.family);
     if (pair[family] !== undefined) {
       throw new ConfigError(
         `${JSON.stringify(text)} names two IPv${value.family} ${what === "address" ? "addresses" : "subnets"}: one per family`,

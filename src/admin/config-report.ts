@@ -1,11 +1,12 @@
 /** A network config as an operator wants to know it: everything that is wrong with it, and what it comes to. */
 
+import { FAMILIES } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, sizeOf } from "../address/prefix.ts";
 import type { Backend } from "../backend/backend.ts";
 import { checkNetwork, createBackend } from "../backend/backends.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { FamilyConfig } from "../config/network-family.ts";
+import { FAMILY_RULES, type FamilyConfig, type FamilyRules } from "../config/network-family.ts";
 
 export interface ConfigReport {
   /** Undefined if there is any fault. */
@@ -44,26 +45,24 @@ function describeFamily({ network, subnetLength, subnetMin, subnetMax }: FamilyC
 }
 
 /** The config as JSON with every default filled in, keys as documented. */
-export function effectiveConfig({ ipv4, ipv6, enableNftables, backend }: NetworkConfig): unknown {
+export function effectiveConfig(config: NetworkConfig): unknown {
+  const { enableNftables, backend } = config;
   return {
-    EnableIPv4: ipv4 !== undefined,
-    EnableIPv6: ipv6 !== undefined,
-    ...effectiveFamily(ipv4, ["Network", "SubnetLen", "SubnetMin", "SubnetMax"]),
-    ...effectiveFamily(ipv6, ["IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax"]),
+    ...Object.fromEntries(
+      FAMILIES.map(({ name }) => [FAMILY_RULES[name].keys.enable, config[name] !== undefined]),
+    ),
+    ...Object.assign({}, ...FAMILIES.map(({ name }) => effectiveFamily(config[name], FAMILY_RULES[name]))),
     EnableNFTables: enableNftables,
     Backend: { Type: backend.type, ...backend.members },
   };
 }
 
-function effectiveFamily(
-  family: FamilyConfig | undefined,
-  [network, length, min, max]: readonly [string, string, string, string],
-): Record<string, unknown> {
+function effectiveFamily(family: FamilyConfig | undefined, { keys }: FamilyRules): Record<string, unknown> {
   if (family === undefined) return {};
   return {
-    [network]: formatPrefix(family.network),
-    [length]: family.subnetLength,
-    [min]: formatIp(baseOf(family.subnetMin)),
-    [max]: formatIp(baseOf(family.subnetMax)),
+    [keys.network]: formatPrefix(family.network),
+    [keys.length]: family.subnetLength,
+    [keys.min]: formatIp(baseOf(family.subnetMin)),
+    [keys.max]: formatIp(baseOf(family.subnetMax)),
   };
 }

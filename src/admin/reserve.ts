@@ -3,6 +3,7 @@
  * comes with that address takes it, nobody else.
  */
 
+import { FAMILIES } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
@@ -93,28 +94,26 @@ async function readNetwork(store: LeaseAdmin): Promise<NetworkFamilies> {
 
 /** Throws ConfigError unless a host of this network with these addresses could take the subnets. */
 function requireFit(network: NetworkFamilies, subnets: SubnetPair, attributes: LeaseAttributes): void {
-  for (const family of ["ipv4", "ipv6"] as const) {
-    const config = network[family];
-    const subnet = subnets[family];
+  for (const { family, name } of FAMILIES) {
+    const config = network[name];
+    const subnet = subnets[name];
     if (config !== undefined && subnet === undefined) {
       throw new ConfigError(
-        `the network has ${label(family)}: name a subnet of ${formatPrefix(config.network)} too, with a comma between`,
+        `the network has IPv${family}: name a subnet of ${formatPrefix(config.network)} too, with a comma between`,
       );
     }
     if (subnet === undefined) continue;
     if (config === undefined)
-      throw new ConfigError(`the network has no ${label(family)}: leave ${formatPrefix(subnet)} out`);
+      throw new ConfigError(`the network has no IPv${family}: leave ${formatPrefix(subnet)} out`);
     if (!isCompatible(config, subnet)) throw new ConfigError(describeMisfit(config, subnet));
   }
   const needed = network.ipv4 === undefined ? "publicIpv6" : "publicIp";
   if (attributes[needed] === undefined) {
     throw new ConfigError(
-      `hosts of this network are known by their public ${label(needed === "publicIp" ? "ipv4" : "ipv6")} address: name that`,
+      `hosts of this network are known by their public IPv${needed === "publicIp" ? 4 : 6} address: name that`,
     );
   }
 }
-
-const label = (family: "ipv4" | "ipv6"): string => (family === "ipv4" ? "IPv4" : "IPv6");
 
 function describeMisfit(
   { network, subnetLength, subnetMin, subnetMax }: FamilyConfig,

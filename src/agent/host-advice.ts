@@ -1,5 +1,6 @@
 /** Faults of the host, outside of flannel, that keep containers from communicating: one line each, with the remedy. */
 
+import { FAMILIES } from "../address/family.ts";
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../address/prefix.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { SubnetPair } from "../lease/lease.ts";
@@ -59,14 +60,14 @@ function adviceOnRoutes({ network, own, devices, rtnetlink }: HostAdviceInput): 
     if (!names.has(index)) names.set(index, rtnetlink.link(index)?.name ?? `#${index}`);
     return names.get(index)!;
   };
-  return ([4, 6] as const).flatMap((family) => {
-    const config = network[`ipv${family}`];
+  return FAMILIES.flatMap(({ family, name }) => {
+    const config = network[name];
     if (config === undefined) return [];
     return foreignRoutes(rtnetlink, family).flatMap((route) => {
       const prefix = parsePrefix(route.destination);
       const device = nameOf(route.oif ?? route.nextHops[0]?.oif ?? 0);
       // The container bridge has a route to the own subnet, or to a part of it.
-      if (prefix === undefined || devices.has(device) || isInside(prefix, own[`ipv${family}`])) return [];
+      if (prefix === undefined || devices.has(device) || isInside(prefix, own[name])) return [];
       if (!overlaps(prefix, config.network)) return [];
       const via = route.gateway === undefined ? "" : ` via ${route.gateway}`;
       return [

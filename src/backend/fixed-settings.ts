@@ -3,15 +3,11 @@
  * Each difference reads like "Network 10.5.0.0/16 → 10.6.0.0/16".
  */
 
+import { FAMILIES } from "../address/family.ts";
 import { formatPrefix } from "../address/prefix.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
-import type { FamilyConfig } from "../config/network-family.ts";
+import { FAMILY_RULES } from "../config/network-family.ts";
 import type { Backend } from "./backend.ts";
-
-const FAMILIES = [
-  { name: "ipv4", enable: "EnableIPv4", network: "Network", length: "SubnetLen" },
-  { name: "ipv6", enable: "EnableIPv6", network: "IPv6Network", length: "IPv6SubnetLen" },
-] as const;
 
 /** The networks, and the type of the backend. */
 export interface FixedSettings extends NetworkFamilies {
@@ -24,8 +20,9 @@ export function fixedNetworkDifferences(before: FixedSettings, after: FixedSetti
   const compare = (key: string, old: unknown, now: unknown) => {
     if (old !== now) differences.push(`${key} ${old} → ${now}`);
   };
-  for (const { name, enable, network, length } of FAMILIES) {
-    const [old, now]: (FamilyConfig | undefined)[] = [before[name], after[name]];
+  for (const { name } of FAMILIES) {
+    const { enable, network, length } = FAMILY_RULES[name].keys;
+    const [old, now] = [before[name], after[name]];
     compare(enable, old !== undefined, now !== undefined);
     if (old === undefined || now === undefined) continue;
     compare(network, formatPrefix(old.network), formatPrefix(now.network));

@@ -8,7 +8,7 @@
 import type { Family } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { isObject, kindOf, type Members, readBoolean, readMember } from "./json-members.ts";
-import { type Attempt, type FamilyConfig, IPV4_RULES, IPV6_RULES, parseFamily } from "./network-family.ts";
+import { type Attempt, FAMILY_RULES, type FamilyConfig, parseFamily } from "./network-family.ts";
 
 /** The networks that hosts lease subnets of. At least one is there; undefined = the family is disabled. */
 export interface NetworkFamilies {
@@ -64,8 +64,8 @@ export function checkNetworkConfig(json: string): CheckedConfig {
   };
   const members = attempt(() => parseObject(json));
   if (members === undefined) return { config: undefined, backend: undefined, families: [4], faults };
-  const enableIpv4 = attempt(() => readBoolean(members, "EnableIPv4", true));
-  const enableIpv6 = attempt(() => readBoolean(members, "EnableIPv6", false));
+  const enableIpv4 = attempt(() => readBoolean(members, FAMILY_RULES.ipv4.keys.enable, true));
+  const enableIpv6 = attempt(() => readBoolean(members, FAMILY_RULES.ipv6.keys.enable, false));
   if (enableIpv4 === false && enableIpv6 === false) {
     faults.push(
       new ConfigError(
@@ -75,8 +75,8 @@ export function checkNetworkConfig(json: string): CheckedConfig {
   }
   const families = enabledFamilies(enableIpv4, enableIpv6);
   const notes: string[] = [];
-  const ipv4 = enableIpv4 ? parseFamily(members, IPV4_RULES, attempt) : undefined;
-  const ipv6 = enableIpv6 ? parseFamily(members, IPV6_RULES, attempt) : undefined;
+  const ipv4 = enableIpv4 ? parseFamily(members, FAMILY_RULES.ipv4, attempt) : undefined;
+  const ipv6 = enableIpv6 ? parseFamily(members, FAMILY_RULES.ipv6, attempt) : undefined;
   const enableNftables = attempt(() => readBoolean(members, "EnableNFTables", false));
   const backend = attempt(() => parseBackend(members, notes));
   if (faults.length > 0 || enableNftables === undefined || backend === undefined) {

@@ -1,5 +1,6 @@
 /** The part of a network config that is about one address family: the network, and which subnets of it are leased. */
 
+import type { FamilyName } from "../address/family.ts";
 import { bitsOf, type Family, formatIp, type Ip, parseIp } from "../address/ip.ts";
 import {
   addressAt,
@@ -30,7 +31,9 @@ export type Attempt = <T>(read: () => T) => T | undefined;
 /** What differs between the families. Lengths are prefix lengths. */
 export interface FamilyRules {
   readonly family: Family;
+  /** Members of the network config. */
   readonly keys: {
+    readonly enable: string;
     readonly network: string;
     readonly length: string;
     readonly min: string;
@@ -44,25 +47,34 @@ export interface FamilyRules {
   readonly example: string;
 }
 
-export const IPV4_RULES: FamilyRules = {
+const IPV4_RULES: FamilyRules = {
   family: 4,
-  keys: { network: "Network", length: "SubnetLen", min: "SubnetMin", max: "SubnetMax" },
+  keys: { enable: "EnableIPv4", network: "Network", length: "SubnetLen", min: "SubnetMin", max: "SubnetMax" },
   defaultLength: 24,
   longestSubnet: 30,
   longestNetwork: 28,
   example: "10.5.0.0/16",
 };
 
-export const IPV6_RULES: FamilyRules = {
+const IPV6_RULES: FamilyRules = {
   family: 6,
-  keys: { network: "IPv6Network", length: "IPv6SubnetLen", min: "IPv6SubnetMin", max: "IPv6SubnetMax" },
+  keys: {
+    enable: "EnableIPv6",
+    network: "IPv6Network",
+    length: "IPv6SubnetLen",
+    min: "IPv6SubnetMin",
+    max: "IPv6SubnetMax",
+  },
   defaultLength: 64,
   longestSubnet: 126,
   longestNetwork: 124,
   example: "fc00::/48",
 };
 
-/** Undefined = there is a fault. */
+/** What the network config says about each family, by its name. */
+export const FAMILY_RULES: Readonly<Record<FamilyName, FamilyRules>> = { ipv4: IPV4_RULES, ipv6: IPV6_RULES };
+
+/** Reads one family of the config; undefined = it has a fault. */
 export function parseFamily(
   members: Members,
   rules: FamilyRules,

@@ -3,7 +3,7 @@
  * times a minute, everything else must not cost a look.
  */
 
-import { CHAINS, FAMILIES, ROLES } from "./names.ts";
+import { CHAINS, FIREWALL_FAMILIES, ROLES } from "./names.ts";
 
 /** Where something was added, changed or deleted, in nft's words. */
 export interface RulesetChange {
@@ -19,7 +19,7 @@ export interface RulesetChange {
  * policy and drops matter too), and the tables as a whole.
  */
 export function concernsUs({ family, table, object, chain }: RulesetChange): boolean {
-  const names = FAMILIES.find(({ nft }) => nft === family);
+  const names = FIREWALL_FAMILIES.find(({ nft }) => nft === family);
   if (names === undefined) return false;
   if (table === names.nftTable) return true;
   const shared = ROLES.map((role) => CHAINS[role]).find((each) => each.table === table);

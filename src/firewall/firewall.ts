@@ -10,7 +10,7 @@ import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { FirewallError, type FirewallExec } from "./firewall-exec.ts";
 import type { FirewallPlan } from "./iptables-plan.ts";
-import { FAMILIES, type FamilyNames } from "./names.ts";
+import { FIREWALL_FAMILIES, type FirewallFamily } from "./names.ts";
 import {
   type IptablesSuffix,
   type IptablesTraits,
@@ -119,7 +119,7 @@ export class Firewall {
     return changes;
   }
 
-  async #activePlaces(families: readonly FamilyNames[]): Promise<Place[]> {
+  async #activePlaces(families: readonly FirewallFamily[]): Promise<Place[]> {
     if (families.length === 0) return [];
     const { exec, mode, iptablesSuffix = "", logger } = this.#options;
     if (mode === "nftables") return [nftPlace(exec, "all")];
@@ -138,7 +138,9 @@ export class Firewall {
    * Takes away what the active places do not look after. A place that cannot be read (no such tool, a kernel without
    * the family) holds nothing of ours.
    */
-  async #sweep(wantedFamilies: readonly FamilyNames[]): Promise<{ objects: string[]; isComplete: boolean }> {
+  async #sweep(
+    wantedFamilies: readonly FirewallFamily[],
+  ): Promise<{ objects: string[]; isComplete: boolean }> {
     const { logger, mode } = this.#options;
     const objects: string[] = [];
     let isComplete = true;
@@ -159,7 +161,7 @@ export class Firewall {
     return { objects, isComplete };
   }
 
-  async #idlePlaces(wantedFamilies: readonly FamilyNames[]): Promise<Place[]> {
+  async #idlePlaces(wantedFamilies: readonly FirewallFamily[]): Promise<Place[]> {
     const { exec, mode } = this.#options;
     const usesIptables = mode === "iptables" && wantedFamilies.length > 0;
     const activeBackend = usesIptables ? this.#traits!.backend : undefined;
@@ -169,7 +171,7 @@ export class Firewall {
     for (const { suffix, traits } of await installedVariants(exec)) {
       // nftables mode itself looks after the tables of iptables-nft
       if (usesNft && traits.backend === "nf_tables") continue;
-      const families = FAMILIES.filter(
+      const families = FIREWALL_FAMILIES.filter(
         (family) => traits.backend !== activeBackend || !wantedFamilies.includes(family),
       );
       places.push(...families.map((family) => iptablesPlace(exec, family, suffix, traits)));
@@ -183,7 +185,7 @@ export class Firewall {
     const problems: string[] = [];
     const variants = await installedVariants(exec);
     const places = variants.flatMap(({ suffix, traits }) =>
-      FAMILIES.map((family) => iptablesPlace(exec, family, suffix, traits)),
+      FIREWALL_FAMILIES.map((family) => iptablesPlace(exec, family, suffix, traits)),
     );
     const hasIptablesNft = variants.some(({ traits }) => traits.backend === "nf_tables");
     for (const place of [...places, nftPlace(exec, hasIptablesNft ? "own" : "all")]) {
@@ -200,8 +202,8 @@ export class Firewall {
   }
 }
 
-const familiesOf = (rules: FirewallRules): FamilyNames[] =>
-  FAMILIES.filter(({ key }) => rules[key].masquerade.length + rules[key].forward.length > 0);
+const familiesOf = (rules: FirewallRules): FirewallFamily[] =>
+  FIREWALL_FAMILIES.filter(({ key }) => rules[key].masquerade.length + rules[key].forward.length > 0);
 
 /** Looks and, if something differs, writes; again if that was only the first half, or the place changed meanwhile. */
 async function bring(place: Place, wanted: FirewallRules): Promise<readonly string[]> {

@@ -3,6 +3,7 @@
  * other without a leftover.
  */
 
+import type { FamilyName } from "../address/family.ts";
 import type { ChainRole } from "./rules.ts";
 
 export interface ChainNames {
@@ -51,12 +52,13 @@ export const CHAINS: Readonly<Record<ChainRole, ChainNames>> = {
 export const ROLES: readonly ChainRole[] = ["masquerade", "forward"];
 
 /** The families as both tools name them. */
-export const FAMILIES = [
+export const FIREWALL_FAMILIES = [
   { key: "ipv4", nft: "ip", nftTable: "flannel-ipv4", iptables: "iptables" },
   { key: "ipv6", nft: "ip6", nftTable: "flannel-ipv6", iptables: "ip6tables" },
-] as const;
+] as const satisfies readonly (Readonly<Record<string, string>> & { readonly key: FamilyName })[];
 
-export type FamilyNames = (typeof FAMILIES)[number];
+/** One family of addresses, in the words of nft and iptables; `key` is that of its rules. */
+export type FirewallFamily = (typeof FIREWALL_FAMILIES)[number];
 
 /**
  * Chain of Docker ≥ 28 in FORWARD: whatever is routed to a Docker bridge from elsewhere ends there, so our jump has to

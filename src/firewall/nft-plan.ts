@@ -11,7 +11,14 @@
 import { formatPrefix } from "../address/prefix.ts";
 import type { FirewallPlan } from "./iptables-plan.ts";
 import { type HookEntry, ownEntries, placeJump } from "./jump.ts";
-import { CHAINS, type ChainNames, DOCKER_FORWARD, FAMILIES, type FamilyNames, ROLES } from "./names.ts";
+import {
+  CHAINS,
+  type ChainNames,
+  DOCKER_FORWARD,
+  FIREWALL_FAMILIES,
+  type FirewallFamily,
+  ROLES,
+} from "./names.ts";
 import {
   dropsByPolicy,
   isBaseChain,
@@ -36,7 +43,7 @@ export function planNft(wanted: FirewallRules, seen: NftRuleset, scope: NftScope
   const removals: string[] = [];
   const removed: string[] = [];
   let drops = false;
-  for (const family of FAMILIES) {
+  for (const family of FIREWALL_FAMILIES) {
     planOwnTable(family, wanted[family.key], seen, lines, changes);
     if (scope === "own") continue;
     for (const role of ROLES) {
@@ -52,7 +59,8 @@ export function planNft(wanted: FirewallRules, seen: NftRuleset, scope: NftScope
     }
   }
   const isMade =
-    lines.length > 0 && ROLES.some((role) => FAMILIES.some(({ key }) => wanted[key][role].length > 0));
+    lines.length > 0 &&
+    ROLES.some((role) => FIREWALL_FAMILIES.some(({ key }) => wanted[key][role].length > 0));
   if (isMade && removals.length > 0) {
     // Not in one transaction: a packet on its way through two base chains of one hook can meet the new one from before
     // it and the old one from after it, and so neither.
@@ -68,7 +76,7 @@ export function planNft(wanted: FirewallRules, seen: NftRuleset, scope: NftScope
 const scriptOf = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join("");
 
 function planOwnTable(
-  family: FamilyNames,
+  family: FirewallFamily,
   wanted: FamilyRules,
   seen: NftRuleset,
   lines: string[],
@@ -100,7 +108,7 @@ function isOwnTableRight(found: NftTable, wanted: FamilyRules): boolean {
 }
 
 /** The table of one family, as nft reads it. */
-export function renderNftTable(family: FamilyNames, wanted: FamilyRules): string {
+export function renderNftTable(family: FirewallFamily, wanted: FamilyRules): string {
   const lines = [`table ${family.nft} ${family.nftTable} {`];
   for (const role of ROLES) {
     const names = CHAINS[role];
@@ -120,7 +128,7 @@ interface SharedPlace {
   readonly address: string;
   readonly names: ChainNames;
   readonly table: NftTable;
-  readonly family: FamilyNames;
+  readonly family: FirewallFamily;
 }
 
 function dropsForwarded({ names, table }: SharedPlace): boolean {
@@ -203,7 +211,7 @@ const VERDICTS: Readonly<Record<Verdict, string>> = {
   "masquerade-random": "masquerade fully-random",
 };
 
-function renderRule(family: FamilyNames, rule: FirewallRule, counter = ""): string {
+function renderRule(family: FirewallFamily, rule: FirewallRule, counter = ""): string {
   const mark = rule.mark === undefined ? "" : `0x${rule.mark.toString(16)}`;
   return [
     renderMatch(family, "saddr", rule.source),
@@ -214,7 +222,7 @@ function renderRule(family: FamilyNames, rule: FirewallRule, counter = ""): stri
   ].join("");
 }
 
-const renderMatch = (family: FamilyNames, field: string, match: AddressMatch | undefined): string =>
+const renderMatch = (family: FirewallFamily, field: string, match: AddressMatch | undefined): string =>
   match === undefined
     ? ""
     : `${family.nft} ${field} ${match.negated ? "!= " : ""}${formatPrefix(match.prefix)} `;

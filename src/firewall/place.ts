@@ -3,7 +3,7 @@
 import { FirewallError, type FirewallExec, LOCK_WAIT_SECONDS, runTool } from "./firewall-exec.ts";
 import { type FirewallPlan, planIptables } from "./iptables-plan.ts";
 import { parseIptablesSave, unreadableTables } from "./iptables-save.ts";
-import { CHAINS, type FamilyNames, ROLES } from "./names.ts";
+import { CHAINS, type FirewallFamily, ROLES } from "./names.ts";
 import { parseNftListing } from "./nft-listing.ts";
 import { type NftScope, planNft } from "./nft-plan.ts";
 import { type FirewallRules, withoutRandomFully } from "./rules.ts";
@@ -45,7 +45,7 @@ export const iptablesTraits = async (exec: FirewallExec, suffix: IptablesSuffix)
 
 export function iptablesPlace(
   exec: FirewallExec,
-  family: FamilyNames,
+  family: FirewallFamily,
   suffix: IptablesSuffix,
   traits: IptablesTraits,
 ): Place {

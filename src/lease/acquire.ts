@@ -4,6 +4,7 @@
  * lists again and picks another (W4).
  */
 
+import type { FamilyName } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { StoreError } from "../base/error.ts";
@@ -78,7 +79,7 @@ function chooseSubnets(
   random: () => number,
   attempt: number,
 ): SubnetPair {
-  const choose = (family: "ipv4" | "ipv6"): Prefix | undefined => {
+  const choose = (family: FamilyName): Prefix | undefined => {
     const config = request.network[family];
     if (config === undefined) return undefined;
     const prefixes = taken.map((pair) => pair[family]).filter((prefix) => prefix !== undefined);

@@ -6,6 +6,7 @@
  * most a hundred gaps, however many leases there are.
  */
 
+import { FAMILIES } from "../address/family.ts";
 import { bitsOf } from "../address/ip.ts";
 import { addressAt, type Prefix, prefixOf, sizeOf } from "../address/prefix.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
@@ -42,9 +43,9 @@ export const isCompatible = (config: FamilyConfig, subnet: Prefix): boolean =>
 
 /** Whether a pair has a compatible subnet of each family of the network, and of no other. */
 export const isCompatiblePair = (network: NetworkFamilies, pair: SubnetPair): boolean =>
-  (["ipv4", "ipv6"] as const).every((family) => {
-    const config = network[family];
-    const subnet = pair[family];
+  FAMILIES.every(({ name }) => {
+    const config = network[name];
+    const subnet = pair[name];
     return config === undefined || subnet === undefined ? config === subnet : isCompatible(config, subnet);
   });
 

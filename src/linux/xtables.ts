@@ -24,7 +24,7 @@ const TABLE_NAME_BYTES = 32;
 const ENTRIES_AT = 40;
 const COUNTERS_BYTES = 16;
 
-interface Family {
+interface XtablesFamily {
   readonly domain: number;
   readonly level: number;
   /** IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES and IP6T_… */
@@ -37,7 +37,7 @@ interface Family {
   readonly tables: string;
 }
 
-const FAMILIES: readonly Family[] = [
+const XTABLES: readonly XtablesFamily[] = [
   {
     domain: AF_INET,
     level: SOL_IP,
@@ -64,14 +64,14 @@ const TABLES = ["filter", "nat"];
 /** A digest of these tables in both families, counters left out. Throws SyscallError: EPERM, ENOPROTOOPT; EAGAIN while somebody writes. */
 export function digestXtables(): string {
   const hash = createHash("sha256");
-  for (const family of FAMILIES) {
+  for (const family of XTABLES) {
     const existing = readNames(family.tables);
     for (const table of TABLES.filter((name) => existing.includes(name))) addTable(hash, family, table);
   }
   return hash.digest("hex");
 }
 
-function addTable(hash: Hash, family: Family, table: string): void {
+function addTable(hash: Hash, family: XtablesFamily, table: string): void {
   const fd = check(sys.socket(family.domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW), "socket", "iptables");
   try {
     const info = named(table, GETINFO_BYTES);
@@ -100,7 +100,7 @@ const ask = (fd: number, level: number, option: number, value: Uint8Array): void
     "iptables",
   );
 
-function clearCounters(entries: Uint8Array<ArrayBuffer>, { nextOffsetAt, countersAt }: Family): void {
+function clearCounters(entries: Uint8Array<ArrayBuffer>, { nextOffsetAt, countersAt }: XtablesFamily): void {
   const view = new DataView(entries.buffer);
   for (let at = ENTRIES_AT; at + countersAt + COUNTERS_BYTES <= entries.length; ) {
     entries.fill(0, at + countersAt, at + countersAt + COUNTERS_BYTES);

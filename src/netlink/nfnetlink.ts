@@ -27,7 +27,7 @@ export const NFT_MSG_DELRULE = 8;
 export const NFT_MSG_NEWGEN = 15;
 
 /** linux/netfilter.h, NFPROTO_…, in nft's words. */
-const FAMILIES: Readonly<Record<number, string>> = {
+const NFPROTO_NAMES: Readonly<Record<number, string>> = {
   1: "inet",
   2: "ip",
   3: "arp",
@@ -150,4 +150,4 @@ function decodeCommitter({ bytes, start, end }: NetlinkMessage): NftCommitter {
   return { pid, processName };
 }
 
-const familyName = (number: number): string => FAMILIES[number] ?? `#${number}`;
+const familyName = (number: number): string => NFPROTO_NAMES[number] ?? `#${number}`;

@@ -3,6 +3,7 @@
  * that somebody else's full routing table stays there, and applied again here for kernels that ignore them.
  */
 
+import { FAMILIES } from "../address/family.ts";
 import type { Family } from "../address/ip.ts";
 import { hasCode, isNotFound } from "../base/error.ts";
 import { decodeAddress, getAddresses, type InterfaceAddress } from "./address.ts";
@@ -26,7 +27,7 @@ import {
   routeProtocolOf,
 } from "./route.ts";
 
-const BOTH: readonly Family[] = [4, 6];
+const BOTH: readonly Family[] = FAMILIES.map(({ family }) => family);
 
 /** Typed questions to rtnetlink. All methods throw NetlinkError when the kernel refuses. */
 export class Rtnetlink implements Disposable {

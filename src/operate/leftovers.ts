@@ -6,6 +6,7 @@
  * it makes, routes with our mark that it would not make, and the routes of Go flannel's host-gw, which bear no mark.
  */
 
+import { familyName } from "../address/family.ts";
 import { containsPrefix, parsePrefix } from "../address/prefix.ts";
 import { type FlannelError, isNotFound } from "../base/error.ts";
 import type { SubnetEnv } from "../config/subnet-env.ts";
@@ -115,7 +116,7 @@ function isOfGoHostGateway(
   route: Route,
   subnetEnv: Pick<SubnetEnv, "network" | "subnets"> | undefined,
 ): boolean {
-  const family = route.family === 4 ? "ipv4" : "ipv6";
+  const family = familyName(route.family);
   const network = subnetEnv?.network[family];
   const destination = parsePrefix(route.destination);
   return (
