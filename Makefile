@@ -9,7 +9,7 @@
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts' 2>/dev/null) scripts/build.ts package.json
+SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts' 2>/dev/null) scripts/build.ts scripts/bundle.ts package.json
 
 help:
 	@sed -n 's/^#   //p' Makefile

@@ -164,7 +164,8 @@ function placePlugin(image: string, debian: string, modules: string, architectur
 function placeCommands(image: string, modules: string, { npm }: Architecture): void {
   for (const [command, name] of Object.entries(COMMANDS)) {
     const path = `/opt/flannel/dist/${name}.cjs`;
-    placeFile(image, path, `#!/usr/bin/node\n${readFileSync(bundle(name), "utf8")}`, 0o755);
+    copy(bundle(name), image, path);
+    chmodSync(join(image, path), 0o755);
     link(image, `/opt/bin/${command}`, path);
   }
   for (const name of OTHER_BUNDLES) copy(bundle(name), image, `/opt/flannel/dist/${name}.cjs`);

@@ -17,13 +17,14 @@ function capture(verbosity = 0, nowUs?: () => number): { log: Klog; lines: strin
 test("one line in klog's form: severity, local time, padded pid, source", () => {
   const date = new Date(2026, 6, 20, 15, 29, 5, 891);
   const { log, lines } = capture(0, () => date.getTime() * 1000 + 498);
-  log.at("main.ts:168").info("message");
-  log.at("main.ts:168").warn("message");
-  log.at("main.ts:168").error("message");
-  log.at("main.ts:168").fatal("message");
+  for (const method of ["info", "warn", "error", "fatal"] as const) log[method]("message"); // the line
+  const text = readFileSync(fileURLToPath(import.meta.url), "utf8").split("\n");
+  const here = text.findIndex((line) => line.endsWith("// the line")) + 1;
   assert.deepEqual(
     lines,
-    ["I", "W", "E", "F"].map((letter) => `${letter}0720 15:29:05.891498   32578 main.ts:168] message\n`),
+    ["I", "W", "E", "F"].map(
+      (letter) => `${letter}0720 15:29:05.891498   32578 klog.test.ts:${here}] message\n`,
+    ),
   );
 });
 

@@ -7,9 +7,12 @@
  */
 
 import { writeSync } from "node:fs";
+import { basename } from "node:path";
+import { fileURLToPath } from "node:url";
 import { hasCode } from "./error.ts";
 import type { Logger } from "./logger.ts";
 import { printable } from "./printable.ts";
+import { SourceTable } from "./source-table.ts";
 
 export interface KlogOptions {
   /** Takes whole lines, in order; must not throw. Usually {@link writeToStderr}. */
@@ -26,18 +29,10 @@ type Severity = "I" | "W" | "E" | "F";
 export class Klog implements Logger {
   readonly #options: KlogOptions;
   readonly #nowUs: () => number;
-  /** The caller's place, where a build step knew it; else it is looked up from the stack. */
-  readonly #source: string | undefined;
 
-  constructor(options: KlogOptions, source?: string) {
+  constructor(options: KlogOptions) {
     this.#options = options;
     this.#nowUs = options.nowUs ?? wallClockUs;
-    this.#source = source;
-  }
-
-  /** The same logger for a known place: the build turns `log.info(…)` into `log.at("run.ts:42").info(…)`. */
-  at(source: string): Klog {
-    return new Klog(this.#options, source);
   }
 
   info(message: string): void {
@@ -62,7 +57,7 @@ export class Klog implements Logger {
   }
 
   #print(severity: Severity, message: string): void {
-    const source = this.#source ?? callerSource();
+    const source = callerSource();
     const pid = String(this.#options.pid).padStart(7);
     this.#options.write(
       `${severity}${formatTime(this.#nowUs())} ${pid} ${source}] ${escapeMessage(message)}\n`,
@@ -91,11 +86,26 @@ function escapeMessage(message: string): string {
   return printable(kept);
 }
 
-/** "main.ts:168": who called the method that called `#print`, from V8's stack text. */
+/** Set by the build: where the parts of this bundle come from. */
+declare const __sourceTable: string | undefined;
+let sourceTable: SourceTable | undefined;
+
+/** "main.ts:168": who called the method that called `#print`, from V8's stack text; in a bundle, its source. */
 function callerSource(): string {
   const frame = new Error().stack?.split("\n")[4]; // the title, this function, #print, info, and the caller
-  const match = /([^/(\s]+):(\d+):\d+\)?$/.exec(frame ?? "");
-  return match === null ? "unknown:0" : `${match[1]}:${match[2]}`;
+  const match = /([^/(\s]+):(\d+):(\d+)\)?$/.exec(frame ?? "");
+  if (match === null) return "unknown:0";
+  const [, file, line, column] = match;
+  const found = file === BUNDLE ? findSource(Number(line), Number(column) - 1) : undefined;
+  return found ?? `${file}:${line}`;
+}
+
+/** The name of the bundle that this is part of; undefined when the sources run. */
+const BUNDLE = typeof __sourceTable === "string" ? basename(fileURLToPath(import.meta.url)) : undefined;
+
+function findSource(line: number, column: number): string | undefined {
+  sourceTable ??= new SourceTable(typeof __sourceTable === "string" ? __sourceTable : "");
+  return sourceTable.find(line, column);
 }
 
 let clockOffsetMs = 0;

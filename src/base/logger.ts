@@ -9,8 +9,6 @@ export interface Logger {
   error(message: string): void;
   /** Shown when the verbosity (`-v`) is at least `verbosity` (default 1). */
   debug(message: string, verbosity?: number): void;
-  /** The same logger for a known place in the source: the build writes it into each call, a bundle having lost it. */
-  at?(source: string): Logger;
 }
 
 /** Says nothing. For tests and library use. */
