@@ -84,28 +84,21 @@ export const embeddedStore: Benchmark = {
 
 type Server = AsyncDisposable & { readonly endpoint: string };
 
-async function startOurs(): Promise<Server> {
-  const directory = mkdtempSync(join(DISK, `flannel-bench-store-${process.pid}-`));
-  const remove = () => rmSync(directory, { recursive: true, force: true });
-  process.once("exit", remove);
-  const server = await startStoreProcess(directory);
-  return {
-    endpoint: server.endpoint,
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      process.removeListener("exit", remove);
-      remove();
-    },
-  };
-}
+const startOurs = (): Promise<Server> => startOnDisk("store", startStoreProcess);
 
-async function startTheirs(): Promise<Server> {
-  const directory = mkdtempSync(join(DISK, `flannel-bench-etcd-${process.pid}-`));
+const startTheirs = (): Promise<Server> =>
+  startOnDisk("etcd", (directory) =>
+    startEtcd({
+      flags: ["--data-dir", directory, "--heartbeat-interval", "100", "--election-timeout", "1000"],
+    }),
+  );
+
+/** A server with a data directory of its own, which is removed with it. */
+async function startOnDisk(name: string, start: (directory: string) => Promise<Server>): Promise<Server> {
+  const directory = mkdtempSync(join(DISK, `flannel-bench-${name}-${process.pid}-`));
   const remove = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", remove);
-  const server = await startEtcd({
-    flags: ["--data-dir", directory, "--heartbeat-interval", "100", "--election-timeout", "1000"],
-  });
+  const server = await start(directory);
   return {
     endpoint: server.endpoint,
     async [Symbol.asyncDispose]() {

@@ -2,14 +2,16 @@
 
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { adminCommands } from "../admin/admin-commands.ts";
 import type { AdminPorts } from "../admin/admin-ports.ts";
+import { configCommands } from "../admin/config-command.ts";
+import { leaseCommands } from "../admin/leases-command.ts";
 import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
 import { storeCommands } from "../etcd-server/serve-command.ts";
 import { labCommands } from "../lab/commands/lab-commands.ts";
-import { operateCommands } from "../operate/operate-commands.ts";
+import { cleanupCommand } from "../operate/cleanup.ts";
+import { planCommand } from "../operate/plan-command.ts";
 import { hostPorts } from "./host-ports.ts";
 import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
@@ -31,9 +33,13 @@ const adminPorts: AdminPorts = {
   wallClockMs: Date.now,
 };
 
+const operatePorts = hostPorts(adminPorts);
+
 const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
-  ...adminCommands(adminPorts),
-  ...operateCommands(hostPorts(adminPorts)),
+  config: configCommands(adminPorts),
+  leases: leaseCommands(adminPorts),
+  plan: planCommand(operatePorts),
+  cleanup: cleanupCommand(operatePorts),
   store: storeCommands(),
   lab: labCommands({
     flanneld: besideLauncher("flanneld"),

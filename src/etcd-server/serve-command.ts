@@ -4,8 +4,7 @@ import { Klog, writeToStderr } from "../base/klog.ts";
 import { type Command, defineCommand, defineGroup } from "../config/command.ts";
 import type { FlagTable, FlagValues } from "../config/flags.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
-import { isLoopback, parseListenAddress } from "./grpc/listen-address.ts";
-import { readServerTls } from "./grpc/server-tls.ts";
+import { isLoopback, parseListenAddress, readServerTls } from "./listen-options.ts";
 import { EmbeddedStore } from "./store/embedded-store.ts";
 
 const SERVE = {

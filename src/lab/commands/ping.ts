@@ -8,7 +8,7 @@ import { netnsPath } from "../../linux/netns.ts";
 import { readSubnet } from "../clusters/daemons.ts";
 import { addressesOfContainer } from "../hosts/containers.ts";
 import type { Node, Topology } from "../plan/topology.ts";
-import { formatFamilies } from "./families.ts";
+import { formatFamilies } from "./family-tables.ts";
 
 /** One cell of the table. */
 export interface PingResult {

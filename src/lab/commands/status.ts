@@ -8,7 +8,7 @@ import type { ContainerNetwork } from "../plan/container-network.ts";
 import type { Host } from "../plan/topology.ts";
 import { isAlive } from "../record/lab-processes.ts";
 import type { LabProcess, LabState } from "../record/lab-state.ts";
-import { formatFamilies } from "./families.ts";
+import { formatFamilies } from "./family-tables.ts";
 
 export interface LabStatus {
   readonly nodes: readonly NodeStatus[];

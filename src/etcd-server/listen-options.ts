@@ -1,9 +1,28 @@
-/** The certificates of the embedded store's server, read from files as etcd's flags name them. */
+/** Where the embedded store's server listens, and with which certificates, as etcd's flags name them. */
 
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
-import { ConfigError, messageOf } from "../../base/error.ts";
-import type { ServerTls } from "./front-door.ts";
+import { ConfigError, messageOf } from "../base/error.ts";
+import type { Listen, ServerTls } from "./grpc/front-door.ts";
+
+/**
+ * "127.0.0.1:2379", "[::1]:2379" or "store.example.com:2379"; port 0 = any free one. `flag`: the flag it came from, for
+ * messages. Throws ConfigError.
+ */
+export function parseListenAddress(text: string, flag: string): Listen {
+  const match = /^(?:\[([0-9a-fA-F:.%\w]+)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new ConfigError(
+      `${flag}: ${JSON.stringify(text)} is not ADDRESS:PORT, such as 127.0.0.1:2379 or [::1]:2379`,
+    );
+  }
+  return { host: (match[1] ?? match[2])!, port };
+}
+
+/** Whether only this machine can reach it. */
+export const isLoopback = ({ host }: Listen): boolean =>
+  host === "localhost" || host === "::1" || host.startsWith("127.");
 
 /** Paths of PEM files, each with the flag it came from; "" = not given. */
 export interface ServerTlsFiles {
