@@ -1,11 +1,17 @@
 # Everything a developer or a newcomer types. Each target installs what it needs first.
-#   make demo    three hosts on this machine, containers on each, every pair pinged; until Ctrl-C; FLAGS="--dual-stack"…
-#   make test    type check, lint and all layers of tests
-#   make bench   measurements, printed and written to bench/results/
-#   make build   dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin)
-#   make image   the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
+#   make demo      three hosts on this machine, containers on each, every pair pinged; until Ctrl-C; FLAGS="--dual-stack"…
+#   make test      type check, lint and all layers of tests
+#   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e (root)
+#   make test-one TEST=test/e2e/lab.test.ts [NAME='killed']   one file of tests, or those whose name matches
+#   make lint      type check, lint, formatting
+#   make format    let biome format
+#   make bench     measurements, printed and written to bench/results/
+#   make build     dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin)
+#   make image     the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
+#   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
+#   make clean     removes what was built and installed here
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lint format bench image image-roots clean packages
+.PHONY: help build demo test unit arch conformance netns e2e test-one lint format bench image image-roots tarball clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -45,8 +51,21 @@ test: build tools/kubernetes/node_modules/.package-lock.json
 	@scripts/packages.sh test
 	@node scripts/test.ts
 
-unit: node_modules/.package-lock.json
-	@node scripts/test.ts unit
+unit arch: node_modules/.package-lock.json
+	@node scripts/test.ts $@
+
+conformance netns: build
+	@scripts/packages.sh test
+	@node scripts/test.ts $@
+
+e2e: build tools/kubernetes/node_modules/.package-lock.json
+	@scripts/packages.sh test
+	@node scripts/test.ts $@
+
+# Needs what the layer of that test needs; "make netns" or "make e2e" install it.
+test-one: build
+	@test -n "$(TEST)" || { echo "usage: make test-one TEST=test/e2e/lab.test.ts [NAME='part of a name']" >&2; exit 2; }
+	@node --test $(if $(NAME),--test-name-pattern='$(NAME)') $(TEST)
 
 lint: node_modules/.package-lock.json
 	@tsc -p .
@@ -69,6 +88,9 @@ image-roots: build
 
 image: image-roots
 	@docker build --build-arg TARGETARCH=$(firstword $(ARCHITECTURES)) --tag flannel-ts:$(VERSION) dist/image
+
+tarball: build
+	@scripts/tarball.sh
 
 clean:
 	rm -rf dist bench/results node_modules
