@@ -30,8 +30,6 @@ export interface Difference {
 /** What turns `observed` into `desired`. Nothing is planned on a device that cannot be made (see obstacles). */
 export function diffStates(desired: State, observed: State): Difference {
   const { obstacles, blocked, lost } = compareDevices(desired, observed);
-  const isOwnDevice = (device: string) => observed.has(linkKey(device));
-  const isUnmarked = (object: StateObject) => kindOf(object).isUnmarked?.(object, isOwnDevice) === true;
   /** Whether an observed object goes when the devices are changed. */
   const isLost = (have: StateObject): boolean =>
     have.kind !== "link" && isAmong(have, lost.get(deviceOf(have)));
@@ -44,7 +42,7 @@ export function diffStates(desired: State, observed: State): Difference {
     if (blocked.has(deviceOf(want))) continue;
     if (have === undefined || isLost(have)) creates.push({ action: "create", object: want });
     // A foreign route to where we want one: the kernel refuses ours, and the operator is told.
-    else if (isUnmarked(have) && kindOf(want).isAdoptable?.(have, want) === false)
+    else if (isUnmarked(have, observed) && kindOf(want).isAdoptable?.(have, want) === false)
       creates.push({ action: "create", object: want });
     else if (have !== want && !sameObject(have, want))
       creates.push({ action: "replace", object: want, previous: have });
@@ -54,7 +52,7 @@ export function diffStates(desired: State, observed: State): Difference {
     for (const [key, have] of observed) {
       const device = deviceOf(have);
       if (desired.has(key) || foreign.has(device) || blocked.has(device) || isLost(have)) continue;
-      if (kindOf(have).isKeptWhenUndesired || isUnmarked(have)) continue;
+      if (kindOf(have).isKeptWhenUndesired || isUnmarked(have, observed)) continue;
       removes.push({ action: "remove", object: have });
     }
   }
@@ -63,6 +61,10 @@ export function diffStates(desired: State, observed: State): Difference {
   removes.sort((a, b) => byRank(b, a));
   return { operations: [...creates, ...removes], obstacles };
 }
+
+/** Whether an observed object bears no mark of ours: a foreign one, or one that an earlier flannel may have made. */
+export const isUnmarked = (object: StateObject, observed: State): boolean =>
+  kindOf(object).isUnmarked?.(object, (device) => observed.has(linkKey(device))) === true;
 
 /** Which desired devices are blocked by foreign ones, and what the changes of the others cost. */
 function compareDevices(desired: State, observed: State) {

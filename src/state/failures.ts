@@ -1,11 +1,16 @@
 /** Operations that the kernel refused: when each is due again, and what to tell of it. One does not hold up others (W24). */
 
-import { type FlannelError, messageOf } from "../base/error.ts";
+import { type FlannelError, hasCode, messageOf } from "../base/error.ts";
 import type { Timers } from "../base/timers.ts";
 import { describeObject, keyOf, type StateObject, type StateOperation } from "./objects.ts";
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 30_000;
+/** For what another program holds, since no notice says when it lets go. */
+const LONGEST_BUSY_RETRY_MS = 1_000;
+/** News that may concern any failure make all of them due at most this often; thousands of failures more rarely. */
+const HASTEN_INTERVAL_MS = 200;
+const HASTEN_INTERVAL_PER_FAILURE_MS = 2;
 
 interface Failure {
   /** What was to be made or removed: for anything else of the same key there is no reason to wait. */
@@ -21,6 +26,8 @@ export class FailureBook {
   readonly #timers: Timers;
   readonly #wake: () => void;
   readonly #failures = new Map<string, Failure>();
+  #hastenedAtMs = Number.NEGATIVE_INFINITY;
+  #isHastening = false;
 
   /** `wake` is called whenever an operation is due again. */
   constructor(timers: Timers, wake: () => void) {
@@ -49,8 +56,9 @@ export class FailureBook {
   }
 
   /**
-   * Notes that it failed. The first retry is at once, since most first failures are races with a change that the next
-   * look shows; from then on pauses double from 100 ms to 30 s. `isRepair`: it was to put back what had been in place.
+   * Records that it failed. The first retry is at once, because most first failures are races with a change that the next
+   * observation shows; from then on pauses double from 100 ms to 30 s, or to a second for what another program holds.
+   * `isRepair`: the operation was to restore what had been in place.
    */
   note(
     operation: StateOperation,
@@ -59,8 +67,10 @@ export class FailureBook {
   ): { readonly message: string; readonly isFirst: boolean } {
     const key = keyOf(operation.object);
     const before = this.#failures.get(key);
+    const isBusy = hasCode(error, "EADDRINUSE") || hasCode(error, "EBUSY");
+    const limitMs = isBusy ? LONGEST_BUSY_RETRY_MS : LONGEST_RETRY_MS;
     const delayMs =
-      before === undefined ? 0 : Math.min(LONGEST_RETRY_MS, Math.max(FIRST_RETRY_MS, before.delayMs * 2));
+      before === undefined ? 0 : Math.min(limitMs, Math.max(FIRST_RETRY_MS, before.delayMs * 2));
     const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
     const retryAtMs = this.#timers.nowMs() + delayMs;
     const failure: Failure = {
@@ -84,6 +94,23 @@ export class FailureBook {
     const failure = this.#failures.get(key);
     if (failure !== undefined) this.#failures.set(key, { ...failure, retryAtMs: this.#timers.nowMs() });
     return failure !== undefined;
+  }
+
+  /** Makes everything that failed due soon: something on the host has changed that may have been in the way. */
+  hastenAll(): void {
+    if (this.#failures.size === 0 || this.#isHastening) return;
+    this.#isHastening = true;
+    const nowMs = this.#timers.nowMs();
+    this.#timers.after(Math.max(0, this.#hastenedAtMs + this.#hastenIntervalMs - nowMs), () => {
+      this.#isHastening = false;
+      this.#hastenedAtMs = this.#timers.nowMs();
+      for (const key of this.#failures.keys()) this.hasten(key);
+      this.#wake();
+    });
+  }
+
+  get #hastenIntervalMs(): number {
+    return Math.max(HASTEN_INTERVAL_MS, this.#failures.size * HASTEN_INTERVAL_PER_FAILURE_MS);
   }
 
   forget(operation: StateOperation): void {

@@ -4,7 +4,7 @@
  */
 
 import { FlannelError } from "../base/error.ts";
-import { applyToModel } from "./diff.ts";
+import { applyToModel, isUnmarked } from "./diff.ts";
 import {
   deviceOf,
   KINDS,
@@ -22,6 +22,8 @@ import type { Provider } from "./provider.ts";
 
 export class Model {
   readonly #objects = new Map<string, StateObject>();
+  /** Keys of objects that were in place until something else removed or replaced them. */
+  readonly #lost = new Set<string>();
   readonly #doubtful = new Set<StateKind>(KINDS.map(({ kind }) => kind));
 
   get objects(): State {
@@ -47,19 +49,35 @@ export class Model {
       this.doubtAll(provider);
       return error;
     }
-    for (const [key, object] of this.#objects) if (kinds.has(object.kind)) this.#objects.delete(key);
+    const before = new Map<string, StateObject>();
+    for (const [key, object] of this.#objects) {
+      if (!kinds.has(object.kind)) continue;
+      if (kindOf(object).isReclaimed && !isUnmarked(object, this.#objects)) before.set(key, object);
+      this.#objects.delete(key);
+    }
     for (const object of observed) {
       const key = keyOf(object);
       const same = desired.get(key);
       // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
       this.#objects.set(key, same !== undefined && sameObject(same, object) ? same : object);
     }
+    for (const key of before.keys()) {
+      const now = this.#objects.get(key);
+      if (now === undefined || isUnmarked(now, this.#objects)) this.#lost.add(key);
+    }
+    for (const key of this.#lost) if (!desired.has(key)) this.#lost.delete(key);
     return undefined;
+  }
+
+  /** Whether the object of this key was in place until something else removed or replaced it. */
+  wasLost(key: string): boolean {
+    return this.#lost.has(key);
   }
 
   /** Records that `operation` succeeded. */
   applied(operation: StateOperation): void {
     applyToModel(this.#objects, operation);
+    this.#lost.delete(keyOf(operation.object));
   }
 
   /** Whether a reported change is what the model says already. */

@@ -21,6 +21,9 @@ import type { Notice, Provider } from "./provider.ts";
 /** Operations between two turns of the event loop: about 10 ms of the kernel's time. */
 const OPERATIONS_PER_TURN = 1000;
 
+/** Kinds of foreign objects that can make the kernel refuse ours. */
+const MAY_BE_IN_THE_WAY = new Set<string>(["link", "address", "route"]);
+
 export interface NetlinkProviderOptions extends NetlinkHost {
   /** Subscribes to the kernel's notifications from this call on. Throws FlannelError. */
   readonly openNotifications: () => NotificationSource;
@@ -73,7 +76,7 @@ export class NetlinkProvider implements Provider {
     const flush = () => {
       rtnetlink.connection.batch(requests).forEach((error, at) => {
         const position = positions[at]!;
-        if (error !== undefined) results[position] ??= explain(operations[position]!, error);
+        if (error !== undefined) results[position] ??= explain(operations[position]!, error, this.#options);
       });
       requests = [];
       positions = [];
@@ -95,7 +98,7 @@ export class NetlinkProvider implements Provider {
         }
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
-        results[position] = explain(operation, error);
+        results[position] = explain(operation, error, this.#options);
       }
       if (requests.length >= OPERATIONS_PER_TURN) {
         flush();
@@ -139,15 +142,18 @@ export class NetlinkProvider implements Provider {
   async *#notices(source: NotificationSource, ownership: () => Ownership): AsyncGenerator<Notice> {
     for await (const batch of monitor(source)) {
       const changes: StateChange[] = [];
+      let isElsewhere = false;
       for (const notification of batch) {
         const read = notification.type === "overrun" ? undefined : this.#read(notification, ownership());
         if (read === undefined) yield "overrun";
-        else if (read.length > 0) {
+        else if (read.length === 0) isElsewhere ||= MAY_BE_IN_THE_WAY.has(notification.type);
+        else {
           const { portId } = notification as ObjectNotification;
           for (const change of read) changes.push({ ...change, portId });
         }
       }
       if (changes.length > 0) yield changes;
+      if (isElsewhere) yield "elsewhere";
     }
   }
 

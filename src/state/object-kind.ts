@@ -4,7 +4,7 @@
  */
 
 import type { FlannelError } from "../base/error.ts";
-import type { NetlinkHandling } from "./netlink-handling.ts";
+import type { NetlinkHandling, NetlinkHost } from "./netlink-handling.ts";
 import type { ObjectBase, Operation } from "./operation.ts";
 
 /** Which objects on a device are lost when the device is changed: all of them, or those of some kinds. */
@@ -31,8 +31,10 @@ export interface ObjectKind<O extends ObjectBase> {
   isUnmarked?(object: O, isOwnDevice: (device: string) => boolean): boolean;
   /** Whether an unmarked object may become `desired` in place; otherwise the kernel refuses and the operator is told. */
   isAdoptable?(observed: O, desired: O): boolean;
-  /** What an operator can do about an operation that failed with `error`. */
-  advise?(operation: Operation<O>, error: FlannelError): string | undefined;
+  /** Whether a foreign object that takes the place of ours is replaced: what replaces it is drift (see Model.lost). */
+  readonly isReclaimed?: true;
+  /** What an operator can do about an operation that failed with `error`; `host` is asked for what is in the way. */
+  advise?(operation: Operation<O>, error: FlannelError, host: NetlinkHost | undefined): string | undefined;
   /** How rtnetlink observes and changes it; undefined = another provider holds this kind. */
   readonly netlink?: NetlinkHandling<O>;
 }

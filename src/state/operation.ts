@@ -8,9 +8,10 @@ export interface ObjectBase {
 }
 
 /**
- * How flanneld's objects are told from foreign ones: devices by name; routes by protocol number, or because they lead
- * through an own device into an own network (what Go flannel left); addresses, settings, permanent neighbours and FDB
- * entries by their device. Unmarked routes through a gateway into an own network (RTPROT_BOOT: Go's host-gw, or an
+ * How this flanneld's objects are told from foreign ones, also from those of another flanneld with another network on the
+ * same host: devices by name; routes by protocol number and a destination in an own network or on an own device, or because
+ * they lead through an own device into an own network (what Go flannel left); addresses, settings, permanent neighbours and
+ * FDB entries by their device. Unmarked routes through a gateway into an own network (RTPROT_BOOT: Go's host-gw, or an
  * operator's) are observed too; such a route is adopted if it is exactly the desired one, and left alone otherwise.
  */
 export interface Ownership {
@@ -20,7 +21,8 @@ export interface Ownership {
 
 /** One change to be made. `replace` carries the observed object, so that exactly that one is changed and nothing else. */
 export type Operation<O extends ObjectBase> =
-  | { readonly action: "create"; readonly object: O }
+  /** `reclaims`: ours was there before, so that a foreign object that has taken its place since is replaced. */
+  | { readonly action: "create"; readonly object: O; readonly reclaims?: true }
   | { readonly action: "replace"; readonly object: O; readonly previous: O }
   | { readonly action: "remove"; readonly object: O };
 

@@ -7,8 +7,11 @@ import type { FlannelError } from "../base/error.ts";
 import type { StateChange, StateKind, StateObject, StateOperation } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
 
-/** Changes, or the news that some were lost, so that everything has to be observed again. */
-export type Notice = readonly StateChange[] | "overrun";
+/**
+ * Changes; or "overrun" = some were lost, so that everything has to be observed again; or "elsewhere" = something foreign
+ * changed, so that what was refused may succeed now.
+ */
+export type Notice = readonly StateChange[] | "overrun" | "elsewhere";
 
 export interface Provider {
   /** In error messages: "the kernel". */

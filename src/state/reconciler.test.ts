@@ -190,6 +190,71 @@ test("W24 a refused operation holds up no other, is told at its second failure, 
   assert.equal(status().converged, true);
 });
 
+test("F25 a foreign route that replaces ours is replaced in turn, and with growing pauses if it comes again", async (t) => {
+  const { kernel, hold, timers, status, log } = start(t);
+  await hold(stateFor(2, 3));
+  const isOurs = () => sameObject(kernel.objects.get("route 10.5.2.0/24")!, routeTo(2));
+  kernel.put(theirRouteTo(2));
+  await settle();
+  assert.ok(isOurs(), "at once");
+  const pausesMs: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    kernel.put(theirRouteTo(2));
+    await settle();
+    assert.equal(status().converged, false);
+    assert.match(status().problems.join(), /something keeps replacing route 10\.5\.2\.0\/24/);
+    const startedMs = timers.nowMs();
+    while (!isOurs()) await timers.advance(50);
+    pausesMs.push(timers.nowMs() - startedMs);
+  }
+  assert.deepEqual(pausesMs, [100, 200, 400, 800, 1600]);
+  assert.equal(log.filter((line) => line.startsWith("E something keeps replacing")).length, 5);
+  await timers.advance(120_000);
+  kernel.put(theirRouteTo(2));
+  await settle();
+  assert.ok(isOurs(), "at once again after a time of peace");
+});
+
+test("F25 what we removed ourselves is not reclaimed from whoever takes the place", async (t) => {
+  const { kernel, hold, timers } = start(t);
+  await hold(stateFor(2, 3));
+  await hold(stateFor(3));
+  kernel.put(theirRouteTo(2));
+  await hold(stateFor(2, 3));
+  await timers.advance(10_000);
+  assert.deepEqual(kernel.objects.get("route 10.5.2.0/24"), theirRouteTo(2));
+});
+
+test("F10 what was refused for long is tried as soon as something on the host changes", async (t) => {
+  const { kernel, hold, timers, status } = start(t);
+  let isBlocked = true;
+  kernel.refuse = ({ object }) =>
+    isBlocked && keyOf(object) === "route 10.5.2.0/24"
+      ? new FlannelError("EEXIST", "there is one")
+      : undefined;
+  await hold(stateFor(2, 3));
+  await timers.advance(40_000);
+  isBlocked = false;
+  await settle();
+  assert.equal(status().converged, false);
+  kernel.elsewhere();
+  await timers.advance(200);
+  assert.equal(status().converged, true);
+});
+
+test("F10 a port that another program holds is tried for every second", async (t) => {
+  const kernel = new FakeKernel();
+  let isHeld = true;
+  kernel.refuse = ({ object }) =>
+    isHeld && object.kind === "link" ? new FlannelError("EADDRINUSE", "in use") : undefined;
+  const { hold, timers, status } = start(t, kernel);
+  await hold(stateFor(2));
+  await timers.advance(40_000);
+  isHeld = false;
+  await timers.advance(1_000);
+  assert.equal(status().converged, true);
+});
+
 test("another's route in the place of ours: told, not touched, and ours is there as soon as it goes", async (t) => {
   const kernel = new FakeKernel();
   kernel.put(theirRouteTo(2));
@@ -320,6 +385,11 @@ test("whatever happens: in the end what is wanted is held, and others' things we
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       const kernel = new FakeKernel();
       const trespasses: string[] = [];
+      /** Keys under which ours was in place: what replaces it there is drift. */
+      const established = new Set<string>();
+      const noteEstablished = () => {
+        for (const [key, object] of kernel.objects) if (!isTheirs(object, kernel)) established.add(key);
+      };
       let refused: StateObject["kind"] | undefined;
       kernel.refuse = (operation) =>
         operation.object.kind === refused ? new FlannelError("EBUSY", "busy") : undefined;
@@ -328,8 +398,10 @@ test("whatever happens: in the end what is wanted is held, and others' things we
         const theirs = [...kernel.objects.values()].filter((object) => isTheirs(object, kernel));
         const results = await apply(operations);
         for (const object of theirs) {
-          if (kernel.objects.get(keyOf(object)) !== object) trespasses.push(keyOf(object));
+          const isReclaim = object.kind === "route" && established.has(keyOf(object));
+          if (kernel.objects.get(keyOf(object)) !== object && !isReclaim) trespasses.push(keyOf(object));
         }
+        noteEstablished();
         return results;
       };
       const { hold, timers, status, end } = start(t, kernel);

@@ -10,12 +10,12 @@
  * A provider that fails keeps its kinds in doubt and is asked again later; the kinds of the others are programmed meanwhile.
  */
 
-import { FlannelError, hasCode, isNotFound, messageOf } from "../base/error.ts";
+import { FlannelError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { WakeSignal } from "../base/wake-signal.ts";
+import { Applier } from "./applier.ts";
 import { diffStates } from "./diff.ts";
-import { FailureBook } from "./failures.ts";
 import { Model } from "./model.ts";
 import { describeObject, keyOf, type StateOperation } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
@@ -55,14 +55,12 @@ export interface ReconcilerOptions {
 }
 
 const RETRY_MS = 1000;
-/** Errors which mean that the model, not the request, was wrong. */
-const STALE_CODES = ["EEXIST", "ENOENT", "ESRCH", "ENODEV", "ENOBUFS", "EADDRNOTAVAIL", "ENETUNREACH"];
 const NOTHING_OWNED: Ownership = { devices: new Set(), networks: [] };
 
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #model = new Model();
-  readonly #failures: FailureBook;
+  readonly #applier: Applier;
   readonly #reported = new Set<string>();
   readonly #work = new WakeSignal();
   readonly #passed = new WakeSignal();
@@ -78,7 +76,12 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
-    this.#failures = new FailureBook(options.timers, () => this.#work.wake());
+    this.#applier = new Applier({
+      model: this.#model,
+      timers: options.timers,
+      wake: () => this.#work.wake(),
+      reportOnce: (message) => this.#reportOnce(message),
+    });
   }
 
   /** Sets what to program from now on. */
@@ -101,7 +104,7 @@ export class Reconciler {
   }
 
   get status(): ReconcilerStatus {
-    const problems = [...this.#obstacles, ...this.#failures.messages, ...this.#providerErrors.values()];
+    const problems = [...this.#obstacles, ...this.#applier.problems, ...this.#providerErrors.values()];
     const isHandled = this.#target !== undefined && this.#target === this.#handledTarget;
     return {
       converged: isHandled && problems.length === 0,
@@ -153,21 +156,17 @@ export class Reconciler {
     const { operations, obstacles } = diffStates(target.state, this.#model.objects);
     this.#obstacles = obstacles.map((obstacle) => obstacle.message);
     for (const message of this.#obstacles) this.#reportOnce(message);
-    this.#failures.keepOnly(operations);
-    const due = operations.filter(
-      (operation) => !(operation.action === "remove" && target.keepOthers) && this.#failures.isDue(operation),
-    );
+    const due = this.#applier.begin(operations, target.keepOthers);
     // What was in place before, or would be had it not been refused, is missing because something else changed it.
     const isRepair =
       this.#handledTarget !== undefined &&
       sameTarget(target, this.#handledTarget) &&
-      !due.some((operation) => this.#failures.neverWorked(operation));
+      !due.some((operation) => this.#applier.failures.neverWorked(operation));
     const done: StateOperation[] = [];
-    for (const [provider, run] of this.#runsOf(due)) {
+    for (const [provider, run] of runsOf(due, providers)) {
       if (errors.has(provider)) continue;
       try {
-        const results = await provider.apply(run);
-        done.push(...run.filter((operation, index) => this.#settle(operation, results[index], isRepair)));
+        done.push(...(await this.#applier.apply(provider, run, isRepair)));
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
         errors.set(provider, this.#postpone(provider, error));
@@ -183,21 +182,6 @@ export class Reconciler {
     if (this.status.problems.length === 0) this.#reported.clear();
   }
 
-  /** Cuts `operations` where the provider changes: their order stays. */
-  *#runsOf(operations: readonly StateOperation[]): Generator<readonly [Provider, StateOperation[]]> {
-    const { providers } = this.#options;
-    const providerOf = ({ object }: StateOperation) => providers.find(({ kinds }) => kinds.has(object.kind));
-    for (let first = 0; first < operations.length; ) {
-      const provider = providerOf(operations[first]!);
-      if (provider === undefined)
-        throw new Error(`no provider holds objects of kind ${operations[first]!.object.kind}`);
-      let end = first + 1;
-      while (end < operations.length && provider.kinds.has(operations[end]!.object.kind)) end++;
-      yield [provider, operations.slice(first, end)];
-      first = end;
-    }
-  }
-
   /** A provider could not be asked at all: it is asked again soon, with all that it holds in doubt. */
   #postpone(provider: Provider, error: FlannelError): string {
     const message = `${provider.name} does not answer: ${messageOf(error)}`;
@@ -205,20 +189,6 @@ export class Reconciler {
     this.#model.doubtAll(provider);
     this.#options.timers.after(RETRY_MS, () => this.#work.wake());
     return message;
-  }
-
-  /** Records one result; true if the operation is done. */
-  #settle(operation: StateOperation, error: FlannelError | undefined, isRepair: boolean): boolean {
-    if (error === undefined || (operation.action === "remove" && isNotFound(error))) {
-      this.#model.applied(operation);
-      this.#failures.forget(operation);
-      return true;
-    }
-    if (STALE_CODES.some((code) => hasCode(error, code))) this.#model.doubtAll();
-    const { message, isFirst } = this.#failures.note(operation, error, isRepair);
-    // The first failure is often a race with a change that the next observation shows; a second one is worth a line.
-    if (!isFirst) this.#reportOnce(message);
-    return false;
   }
 
   #logWork(done: readonly StateOperation[], tookMs: number): void {
@@ -252,8 +222,13 @@ export class Reconciler {
       this.resync();
       return;
     }
+    if (notice === "elsewhere") {
+      this.#applier.failures.hastenAll();
+      return;
+    }
     for (const change of notice) {
-      const isReleased = change.action === "touched" && this.#failures.hasten(keyOf(change.object));
+      if (change.action === "touched") this.#applier.failures.hastenAll();
+      const isReleased = change.action === "touched" && this.#applier.failures.hasten(keyOf(change.object));
       if (this.#model.expects(change) && !isReleased) continue;
       this.#news ??= { atMs: this.#options.timers.nowMs(), portIds: new Map() };
       if (change.portId) this.#news.portIds.set(keyOf(change.object), change.portId);
@@ -266,5 +241,22 @@ export class Reconciler {
     if (this.#reported.has(message)) return;
     this.#reported.add(message);
     this.#options.logger.error(message);
+  }
+}
+
+/** Cuts `operations` where the provider changes: their order stays. */
+function* runsOf(
+  operations: readonly StateOperation[],
+  providers: readonly Provider[],
+): Generator<readonly [Provider, StateOperation[]]> {
+  const providerOf = ({ object }: StateOperation) => providers.find(({ kinds }) => kinds.has(object.kind));
+  for (let first = 0; first < operations.length; ) {
+    const provider = providerOf(operations[first]!);
+    if (provider === undefined)
+      throw new Error(`no provider holds objects of kind ${operations[first]!.object.kind}`);
+    let end = first + 1;
+    while (end < operations.length && provider.kinds.has(operations[end]!.object.kind)) end++;
+    yield [provider, operations.slice(first, end)];
+    first = end;
   }
 }

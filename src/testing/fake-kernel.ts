@@ -76,7 +76,8 @@ export class FakeKernel implements Provider {
     const waiting: Notice[] = [];
     let wake = () => {};
     const listen = (notice: Notice) => {
-      const told = notice === "overrun" ? notice : notice.flatMap((change) => toldOf(change, ownership()));
+      const told =
+        typeof notice === "string" ? notice : notice.flatMap((change) => toldOf(change, ownership()));
       if (told.length > 0) waiting.push(told);
       wake();
     };
@@ -123,6 +124,11 @@ export class FakeKernel implements Provider {
     this.#tell("overrun");
   }
 
+  /** Something foreign changed that no object of ours is about. */
+  elsewhere(): void {
+    this.#tell("elsewhere");
+  }
+
   /** Every request takes a turn, so that others happen in between. */
   async #turn(): Promise<void> {
     await Promise.resolve();
@@ -166,7 +172,7 @@ export class FakeKernel implements Provider {
     if (object.kind === "address" && have !== undefined) return "EEXIST";
     if (object.kind === "route") {
       if (device?.kind === "link" && device.type === "vxlan" && !device.up) return "ENETDOWN";
-      if (action === "create" && have !== undefined) return "EEXIST";
+      if (operation.action === "create" && have !== undefined && !operation.reclaims) return "EEXIST";
       const previous = operation.action === "replace" ? operation.previous : undefined;
       if (previous?.kind === "route" && (have?.kind !== "route" || !isSameRoute(have, previous)))
         return "ESRCH";
@@ -247,7 +253,7 @@ export class FakeKernel implements Provider {
     }
   }
 
-  #tell(notice: readonly StateChange[] | "overrun"): void {
+  #tell(notice: Notice): void {
     for (const listen of this.#listeners) listen(notice);
   }
 }
@@ -259,7 +265,7 @@ const isSameRoute = (a: Route, b: Route): boolean =>
 function isSeen(object: StateObject, ownership: Ownership): boolean {
   if (object.kind !== "route") return ownership.devices.has(deviceOf(object));
   return (
-    object.protocol === RTPROT_FLANNEL || (ownership.devices.has(object.device) && isNear(object, ownership))
+    (object.protocol === RTPROT_FLANNEL || ownership.devices.has(object.device)) && isNear(object, ownership)
   );
 }
 

@@ -352,20 +352,6 @@ test("W24 an operation that fails holds up no other, is told once, and succeeds 
   await run.converged();
 });
 
-test("W19 a route that somebody else's takes the place of is missed at once", async (t) => {
-  const bed = freshBed(t);
-  await using run = bed.start();
-  run.hold(PEERS);
-  await bed.holds(PEERS);
-  shell(bed, "ip route replace 10.5.3.0/24 via 192.168.7.203 proto static");
-  await waitFor("the problem", () =>
-    run.reconciler.status.problems.some((text) => text.includes("10.5.3.0/24")),
-  );
-  assert.match(bed.run("ip", "route", "show", "10.5.3.0/24"), /via 192\.168\.7\.203/);
-  shell(bed, "ip route del 10.5.3.0/24 proto static");
-  await bed.holds(PEERS);
-});
-
 test("W21 lost notifications mean looking again, not the end of watching", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start({ notifications: { receiveBufferBytes: 4096 } });

@@ -81,9 +81,9 @@ export const link: ObjectKind<Link> = {
     return previous.mac === next.mac ? [] : ["neighbour"];
   },
   removesOthersSilently: true,
-  advise({ action, object }, { code }) {
-    if (action !== "create" || object.type === "foreign") return undefined;
-    return linkTypeOf(object).adviseCreation?.(object, code);
+  advise({ action, object }, { code }, host) {
+    if (action === "remove" || object.type === "foreign") return undefined;
+    return linkTypeOf(object).adviseCreation?.(object, code, host);
   },
   netlink: {
     observe: ({ named, nameOf }) => named.map((link) => stateOfLink(link, nameOf(link.vxlan?.lowerIndex))),

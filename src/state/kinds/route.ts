@@ -2,7 +2,7 @@
 
 import { parseIpBytes } from "../../address/ip.ts";
 import { containsPrefix, parsePrefix } from "../../address/prefix.ts";
-import { hasCode } from "../../base/error.ts";
+import { FlannelError, hasCode } from "../../base/error.ts";
 import type { NetlinkRequest } from "../../netlink/message.ts";
 import {
   decodeRoute,
@@ -15,8 +15,10 @@ import {
   RTN_BLACKHOLE,
   RTN_UNICAST,
   RTPROT_BOOT,
+  RTPROT_KERNEL,
   routeProtocolOf,
 } from "../../netlink/route.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink.ts";
 import type { NetlinkBatch, NetlinkView, NoticeContext, ObjectNotification } from "../netlink-handling.ts";
 import type { ObjectKind } from "../object-kind.ts";
 import type { Change, Operation, Ownership } from "../operation.ts";
@@ -66,10 +68,19 @@ export const route: ObjectKind<Route> = {
       : `route ${destination}${via === undefined ? "" : ` via ${via}`} dev ${device}${onlink ? " onlink" : ""}`,
   isUnmarked: ({ protocol, device }, isOwnDevice) => protocol !== RTPROT_FLANNEL && !isOwnDevice(device),
   isAdoptable: (observed, desired) => observed.via === desired.via && observed.device === desired.device,
-  advise: ({ action, object: { destination } }, error) =>
-    action === "create" && hasCode(error, "EEXIST")
-      ? `a route to ${destination} that is not flannel's is there (see 'ip route show ${destination}'): remove it`
-      : undefined,
+  isReclaimed: true,
+  advise({ action, object }, error, host) {
+    if (action !== "create" || !hasCode(error, "EEXIST")) return undefined;
+    const { destination } = object;
+    const [rival] = host === undefined ? [] : occupantsOf(object, host.rtnetlink);
+    const device = rival?.oif === undefined ? undefined : host?.rtnetlink.link(rival.oif);
+    const through = device === undefined ? "" : `through device ${device.name}; `;
+    const remedy =
+      rival?.protocol === RTPROT_KERNEL && device?.kind === "bridge"
+        ? `bridge ${device.name} has an address of that subnet: 'ip link delete ${device.name}' if no container uses it`
+        : "remove it";
+    return `a route to ${destination} that is not flannel's is there (${through}see 'ip route show ${destination}'): ${remedy}`;
+  },
   netlink: { observe, change: { how: "batched", requests }, readNotice },
 };
 
@@ -80,6 +91,8 @@ export const route: ObjectKind<Route> = {
 export function stateOfRoute(route: KernelRoute, device: string, ownership: Ownership): Route | undefined {
   if (route.table !== RT_TABLE_MAIN || route.tos !== 0 || route.nextHops.length > 0) return undefined;
   const { destination, protocol } = route;
+  const isOurPlace = ownership.devices.has(device) || isInNetworks(destination, ownership);
+  if (!isOurPlace) return undefined;
   if (route.type === RTN_BLACKHOLE) {
     if (protocol !== RTPROT_FLANNEL || route.priority !== BLACKHOLE_METRIC) return undefined;
     return {
@@ -132,13 +145,12 @@ function observe({ rtnetlink, own, ownership, nameOf }: NetlinkView): Route[] {
 }
 
 /** A removal names every field, so that only exactly this route can go; a creation takes no other route's place. */
-function requests(
-  operation: Operation<Route>,
-  { indexOf, createdCount }: NetlinkBatch,
-): readonly NetlinkRequest[] {
+function requests(operation: Operation<Route>, batch: NetlinkBatch): readonly NetlinkRequest[] {
+  const { indexOf, createdCount } = batch;
   const { object } = operation;
   const spec = specOf(object, indexOf);
   if (operation.action === "remove") return [deleteRoute(spec)];
+  if (operation.action === "create" && operation.reclaims) return reclaim(operation.object, spec, batch);
   if (operation.action === "create")
     return [newRoute(createdCount >= MANY_ROUTES ? { ...spec, ...scopeOf(object) } : spec)];
   const { previous } = operation;
@@ -149,6 +161,36 @@ function requests(
   // another device covers it (net/ipv6/route.c, ip6_route_check_nh_onlink()).
   if (previous.device === object.device) return [newRoute(spec, "replace")];
   return [deleteRoute(specOf(previous, indexOf)), newRoute(spec)];
+}
+
+/**
+ * IPv4: one request replaces the foreign route without a gap. IPv6: a foreign route that covers our onlink gateway has to
+ * go first (see above).
+ */
+function reclaim(route: Route, spec: RouteSpec, { rtnetlink }: NetlinkBatch): readonly NetlinkRequest[] {
+  if (!route.destination.includes(":")) return [newRoute(spec, "replace")];
+  const rivals = occupantsOf(route, rtnetlink).map(
+    ({ destination, oif, gateway, priority, table, protocol, type }) =>
+      deleteRoute({ destination, oif, gateway, priority, table, protocol, type }),
+  );
+  return [...rivals, newRoute(spec, "replace")];
+}
+
+/** The foreign routes that hold the place of a desired one: same table, destination and metric. */
+function occupantsOf({ destination, type }: Route, rtnetlink: Rtnetlink): KernelRoute[] {
+  const family = destination.includes(":") ? 6 : 4;
+  const metric = type === "blackhole" ? BLACKHOLE_METRIC : family === 4 ? 0 : IP6_RT_PRIO_USER;
+  try {
+    return rtnetlink
+      .routes({ family, table: RT_TABLE_MAIN })
+      .filter(
+        (route) =>
+          route.destination === destination && route.priority === metric && route.protocol !== RTPROT_FLANNEL,
+      );
+  } catch (error) {
+    if (!(error instanceof FlannelError)) throw error;
+    return []; // the kernel's refusal of the route itself says enough
+  }
 }
 
 function scopeOf({ destination, via }: Route): { readonly scope?: number } {

@@ -34,8 +34,8 @@ export interface LinkType<L extends LinkBase> {
   excludes?(one: L, other: L): boolean;
   /** What else an operator can do about a foreign device of this name. */
   readonly renameAdvice?: string;
-  /** What an operator can do about a creation that failed with the errno `code`. */
-  adviseCreation?(link: L, code: string): string | undefined;
+  /** What an operator can do about a creation that failed with the errno `code`; `host` is asked for what is in the way. */
+  adviseCreation?(link: L, code: string, host: NetlinkHost | undefined): string | undefined;
 }
 
 /** Keeps the kernel from giving the device an IPv6 link-local address; to be called before it goes up. */

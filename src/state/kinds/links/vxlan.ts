@@ -1,7 +1,8 @@
 /** VXLAN devices (RFC 7348; kernel: drivers/net/vxlan). */
 
 import { FlannelError } from "../../../base/error.ts";
-import { newLink, setLink } from "../../../netlink/link.ts";
+import { type Link as KernelLink, newLink, setLink } from "../../../netlink/link.ts";
+import type { NetlinkHost } from "../../netlink-handling.ts";
 import { disableLinkLocal, type LinkBase, type LinkType } from "./link-type.ts";
 
 /** A VXLAN device. A difference in a field marked (fixed) takes a new device. */
@@ -64,9 +65,28 @@ export const vxlanLink: LinkType<VxlanLink> = {
   lower: ({ lower }) => lower,
   excludes: (one, other) => one.vni === other.vni && one.port === other.port,
   renameAdvice: "choose another VNI in the network config",
-  adviseCreation({ vni, port }, code) {
+  adviseCreation(link, code, host) {
+    const { name, vni, port } = link;
     if (code === "EOPNOTSUPP") return "this kernel has no vxlan: load it with 'modprobe vxlan'";
     if (code !== "EEXIST" && code !== "EADDRINUSE") return undefined;
-    return `another device uses VNI ${vni} on UDP port ${port} (see 'ip -d link show type vxlan'): remove it, or choose another VNI or Port in the network config`;
+    const others = vxlanDevicesOn(port, host).filter((device) => device.name !== name);
+    const rival = code === "EEXIST" ? others.find(({ vxlan }) => vxlan?.vni === vni) : others[0];
+    if (rival === undefined && code === "EADDRINUSE" && host !== undefined)
+      return `another program has UDP port ${port} open (see 'ss -lunp sport = ${port}'): stop it, or choose another Port in the network config`;
+    const who =
+      code === "EADDRINUSE" && rival !== undefined
+        ? `device ${rival.name} holds UDP port ${port}`
+        : `another device uses VNI ${vni} on UDP port ${port}`;
+    const rivalName = rival === undefined ? "" : `${rival.name}, `;
+    return `${who} (${rivalName}see 'ip -d link show type vxlan'): remove it, or choose another VNI or Port in the network config`;
   },
 };
+
+function vxlanDevicesOn(port: number, host: NetlinkHost | undefined): readonly KernelLink[] {
+  try {
+    return host?.rtnetlink.links().filter(({ vxlan }) => vxlan?.port === port) ?? [];
+  } catch (error) {
+    if (!(error instanceof FlannelError)) throw error;
+    return []; // advice is not worth a second error
+  }
+}
