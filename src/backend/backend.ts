@@ -91,10 +91,19 @@ export interface BackendContext {
   readonly randomBytes: (count: number) => Uint8Array;
 }
 
+/** How devices that a backend makes are recognized, whichever flannel made them. */
+export interface DevicePattern {
+  readonly name: RegExp;
+  /** The kernel's name for the types of device that bear such a name (IFLA_INFO_KIND). */
+  readonly kinds: readonly string[];
+}
+
 /** One kind of backend. `Config` is what it reads from `Backend`: plain data, so that configs compare by value. */
 export interface BackendModule<Config extends { readonly type: string }> {
   /** `Backend.Type` in the network config, in lower case. */
   readonly type: Config["type"];
+  /** All devices that it makes, with any config; empty if it makes none. */
+  readonly devices: readonly DevicePattern[];
   /**
    * Reads the members of `Backend`, with all defaults filled in, for the enabled families (at least one). Throws
    * ConfigError that names the malformed member.

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError } from "../base/error.ts";
-import { checkNetwork, deviceNamesOf, parseNetwork } from "./backends.ts";
+import {
+  BACKEND_TYPES,
+  checkNetwork,
+  createBackend,
+  deviceNamesOf,
+  FLANNEL_DEVICES,
+  MISSING_BACKEND_TYPES,
+  parseNetwork,
+} from "./backends.ts";
 
 const NETWORK = '"Network":"10.5.0.0/16"';
 const DUAL = `${NETWORK},"EnableIPv6":true,"IPv6Network":"fc00::/48"`;
@@ -48,6 +56,31 @@ test("devices are named per family", () => {
   assert.deepEqual(namesOf(DUAL), ["flannel.9", "flannel-v6.9"]);
   assert.deepEqual(namesOf('"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/48"'), [
     "flannel-v6.9",
+  ]);
+});
+
+test("every device that a backend makes is recognized by its name", () => {
+  const kindsOf = (name: string) =>
+    FLANNEL_DEVICES.filter((device) => device.name.test(name)).flatMap(({ kinds }) => kinds);
+  for (const backend of ['{"VNI":16777215}', '{"Type":"udp"}', '{"Type":"host-gw"}']) {
+    const network = parseNetwork(`{${backend.includes("VNI") ? DUAL : NETWORK},"Backend":${backend}}`);
+    const context = { existing: [], randomBytes: (count: number) => new Uint8Array(count) };
+    const { devices } = createBackend(network, context).ownership(network);
+    assert.deepEqual([...devices], deviceNamesOf(network));
+    for (const name of devices) {
+      assert.deepEqual(kindsOf(name), [network.backend.type === "udp" ? "tun" : "vxlan"], name);
+    }
+  }
+  assert.deepEqual(kindsOf("flannel-wg-v6"), ["wireguard", "tun"], "what Go flannel's makes");
+  assert.deepEqual(kindsOf("flannel.ipip"), ["ipip"]);
+  for (const name of ["flannel", "flannel.1.2", "xflannel.1", "cni0"])
+    assert.deepEqual(kindsOf(name), [], name);
+});
+
+test("every type of Go flannel's is either here or still to come", () => {
+  assert.deepEqual([...BACKEND_TYPES, ...MISSING_BACKEND_TYPES].sort(), [
+    ...["ali-vpc", "alloc", "aws-vpc", "extension", "gce", "host-gw", "ipip", "ipsec", "tencent-vpc"],
+    ...["udp", "vxlan", "wireguard"],
   ]);
 });
 

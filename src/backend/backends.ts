@@ -5,25 +5,34 @@
 
 import { ConfigError } from "../base/error.ts";
 import { checkNetworkConfig, type NetworkConfig, type NetworkFamilies } from "../config/network-config.ts";
-import type { Backend, BackendContext, BackendModule } from "./backend.ts";
+import type { Backend, BackendContext, BackendModule, DevicePattern } from "./backend.ts";
 import { hostGw } from "./host-gw.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 
 const BACKENDS = [vxlan, hostGw, udp] as const;
 
-/** Backends of Go flannel that are still to come. */
-const NOT_YET = [
-  "wireguard",
-  "ipip",
-  "ipsec",
-  "alloc",
-  "extension",
-  "aws-vpc",
-  "gce",
-  "ali-vpc",
-  "tencent-vpc",
+/** The types of the backends. The lists of the Helm chart and of `flannelctl lab up` are these. */
+export const BACKEND_TYPES: readonly string[] = BACKENDS.map(({ type }) => type);
+
+/** Backends of Go flannel that are still to come, and the devices that Go flannel's make. */
+const NOT_YET: readonly { readonly type: string; readonly devices: readonly DevicePattern[] }[] = [
+  // wireguard-go, for kernels without WireGuard, makes a tun.
+  { type: "wireguard", devices: [{ name: /^flannel-wg(?:-v6)?$/, kinds: ["wireguard", "tun"] }] },
+  { type: "ipip", devices: [{ name: /^flannel\.ipip$/, kinds: ["ipip"] }] },
+  ...["ipsec", "alloc", "extension", "aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
+    type,
+    devices: [],
+  })),
 ];
+
+/** The types of Go flannel's backends that are still to come. */
+export const MISSING_BACKEND_TYPES: readonly string[] = NOT_YET.map(({ type }) => type);
+
+/** All devices that a flannel makes, Go's and this one, with whatever backend. */
+export const FLANNEL_DEVICES: readonly DevicePattern[] = [...BACKENDS, ...NOT_YET].flatMap(
+  ({ devices }) => devices,
+);
 
 /** The config of one backend, told apart by its `type`. */
 export type BackendConfig = ReturnType<(typeof BACKENDS)[number]["parse"]>;
@@ -71,8 +80,10 @@ export function findBackend(type: string): BackendModule<BackendConfig> {
   const lower = type.toLowerCase();
   const found = BACKENDS.find((candidate) => candidate.type === lower);
   if (found !== undefined) return found;
-  const available = BACKENDS.map((candidate) => candidate.type).join(", ");
-  const what = NOT_YET.includes(lower) ? "is not supported by this version yet" : "is not known";
+  const available = BACKEND_TYPES.join(", ");
+  const what = MISSING_BACKEND_TYPES.includes(lower)
+    ? "is not supported by this version yet"
+    : "is not known";
   throw new ConfigError(
     `network config: Backend.Type "${type.slice(0, 40)}" ${what}; use one of: ${available}`,
   );

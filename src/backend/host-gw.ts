@@ -20,6 +20,7 @@ export interface HostGwConfig {
 
 export const hostGw: BackendModule<HostGwConfig> = {
   type: TYPE,
+  devices: [],
   parse: () => ({ type: TYPE }),
   deviceNames: () => [],
   create: createHostGwBackend,

@@ -31,6 +31,8 @@ export interface UdpConfig {
 
 export const udp: BackendModule<UdpConfig> = {
   type: TYPE,
+  // Go flannel takes the first free number.
+  devices: [{ name: /^flannel\d+$/, kinds: ["tun"] }],
   parse: parseUdpConfig,
   deviceNames: () => [DEVICE],
   create: createUdpBackend,

@@ -45,6 +45,7 @@ export interface VxlanConfig {
 
 export const vxlan: BackendModule<VxlanConfig> = {
   type: TYPE,
+  devices: [{ name: /^flannel(?:-v6)?\.\d+$/, kinds: ["vxlan"] }],
   parse: parseVxlanConfig,
   deviceNames: ({ vni }, network) => familiesOf(network).map(({ family }) => deviceName(family, vni)),
   create: createVxlanBackend,

@@ -8,6 +8,7 @@
 
 import { familyName } from "../address/family.ts";
 import { containsPrefix, parsePrefix } from "../address/prefix.ts";
+import { FLANNEL_DEVICES } from "../backend/backends.ts";
 import { type FlannelError, isNotFound } from "../base/error.ts";
 import type { SubnetEnv } from "../config/subnet-env.ts";
 import { deleteLink, type Link } from "../netlink/link.ts";
@@ -46,14 +47,6 @@ export interface Leftovers {
   readonly foreign: readonly string[];
 }
 
-/** The names that flannel gives to devices, and the kinds that these then have (IFLA_INFO_KIND; wireguard-go's is a tun). */
-const DEVICES: readonly { readonly name: RegExp; readonly kinds: readonly string[] }[] = [
-  { name: /^flannel(?:-v6)?\.\d+$/, kinds: ["vxlan"] },
-  { name: /^flannel\d+$/, kinds: ["tun"] },
-  { name: /^flannel-wg(?:-v6)?$/, kinds: ["wireguard", "tun"] },
-  { name: /^flannel\.ipip$/, kinds: ["ipip"] },
-];
-
 const KINDS: ReadonlySet<StateKind> = new Set(["link", "address", "fdb", "neighbour", "route"]);
 
 /** Looks. Without what subnet.env says, host-gw routes of Go flannel are not told from others'. */
@@ -64,7 +57,7 @@ export async function findLeftovers(
   const links = rtnetlink.links();
   const nameOf = (index: number | undefined): string =>
     links.find((link) => link.index === index)?.name ?? "";
-  const named = links.filter(({ name }) => DEVICES.some((each) => each.name.test(name)));
+  const named = links.filter(({ name }) => FLANNEL_DEVICES.some((each) => each.name.test(name)));
   const own = named.filter(isOfFlannelsKind);
   const [tunnels, others] = [own.filter(isVxlan), own.filter((link) => !isVxlan(link))];
 
@@ -107,7 +100,7 @@ export async function removeLeftover(
 }
 
 const isOfFlannelsKind = ({ name, kind }: Link): boolean =>
-  DEVICES.some((each) => each.name.test(name) && each.kinds.includes(kind ?? ""));
+  FLANNEL_DEVICES.some((each) => each.name.test(name) && each.kinds.includes(kind ?? ""));
 
 const isVxlan = ({ kind }: Link): boolean => kind === "vxlan";
 

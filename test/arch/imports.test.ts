@@ -42,7 +42,8 @@ const MAY_IMPORT: Table = {
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
   linux: ["address", "packet", "datapath", "netlink", "state"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
-  lab: ["address", "config", "lease", "netlink", "cni", "linux", "kube-server"],
+  // It checks the network config of a lab as flanneld will, before it makes any host.
+  lab: ["address", "config", "lease", "backend", "netlink", "cni", "linux", "kube-server"],
   // Fakes: no program imports them.
   testing: ["address", "packet", "datapath", "netlink", "lease", "state"],
   cmd: [

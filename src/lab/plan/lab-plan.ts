@@ -2,8 +2,9 @@
 
 import type { Family } from "../../address/ip.ts";
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../../address/prefix.ts";
+import { type Network, parseNetwork } from "../../backend/backends.ts";
 import { ConfigError } from "../../base/error.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../../config/network-config.ts";
+import type { NetworkFamilies } from "../../config/network-config.ts";
 import { planTopology, type Topology, underlayNetworks } from "./topology.ts";
 import type { UpFlags } from "./up-flags.ts";
 
@@ -12,7 +13,7 @@ export type DatastoreKind = "store" | "etcd" | "kube";
 
 export interface LabPlan {
   readonly topology: Topology;
-  readonly network: NetworkConfig;
+  readonly network: Network;
   /** The text that the network was read from. */
   readonly networkConfig: string;
   readonly datastore: DatastoreKind;
@@ -34,7 +35,7 @@ export function planLab(flags: UpFlags, readFile: (path: string) => string): Lab
   const { values } = flags;
   const datastore = readDatastore(flags);
   const networkConfig = values.config === "" ? composeConfig(flags) : readConfig(flags, readFile);
-  const network = parseNetworkConfig(networkConfig);
+  const network = parseNetwork(networkConfig);
   const underlays = readUnderlays(flags, network);
   const shape = {
     name: values.name,
@@ -91,7 +92,7 @@ function composeConfig({ values, sources }: UpFlags): string {
 }
 
 /** The hosts have addresses of the families that the network has: tunnels and routes go over the same family. */
-function readUnderlays({ values, sources }: UpFlags, { ipv4, ipv6 }: NetworkConfig): Prefix[] {
+function readUnderlays({ values, sources }: UpFlags, { ipv4, ipv6 }: NetworkFamilies): Prefix[] {
   const families = [
     { flag: "underlay", family: 4, isUsed: ipv4 !== undefined },
     { flag: "underlay-ipv6", family: 6, isUsed: ipv6 !== undefined },
@@ -114,7 +115,7 @@ function readPrefix(text: string, flag: string, family: Family): Prefix {
 }
 
 /** Containers could not reach hosts, nor hosts each other. */
-function refuseOverlap({ ipv4, ipv6 }: NetworkConfig, underlays: readonly Prefix[]): void {
+function refuseOverlap({ ipv4, ipv6 }: NetworkFamilies, underlays: readonly Prefix[]): void {
   for (const underlay of underlays) {
     const family = underlay.family === 4 ? ipv4 : ipv6;
     if (family === undefined || !overlaps(family.network, underlay)) continue;

@@ -1,5 +1,6 @@
 /** The flags of `lab up`. */
 
+import { BACKEND_TYPES } from "../../backend/backends.ts";
 import type { FlagTable, ParsedFlags } from "../../config/flags.ts";
 import { DEFAULT_LAB } from "./topology.ts";
 
@@ -12,7 +13,12 @@ export const UP_FLAGS = {
     default: 1,
     help: "how many links the hosts take turns at, with a router between",
   },
-  backend: { kind: "string", value: "type", default: "vxlan", help: "the network config's backend" },
+  backend: {
+    kind: "string",
+    value: "type",
+    default: "vxlan",
+    help: `the network config's backend: ${BACKEND_TYPES.join(", ")}`,
+  },
   "direct-routing": { kind: "bool", help: "vxlan: no tunnel between hosts on one link" },
   network: { kind: "string", value: "prefix", default: "10.5.0.0/16", help: "the network config's network" },
   "dual-stack": { kind: "bool", help: "IPv4 and IPv6" },
