@@ -1,7 +1,7 @@
 /** What the operator's commands need of the process they run in. */
 
 import type { Logger } from "../base/logger.ts";
-import type { Environment } from "../config/options.ts";
+import type { Environment } from "../config/flags.ts";
 import type { DatastoreOptions, EtcdDatastore } from "../config/options-datastore.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 

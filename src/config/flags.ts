@@ -65,11 +65,14 @@ export type FlagResult<T extends FlagTable> =
   | { readonly type: "help" }
   | { readonly type: "error"; readonly message: string; readonly unknownFlag: boolean };
 
+/** The variables of a process environment. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 export interface FlagSource {
   readonly args: readonly string[];
   /** The process environment, and the prefix of our variables in it: "FLANNELD_". */
   readonly environment?: {
-    readonly variables: Readonly<Record<string, string | undefined>>;
+    readonly variables: Environment;
     readonly prefix: string;
   };
 }

@@ -6,8 +6,8 @@
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { messageOf } from "../base/error.ts";
+import type { Environment } from "./flags.ts";
 import { parseNetworkConfig } from "./network-config.ts";
-import type { Environment } from "./options.ts";
 import { type EtcdConnectionOptions, readEtcdOptions, readEtcdPrefix } from "./options-etcd.ts";
 import { type KubeDatastore, readKubeDatastore } from "./options-kube.ts";
 import type { FlagReader } from "./options-reader.ts";

@@ -1,9 +1,8 @@
 /** The Kubernetes API as the datastore: `--kube-subnet-mgr`, its flags, and the variables that name this node. */
 
 import { ConfigError } from "../base/error.ts";
-import { parseBool } from "./flags.ts";
+import { type Environment, parseBool } from "./flags.ts";
 import { redactUrl } from "./flags-text.ts";
-import type { Environment } from "./options.ts";
 import type { FlagReader } from "./options-reader.ts";
 import type { StoreFlags } from "./options-table.ts";
 

@@ -62,9 +62,6 @@ test("the defaults are Go flannel's", () => {
     udpOffloads: true,
     healthz: undefined,
     verbosity: 0,
-    wireguardKeyFile: undefined,
-    cloudKeyId: undefined,
-    cloudKeySecret: undefined,
     notifySocket: undefined,
   });
 });
@@ -96,11 +93,9 @@ test("reads a command line as unit files have it", () => {
 
 test("reads the other environment variables", () => {
   const read = options([], {
-    WIREGUARD_KEY_FILE: "/k",
     NOTIFY_SOCKET: "/run/systemd/notify",
     FLANNELD_SUBNET_FILE: "/s",
   });
-  assert.equal(read.wireguardKeyFile, "/k");
   assert.equal(read.notifySocket, "/run/systemd/notify");
   assert.equal(read.subnetFile, "/s");
 });

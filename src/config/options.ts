@@ -2,7 +2,7 @@
 
 import type { Ip } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
-import type { ParsedFlags } from "./flags.ts";
+import type { Environment, ParsedFlags } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
 import { type DatastoreOptions, readDatastore } from "./options-datastore.ts";
 import { FlagReader } from "./options-reader.ts";
@@ -41,19 +41,11 @@ export interface FlanneldOptions {
   /** Undefined = no health server. */
   readonly healthz: { readonly ip: Ip; readonly port: number } | undefined;
   readonly verbosity: number;
-  /** WIREGUARD_KEY_FILE: where the private key is kept, instead of beside subnet.env. */
-  readonly wireguardKeyFile: string | undefined;
-  /** ACCESS_KEY_ID and ACCESS_KEY_SECRET of a cloud. */
-  readonly cloudKeyId: string | undefined;
-  readonly cloudKeySecret: string | undefined;
   /** NOTIFY_SOCKET: where systemd wants to hear READY=1. */
   readonly notifySocket: string | undefined;
   /** The flags as given; use {@link describeOptions} to show them. */
   readonly flags: ParsedFlags<FlanneldFlags>;
 }
-
-/** A process environment. */
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Checks parsed flags (with their FLANNELD_ variables) and the other variables. Throws ConfigError for the first fault. */
 export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Environment): FlanneldOptions {
@@ -84,9 +76,6 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     udpOffloads: values["udp-offloads"],
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     verbosity: read.int("v", 0, 100),
-    wireguardKeyFile: environment.WIREGUARD_KEY_FILE || undefined,
-    cloudKeyId: environment.ACCESS_KEY_ID || undefined,
-    cloudKeySecret: environment.ACCESS_KEY_SECRET || undefined,
     notifySocket: environment.NOTIFY_SOCKET || undefined,
     flags,
   };
