@@ -6,6 +6,8 @@
 
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import { OnceFilter } from "../base/once-filter.ts";
+import { backoff } from "../base/retry.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 
 export interface OutagePorts {
@@ -22,13 +24,6 @@ export interface RetryPauses {
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
 }
-
-/** The pause after so many `failures` before this one: between half of a time that doubles with each and all of it. */
-export const drawPauseMs = (
-  { retryMinMs, retryMaxMs }: RetryPauses,
-  failures: number,
-  random: () => number,
-): number => Math.min(retryMaxMs, retryMinMs * 2 ** failures) * (0.5 + random() / 2);
 
 export interface Outage {
   /** Tells the failure if it is news, and pauses. */
@@ -47,21 +42,22 @@ export function createOutage(
   let brokenSinceMs: number | undefined;
   let watchingSinceMs = 0;
   let failures = 0;
-  const told = new Set<string>();
+  const messages = new OnceFilter();
+  const pauseMs = backoff(pauses.retryMinMs, pauses.retryMaxMs, random);
   return {
     async pause(failure) {
       const nowMs = timers.nowMs();
       const message = messageOf(failure);
+      const isNew = messages.isNew(message);
       if (brokenSinceMs === undefined) {
         brokenSinceMs = nowMs;
         if (nowMs - watchingSinceMs > pauses.retryMaxMs) failures = 0;
         logger.warn(`lost the watch on ${what}, trying again: ${message}`);
-      } else if (!hasCode(failure, "UNAVAILABLE") && !told.has(message)) {
+      } else if (!hasCode(failure, "UNAVAILABLE") && isNew) {
         logger.error(`no watch on ${what} yet, trying on: ${message}`);
       }
-      told.add(message);
       onOutage?.(what, message);
-      await sleep(timers, drawPauseMs(pauses, failures++, random), signal);
+      await sleep(timers, pauseMs(failures++), signal);
     },
     over() {
       if (brokenSinceMs === undefined) return;
@@ -69,7 +65,7 @@ export function createOutage(
       const seconds = ((watchingSinceMs - brokenSinceMs) / 1000).toFixed(1);
       logger.info(`watching ${what} again after ${seconds} s`);
       brokenSinceMs = undefined;
-      told.clear();
+      messages.reset();
       onOutage?.(what, undefined);
     },
   };

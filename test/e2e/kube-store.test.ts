@@ -235,7 +235,7 @@ test("W15 NetworkUnavailable is taken back until it holds, and again when it is 
   const { reason, message } = networkUnavailable(bed.api, "node-1")!;
   assert.deepEqual([reason, message], ["FlannelIsUp", "Flannel is running on this node"]);
   const complaints = bed.log.lines.filter((line) =>
-    /cannot tell Kubernetes that the network of this node works/.test(line),
+    /Failed to report to Kubernetes that the network of this node works; retrying: /.test(line),
   );
   assert.equal(complaints.length, 1, bed.log.text);
   const conditions = bed.api.nodes.get("node-1")!.status!.conditions!;
@@ -371,7 +371,7 @@ test("W39 a failing repair is tried again until it succeeds", async (t) => {
   bed.annotate({ "backend-data": null });
   await until(() => annotationsIn(bed.api, "node-1")["backend-data"] !== undefined, "the repair");
   const complaints = bed.log.lines.filter((line) =>
-    /cannot write the annotations of node node-1 again/.test(line),
+    /Failed to write the annotations of node node-1 again; retrying: /.test(line),
   );
   assert.equal(complaints.length, 1, bed.log.text);
 });

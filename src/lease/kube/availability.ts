@@ -33,7 +33,7 @@ export async function keepAvailable(
   while (!signal.aborted) {
     const seen = node.changes;
     await persist(
-      "tell Kubernetes that the network of this node works",
+      "report to Kubernetes that the network of this node works",
       async () => {
         if (isEnough(await node.read())) return;
         if (isUndone) {

@@ -19,7 +19,7 @@ function makeBed() {
   return { timers, lines, ports: { timers, logger, random: () => 1 } };
 }
 
-test("tries until it succeeds, with growing pauses, and says each obstacle once", async () => {
+test("retries until it succeeds, with growing pauses, and logs each problem once", async () => {
   const { timers, lines, ports } = makeBed();
   const atMs: number[] = [];
   const failures = ["a", "a", "b", "a", "a", "a"];
@@ -38,9 +38,9 @@ test("tries until it succeeds, with growing pauses, and says each obstacle once"
   await done;
   assert.deepEqual(atMs, [0, 100, 300, 700, 1_500, 2_500, 3_500]);
   assert.deepEqual(lines, [
-    "W flanneld cannot do it, trying on: a",
-    "W flanneld cannot do it, trying on: b",
-    "I At last flanneld could do it",
+    "W Failed to do it; retrying: a",
+    "W Failed to do it; retrying: b",
+    "I Recovered: flanneld could do it",
   ]);
 });
 

@@ -1,36 +1,37 @@
-/** What has to be done in the end, whatever the API server says meanwhile, and what others undo again and again. */
+/** Writes that have to succeed in the end, whatever the API server answers meanwhile, and that others undo repeatedly. */
 
 import { messageOf, StoreError } from "../../base/error.ts";
-import { sleep, type Timers } from "../../base/timers.ts";
-import { drawPauseMs, type OutagePorts, type RetryPauses } from "../outage.ts";
+import { backoff, retry } from "../../base/retry.ts";
+import type { Timers } from "../../base/timers.ts";
+import type { OutagePorts, RetryPauses } from "../outage.ts";
 
 /** The first so many answers are at once. */
 export const FREE_ROUNDS = 3;
 const FIRST_PAUSE_MS = 250;
 
-/** Tries until it succeeds or `signal` is aborted. `what` is for the log: "write the annotations of node n1". */
+/** Retries until it succeeds or `signal` is aborted. `what` is for the log: "write the annotations of node n1". */
 export async function persist(
   what: string,
   run: () => Promise<void>,
-  pauses: RetryPauses,
-  { logger, timers, random }: OutagePorts,
+  { retryMinMs, retryMaxMs }: RetryPauses,
+  ports: OutagePorts,
   signal: AbortSignal,
 ): Promise<void> {
-  const told = new Set<string>();
-  for (let failures = 0; !signal.aborted; failures++) {
-    try {
-      await run();
-      if (failures > 0) logger.info(`At last flanneld could ${what}`);
-      return;
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
-      if (signal.aborted) return;
-      const problem = messageOf(error);
-      if (!told.has(problem)) logger.warn(`flanneld cannot ${what}, trying on: ${problem}`);
-      told.add(problem);
-      await sleep(timers, drawPauseMs(pauses, failures, random), signal);
-    }
-  }
+  await retry(
+    {
+      failure: `Failed to ${what}`,
+      attempt: run,
+      pauseMs: backoff(retryMinMs, retryMaxMs, ports.random),
+      signal,
+      level: "warn",
+      describe(error) {
+        if (!(error instanceof StoreError)) throw error;
+        return messageOf(error);
+      },
+      recovered: `Recovered: flanneld could ${what}`,
+    },
+    ports,
+  );
 }
 
 /** Rounds in which others undo what flanneld does. */
