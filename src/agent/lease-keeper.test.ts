@@ -173,7 +173,7 @@ test("W7 a reservation is never renewed", async (t) => {
   await settle();
   await timers.advance(1000 * DAY_MS);
   assert.equal(store.renewals, 0);
-  assert.match(log.join(), /Holding lease 10\.5\.1\.0\/24 \(does not expire\)/);
+  assert.match(log.join(), /Acquired lease 10\.5\.1\.0\/24; does not expire/);
 });
 
 test("an acquisition that fails is tried every second, and each problem said once", async (t) => {
@@ -201,7 +201,7 @@ test("a renewal that fails is tried every minute, faster towards the end, and re
   assert.ok(store.renewals >= 10 && store.renewals <= 12, `${store.renewals}`);
   assert.equal(keeper.problem, undefined, "the lease still holds");
   await timers.advance(50 * MINUTE_MS + 2000);
-  assert.match(keeper.problem!, /the lease has expired and cannot be renewed: etcd is away/);
+  assert.match(keeper.problem!, /the lease has expired and failed to be renewed: etcd is away/);
   store.failure = undefined;
   await timers.advance(2000);
   assert.equal(keeper.problem, undefined, "etcd had not let it expire after all");
@@ -221,7 +221,7 @@ for (const [title, stepMs] of [
     await timers.advance(1 + 10 * MINUTE_MS);
     assert.ok(store.renewals >= 10 && store.renewals <= 12, `tried every minute: ${store.renewals}`);
     assert.equal(keeper.problem, undefined, "the lease still holds");
-    assert.match(errors().at(-1)!, /it ends in 3000 s$/);
+    assert.match(errors().at(-1)!, /expires in 3000 s; retrying/);
     store.failure = undefined;
     await timers.advance(MINUTE_MS);
     const { renewals } = store;
@@ -241,7 +241,7 @@ test("W8 a lease whose key is gone is taken again at once", async (t) => {
   assert.equal(store.acquisitions, 2);
   assert.deepEqual((store.requests[1] as AcquireRequest).previous, keeper.own!.subnets);
   assert.deepEqual(given, ["10.5.1.0-24"]);
-  assert.equal(log.filter((line) => line.startsWith("W Lost the lease")).length, 1);
+  assert.equal(log.filter((line) => line.startsWith("W Lost lease")).length, 1);
 });
 
 test("W6 W8 a renewal that finds the lease lost takes another, and tells of the new subnets", async (t) => {
@@ -277,7 +277,7 @@ test("W14 a lease that has other subnets now is taken anew, with them", async (t
   keeper.observe(seen(keeper.own!));
   await settle();
   assert.equal(keeper.problem, undefined);
-  assert.equal(log.filter((line) => line.startsWith("W Lost the lease")).length, 1);
+  assert.equal(log.filter((line) => line.startsWith("W Lost lease")).length, 1);
 });
 
 test("a lease lost while a renewal waits for its next try is taken again at once", async (t) => {
@@ -299,13 +299,13 @@ test("two hosts, one public IP: said once, not fought over, and over when the ot
   keeper.observe(seen(keeper.own!, twin));
   keeper.observe(seen(keeper.own!, twin));
   assert.equal(errors().length, 1);
-  assert.match(errors()[0]!, /Two hosts, one lease: .*192\.168\.7\.1 .*--public-ip or --iface/);
+  assert.match(errors()[0]!, /Lease conflict: .*192\.168\.7\.1 .*--public-ip or --iface/);
   assert.match(keeper.problem!, /another host uses this host's public IP/);
   await timers.advance(2 * DAY_MS);
   assert.equal(store.renewals, 0, "no contest");
   keeper.observe(seen(keeper.own!));
   assert.equal(keeper.problem, undefined);
-  assert.match(log.at(-1)!, /is this host's alone again/);
+  assert.match(log.at(-1)!, /Lease conflict over .* is resolved/);
   await timers.advance(MINUTE_MS);
   assert.equal(store.renewals, 1, "and goes on where it was");
   keeper.observe(seen(keeper.own!, twin));

@@ -1,22 +1,43 @@
 /**
- * Keeps this host's lease: takes it, renews it before it ends, and takes one again when it was lost. Whatever the
- * store answers, the daemon goes on: what can pass by itself is tried again, and said once.
+ * Keeps this host's lease: acquires it, renews it before it expires and acquires one again after a loss. Whatever the
+ * store answers, the keeper continues: failures that may pass are retried and logged.
+ *
+ *                 acquired                 another host publishes this host's public IP
+ *     acquiring ────────────▶ held ────────────────────────────────────────────▶ contested
+ *      ▲  │  ▲                │  ▲  │                                             │    │
+ *      └──┘  │                │  └──┘ renewed, or failed and retried              │    │
+ *     failed │                │  ▲                                               │    │
+ *            │                │  └─────────── this host's data is back ──────────┘    │
+ *            └────────────────┴── lost: deleted, expired, other subnets or owner ─────┘
+ *
+ * A contested lease is neither renewed nor written: two hosts that overwrite each other would do so for ever.
  */
 
 import { isDeepStrictEqual } from "node:util";
-import { formatIp, sameIp } from "../address/ip.ts";
-import { formatPrefix, samePrefix } from "../address/prefix.ts";
+import { formatIp } from "../address/ip.ts";
+import { formatPrefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { sleep, type Timers } from "../base/timers.ts";
+import { OnceFilter } from "../base/once-filter.ts";
+import { retry } from "../base/retry.ts";
+import type { Timers } from "../base/timers.ts";
+import { WakeSignal } from "../base/wake-signal.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
-import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "../lease/lease.ts";
+import {
+  type Lease,
+  type LeaseAttributes,
+  type OwnLease,
+  type SubnetPair,
+  sameSubnets,
+} from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
+import { describeOwner, isOwn } from "../lease/ownership.ts";
 
 const RETRY_MS = 1_000;
 const RENEWAL_RETRY_MS = 60_000;
-/** A lease that lives for months is renewed daily all the same: no timer waits that long. */
+/** A lease that lasts for months is renewed daily: no timer waits that long. */
 const LONGEST_WAIT_MS = 24 * 3_600_000;
+const HOUR_MS = 3_600_000;
 
 export interface LeaseKeeperOptions {
   readonly store: LeaseStore;
@@ -24,223 +45,245 @@ export interface LeaseKeeperOptions {
   readonly attributes: LeaseAttributes;
   /** Subnets of the previous run. */
   readonly previous: SubnetPair | undefined;
-  /** How long before its end a lease is renewed. */
+  /** How long before its expiry a lease is renewed. */
   readonly renewMarginMs: number;
   readonly logger: Logger;
   readonly timers: Timers;
   /** Wall clock, ms since the epoch: what `expiresAtMs` counts in. */
   readonly wallClockMs: () => number;
-  /** Called whenever the host holds a lease of other subnets than before. */
+  /** Called when the host has acquired a lease of other subnets than before. */
   readonly onSubnets: (own: OwnLease) => void;
 }
 
+/** There is no lease yet, or it was lost. */
+interface Acquiring {
+  readonly name: "acquiring";
+  /** The lost lease. */
+  readonly own: OwnLease | undefined;
+  readonly problem: string;
+}
+
+interface Held {
+  readonly name: "held";
+  readonly own: OwnLease;
+  /** The attributes that were published last; others than the current ones are to be replaced at once. */
+  readonly published: LeaseAttributes;
+  /** When to renew next and when the lease expires: monotonic, so that a step of the wall clock moves neither. */
+  readonly dueAtMs: number;
+  readonly endsAtMs: number;
+  /** Set once the lease has expired without a renewal. */
+  readonly problem: string | undefined;
+}
+
+/** Another host publishes the public IP of this one. */
+interface Contested {
+  readonly name: "contested";
+  readonly own: OwnLease;
+  readonly problem: string;
+  /** To return to. */
+  readonly held: Held;
+}
+
+type LeaseState = Acquiring | Held | Contested;
+
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
+  readonly #wake = new WakeSignal();
+  readonly #renewalProblems = new OnceFilter();
   #network: NetworkFamilies;
-  #attributes: LeaseAttributes;
-  /** What the key may still hold, until the watch has shown the attributes that took their place. */
-  #formerAttributes: LeaseAttributes | undefined;
-  #isOutdated = false;
-  #own: OwnLease | undefined;
-  /** When the lease is to be renewed, and when it ends: monotonic, so that a step of the wall clock moves neither. */
-  #dueAtMs = 0;
-  #endsAtMs = 0;
-  #problem: string | undefined = "no lease yet";
-  #rival: string | undefined;
-  #wake: (() => void) | undefined;
-  #isLost = false;
+  /** What this host publishes, and before it, latest first, what the datastore may still contain. */
+  #attributes: readonly [LeaseAttributes, ...LeaseAttributes[]];
+  #state: LeaseState = { name: "acquiring", own: undefined, problem: "no lease yet" };
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
     this.#network = options.network;
-    this.#attributes = options.attributes;
+    this.#attributes = [options.attributes];
   }
 
-  /** What stands between this host and a lease that is its own; undefined = nothing. */
+  /** Why this host has no lease of its own; undefined = it has one. */
   get problem(): string | undefined {
-    return this.#problem ?? this.#rival;
+    return this.#state.problem;
   }
 
+  /** The current lease, or the lost one until another is acquired. */
   get own(): OwnLease | undefined {
-    return this.#own;
+    return this.#state.own;
   }
 
-  /** From now on publishes these attributes, at once if there is a lease (W45), and takes leases by this config. */
+  /** Publishes these attributes from now on, at once if there is a lease (W45), and acquires leases by this config. */
   update(network: NetworkFamilies, attributes: LeaseAttributes): void {
     this.#network = network;
-    if (isDeepStrictEqual(attributes, this.#attributes)) return;
-    this.#formerAttributes = this.#attributes;
-    this.#attributes = attributes;
-    this.#isOutdated = true;
-    if (this.#rival !== undefined)
-      this.#lose("it is the other host's, now that this one has another address");
-    this.#wake?.();
+    if (isDeepStrictEqual(attributes, this.#attributes[0])) return;
+    const former = this.#attributes.filter((other) => !isDeepStrictEqual(other, attributes));
+    this.#attributes = [attributes, ...former];
+    const state = this.#state;
+    if (state.name === "contested") {
+      this.#lose(state, "this host has another address now and leaves it to the other host");
+    } else if (state.name === "held") {
+      this.#state = { ...state, dueAtMs: this.#options.timers.nowMs() };
+    }
+    this.#wake.wake();
   }
 
-  /** Takes a lease, however long that takes; undefined if aborted before. */
-  async acquire(signal: AbortSignal): Promise<OwnLease | undefined> {
-    const { store, logger, timers } = this.#options;
-    const previous = this.#own?.subnets ?? this.#options.previous;
-    let said = "";
+  /** Acquires a lease, however long that takes; undefined if aborted before. */
+  acquire(signal: AbortSignal): Promise<OwnLease | undefined> {
+    const previous = this.#state.own?.subnets ?? this.#options.previous;
+    const attempt = async () => {
+      const [attributes] = this.#attributes;
+      const own = await this.#options.store.acquire({
+        ...{ network: this.#network, attributes, previous, signal },
+        onWait: (reason) => this.#fail(`no lease yet: ${reason}`),
+      });
+      this.#take(own, attributes);
+      return own;
+    };
+    const onProblem = (problem: string | undefined) => {
+      if (problem !== undefined) this.#fail(`no lease: ${problem}`);
+    };
+    return retry(
+      { failure: "Failed to acquire lease", attempt, pauseMs: RETRY_MS, signal, onProblem },
+      this.#options,
+    );
+  }
+
+  /** Keeps the lease until aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { timers } = this.#options;
     while (!signal.aborted) {
-      try {
-        const attributes = this.#attributes;
-        const own = await store.acquire({
-          ...{ network: this.#network, attributes, previous, signal },
-          onWait: (reason) => {
-            this.#problem = `no lease yet: ${reason}`;
-          },
-        });
-        this.#isOutdated = attributes !== this.#attributes;
-        this.#take(own);
-        return own;
-      } catch (error) {
-        if (signal.aborted) break;
-        this.#problem = `no lease: ${messageOf(error)}`;
-        if (said !== this.#problem) logger.error(`Cannot take a lease, trying on: ${messageOf(error)}`);
-        said = this.#problem;
-        await sleep(timers, RETRY_MS, signal);
+      const state = this.#state;
+      if (state.name === "acquiring") {
+        await this.acquire(signal);
+      } else if (state.name === "contested") {
+        await this.#wake.wait({ signal });
+      } else {
+        const waitMs = state.dueAtMs - timers.nowMs();
+        if (waitMs > 0) await this.#wake.wait({ timers, timeoutMs: waitMs, signal });
+        else await this.#renew(state, signal);
       }
     }
-    return undefined;
   }
 
-  /** Renews until aborted. To be called once a lease is held. */
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#waitUntilDue(signal);
-      if (signal.aborted) return;
-      if (this.#isLost) await this.acquire(signal);
-      else if (this.#rival !== undefined) await this.#rest(RENEWAL_RETRY_MS, signal);
-      else await this.#renew(signal);
-    }
-  }
-
-  /** Tells what the watch says of the key that this host holds; undefined = it is gone. */
+  /** Takes what the watch reports about the key of this host's lease; undefined = it was removed. */
   observe(lease: Lease | undefined): void {
-    const own = this.#own;
-    if (own === undefined) return;
+    const state = this.#state;
+    if (state.name === "acquiring") return;
+    const { own } = state;
     if (lease === undefined) {
-      this.#lose("it was deleted or has expired");
-      return;
-    }
-    if (!sameSubnets(lease.subnets, own.subnets)) {
-      this.#lose(`this host's subnets are now ${describeSubnets(lease.subnets)}`);
-      return;
-    }
-    const theirs = lease.attributes;
-    const mine = [
-      this.#attributes,
-      ...(this.#formerAttributes === undefined ? [] : [this.#formerAttributes]),
-    ];
-    const isSameHost = mine.some(
-      ({ publicIp, publicIpv6 }) =>
-        sameAddress(theirs.publicIp, publicIp) && sameAddress(theirs.publicIpv6, publicIpv6),
-    );
-    const isSameData = mine.some(
-      ({ backendData, backendV6Data }) =>
-        isDeepStrictEqual(theirs.backendData, backendData) &&
-        isDeepStrictEqual(theirs.backendV6Data, backendV6Data),
-    );
-    if (isDeepStrictEqual(theirs, this.#attributes)) this.#formerAttributes = undefined;
-    if (!isSameHost) {
-      const holder = theirs.publicIp ?? theirs.publicIpv6;
-      this.#lose(`it is now held by ${holder === undefined ? "another host" : formatIp(holder)}`);
-    } else if (!isSameData) {
-      this.#reportRival(own);
-    } else if (this.#rival !== undefined) {
-      this.#rival = undefined;
-      this.#options.logger.info(`Lease ${describeSubnets(own.subnets)} is this host's alone again`);
+      this.#lose(state, "it was deleted or has expired");
+    } else if (!sameSubnets(lease.subnets, own.subnets)) {
+      this.#lose(state, `this host's subnets are now ${describeSubnets(lease.subnets)}`);
+    } else if (this.#isPublished(lease.attributes)) {
+      if (state.name === "contested") this.#settle(state);
+    } else if (isOwn(lease.attributes, { published: this.#attributes })) {
+      if (state.name === "held") this.#contest(state);
+    } else {
+      this.#lose(state, `it is now held by ${describeOwner(lease.attributes)}`);
     }
   }
 
-  #reportRival(own: OwnLease): void {
-    // Taking it back would only start a contest: two hosts that overwrite each other for ever.
-    const ip = this.#attributes.publicIp ?? this.#attributes.publicIpv6;
-    const text = `another host uses this host's public IP ${ip === undefined ? "" : formatIp(ip)} and with it the lease ${describeSubnets(own.subnets)}: give one of the two another address with --public-ip or --iface`;
-    if (this.#rival !== text) this.#options.logger.error(`Two hosts, one lease: ${text}`);
-    this.#rival = text;
+  /** Whether this host published these attributes. A watch reports in order: older ones do not return after this. */
+  #isPublished(attributes: LeaseAttributes): boolean {
+    const index = this.#attributes.findIndex((own) => isSameData(own, attributes));
+    if (index < 0) return false;
+    const [latest, ...former] = this.#attributes;
+    this.#attributes = [latest, ...former.slice(0, index)];
+    return true;
   }
 
-  #lose(reason: string): void {
-    if (this.#isLost) return;
-    this.#isLost = true;
-    this.#problem = `lease lost: ${reason}`;
-    this.#options.logger.warn(
-      `Lost the lease on ${describeSubnets(this.#own!.subnets)}: ${reason}; taking one again`,
-    );
-    this.#wake?.();
+  #fail(problem: string): void {
+    this.#state = { name: "acquiring", own: this.#state.own, problem };
   }
 
-  #take(own: OwnLease): void {
-    const before = this.#own;
-    this.#hold(own);
-    this.#isLost = false;
-    this.#problem = undefined;
-    this.#rival = undefined;
-    const life = own.expiresAtMs === undefined ? "does not expire" : "renewed before it ends";
-    this.#options.logger.info(`Holding lease ${describeSubnets(own.subnets)} (${life})`);
+  #take(own: OwnLease, published: LeaseAttributes): void {
+    const before = this.#state.own;
+    this.#state = this.#hold(own, published);
+    this.#options.logger.info(`Acquired lease ${describeSubnets(own.subnets)}; ${this.#describeLife(own)}`);
     if (before === undefined || !sameSubnets(before.subnets, own.subnets)) this.#options.onSubnets(own);
   }
 
-  async #renew(signal: AbortSignal): Promise<void> {
+  #lose({ own }: Held | Contested, reason: string): void {
+    this.#fail(`lease lost: ${reason}`);
+    this.#options.logger.warn(`Lost lease ${describeSubnets(own.subnets)}; acquiring one again: ${reason}`);
+    this.#wake.wake();
+  }
+
+  #contest(held: Held): void {
+    const { own } = held;
+    const ip = this.#attributes[0].publicIp ?? this.#attributes[0].publicIpv6;
+    const problem = `another host uses this host's public IP${ip === undefined ? "" : ` ${formatIp(ip)}`} and with it the lease ${describeSubnets(own.subnets)}; give one of the two another address with --public-ip or --iface`;
+    this.#options.logger.error(`Lease conflict: ${problem}`);
+    this.#state = { name: "contested", own, problem, held };
+  }
+
+  #settle({ own, held }: Contested): void {
+    this.#state = held;
+    this.#options.logger.info(`Lease conflict over ${describeSubnets(own.subnets)} is resolved`);
+    this.#wake.wake();
+  }
+
+  async #renew(state: Held, signal: AbortSignal): Promise<void> {
     const { store, logger } = this.#options;
-    const own = this.#own!;
-    const attributes = this.#attributes;
+    const [attributes] = this.#attributes;
+    const subnets = describeSubnets(state.own.subnets);
+    const isUpdate = state.published !== attributes;
     try {
-      this.#hold(await store.renew(own, attributes));
-      if (!this.#isLost) this.#problem = undefined;
-      logger.info(`${this.#isOutdated ? "Updated" : "Renewed"} lease ${describeSubnets(own.subnets)}`);
-      this.#isOutdated = attributes !== this.#attributes;
+      const held = this.#hold(await store.renew(state.own, attributes), attributes);
+      logger.info(`${isUpdate ? "Updated" : "Renewed"} lease ${subnets}`);
+      this.#renewalProblems.reset();
+      // A loss or conflict observed meanwhile is later news than the renewal.
+      if (this.#state.name === "held") this.#state = held;
+      else if (this.#state.name === "contested") this.#state = { ...this.#state, own: held.own, held };
     } catch (error) {
       if (signal.aborted) return;
+      const now = this.#state;
       if (hasCode(error, "LEASE_LOST")) {
-        this.#lose(messageOf(error));
+        if (now.name !== "acquiring") this.#lose(now, messageOf(error));
         return;
       }
-      const leftMs = this.#endsAtMs - this.#options.timers.nowMs();
-      if (leftMs <= 0) this.#problem = `the lease has expired and cannot be renewed: ${messageOf(error)}`;
-      logger.error(
-        `Cannot renew lease ${describeSubnets(own.subnets)}, trying again: ${messageOf(error)}; it ${leftMs > 0 ? `ends in ${Math.round(leftMs / 1000)} s` : "has expired"}`,
-      );
-      const longestMs = this.#isOutdated ? RETRY_MS : RENEWAL_RETRY_MS;
-      await this.#rest(Math.min(longestMs, Math.max(RETRY_MS, leftMs / 10)), signal);
+      this.#postpone(state, isUpdate, messageOf(error));
     }
   }
 
-  async #waitUntilDue(signal: AbortSignal): Promise<void> {
-    if (this.#isOutdated) return;
-    const delayMs = this.#dueAtMs - this.#options.timers.nowMs();
-    if (delayMs > 0) await this.#rest(delayMs === Number.POSITIVE_INFINITY ? undefined : delayMs, signal);
+  /** Takes note of a renewal that failed: when to retry, and whether the lease has expired meanwhile. */
+  #postpone(state: Held, isUpdate: boolean, cause: string): void {
+    const { logger, timers } = this.#options;
+    const nowMs = timers.nowMs();
+    const leftMs = state.endsAtMs - nowMs;
+    const subnets = describeSubnets(state.own.subnets);
+    const line =
+      leftMs <= 0
+        ? `Failed to renew lease ${subnets}, which has expired; retrying: ${cause}`
+        : isUpdate
+          ? `Failed to update lease ${subnets}; retrying: ${cause}`
+          : `Failed to renew lease ${subnets}, which expires in ${Math.round(leftMs / 1000)} s; retrying: ${cause}`;
+    if (this.#renewalProblems.isNew(line)) logger.error(line);
+    if (this.#state !== state) return; // changed while the renewal was under way: that decides what comes next
+    const pauseMs = Math.min(isUpdate ? RETRY_MS : RENEWAL_RETRY_MS, Math.max(RETRY_MS, leftMs / 10));
+    const problem = leftMs <= 0 ? `the lease has expired and failed to be renewed: ${cause}` : state.problem;
+    this.#state = { ...state, dueAtMs: nowMs + pauseMs, problem };
   }
 
-  /** Notes a lease just taken or renewed. Its end is told on the wall clock, which counts at this moment only. */
-  #hold(own: OwnLease): void {
+  /** The state after an acquisition or a renewal. Expiry is given by the wall clock, which counts at this moment only. */
+  #hold(own: OwnLease, published: LeaseAttributes): Held {
     const { timers, wallClockMs, renewMarginMs } = this.#options;
     const nowMs = timers.nowMs();
     const lifeMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClockMs();
-    this.#own = own;
-    this.#endsAtMs = nowMs + lifeMs;
-    // A lease shorter than the margin (a test's, or somebody's choice) is renewed after a third of its life.
+    const endsAtMs = nowMs + lifeMs;
+    // A lease shorter than the margin (in tests, or with a short TTL) is renewed after a third of its life.
     const delayMs = Math.max(lifeMs - renewMarginMs, lifeMs / 3);
-    this.#dueAtMs =
-      own.expiresAtMs === undefined ? this.#endsAtMs : nowMs + Math.min(delayMs, LONGEST_WAIT_MS);
+    const renewAtMs = own.expiresAtMs === undefined ? endsAtMs : nowMs + Math.min(delayMs, LONGEST_WAIT_MS);
+    const isOutdated = published !== this.#attributes[0];
+    const dueAtMs = isOutdated ? nowMs : renewAtMs;
+    return { name: "held", own, published, dueAtMs, endsAtMs, problem: undefined };
   }
 
-  /** Waits for so long (undefined = for ever), but not once the lease is lost, its attributes are new, or all ends. */
-  #rest(delayMs: number | undefined, signal: AbortSignal): Promise<void> {
-    if (this.#isLost || signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const finish = () => {
-        cancel?.();
-        signal.removeEventListener("abort", finish);
-        this.#wake = undefined;
-        resolve();
-      };
-      const cancel = delayMs === undefined ? undefined : this.#options.timers.after(delayMs, finish);
-      signal.addEventListener("abort", finish, { once: true });
-      this.#wake = finish;
-    });
+  #describeLife({ expiresAtMs }: OwnLease): string {
+    if (expiresAtMs === undefined) return "does not expire";
+    const lifeMs = expiresAtMs - this.#options.wallClockMs();
+    return lifeMs >= HOUR_MS
+      ? `expires in ${Math.round(lifeMs / HOUR_MS)} h`
+      : `expires in ${Math.round(lifeMs / 1000)} s`;
   }
 }
 
@@ -250,11 +293,9 @@ export const describeSubnets = (subnets: SubnetPair): string =>
     .flatMap((subnet) => (subnet === undefined ? [] : [formatPrefix(subnet)]))
     .join(", ");
 
-const sameAddress = (a: LeaseAttributes["publicIp"], b: LeaseAttributes["publicIp"]): boolean =>
-  a === undefined || b === undefined ? a === b : sameIp(a, b);
-
-function sameSubnets(a: SubnetPair, b: SubnetPair): boolean {
-  const same = (x: SubnetPair["ipv4"], y: SubnetPair["ipv4"]) =>
-    x === undefined || y === undefined ? x === y : samePrefix(x, y);
-  return same(a.ipv4, b.ipv4) && same(a.ipv6, b.ipv6);
-}
+/** Whether peers would do the same with both. */
+const isSameData = (a: LeaseAttributes, b: LeaseAttributes): boolean =>
+  isDeepStrictEqual(
+    [a.publicIp, a.publicIpv6, a.backendData, a.backendV6Data],
+    [b.publicIp, b.publicIpv6, b.backendData, b.backendV6Data],
+  );

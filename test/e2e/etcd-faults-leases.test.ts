@@ -43,7 +43,7 @@ for (const [store, start] of Object.entries(STORES)) {
       assert.notEqual(host.keeper.own!.key, key);
       await until(() => host.table.size === 2, "both leases");
       assert.deepEqual(host.table.get(key)?.attributes.publicIp, attributesOf(2).publicIp);
-      assert.ok(host.log.some((line) => /Lost the lease on .*: it is now held by 192\.168\.0\.2/.test(line)));
+      assert.ok(host.log.some((line) => /Lost lease .*: it is now held by 192\.168\.0\.2/.test(line)));
     });
 
     test("W7 a reservation stays one", async (bed, open) => {
@@ -79,7 +79,7 @@ for (const [store, start] of Object.entries(STORES)) {
         await Promise.all(hosts.map(told));
         await bed.startEmpty();
         const isBack = (host: LeaseHost) =>
-          host.keeper.problem === undefined && host.log.some((line) => /Lost the lease/.test(line));
+          host.keeper.problem === undefined && host.log.some((line) => /Lost lease/.test(line));
         await until(() => hosts.every(isBack), "new leases");
         await until(() => hosts.every((host) => host.table.size === 2), "both to know each other again");
         assert.deepEqual(

@@ -266,7 +266,7 @@ function takeAway(remove: (bed: FaultBed, key: string) => Promise<void>) {
     const [host] = hosts;
     startTheClock();
     await remove(bed, `subnets/${host!.keeper.own!.key}`);
-    await until(() => host!.log.some((line) => /Lost the lease/.test(line)), "the loss to be told");
+    await until(() => host!.log.some((line) => /Lost lease/.test(line)), "the loss to be told");
   };
 }
 

@@ -184,7 +184,7 @@ test("each fault of the network config is said once, waited out, and mended with
   for (const [index, [config]] of CONFIGS.entries()) await etcd.ctl("put", `/bad${index}/config`, config);
   await forAll(CONFIGS, async ([, says], index) => {
     const flanneld = startFlanneld(t, host!, { args: [`--etcd-prefix=/bad${index}`] });
-    const line = await flanneld.logged(/No usable network config, trying every second: /);
+    const line = await flanneld.logged(/No usable network config; retrying: /);
     assert.match(line, says);
     await flanneld.stop();
   });
@@ -219,7 +219,7 @@ test("etcd away at the start is waited for", async (t) => {
   const [host] = await makeHosts(t, etcd, 1);
   await etcd.kill();
   const flanneld = startFlanneld(t, host!);
-  await flanneld.logged(/No usable network config, trying every second: etcd at http:\/\/127\.0\.0\.1:\d+: /);
+  await flanneld.logged(/No usable network config; retrying: etcd at http:\/\/127\.0\.0\.1:\d+: /);
   await etcd.start();
   await flanneld.logged(/flanneld is ready/, { deadlineMs: 20_000 });
 });
@@ -311,7 +311,7 @@ test("a full network is said, and the first subnet that becomes free is taken", 
   const [host] = await makeHosts(t, etcd, 1);
   const flanneld = startFlanneld(t, host!);
   await flanneld.logged(
-    /Cannot take a lease, trying on: out of subnets: all \/24 from 10\.5\.1\.0 to 10\.5\.3\.0 .*enlarge the network/,
+    /Failed to acquire lease; retrying: out of subnets: all \/24 from 10\.5\.1\.0 to 10\.5\.3\.0 .*enlarge the network/,
   );
   await etcd.ctl("del", `${PREFIX}/subnets/10.5.2.0-24`);
   await flanneld.logged(/flanneld is ready: 10\.5\.2\.0\/24/);
@@ -329,11 +329,11 @@ test("a subnet file that cannot be written is said, and written as soon as it ca
     through: ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"],
     args: [`--subnet-file=${directory}/subnet.env`],
   });
-  await flanneld.logged(/cannot write .*\/ro\/subnet\.env: .*EROFS.*; trying every second/);
-  await flanneld.logged(/Holding lease/);
+  await flanneld.logged(/Failed to publish the subnets; retrying: cannot write .*\/ro\/subnet\.env: .*EROFS/);
+  await flanneld.logged(/Acquired lease/);
   const own = (await etcd.ctl("get", "--prefix", "--keys-only", `${PREFIX}/subnets/`)).trim();
   await etcd.ctl("del", own); // the loss of the lease meanwhile changes nothing about the wish to write
-  await flanneld.logged(/Lost the lease/);
+  await flanneld.logged(/Lost lease/);
   assert.doesNotMatch(flanneld.log(), /flanneld is ready/);
   execFileSync("nsenter", [`--mount=/proc/${flanneld.pid}/ns/mnt`, "mount", "-o", "remount,rw", directory]);
   await flanneld.logged(/Wrote .*\/ro\/subnet\.env/);

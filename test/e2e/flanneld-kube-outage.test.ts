@@ -106,7 +106,7 @@ test("a start while the API server is away keeps what is programmed, and goes on
   await daemons[0].stop();
   await first.line.cut();
   const flanneld = bed.start(first);
-  await flanneld.logged(/Cannot read what the datastore knows of this host, trying every second: API server/);
+  await flanneld.logged(/Failed to read the record of this host from the datastore; retrying: API server/);
   await ping.more(20);
   await first.line.mend();
   await flanneld.logged(/flanneld is ready: 10\.244\.1\.0\/24/);
@@ -206,7 +206,7 @@ const PHASES: readonly Phase[] = [
     title: "while its annotations are refused",
     enter(bed, host) {
       bed.api.inject({ verb: "patch", times: 1_000, answer: { status: 403 } });
-      return logged(bed.start(host), /Cannot take a lease/);
+      return logged(bed.start(host), /Failed to acquire lease/);
     },
   },
   {

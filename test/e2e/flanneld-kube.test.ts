@@ -43,7 +43,7 @@ test("three nodes: pods reach each other; annotations and condition are as Go fl
     assert.match(`${lastHeartbeatTime} ${lastTransitionTime}`, /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ?){2}$/);
     assert.match(
       daemons[index]!.log(),
-      new RegExp(`Holding lease 10\\.244\\.${index + 1}\\.0/24 \\(does not expire\\)`),
+      new RegExp(`Acquired lease 10\\.244\\.${index + 1}\\.0/24; does not expire`),
     );
   }
   const pods = hosts.map((host) => addPod(t, host));

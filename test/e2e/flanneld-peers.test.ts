@@ -167,7 +167,7 @@ test("W2 W3 a gap in the watch, compacted away: all changes are caught up, the o
   await bench.host.line.mend();
   await holds(bench, changed);
   await bench.flanneld.logged(/reading the leases again/);
-  assert.doesNotMatch(bench.flanneld.log(), /Lost the lease/);
+  assert.doesNotMatch(bench.flanneld.log(), /Lost lease/);
   assert.equal((await etcd.ctl("get", "--keys-only", bench.ownKey)).trim(), bench.ownKey);
 });
 
@@ -191,7 +191,7 @@ test("W8 the deleted lease is taken again, the same subnet, by the same process"
   await putPeer(etcd, peer(2));
   await holds(bench, [peer(2)]);
   await etcd.ctl("del", bench.ownKey);
-  await bench.flanneld.logged(/Lost the lease on .*: it was deleted or has expired; taking one again/);
+  await bench.flanneld.logged(/Lost lease .*; acquiring one again: it was deleted or has expired/);
   await bench.flanneld.until(
     async () => (await etcd.ctl("get", "--keys-only", bench.ownKey)).trim() === bench.ownKey,
     "the lease",
@@ -206,7 +206,7 @@ test("W8 the revoked etcd lease is the same loss", async (t) => {
   const bench = await startBench(t, etcd);
   const leaseId = (await etcd.ctl("lease", "list")).split("\n").find((line) => /^[\da-f]+$/.test(line))!;
   await etcd.ctl("lease", "revoke", leaseId);
-  await bench.flanneld.logged(/Lost the lease/);
+  await bench.flanneld.logged(/Lost lease/);
   await bench.flanneld.until(
     async () => (await etcd.ctl("get", "--keys-only", bench.ownKey)).trim() === bench.ownKey,
     "the lease",
@@ -221,7 +221,7 @@ test("W6 a subnet that another host holds now is given up: a new one is taken an
     bench.ownKey,
     '{"PublicIP":"192.168.7.150","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:01:50"}}',
   );
-  await bench.flanneld.logged(/Lost the lease on .*it is now held by 192\.168\.7\.150/);
+  await bench.flanneld.logged(/Lost lease .*it is now held by 192\.168\.7\.150/);
   await bench.flanneld.until(() => readSubnetFile(bench.host).subnet !== bench.subnet, "a new subnet");
   const { subnet } = readSubnetFile(bench.host);
   const theirs = bench.subnet.replace(/\.1\/24$/, ".0");
@@ -244,7 +244,7 @@ test("an etcd that lost its data gets the lease again, the config need not be th
   await holds(bench, [peer(2)]);
   await etcd.kill();
   await etcd.startEmpty();
-  await bench.flanneld.logged(/Lost the lease/);
+  await bench.flanneld.logged(/Lost lease/);
   await bench.flanneld.until(
     async () => (await etcd.ctl("get", "--keys-only", bench.ownKey)).trim() === bench.ownKey,
     "the lease",
@@ -260,7 +260,7 @@ test("W7 a reservation is used and stays one", async (t) => {
   const [host] = await makeHosts(t, etcd, 1);
   const { flanneld, subnet } = await readyFlanneld(t, host!);
   assert.equal(subnet, "10.5.200.1/24");
-  assert.match(flanneld.log(), /Holding lease 10\.5\.200\.0\/24 \(does not expire\)/);
+  assert.match(flanneld.log(), /Acquired lease 10\.5\.200\.0\/24; does not expire/);
   const { kvs } = JSON.parse(await etcd.ctl("get", "-w", "json", `${PREFIX}/subnets/10.5.200.0-24`));
   assert.equal(kvs[0].lease ?? 0, 0);
 });
@@ -272,7 +272,7 @@ test("two hosts with one public IP: the first says so and is not ready, and is a
   const second = await readyFlanneld(t, twin!);
   assert.equal(second.subnet, bench.subnet);
   await bench.flanneld.logged(
-    /Two hosts, one lease: another host uses this host's public IP 192\.168\.7\.1 .*--public-ip or --iface/,
+    /Lease conflict: another host uses this host's public IP 192\.168\.7\.1 .*--public-ip or --iface/,
   );
   await second.flanneld.stop();
   await etcd.ctl("del", bench.ownKey);

@@ -139,7 +139,7 @@ test("without a lease yet, device and socket are open, and flanneld ends at once
   using manager = new ServiceManager(join(host.directory, "notify"));
   for (const signal of ["SIGTERM", "SIGKILL", "SIGTERM"] as const) {
     const flanneld = startFlanneld(t, host, { manager });
-    await flanneld.logged(/Cannot take a lease/);
+    await flanneld.logged(/Failed to acquire lease/);
     assert.deepEqual(manager.kept, KEPT);
     const { code, tookMs } = await flanneld.stop(signal);
     assert.equal(code, signal === "SIGTERM" ? 0 : null);
