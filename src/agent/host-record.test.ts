@@ -52,7 +52,7 @@ test("what stands in the way is said once and tried every second", async (t) => 
   });
   await timers.advance(3_000);
   assert.equal((await record)?.publicIp, A);
-  const prefix = "Cannot read what the datastore knows of this host, trying every second: ";
+  const prefix = "Failed to read the record of this host from the datastore; retrying: ";
   assert.deepEqual(log, [`${prefix}the API server is away`, `${prefix}no node h1`]);
   assert.equal(problems.at(-1), undefined);
   assert.equal(problems[0], "the API server is away");

@@ -45,7 +45,7 @@ test("each problem is said once, with the place and an example, tried every seco
   assert.equal(errors().length, 1);
   assert.match(
     errors()[0]!,
-    /trying every second: there is no network config at etcd key \/net\/config: put one there, e\.g\. \{"Network"/,
+    /No usable network config; retrying: there is no network config at etcd key \/net\/config: put one there, e\.g\. \{"Network"/,
   );
   data.setConfig("{");
   await timers.advance(3000);

@@ -1,9 +1,9 @@
-/** Writes subnet.env whenever the host's subnets are new, and goes on trying while that fails. */
+/** Writes subnet.env when the subnets, the MTU or ip-masq change, with retries. */
 
-import { type Prefix, samePrefix } from "../address/prefix.ts";
-import { messageOf } from "../base/error.ts";
+import { sameOptionalPrefix } from "../address/prefix.ts";
 import type { Logger } from "../base/logger.ts";
-import { sleep, type Timers } from "../base/timers.ts";
+import { retry } from "../base/retry.ts";
+import type { Timers } from "../base/timers.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import {
   type AtomicFileWriter,
@@ -34,43 +34,42 @@ export class SubnetFile {
     this.#ports = ports;
   }
 
-  /** Has the file say `env`, from as soon as it can be written. */
+  /** Writes `env` as soon as the file can be written; of several only the latest. */
   publish(env: SubnetEnv, signal: AbortSignal): void {
     this.#wanted = env;
     if (!this.#isWriting) void this.#write(signal);
   }
 
   async #write(signal: AbortSignal): Promise<void> {
-    const { logger, readiness, timers, writeFile } = this.#ports;
-    let said: string | undefined;
+    const { logger, readiness, writeFile } = this.#ports;
     this.#isWriting = true;
-    while (this.#wanted !== undefined && !signal.aborted) {
-      const env = this.#wanted;
-      try {
-        await writeSubnetEnv(this.#path, env, writeFile);
-        if (this.#wanted === env) this.#wanted = undefined;
-        logger.info(`Wrote ${this.#path}`);
-        readiness.set("subnet.env", undefined);
-      } catch (error) {
-        const problem = messageOf(error);
-        if (problem !== said) logger.error(`${problem}; trying every second`);
-        said = problem;
-        readiness.set("subnet.env", problem);
-        await sleep(timers, RETRY_MS, signal);
-      }
-    }
+    await retry(
+      {
+        failure: "Failed to publish the subnets",
+        attempt: async () => {
+          while (this.#wanted !== undefined && !signal.aborted) {
+            const env = this.#wanted;
+            await writeSubnetEnv(this.#path, env, writeFile);
+            if (this.#wanted === env) this.#wanted = undefined;
+            logger.info(`Wrote ${this.#path}`);
+          }
+        },
+        ...{ pauseMs: RETRY_MS, signal },
+        onProblem: (problem) => readiness.set("subnet.env", problem),
+      },
+      this.#ports,
+    );
     this.#isWriting = false;
+    if (this.#wanted !== undefined && !signal.aborted) this.publish(this.#wanted, signal); // published just now
   }
 }
 
-/** The subnets that the file of an earlier run names, if they are of this network. */
+/** The subnets in the file of an earlier run, if it was for the same network. */
 export function previousSubnets(text: string | undefined, network: NetworkFamilies): SubnetPair | undefined {
   if (text === undefined) return undefined;
   const { network: previousNetwork, subnets } = parseSubnetEnv(text);
-  const isSame = (a: Prefix | undefined, b: Prefix | undefined) =>
-    a === undefined || b === undefined ? a === b : samePrefix(a, b);
   const isSameNetwork =
-    isSame(previousNetwork.ipv4, network.ipv4?.network) &&
-    isSame(previousNetwork.ipv6, network.ipv6?.network);
+    sameOptionalPrefix(previousNetwork.ipv4, network.ipv4?.network) &&
+    sameOptionalPrefix(previousNetwork.ipv6, network.ipv6?.network);
   return isSameNetwork ? subnets : undefined;
 }
