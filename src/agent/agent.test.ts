@@ -1,0 +1,239 @@
+/** Whole agents in memory: a datastore, a kernel and a host without a system. */
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { parseIp } from "../address/ip.ts";
+import { ConfigError } from "../base/error.ts";
+import { parseFlags } from "../config/flags.ts";
+import { readOptions } from "../config/options.ts";
+import { FLANNELD_FLAGS } from "../config/options-table.ts";
+import { encodeLeaseValue } from "../lease/lease-codec.ts";
+import { RT_SCOPE_HOST } from "../netlink/route.ts";
+import { FakeHost } from "../testing/fake-host.ts";
+import { FakeKernel } from "../testing/fake-kernel.ts";
+import { FakeTimers, settle } from "../testing/fake-timers.ts";
+import { createMemoryLeaseStore, MemoryDatastore } from "../testing/memory-lease-store.ts";
+import { runAgent } from "./agent.ts";
+import { DriftLedger } from "./drift.ts";
+import { build } from "./parts.ts";
+import type { AgentPorts } from "./ports.ts";
+import { Readiness } from "./readiness.ts";
+import { resolve } from "./resolve.ts";
+
+const CONFIG = { Network: "10.5.0.0/16", Backend: { Type: "vxlan", VNI: 1 } };
+const ENV_PATH = "/run/flannel/subnet.env";
+
+/** A host with eth0 at 192.168.7.1 and the datastore of its cluster. */
+function makeHost(t: TestContext, config: unknown = CONFIG) {
+  const data = new MemoryDatastore();
+  data.setConfig(JSON.stringify(config));
+  const host = new FakeHost();
+  host.setLink(1, { name: "lo", up: true });
+  host.addAddress({ ifindex: 1, prefix: "127.0.0.1/8", scope: RT_SCOPE_HOST });
+  host.setLink(2, { name: "eth0", up: true, mtuBytes: 1500 });
+  host.addAddress({ ifindex: 2, prefix: "192.168.7.1/24" });
+  host.addRoute({ destination: "0.0.0.0/0", oif: 2, gateway: "192.168.7.254" });
+  const kernel = new FakeKernel();
+  const timers = new FakeTimers();
+  const log: string[] = [];
+  const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
+  const logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
+  const files = new Map([["/proc/sys/net/bridge/bridge-nf-call-iptables", "1"]]);
+  const counts = { ready: 0 };
+  const store = createMemoryLeaseStore(data, { random: () => 0 });
+  const drift = new DriftLedger({ logger, timers, wallClockMs: Date.now });
+  const ports: AgentPorts = {
+    store,
+    configPlace: "the test",
+    providers: [kernel],
+    rtnetlink: host.rtnetlink,
+    openNotifications: () => host.openNotifications(),
+    firewall: {
+      exec: { run: async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: "" }) },
+      openNftNotifications: () => new FakeHost().openNotifications(),
+      digestXtables: () => "",
+    },
+    drift,
+    socketOwner: () => "NetworkManager (pid 812)",
+    logger,
+    timers,
+    wallClockMs: Date.now,
+    randomBytes: (count) => new Uint8Array(count).fill(7),
+    readFile: (path) => files.get(path),
+    writeFile: async (path, text) => void files.set(path, text),
+    notifyReady: () => counts.ready++,
+    memory: { residentBytes: () => 0, release() {} },
+  };
+  t.after(async () => {
+    drift[Symbol.dispose]();
+    data[Symbol.dispose]();
+    await store[Symbol.asyncDispose]();
+  });
+  return { data, host, kernel, timers, log, files, counts, ports };
+}
+
+const optionsOf = (...args: string[]) => {
+  const all = ["--ip-masq=false", "--iptables-forward-rules=false", ...args];
+  const parsed = parseFlags(FLANNELD_FLAGS, {
+    args: all,
+    environment: { variables: {}, prefix: "FLANNELD_" },
+  });
+  assert.equal(parsed.type, "ok");
+  return readOptions(parsed.flags, {});
+};
+
+/** Starts an agent on that host; it is stopped after the test. */
+function start(t: TestContext, config?: unknown) {
+  const world = makeHost(t, config);
+  const readiness = new Readiness();
+  const stop = new AbortController();
+  const ended = runAgent(optionsOf(), world.ports, readiness, stop.signal).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  t.after(async () => {
+    stop.abort();
+    await ended;
+  });
+  /** Lets time pass until the condition holds, 20 s at most. */
+  const until = async (what: string, condition: () => boolean) => {
+    for (let step = 0; step < 200 && !condition(); step++) await world.timers.advance(100);
+    assert.ok(condition(), `${what}: ${readiness.reasons.join()}\n${world.log.join("\n")}`);
+  };
+  const ready = () => until("ready", () => readiness.reasons.length === 0 && world.counts.ready > 0);
+  const env = () => world.files.get(ENV_PATH) ?? "";
+  return { ...world, readiness, stop, ended, until, ready, env };
+}
+
+const PEER = encodeLeaseValue({
+  publicIp: parseIp("192.168.7.2"),
+  publicIpv6: undefined,
+  backendType: "vxlan",
+  backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:02" },
+  backendV6Data: undefined,
+});
+
+const ownKey = ({ data }: { data: MemoryDatastore }) =>
+  [...data.entries].find(([, { value }]) => value.includes("192.168.7.1"))?.[0];
+
+test("an agent gets ready: device, lease, subnet.env and routes to the peers", async (t) => {
+  const agent = start(t);
+  agent.data.put("10.5.99.0-24", PEER);
+  await agent.ready();
+  const keys = [...agent.kernel.objects.values()];
+  assert.ok(keys.some((object) => object.kind === "link" && object.name === "flannel.1"));
+  assert.ok(keys.some((object) => object.kind === "route" && object.destination === "10.5.99.0/24"));
+  assert.match(
+    agent.env(),
+    /^FLANNEL_NETWORK=10\.5\.0\.0\/16\nFLANNEL_SUBNET=10\.5\.\d+\.1\/24\nFLANNEL_MTU=1450/,
+  );
+  assert.ok(ownKey(agent) !== undefined);
+  assert.equal(agent.counts.ready, 1);
+});
+
+test("a start without a network config waits for one", async (t) => {
+  const agent = start(t);
+  agent.data.setConfig(undefined);
+  await agent.timers.advance(3_000);
+  assert.match(agent.readiness.reasons.join(), /network config: there is no network config at the test/);
+  agent.data.setConfig(JSON.stringify(CONFIG));
+  await agent.ready();
+});
+
+test("a changed MTU reaches device and subnet.env, and a changed VNI is refused", async (t) => {
+  const agent = start(t);
+  await agent.ready();
+  const mtu = () =>
+    [...agent.kernel.objects.values()].flatMap((object) =>
+      object.kind === "link" && object.type === "vxlan" ? [object.mtuBytes] : [],
+    )[0];
+  agent.data.setConfig(JSON.stringify({ ...CONFIG, Backend: { Type: "vxlan", VNI: 1, MTU: 1400 } }));
+  await agent.until("the new MTU", () => mtu() === 1350 && /FLANNEL_MTU=1350/.test(agent.env()));
+  agent.data.setConfig(JSON.stringify({ ...CONFIG, Backend: { Type: "vxlan", VNI: 2 } }));
+  await agent.until("the refusal", () => agent.log.some((line) => /Backend\.VNI 1 → 2/.test(line)));
+  assert.equal(mtu(), 1350);
+  assert.deepEqual(agent.readiness.reasons, []);
+});
+
+test("W8 a deleted lease is acquired again", async (t) => {
+  const agent = start(t);
+  await agent.ready();
+  const key = ownKey(agent)!;
+  agent.data.delete(key);
+  await agent.until("the lease", () => agent.data.entries.has(key));
+  assert.ok(agent.log.some((line) => line.startsWith("W Lost lease")));
+  await agent.ready();
+});
+
+test("a peer that leaves loses its route", async (t) => {
+  const agent = start(t);
+  agent.data.put("10.5.99.0-24", PEER);
+  await agent.ready();
+  const hasRoute = () =>
+    [...agent.kernel.objects.values()].some(
+      (object) => object.kind === "route" && object.destination === "10.5.99.0/24",
+    );
+  assert.ok(hasRoute());
+  agent.data.delete("10.5.99.0-24");
+  await agent.until("the removal", () => !hasRoute());
+});
+
+test("W45 another address of the host is programmed and published", async (t) => {
+  const agent = start(t);
+  await agent.ready();
+  await agent.until("the watch", () => agent.host.sources > 0);
+  agent.host.removeAddress("192.168.7.1/24");
+  agent.host.addAddress({ ifindex: 2, prefix: "192.168.7.51/24" });
+  agent.host.addRoute({ destination: "0.0.0.0/0", oif: 2, gateway: "192.168.7.254" });
+  const published = () =>
+    [...agent.data.entries.values()].some(({ value }) => value.includes("192.168.7.51"));
+  await agent.until("the new address", published);
+  assert.ok(agent.log.some((line) => /External interface eth0: 192\.168\.7\.51/.test(line)));
+});
+
+test("drift is repaired and recorded", async (t) => {
+  const agent = start(t);
+  agent.data.put("10.5.99.0-24", PEER);
+  await agent.ready();
+  await settle();
+  const route = [...agent.kernel.objects.values()].find(
+    (object) => object.kind === "route" && object.destination === "10.5.99.0/24",
+  )!;
+  agent.kernel.delete(route);
+  await agent.until("the repair", () => agent.ports.drift.entries.length > 0);
+  assert.match(agent.ports.drift.entries[0]!.what, /route 10\.5\.99\.0\/24.*\(missing\)/);
+});
+
+test("a host without a usable interface ends the start", async (t) => {
+  const world = makeHost(t);
+  world.host.setLink(2, { name: "eth0", up: false });
+  const running = runAgent(optionsOf(), world.ports, new Readiness(), new AbortController().signal);
+  await assert.rejects(
+    running,
+    (error) => error instanceof ConfigError && /eth0 is down/.test(error.message),
+  );
+});
+
+test("an abort ends it and leaves the kernel as it is", async (t) => {
+  const agent = start(t);
+  await agent.ready();
+  const before = agent.kernel.objects.size;
+  agent.stop.abort();
+  assert.equal(await agent.ended, undefined);
+  assert.equal(agent.kernel.objects.size, before);
+  assert.equal(agent.host.sources, 0);
+});
+
+test("resolving and building program nothing, and another network can be resolved beside a running one", async (t) => {
+  const world = makeHost(t);
+  const signal = new AbortController().signal;
+  const resolved = (await resolve(optionsOf(), world.ports, new Readiness(), signal))!;
+  assert.equal(resolved.config.host.interfaceName, "eth0");
+  const { network } = resolved.config;
+  const other = resolved.resolver.createBackend({ ...network, backend: { type: "host-gw" } }, []);
+  assert.equal(other.type, "host-gw");
+  const parts = build(resolved, optionsOf(), world.ports, new Readiness());
+  assert.equal(parts.planner.config, resolved.config);
+  assert.equal(parts.keeper.own, undefined);
+  assert.deepEqual(world.kernel.operations, []);
+});

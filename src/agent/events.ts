@@ -1,0 +1,31 @@
+/**
+ * What happens in the agent, as one stream: parts emit events and do not know each other; readers (planning, readiness,
+ * the drift ledger) subscribe. Delivery is synchronous and in the order of subscription.
+ */
+
+import type { OwnLease } from "../lease/lease.ts";
+import type { Repair } from "../state/reconciler.ts";
+
+export type AgentEvent =
+  /** The reconciler finished a pass. */
+  | { readonly type: "pass" }
+  /** The reconciler repaired drift. */
+  | { readonly type: "repair"; readonly repair: Repair }
+  /** The host acquired a lease of other subnets than before. */
+  | { readonly type: "subnets"; readonly own: OwnLease }
+  /** The leases of the network were received or changed. */
+  | { readonly type: "peers" }
+  /** The next hop of a peer changed. */
+  | { readonly type: "next-hops" };
+
+export class AgentEvents {
+  readonly #readers: ((event: AgentEvent) => void)[] = [];
+
+  subscribe(reader: (event: AgentEvent) => void): void {
+    this.#readers.push(reader);
+  }
+
+  emit(event: AgentEvent): void {
+    for (const reader of this.#readers) reader(event);
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * Stage 2 of the agent: builds its parts. Each is given only parts that exist before it; what flows in the other
+ * direction is an event ({@link AgentEvents}). Nothing runs and nothing is programmed yet.
+ */
+
+import type { Ip } from "../address/ip.ts";
+import type { FlanneldOptions } from "../config/options.ts";
+import type { Lease } from "../lease/lease.ts";
+import { Reconciler } from "../state/reconciler.ts";
+import { AgentEvents } from "./events.ts";
+import type { ExternalInterface } from "./external-interface.ts";
+import { FirewallKeeper } from "./firewall-keeper.ts";
+import { HostWatch } from "./host-watch.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+import { NextHops } from "./next-hops.ts";
+import { PeerFollower } from "./peers.ts";
+import { Planner } from "./planner.ts";
+import type { AgentPorts } from "./ports.ts";
+import { Publisher } from "./publisher.ts";
+import type { Readiness } from "./readiness.ts";
+import type { Resolved } from "./resolve.ts";
+import { previousSubnets, SubnetFile } from "./subnet-file.ts";
+
+export interface AgentParts {
+  readonly events: AgentEvents;
+  readonly reconciler: Reconciler;
+  readonly keeper: LeaseKeeper;
+  readonly follower: PeerFollower;
+  readonly planner: Planner;
+  readonly firewall: FirewallKeeper;
+  readonly publisher: Publisher;
+  /** Watches the host; `changeHost` is called with each other external interface. */
+  readonly createWatch: (changeHost: (chosen: ExternalInterface) => void) => HostWatch;
+}
+
+/** How often the kernel is resynced without a notification. */
+const RESYNC_MS = 60_000;
+
+/** Throws ConfigError if the backend does not work on this host. */
+export function build(
+  { resolver, chosen, config }: Resolved,
+  options: FlanneldOptions,
+  ports: AgentPorts,
+  readiness: Readiness,
+): AgentParts {
+  const { store, logger, timers } = ports;
+  const events = new AgentEvents();
+  const nextHops = new NextHops(ports.rtnetlink);
+  const reconciler = new Reconciler({
+    providers: ports.providers,
+    logger,
+    timers,
+    resyncIntervalMs: RESYNC_MS,
+    onPass: () => events.emit({ type: "pass" }),
+    onRepair: (repair) => events.emit({ type: "repair", repair }),
+  });
+  const keeper = new LeaseKeeper({
+    store,
+    network: config.network,
+    attributes: resolver.attributesOf(config),
+    previous: previousSubnets(ports.readFile(options.subnetFile), config.network),
+    renewMarginMs: options.renewMarginMs,
+    logger,
+    timers,
+    wallClockMs: ports.wallClockMs,
+    onSubnets: (own) => events.emit({ type: "subnets", own }),
+  });
+  const follower = new PeerFollower(store, keeper, logger, () => events.emit({ type: "peers" }));
+  const planner = new Planner(config, {
+    blackholeRoute: options.blackholeRoute,
+    own: () => keeper.own,
+    peers: () => (follower.isKnown ? follower.table.peers(keeper.own?.key) : undefined),
+    sharedIps: () => follower.table.sharedPublicIps(),
+    nextHop: () => nextHops.lookup,
+    setTarget: (target) => reconciler.setTarget(target),
+    logger,
+  });
+  const firewall = new FirewallKeeper({
+    ...ports,
+    system: ports.firewall,
+    resyncMs: options.firewall.resyncMs,
+    readiness,
+  });
+  const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
+  const publisher = new Publisher(options.firewall, { planner, keeper, firewall, subnetFile });
+  const createWatch = (onInterface: (chosen: ExternalInterface) => void) =>
+    new HostWatch(
+      {
+        openNotifications: ports.openNotifications,
+        ownPortId: ports.rtnetlink.connection.portId,
+        reach: resolver.interfaceOptions.ifaceCanReach,
+        choose: () => resolver.chooseInterface(planner.config.network),
+        onInterface,
+        nextHops,
+        peerAddresses: () => addressesOf(follower.table.peers(keeper.own?.key)),
+        onNextHops: () => events.emit({ type: "next-hops" }),
+        onProblem: (problem) => readiness.set("external interface", problem),
+        logger,
+        timers,
+      },
+      chosen,
+    );
+  return { events, reconciler, keeper, follower, planner, firewall, publisher, createWatch };
+}
+
+const addressesOf = (leases: readonly Lease[]): Ip[] =>
+  leases.flatMap(({ attributes: { publicIp, publicIpv6 } }) =>
+    [publicIp, publicIpv6].filter((ip) => ip !== undefined),
+  );

@@ -1,0 +1,37 @@
+/** Everything outside of the agent, as `cmd` joins it on a real host and tests do in memory. */
+
+import type { Logger } from "../base/logger.ts";
+import type { Timers } from "../base/timers.ts";
+import type { AtomicFileWriter } from "../config/subnet-env.ts";
+import type { LeaseStore } from "../lease/lease-store.ts";
+import type { NotificationSource } from "../netlink/monitor.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { Provider } from "../state/provider.ts";
+import type { DriftLedger } from "./drift.ts";
+import type { FirewallSystem } from "./firewall-keeper.ts";
+import type { Memory } from "./memory-keeper.ts";
+
+export interface AgentPorts {
+  readonly store: LeaseStore;
+  /** Where the network config is, for operators ("etcd key /coreos.com/network/config"). */
+  readonly configPlace: string;
+  /** Providers of all kinds of desired objects. */
+  readonly providers: readonly Provider[];
+  readonly rtnetlink: Rtnetlink;
+  /** Subscribes to the kernel's notifications from this call on. */
+  readonly openNotifications: () => NotificationSource;
+  readonly firewall: FirewallSystem;
+  readonly drift: DriftLedger;
+  /** The process that owns the netlink socket with this port id, for the drift ledger. */
+  readonly socketOwner: (portId: number) => string | undefined;
+  readonly logger: Logger;
+  readonly timers: Timers;
+  readonly wallClockMs: () => number;
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** Text of a file; undefined if it does not exist or cannot be read. */
+  readonly readFile: (path: string) => string | undefined;
+  readonly writeFile: AtomicFileWriter;
+  /** Notifies the service manager that the daemon is ready. */
+  readonly notifyReady: () => void;
+  readonly memory: Memory;
+}

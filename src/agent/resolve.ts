@@ -1,0 +1,90 @@
+/**
+ * Stage 1 of the agent: what it works with. Reads the network config and the host record from the datastore, chooses the
+ * external interface and creates the backend. {@link Resolver} does the last two for any network, also while the agent
+ * runs with another one.
+ */
+
+import type { Backend } from "../backend/backend.ts";
+import { createBackend, deviceNamesOf, type Network } from "../backend/backends.ts";
+import type { InterfaceOptions } from "../config/options.ts";
+import type { LeaseAttributes } from "../lease/lease.ts";
+import type { HostRecord } from "../lease/lease-store.ts";
+import type { StateObject } from "../state/objects.ts";
+import { observeAll } from "../state/provider.ts";
+import type { ExternalInterface } from "./external-interface.ts";
+import { chooseInterface, describeHost, hostOf } from "./host.ts";
+import { attributesOf, readHostRecord, withRecord } from "./host-record.ts";
+import { waitForNetwork } from "./network.ts";
+import type { ResolvedConfig } from "./planner.ts";
+import type { AgentPorts } from "./ports.ts";
+import type { Readiness } from "./readiness.ts";
+
+export interface Resolved {
+  readonly resolver: Resolver;
+  readonly chosen: ExternalInterface;
+  readonly config: ResolvedConfig;
+}
+
+/** Undefined if aborted before. Throws ConfigError if no interface or backend fits, NetlinkError. */
+export async function resolve(
+  options: { readonly interface: InterfaceOptions },
+  ports: AgentPorts,
+  readiness: Readiness,
+  signal: AbortSignal,
+): Promise<Resolved | undefined> {
+  const network = await waitForNetwork(ports.store, ports.configPlace, signal, ports, (problem) =>
+    readiness.set("network config", problem),
+  );
+  if (network === undefined) return undefined;
+  const record = await readHostRecord(ports.store, signal, ports, (problem) =>
+    readiness.set("host", problem),
+  );
+  if (record === undefined) return undefined;
+  const resolver = new Resolver(ports, withRecord(options.interface, record, ports.logger), record);
+  const chosen = resolver.chooseInterface(network);
+  const devices = new Set(deviceNamesOf(network));
+  const existing = await observeAll(ports.providers, { devices, networks: [] }, new Set(["link"]));
+  const backend = resolver.createBackend(network, existing);
+  for (const note of backend.notes) ports.logger.warn(note);
+  const config = { network, backend, host: hostOf(chosen) };
+  ports.logger.info(`External interface ${resolver.describe(config)}`);
+  return { resolver, chosen, config };
+}
+
+/** Chooses interfaces and creates backends with this host's options and record. */
+export class Resolver {
+  readonly interfaceOptions: InterfaceOptions;
+  readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">;
+  readonly #record: HostRecord;
+
+  constructor(
+    ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">,
+    interfaceOptions: InterfaceOptions,
+    record: HostRecord,
+  ) {
+    this.#ports = ports;
+    this.interfaceOptions = interfaceOptions;
+    this.#record = record;
+  }
+
+  /** The external interface for this network, among those that exist now. Throws ConfigError, NetlinkError. */
+  chooseInterface(network: Network): ExternalInterface {
+    return chooseInterface(this.#ports.rtnetlink, this.interfaceOptions, network);
+  }
+
+  /** MACs are those of the existing devices, else those published by an earlier run, else random. Throws ConfigError. */
+  createBackend(network: Network, existing: readonly StateObject[]): Backend {
+    const { randomBytes } = this.#ports;
+    return createBackend(network, { existing, published: this.#record.attributes, randomBytes });
+  }
+
+  /** What this host publishes in its lease. */
+  attributesOf({ host, backend }: ResolvedConfig): LeaseAttributes {
+    return attributesOf(host, backend.published, this.#record);
+  }
+
+  /** "eth0: 192.168.7.1, MTU 1500", for the log. */
+  describe(config: ResolvedConfig): string {
+    return describeHost(config.host, this.attributesOf(config));
+  }
+}

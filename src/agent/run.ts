@@ -1,0 +1,177 @@
+/**
+ * Stage 3 of the agent: runs its parts until aborted. Device, lease, then subnet.env and peers, then the firewall; ready
+ * when all of it is in place. What is programmed stays in the kernel, so that containers keep their connections.
+ */
+
+import { isDeepStrictEqual } from "node:util";
+import { FlannelError, messageOf } from "../base/error.ts";
+import { sleep } from "../base/timers.ts";
+import { driftOf } from "./drift.ts";
+import type { AgentEvent } from "./events.ts";
+import type { ExternalInterface } from "./external-interface.ts";
+import { hostOf } from "./host.ts";
+import { adviceFor } from "./host-advice.ts";
+import { describeSubnets } from "./lease-keeper.ts";
+import { keepMemoryLow } from "./memory-keeper.ts";
+import { followNetwork } from "./network-change.ts";
+import type { AgentParts } from "./parts.ts";
+import type { ResolvedConfig } from "./planner.ts";
+import type { AgentPorts } from "./ports.ts";
+import type { Readiness } from "./readiness.ts";
+import type { Resolver } from "./resolve.ts";
+
+/** Longest time that an incomplete initial programming leaves the host unwatched. */
+const UNWATCHED_MS = 2_000;
+/** Longest time that the firewall waits for the initial programming. */
+const FIREWALL_WAITS_MS = 500;
+
+export class RunningAgent {
+  readonly #parts: AgentParts;
+  readonly #resolver: Resolver;
+  readonly #ports: AgentPorts;
+  readonly #readiness: Readiness;
+  readonly #signal: AbortSignal;
+  readonly #programmed = Promise.withResolvers<void>();
+  #isProgrammed = false;
+
+  constructor(
+    parts: AgentParts,
+    resolver: Resolver,
+    ports: AgentPorts,
+    readiness: Readiness,
+    signal: AbortSignal,
+  ) {
+    this.#parts = parts;
+    this.#resolver = resolver;
+    this.#ports = ports;
+    this.#readiness = readiness;
+    this.#signal = signal;
+    const { keeper, follower, reconciler, events } = parts;
+    readiness.watch("lease", () => (keeper.problem === undefined ? [] : [keeper.problem]));
+    readiness.watch("peers", () => (follower.isKnown ? [] : ["leases not received yet"]));
+    readiness.watch("kernel", () => {
+      const { problems } = reconciler.status;
+      return this.#isProgrammed || problems.length > 0 ? problems : ["initial programming is not complete"];
+    });
+    events.subscribe((event) => this.#react(event));
+  }
+
+  /** Until aborted, or until a part fails: rejects with its error. */
+  async run(): Promise<void> {
+    await Promise.all([this.#serve(), this.#watchHost(), this.#followConfig()]);
+  }
+
+  #react(event: AgentEvent): void {
+    const { planner, publisher, reconciler, follower } = this.#parts;
+    switch (event.type) {
+      case "pass":
+        this.#isProgrammed ||= follower.isKnown && reconciler.status.converged;
+        if (this.#isProgrammed) this.#programmed.resolve();
+        this.#readiness.changed();
+        break;
+      case "repair":
+        this.#ports.drift.record(driftOf(event.repair, this.#ports.socketOwner));
+        break;
+      case "subnets":
+        planner.replan();
+        publisher.publish(this.#signal);
+        break;
+      case "peers":
+        planner.replan();
+        break;
+      case "next-hops":
+        if (planner.config.backend.asksForNextHops) planner.replan();
+        break;
+    }
+  }
+
+  async #serve(): Promise<void> {
+    const { planner, reconciler, keeper, follower } = this.#parts;
+    planner.replan(); // the device first: peers use it as soon as the lease is published
+    await reconciler.whenConverged(this.#signal);
+    if ((await keeper.acquire(this.#signal)) === undefined) return;
+    const work = [keeper.run(this.#signal), follower.run(this.#signal), this.#keepFirewall()];
+    await Promise.all([...work, this.#onceReady()]);
+  }
+
+  /** Later: starting the tools blocks this thread, which has thousands of routes to program first. */
+  async #keepFirewall(): Promise<void> {
+    await this.#whenProgrammed(FIREWALL_WAITS_MS);
+    await this.#parts.firewall.run(this.#signal);
+  }
+
+  /** Later: thousands of notices about our own initial programming carry no news. */
+  async #watchHost(): Promise<void> {
+    await this.#whenProgrammed(UNWATCHED_MS);
+    await this.#parts.createWatch((chosen) => this.#changeHost(chosen)).run(this.#signal);
+  }
+
+  async #whenProgrammed(limitMs: number): Promise<void> {
+    await Promise.race([this.#programmed.promise, sleep(this.#ports.timers, limitMs, this.#signal)]);
+  }
+
+  #followConfig(): Promise<void> {
+    const { planner } = this.#parts;
+    return followNetwork(
+      {
+        ...this.#ports,
+        current: () => planner.config,
+        createBackend: (network) => this.#resolver.createBackend(network, planner.links),
+        apply: (network, backend) => this.#change({ network, backend }),
+      },
+      this.#signal,
+    );
+  }
+
+  /** Throws ConfigError if the backend does not work with this interface. */
+  #changeHost(chosen: ExternalInterface): void {
+    const { planner } = this.#parts;
+    const { store, logger } = this.#ports;
+    const before = planner.config.host;
+    const host = hostOf(chosen);
+    this.#change({ host }, () => {
+      if (!isDeepStrictEqual([host.ipv4, host.ipv6], [before.ipv4, before.ipv6])) store.addressesChanged?.();
+      logger.info(`External interface ${this.#resolver.describe(planner.config)}`);
+    });
+  }
+
+  /** Programs and publishes another config. Throws ConfigError, and changes nothing, if it does not work on this host. */
+  #change(part: Partial<ResolvedConfig>, onAccepted: () => void = () => {}): void {
+    const { planner, keeper, publisher } = this.#parts;
+    planner.change(part);
+    onAccepted();
+    keeper.update(planner.config.network, this.#resolver.attributesOf(planner.config));
+    publisher.publish(this.#signal);
+  }
+
+  async #onceReady(): Promise<void> {
+    const { store, memory, timers } = this.#ports;
+    await this.#readiness.whenReady(this.#signal);
+    if (this.#signal.aborted) return;
+    this.#announceReadiness();
+    await Promise.all([store.keepAvailable?.(this.#signal), keepMemoryLow(memory, timers, this.#signal)]);
+  }
+
+  #announceReadiness(): void {
+    const { logger, notifyReady } = this.#ports;
+    for (const advice of this.#hostAdvice()) logger.warn(advice);
+    logger.info(`flanneld is ready: ${describeSubnets(this.#parts.keeper.own!.subnets)}`);
+    try {
+      notifyReady();
+    } catch (error) {
+      logger.error(`Failed to notify the service manager of readiness: ${messageOf(error)}`);
+    }
+  }
+
+  #hostAdvice(): string[] {
+    const { planner, keeper } = this.#parts;
+    const { network, backend } = planner.config;
+    const { devices } = backend.ownership(network);
+    try {
+      return adviceFor({ ...this.#ports, network, devices, own: keeper.own!.subnets });
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      return []; // the reconciler reports a kernel that does not answer
+    }
+  }
+}
