@@ -15,7 +15,6 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { formatIp } from "../address/ip.ts";
-import { formatPrefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { OnceFilter } from "../base/once-filter.ts";
@@ -24,6 +23,7 @@ import type { Timers } from "../base/timers.ts";
 import { WakeSignal } from "../base/wake-signal.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import {
+  describeSubnets,
   type Lease,
   type LeaseAttributes,
   type OwnLease,
@@ -286,12 +286,6 @@ export class LeaseKeeper {
       : `expires in ${Math.round(lifeMs / 1000)} s`;
   }
 }
-
-/** "10.5.1.0/24", "10.5.1.0/24, fc00:0:0:1::/64". */
-export const describeSubnets = (subnets: SubnetPair): string =>
-  [subnets.ipv4, subnets.ipv6]
-    .flatMap((subnet) => (subnet === undefined ? [] : [formatPrefix(subnet)]))
-    .join(", ");
 
 /** Whether peers would do the same with both. */
 const isSameData = (a: LeaseAttributes, b: LeaseAttributes): boolean =>

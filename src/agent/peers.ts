@@ -3,11 +3,11 @@
 import { formatIp } from "../address/ip.ts";
 import type { PeerProblem } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Lease } from "../lease/lease.ts";
+import { describeSubnets, type Lease } from "../lease/lease.ts";
 import { encodeLeaseKey } from "../lease/lease-codec.ts";
 import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable, type LeaseTable, type SharedPublicIp } from "../lease/lease-table.ts";
-import { describeSubnets, type LeaseKeeper } from "./lease-keeper.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
 
 export class PeerFollower {
   readonly table: LeaseTable = createLeaseTable();

@@ -6,12 +6,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/timers.ts";
+import { describeSubnets } from "../lease/lease.ts";
 import { driftOf } from "./drift.ts";
 import type { AgentEvent } from "./events.ts";
 import type { ExternalInterface } from "./external-interface.ts";
 import { hostOf } from "./host.ts";
 import { adviceFor } from "./host-advice.ts";
-import { describeSubnets } from "./lease-keeper.ts";
 import { keepMemoryLow } from "./memory-keeper.ts";
 import { followNetwork } from "./network-change.ts";
 import type { AgentParts } from "./parts.ts";

@@ -1,13 +1,19 @@
 /** What a lease is: the claim of one host on one subnet per family, and what its peers must know to reach it. */
 
 import type { Ip } from "../address/ip.ts";
-import { overlaps, type Prefix, sameOptionalPrefix, samePrefix } from "../address/prefix.ts";
+import { formatPrefix, overlaps, type Prefix, sameOptionalPrefix, samePrefix } from "../address/prefix.ts";
 
 /** A host's subnets; at least one of them is there. */
 export interface SubnetPair {
   readonly ipv4: Prefix | undefined;
   readonly ipv6: Prefix | undefined;
 }
+
+/** "10.5.1.0/24", "10.5.1.0/24, fc00:0:0:1::/64". */
+export const describeSubnets = (subnets: SubnetPair): string =>
+  [subnets.ipv4, subnets.ipv6]
+    .flatMap((subnet) => (subnet === undefined ? [] : [formatPrefix(subnet)]))
+    .join(", ");
 
 /** Whether both name the same subnets. */
 export const sameSubnets = (a: SubnetPair, b: SubnetPair): boolean =>

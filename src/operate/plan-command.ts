@@ -7,7 +7,6 @@
 import { firewallWish } from "../agent/firewall-keeper.ts";
 import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
 import { attributesOf, NOTHING_KNOWN, withRecord } from "../agent/host-record.ts";
-import { describeSubnets } from "../agent/lease-keeper.ts";
 import { NextHops } from "../agent/next-hops.ts";
 import { Planner } from "../agent/planner.ts";
 import { previousSubnets } from "../agent/subnet-file.ts";
@@ -20,6 +19,7 @@ import { type Command, type CommandContext, defineCommand } from "../config/comm
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
 import { Firewall } from "../firewall/firewall.ts";
+import { describeSubnets } from "../lease/lease.ts";
 import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
 import type { HostRecord } from "../lease/lease-store.ts";
 import { diffStates } from "../state/diff.ts";
