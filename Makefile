@@ -11,7 +11,7 @@
 #   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
 #   make clean     removes what was built and installed here
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit arch conformance netns e2e test-one lint format bench image image-roots tarball clean packages
+.PHONY: help build demo test fuzz unit arch conformance netns e2e test-one lint format bench image image-roots tarball clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 

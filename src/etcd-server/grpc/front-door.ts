@@ -85,7 +85,13 @@ export class FrontDoor implements AsyncDisposable {
       settings: { maxConcurrentStreams: MAX_STREAMS },
       maxSessionMemory: MAX_SESSION_MB,
     });
-    this.#http2.on("stream", options.onStream);
+    this.#http2.on("stream", (stream: ServerHttp2Stream, headers) => {
+      try {
+        options.onStream(stream, headers);
+      } catch (error) {
+        refuse(stream, error, options.logger); // no request ends the process
+      }
+    });
     this.#http2.on("session", (session) => {
       this.#sessions.add(session);
       session.on("close", () => this.#sessions.delete(session));

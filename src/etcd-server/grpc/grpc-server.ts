@@ -12,6 +12,7 @@ import { messageOf } from "../../base/error.ts";
 import { type Logger, silentLogger } from "../../base/logger.ts";
 import { RpcError, STATUS } from "../protocol/rpc-error.ts";
 import { FrameReader, frame, prefixOf } from "./grpc-frames.ts";
+import { end as endOutput, isOpen, respond, write } from "./stream-output.ts";
 
 /** Answers one request with one response, both encoded. Throws RpcError. */
 export type UnaryMethod = (message: Uint8Array) => Promise<Uint8Array>;
@@ -67,7 +68,8 @@ export function serveStream(
 ): void {
   stream.on("error", () => {}); // the client broke off: "close" follows
   if (headers[":method"] !== "POST" || !headers["content-type"]?.startsWith(CONTENT_TYPE)) {
-    stream.respond({ ":status": headers[":method"] === "POST" ? 415 : 405 }, { endStream: true });
+    respond(stream, { ":status": headers[":method"] === "POST" ? 415 : 405 });
+    stream.resume();
     return;
   }
   const path = headers[":path"] ?? "";
@@ -92,18 +94,16 @@ function serveUnary(stream: ServerHttp2Stream, method: UnaryMethod, logger: Logg
     }
   });
   stream.on("end", () => {
-    if (stream.headersSent || stream.destroyed) return;
+    if (stream.headersSent || !isOpen(stream)) return;
     if (request === undefined || reader.isWithinMessage) {
       refuse(stream, new RpcError("INTERNAL", "grpc: the request message is cut off"), logger);
       return;
     }
     method(request).then(
       (response) => {
-        if (stream.destroyed) return;
-        stream.respond({ ":status": 200, "content-type": CONTENT_TYPE }, { waitForTrailers: true });
-        stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+        respond(stream, RESPONSE_HEADERS, () => ({ "grpc-status": "0" }));
         writeMessage(stream, response);
-        stream.end();
+        endOutput(stream);
       },
       (error) => refuse(stream, error, logger),
     );
@@ -114,51 +114,60 @@ function serveStreaming(stream: ServerHttp2Stream, method: StreamMethod, logger:
   const reader = new FrameReader(MAX_MESSAGE_BYTES);
   let trailers: Record<string, string> | undefined;
   const end = (error?: unknown) => {
-    if (trailers !== undefined || stream.destroyed) return;
+    if (trailers !== undefined || !isOpen(stream)) return;
     trailers = error === undefined ? { "grpc-status": "0" } : statusOf(error, logger);
-    stream.end();
+    endOutput(stream);
   };
-  stream.respond({ ":status": 200, "content-type": CONTENT_TYPE }, { waitForTrailers: true });
-  stream.on("wantTrailers", () => stream.sendTrailers(trailers ?? { "grpc-status": "0" }));
+  if (!respond(stream, RESPONSE_HEADERS, () => trailers ?? { "grpc-status": "0" })) return;
   const handlers = method.open({
     get bufferedBytes() {
       return stream.writableLength;
     },
     send(message) {
-      if (trailers === undefined && !stream.destroyed) writeMessage(stream, message);
+      if (trailers === undefined) writeMessage(stream, message);
     },
     end,
   });
-  stream.on("data", (piece: Buffer) => {
-    if (trailers !== undefined) return;
+  /** A handler that throws ends its stream, nothing else. */
+  const guarded = (run: () => void) => () => {
     try {
-      for (const message of reader.push(piece)) handlers.message(message);
+      run();
     } catch (error) {
       end(error);
     }
+  };
+  stream.on("data", (piece: Buffer) => {
+    if (trailers !== undefined) return;
+    guarded(() => {
+      for (const message of reader.push(piece)) handlers.message(message);
+    })();
   });
-  stream.on("end", () => handlers.end());
-  stream.on("drain", () => handlers.drained());
-  stream.on("close", () => handlers.closed());
+  stream.on(
+    "end",
+    guarded(() => handlers.end()),
+  );
+  stream.on(
+    "drain",
+    guarded(() => handlers.drained()),
+  );
+  stream.on(
+    "close",
+    guarded(() => handlers.closed()),
+  );
 }
+
+const RESPONSE_HEADERS = { ":status": 200, "content-type": CONTENT_TYPE };
 
 /** A large message is not copied: many streams may share it. */
 function writeMessage(stream: ServerHttp2Stream, message: Uint8Array): void {
-  if (message.length < LARGE_BYTES) {
-    stream.write(frame(message));
-    return;
-  }
-  stream.write(prefixOf(message));
-  stream.write(message);
+  if (message.length < LARGE_BYTES) write(stream, frame(message));
+  else write(stream, prefixOf(message), message);
 }
 
 /** Answers with an error and nothing else, and reads no more of the request. */
 export function refuse(stream: ServerHttp2Stream, error: unknown, logger: Logger = silentLogger): void {
-  if (stream.destroyed || stream.headersSent) return;
-  stream.respond(
-    { ":status": 200, "content-type": CONTENT_TYPE, ...statusOf(error, logger) },
-    { endStream: true },
-  );
+  if (!isOpen(stream) || stream.headersSent) return;
+  respond(stream, { ...RESPONSE_HEADERS, ...statusOf(error, logger) });
   // Resetting the stream could overtake the answer; what still comes is thrown away.
   stream
     .on("error", () => {})

@@ -180,7 +180,12 @@ class WatchStream implements StreamHandlers {
       let isWorkLeft = false;
       for (const watch of this.#watches.values()) {
         if (this.#stream.bufferedBytes > MAX_BUFFERED_BYTES) return; // goes on when that is taken
-        if (watch.isBehind) this.#catchUpWith(watch);
+        try {
+          if (watch.isBehind) this.#catchUpWith(watch);
+        } catch (error) {
+          this.#stream.end(error);
+          return;
+        }
         isWorkLeft ||= watch.isBehind;
       }
       if (isWorkLeft) this.#catchUp();
