@@ -3,7 +3,7 @@
 #   make test      type check, lint and all layers of tests
 #   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e (root)
 #   make test-one TEST=test/e2e/lab.test.ts [NAME='killed']   one file of tests, or those whose name matches
-#   make lint      type check, lint, formatting
+#   make lint      type check, lint, formatting, unused files, exports and dependencies
 #   make format    let biome format
 #   make bench     measurements, printed and written to bench/results/
 #   make build     dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin)
@@ -70,6 +70,7 @@ test-one: build
 lint: node_modules/.package-lock.json
 	@tsc -p .
 	@biome check
+	@knip
 
 format: node_modules/.package-lock.json
 	@biome check --write

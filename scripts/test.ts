@@ -35,6 +35,7 @@ let isGood = true;
 if (wanted.length === 0) {
   isGood = check("type check", "tsc", ["-p", "."]) && isGood;
   isGood = check("lint and format", "biome", ["check"]) && isGood;
+  isGood = check("unused files, exports and dependencies", "knip", []) && isGood;
   isGood =
     check("shellcheck", "shellcheck", [
       "-x",

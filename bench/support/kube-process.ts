@@ -17,7 +17,7 @@ const NODE_BYTES = 8_000;
 const HISTORY_LENGTH = 20_000;
 const TICK_MS = 5;
 
-export interface ServerOptions {
+interface ServerOptions {
   readonly host: string;
   readonly cert: string;
   readonly key: string;

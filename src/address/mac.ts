@@ -7,7 +7,7 @@ export function parseMac(text: string): string | undefined {
 }
 
 /** "c6:d2:32:6f:8f:44" from six bytes. */
-export const formatMacBytes = (bytes: Uint8Array): string =>
+const formatMacBytes = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 
 /** Whether a canonical MAC names one station: neither a group address nor all zeros (IEEE 802 §8.2). */

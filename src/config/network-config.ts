@@ -25,7 +25,7 @@ export interface NetworkConfig extends NetworkFamilies {
 }
 
 /** The `Backend` object: its type in lower case, and its other members, to be read with {@link readMember}. */
-export interface BackendSection {
+interface BackendSection {
   readonly type: string;
   readonly members: Members;
 }

@@ -14,7 +14,7 @@ import type { FlagReader } from "./options-reader.ts";
 import type { DatastoreFlags, StoreFlags } from "./options-table.ts";
 
 /** A store to connect to: `etcd3` by gRPC, `etcd2` by the keys API of old clusters. */
-export interface RemoteDatastore {
+interface RemoteDatastore {
   readonly kind: "etcd3" | "etcd2";
   readonly etcd: EtcdConnectionOptions;
 }

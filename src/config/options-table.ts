@@ -55,7 +55,7 @@ export const DATASTORE_FLAGS = {
   "etcd-password": { kind: "string", value: "password", secret: true, help: "password for etcd" },
 } as const satisfies FlagTable;
 
-export const KUBE_FLAGS = {
+const KUBE_FLAGS = {
   "kube-subnet-mgr": { kind: "bool", help: "use the Kubernetes API instead of etcd" },
   "kube-api-url": {
     kind: "string",

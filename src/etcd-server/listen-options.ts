@@ -32,7 +32,7 @@ export interface ServerTlsFiles {
   readonly clientCa: NamedFile;
 }
 
-export interface NamedFile {
+interface NamedFile {
   readonly flag: string;
   readonly path: string;
 }

@@ -108,7 +108,7 @@ function isOwnTableRight(found: NftTable, wanted: FamilyRules): boolean {
 }
 
 /** The table of one family, as nft reads it. */
-export function renderNftTable(family: FirewallFamily, wanted: FamilyRules): string {
+function renderNftTable(family: FirewallFamily, wanted: FamilyRules): string {
   const lines = [`table ${family.nft} ${family.nftTable} {`];
   for (const role of ROLES) {
     const names = CHAINS[role];

@@ -60,7 +60,7 @@ export interface FirewallIntent {
  * The mark by which kube-proxy asks for masquerade of a packet it has redirected (its `--iptables-masquerade-bit` 14);
  * such packets are left to it: to translate them twice trips over port clashes.
  */
-export const KUBE_MASQUERADE_MARK = 0x4000;
+const KUBE_MASQUERADE_MARK = 0x4000;
 
 const MULTICAST = { 4: parsePrefix("224.0.0.0/4")!, 6: parsePrefix("ff00::/8")! };
 

@@ -9,7 +9,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, rmSync, statSync } from "nod
 import { check, sys } from "./ffi.ts";
 
 /** Where named namespaces are. */
-export const NETNS_DIRECTORY = "/run/netns";
+const NETNS_DIRECTORY = "/run/netns";
 /** The namespace of the calling thread (proc(5)). */
 const OWN_NETNS = "/proc/thread-self/ns/net";
 

@@ -12,7 +12,7 @@ import { NetlinkDecodeError } from "./netlink-error.ts";
 import { align4, type Writer } from "./writer.ts";
 
 // linux/netlink.h
-export const NLA_F_NESTED = 0x8000;
+const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 const NLA_HDRLEN = 4;
 

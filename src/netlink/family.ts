@@ -3,9 +3,9 @@
 import type { Family } from "../address/ip.ts";
 
 export const AF_UNSPEC = 0;
-export const AF_INET = 2;
+const AF_INET = 2;
 export const AF_BRIDGE = 7;
-export const AF_INET6 = 10;
+const AF_INET6 = 10;
 
 /** AF_INET or AF_INET6. */
 export const toAf = (family: Family): number => (family === 4 ? AF_INET : AF_INET6);

@@ -21,18 +21,14 @@ export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
 
 // linux/if.h, enum net_device_flags
-export const IFF_UP = 0x1;
-export const IFF_LOOPBACK = 0x8;
-export const IFF_POINTOPOINT = 0x10;
-export const IFF_RUNNING = 0x40;
-export const IFF_LOWER_UP = 0x10000;
+const IFF_UP = 0x1;
 
 // linux/if_link.h, enum in6_addr_gen_mode
 const IN6_ADDR_GEN_MODE_NONE = 1;
 
 /** RFC 2863 states by number (linux/if.h, IF_OPER_…). */
 const OPER_STATES = ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"] as const;
-export type OperState = (typeof OPER_STATES)[number];
+type OperState = (typeof OPER_STATES)[number];
 
 const IFINFOMSG = struct("ifinfomsg", [
   ["family", u8],

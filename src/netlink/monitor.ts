@@ -18,12 +18,12 @@ import {
 import { decodeRoute, type Route, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
 
 /** Multicast groups of NETLINK_ROUTE (linux/rtnetlink.h, enum rtnetlink_groups). */
-export const RTNLGRP_LINK = 1;
+const RTNLGRP_LINK = 1;
 export const RTNLGRP_NEIGH = 3;
-export const RTNLGRP_IPV4_IFADDR = 5;
+const RTNLGRP_IPV4_IFADDR = 5;
 export const RTNLGRP_IPV4_ROUTE = 7;
-export const RTNLGRP_IPV6_IFADDR = 9;
-export const RTNLGRP_IPV6_ROUTE = 11;
+const RTNLGRP_IPV6_IFADDR = 9;
+const RTNLGRP_IPV6_ROUTE = 11;
 
 /** What a reconciler of links, addresses, routes, neighbours and FDB wants to hear of. */
 export const ALL_GROUPS: readonly number[] = [

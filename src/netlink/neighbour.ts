@@ -23,16 +23,11 @@ import { struct } from "./struct.ts";
 // linux/rtnetlink.h
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
-export const RTM_GETNEIGH = 30;
+const RTM_GETNEIGH = 30;
 // ndm_state
-export const NUD_REACHABLE = 0x02;
-export const NUD_STALE = 0x04;
-export const NUD_FAILED = 0x20;
-export const NUD_NOARP = 0x40;
 export const NUD_PERMANENT = 0x80;
 // ndm_flags
-export const NTF_SELF = 0x02;
-export const NTF_MASTER = 0x04;
+const NTF_SELF = 0x02;
 export const NTF_EXT_LEARNED = 0x10;
 
 const NDMSG = struct("ndmsg", [

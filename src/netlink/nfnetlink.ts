@@ -18,13 +18,13 @@ export const NFNLGRP_NFTABLES = 7;
 // linux/netfilter/nfnetlink.h: the subsystem is the message type's upper byte
 const NFNL_SUBSYS_NFTABLES = 10;
 // linux/netfilter/nf_tables.h, enum nf_tables_msg_types
-export const NFT_MSG_NEWTABLE = 0;
-export const NFT_MSG_DELTABLE = 2;
-export const NFT_MSG_NEWCHAIN = 3;
-export const NFT_MSG_DELCHAIN = 5;
-export const NFT_MSG_NEWRULE = 6;
-export const NFT_MSG_DELRULE = 8;
-export const NFT_MSG_NEWGEN = 15;
+const NFT_MSG_NEWTABLE = 0;
+const NFT_MSG_DELTABLE = 2;
+const NFT_MSG_NEWCHAIN = 3;
+const NFT_MSG_DELCHAIN = 5;
+const NFT_MSG_NEWRULE = 6;
+const NFT_MSG_DELRULE = 8;
+const NFT_MSG_NEWGEN = 15;
 
 /** linux/netfilter.h, NFPROTO_…, in nft's words. */
 const NFPROTO_NAMES: Readonly<Record<number, string>> = {
@@ -71,7 +71,7 @@ export interface NftChange {
 }
 
 /** Who committed a transaction. */
-export interface NftCommitter {
+interface NftCommitter {
   /** In the initial pid namespace. Undefined before Linux 4.14. */
   readonly pid: number | undefined;
   /** Its comm (proc(5)): "nft", "iptables-nft-re". */
@@ -121,7 +121,7 @@ function readTransactions(
 }
 
 /** Decodes any NFT_MSG_… but NEWGEN. Throws NetlinkDecodeError. */
-export function decodeNftChange({ type, bytes, start, end }: NetlinkMessage): NftChange {
+function decodeNftChange({ type, bytes, start, end }: NetlinkMessage): NftChange {
   switch (type & 255) {
     case NFT_MSG_NEWCHAIN:
     case NFT_MSG_DELCHAIN: {

@@ -26,23 +26,20 @@ export const RTM_GETROUTE = 26;
 export const RT_TABLE_MAIN = 254;
 export const RT_TABLE_LOCAL = 255;
 // rtm_protocol
-export const RTPROT_UNSPEC = 0;
+const RTPROT_UNSPEC = 0;
 export const RTPROT_KERNEL = 2;
 export const RTPROT_BOOT = 3;
 export const RTPROT_STATIC = 4;
 // rtm_scope
-export const RT_SCOPE_UNIVERSE = 0;
+const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RT_SCOPE_HOST = 254;
-export const RT_SCOPE_NOWHERE = 255;
+const RT_SCOPE_NOWHERE = 255;
 // rtm_type
 export const RTN_UNICAST = 1;
-export const RTN_LOCAL = 2;
 export const RTN_BLACKHOLE = 6;
-export const RTN_UNREACHABLE = 7;
 // rtm_flags
-export const RTNH_F_ONLINK = 4;
-export const RTM_F_CLONED = 0x200;
+const RTNH_F_ONLINK = 4;
 
 const RTMSG = struct("rtmsg", [
   ["af", u8],
@@ -66,7 +63,7 @@ const via: Kind<string> = {
 };
 
 /** One way of a route with several (`struct rtnexthop` and attributes). */
-export interface NextHop {
+interface NextHop {
   readonly oif: number;
   readonly gateway: string | undefined;
   /** 1…256. */

@@ -13,9 +13,8 @@ export const IPV4_SOURCE = 12;
 export const IPV4_DESTINATION = 16;
 export const IPV4_HEADER_BYTES = 20;
 
-/** In the field at IPV4_FRAGMENT: don't fragment, more fragments, the offset's bits. */
+/** In the field at IPV4_FRAGMENT: don't fragment, the offset's bits. */
 export const IP_DF = 0x4000;
-export const IP_MF = 0x2000;
 export const IP_OFFSET_MASK = 0x1fff;
 
 // IANA protocol numbers
@@ -25,7 +24,7 @@ export const IPPROTO_UDP = 17;
 
 /** What {@link checkIpv4} found. */
 export const IPV4_OK = 0;
-export const IPV4_MALFORMED = 1;
+const IPV4_MALFORMED = 1;
 export const IPV4_OTHER_VERSION = 2;
 
 /** Header length in bytes, as the packet at `offset` says. */

@@ -17,7 +17,7 @@ import {
 } from "./objects.ts";
 
 /** A foreign device of our name that blocks a desired object. */
-export interface Obstacle {
+interface Obstacle {
   readonly key: string;
   readonly message: string;
 }

@@ -8,7 +8,7 @@ import type { DeviceSettings } from "./device-settings.ts";
 import type { Change, ObjectBase, Operation, Ownership } from "./operation.ts";
 
 /** Makes a persistent TUN device, which rtnetlink cannot make. Throws FlannelError. */
-export type TunMaker = (name: string) => void;
+type TunMaker = (name: string) => void;
 
 /** The kernel of this host as the kinds use it. */
 export interface NetlinkHost {

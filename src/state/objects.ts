@@ -20,7 +20,6 @@ export type { FdbEntry } from "./kinds/fdb.ts";
 export type { ForwardingEntry } from "./kinds/forwarding-entry.ts";
 export type { ForeignLink, Link } from "./kinds/link.ts";
 export { linkKey } from "./kinds/link.ts";
-export type { TunLink } from "./kinds/links/tun.ts";
 export type { VxlanLink } from "./kinds/links/vxlan.ts";
 export type { Neighbour } from "./kinds/neighbour.ts";
 export type { Route } from "./kinds/route.ts";

@@ -124,7 +124,7 @@ function endOf(request: NetlinkMessage, reply: FakeReply, isDump: boolean, dumpF
 }
 
 /** Writes a message with its header around what `payload` writes. */
-export function writeMessage(
+function writeMessage(
   writer: Writer,
   type: number,
   flags: number,

@@ -146,7 +146,7 @@ export function fixTransportChecksum(packet: Uint8Array): void {
 }
 
 /** 0 if the checksum in the packet is right. */
-export function transportChecksum(packet: Uint8Array): number {
+function transportChecksum(packet: Uint8Array): number {
   const transport = packet.subarray(headerLength(packet));
   const pseudo = new Uint8Array(12);
   pseudo.set(packet.subarray(12, 20));

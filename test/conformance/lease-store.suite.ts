@@ -17,7 +17,7 @@ import type { LeaseStore, LeaseUpdate } from "../../src/lease/lease-store.ts";
 import { createLeaseTable } from "../../src/lease/lease-table.ts";
 import { until } from "../support/until.ts";
 
-export interface StoreOptions {
+interface StoreOptions {
   readonly logger?: Logger;
   readonly ttlSeconds?: number;
 }
@@ -265,7 +265,7 @@ export function describeWatching(name: string, start: () => Promise<LeaseStoreHa
 }
 
 /** What a store does of whose records flannel is the master: it gives out subnets, and lets leases expire. */
-export function describeAllocation(name: string, start: () => Promise<LeaseStoreHarness>): void {
+function describeAllocation(name: string, start: () => Promise<LeaseStoreHarness>): void {
   const test = testOn(start);
   describe(`lease store, allocation: ${name}`, () => {
     test("misses no change of the config, however fast they follow each other", async (harness) => {

@@ -9,8 +9,8 @@ import { connect, createServer } from "node:net";
 import { createInterface } from "node:readline";
 
 /** The plain port, and the one whose packets the test marks. */
-export const PORTS = [7000, 7001] as const;
-export const MULTICAST_PORT = 7002;
+const PORTS = [7000, 7001] as const;
+const MULTICAST_PORT = 7002;
 
 export type AgentRequest =
   | {

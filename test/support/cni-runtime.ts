@@ -28,7 +28,7 @@ export interface Container {
 
 /** What ADD gives; the members depend on the version. */
 // biome-ignore lint/suspicious/noExplicitAny: the shape is the plugins'
-export type CniResult = any;
+type CniResult = any;
 
 export interface CniRuntime {
   add(container: Container): Promise<CniResult>;

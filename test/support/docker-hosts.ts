@@ -15,8 +15,8 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const FLANNELD = join(ROOT, "bin/flanneld");
 const MK_DOCKER_OPTS = join(ROOT, "deploy/docker/mk-docker-opts.sh");
 
-export const ETCD_PREFIX = "/docker/network";
-export const NETWORK = "10.2.0.0/16";
+const ETCD_PREFIX = "/docker/network";
+const NETWORK = "10.2.0.0/16";
 /** As people write it: keys in any case. */
 const networkConfig = (backend: string): string => `{
   "network": "${NETWORK}",

@@ -51,7 +51,7 @@ export interface KubeBed {
   ready(host: KubeHost, options?: PodOptions): Promise<Flanneld>;
 }
 
-export interface PodOptions {
+interface PodOptions {
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }

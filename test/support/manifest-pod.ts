@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import type { DockerEngine } from "./docker.ts";
 import type { KubeObject } from "./kube-tools.ts";
 
-export interface ManifestContainer {
+interface ManifestContainer {
   readonly name: string;
   readonly image: string;
   readonly command: readonly string[];
@@ -27,7 +27,7 @@ export interface ManifestContainer {
   readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
 }
 
-export interface ManifestPod {
+interface ManifestPod {
   readonly hostNetwork: boolean;
   readonly initContainers: readonly ManifestContainer[];
   readonly containers: readonly ManifestContainer[];

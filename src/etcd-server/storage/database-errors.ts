@@ -15,7 +15,6 @@ function resultCode(error: unknown): number | undefined {
     : undefined;
 }
 
-export const isSqliteError = (error: unknown): boolean => resultCode(error) !== undefined;
 export const isBusy = (error: unknown): boolean => resultCode(error) === SQLITE_BUSY;
 export const isDamage = (error: unknown): boolean =>
   [SQLITE_CORRUPT, SQLITE_NOTADB].includes(resultCode(error) ?? 0);

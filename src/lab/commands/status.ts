@@ -16,7 +16,7 @@ export interface LabStatus {
   readonly isGood: boolean;
 }
 
-export interface NodeStatus {
+interface NodeStatus {
   readonly name: string;
   readonly daemon: string;
   /** Undefined if it has not been started, or has ended. */
@@ -25,7 +25,7 @@ export interface NodeStatus {
   readonly families: readonly FamilyStatus[];
 }
 
-export interface FamilyStatus {
+interface FamilyStatus {
   readonly family: Family;
   /** In the underlay: a host's public IP. */
   readonly address: string;

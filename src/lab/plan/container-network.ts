@@ -10,7 +10,7 @@ export interface ContainerNetwork {
   readonly families: readonly FamilyNetwork[];
 }
 
-export interface FamilyNetwork {
+interface FamilyNetwork {
   readonly family: Family;
   /** Address number `offset` of the subnet: "10.5.43.2". */
   addressAt(offset: number): string;

@@ -53,7 +53,7 @@ export interface UnderlayAddress {
 }
 
 /** One link that hosts share: a bridge of the hub. */
-export interface Segment {
+interface Segment {
   readonly bridge: string;
   /** "192.168.64.0/24", "fd00:64::/64". */
   readonly networks: readonly string[];
@@ -85,7 +85,7 @@ export interface Container extends Node {
 }
 
 /** How a container gets its interface and addresses. */
-export type Attachment =
+type Attachment =
   | {
       /** By the lab itself. */
       readonly kind: "veth";

@@ -11,7 +11,7 @@ export interface EtcdOptions extends EtcdConnectionOptions {
 }
 
 /** All in ms unless named otherwise; the defaults are right outside of tests. */
-export interface EtcdTimings {
+interface EtcdTimings {
   /** Life of a lease that is not renewed, in seconds. */
   readonly leaseTtlSeconds: number;
   /** Longest wait for a connection to one endpoint. */

@@ -28,7 +28,7 @@ import { packedNodeReader } from "./node-record.ts";
 import { OwnLeaseHolder } from "./own-lease.ts";
 import { checkIdentity, OwnNode } from "./own-node.ts";
 
-export type { KubeCounters, KubePorts, KubeStoreOptions, KubeTimings } from "./kube-options.ts";
+export type { KubeCounters, KubePorts, KubeStoreOptions } from "./kube-options.ts";
 
 export interface KubeLeaseStore extends LeaseStore {
   readonly hasLocalConfig: true;

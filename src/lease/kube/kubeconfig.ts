@@ -190,7 +190,7 @@ function namedIn(config: Members, list: string, member: string, name: string, fi
 }
 
 /** Undefined = absent or empty. Throws ConfigError; the value is not repeated, it may be a secret. */
-export function textIn(members: Members, name: string, place: string): string | undefined {
+function textIn(members: Members, name: string, place: string): string | undefined {
   const value = members[name] ?? "";
   if (typeof value === "string") return value === "" ? undefined : value;
   throw new ConfigError(

@@ -42,7 +42,7 @@ export const mustRemake = (previous: OwnLink, next: OwnLink): boolean =>
   previous.type !== next.type || linkTypeOf(next).mustRemake(previous, next);
 
 /** A device as the kernel describes it. `lowerName` = name of its lower device, as far as its type tells of one. */
-export function stateOfLink(link: KernelLink, lowerName: string): Link {
+function stateOfLink(link: KernelLink, lowerName: string): Link {
   for (const type of LINK_TYPES) {
     const state = type.observe(link, lowerName);
     if (state !== undefined) return state;
