@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
+import { hostname } from "node:os";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
+import { until } from "../../test/support/until.ts";
 import { parseIp } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { HealthServer } from "./health.ts";
@@ -18,7 +21,7 @@ async function get(server: HealthServer, path: string, method = "GET") {
   return { status: response.status, body: await response.text(), headers: response.headers };
 }
 
-test("says that it runs and that it is ready in flannel's words", async () => {
+test("reports that it runs and that it is ready with flannel's texts", async () => {
   await using server = await start();
   const running = await get(server, "/healthz");
   assert.deepEqual([running.status, running.body], [200, "flanneld is running"]);
@@ -26,7 +29,7 @@ test("says that it runs and that it is ready in flannel's words", async () => {
   assert.deepEqual([ready.status, ready.body], [200, "flanneld is ready"]);
 });
 
-test("what is worth knowing is told and makes nothing unready", async () => {
+test("notes are reported and do not make the host unready", async () => {
   const reasons: string[] = [];
   const notes: string[] = [];
   await using server = await start(reasons, LOOPBACK, notes);
@@ -38,7 +41,7 @@ test("what is worth knowing is told and makes nothing unready", async () => {
   assert.deepEqual([status, body], [503, `flanneld is not ready yet\n${reasons[0]}\n${notes[0]}\n`]);
 });
 
-test("W36 readiness falls again, says why, and comes back", async () => {
+test("W36 readiness is lost again with its reasons, and comes back", async () => {
   const reasons: string[] = [];
   await using server = await start(reasons);
   assert.equal((await get(server, "/readyz")).status, 200);
@@ -63,7 +66,7 @@ test("HEAD without a body, other methods and paths refused", async () => {
   }
 });
 
-test("gives reports to its own host only", async () => {
+test("serves reports to its own host only", async () => {
   await using server = await start([], parseIp("0.0.0.0"));
   const { status, body, headers } = await get(server, "/drift");
   assert.equal(status, 200);
@@ -76,7 +79,7 @@ test("gives reports to its own host only", async () => {
   assert.match(chunk.toString(), /^HTTP\/1\.1 403 /);
 });
 
-test("a port in use and an address that is not ours are explained", async () => {
+test("a port in use and a foreign address are explained", async () => {
   await using server = await start();
   const taken = {
     ip: LOOPBACK,
@@ -101,6 +104,84 @@ test("a port in use and an address that is not ours are explained", async () => 
   );
 });
 
+test("F24 reports are refused to a Host header that names another host; probes are not", async () => {
+  await using server = await start();
+  const ask = async (host: string, path: string): Promise<string> => {
+    const socket = connect({ host: "127.0.0.1", port: server.port });
+    socket.end(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    return (await text(socket)).split(" ")[1]!;
+  };
+  const own = [
+    "127.0.0.1",
+    `127.0.0.1:${server.port}`,
+    "[::1]:80",
+    "[fe80::1%25eth0]",
+    "localhost:80",
+    "LOCALHOST.",
+  ];
+  for (const host of [...own, hostname(), `${hostname()}:1`])
+    assert.equal(await ask(host, "/drift"), "200", host);
+  const foreign = [
+    "evil.example",
+    "evil.example:80",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "",
+    "[::1",
+    "1.2",
+  ];
+  for (const host of foreign) {
+    assert.equal(await ask(host, "/drift"), "403", host);
+    assert.equal(await ask(host, "/healthz"), "200", host);
+    assert.equal(await ask(host, "/readyz"), "200", host);
+  }
+});
+
+test("F23 a client that sends its request byte by byte is cut", async () => {
+  await using server = await start();
+  const client = connect(server.port, "127.0.0.1");
+  client.on("error", () => {});
+  const startedMs = performance.now();
+  client.write("GET /healthz HTTP/1.1\r\nHost: x\r\nX: ");
+  const drip = setInterval(() => client.write("x"), 100);
+  try {
+    await once(client.resume(), "close");
+  } finally {
+    clearInterval(drip);
+  }
+  const tookMs = performance.now() - startedMs;
+  assert.ok(tookMs < 12_000, `${Math.round(tookMs)} ms`);
+});
+
+test("F23 connections are bounded, and probes are served again when others have left", async () => {
+  await using server = await start();
+  const clients = Array.from({ length: 300 }, () => connect(server.port, "127.0.0.1").on("error", () => {}));
+  let closed = 0;
+  for (const client of clients) client.resume().once("close", () => closed++);
+  await until(() => closed === 300 - 256, "the connections above the limit to be closed");
+  for (const client of clients) client.destroy();
+  await until(
+    () =>
+      get(server, "/healthz").then(
+        ({ status }) => status === 200,
+        () => false,
+      ),
+    "a probe to be answered",
+  );
+});
+
+test("F22 a report that fails is an answer", async () => {
+  const reports = {
+    "/drift": () => {
+      throw new Error("no report");
+    },
+  };
+  const options = { ip: LOOPBACK, port: 0, notReadyReasons: () => [], notes: () => [], reports };
+  await using server = await HealthServer.start(options);
+  const { status, body } = await get(server, "/drift");
+  assert.deepEqual([status, body], [500, "failed to answer: no report\n"]);
+});
+
 test("closes at once, with a client that has sent half a request", async () => {
   const server = await start();
   const { port } = server;
@@ -108,7 +189,7 @@ test("closes at once, with a client that has sent half a request", async () => {
   client.on("error", () => {});
   await once(client, "connect");
   client.write("GET /healthz HTTP/1.1\r\nHost:");
-  assert.equal((await get(server, "/healthz")).status, 200); // by now the other connection is known to the server
+  assert.equal((await get(server, "/healthz")).status, 200); // by now the server has accepted the other connection
   const closed = once(client, "close");
   await server[Symbol.asyncDispose]();
   await closed;

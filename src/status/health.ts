@@ -1,14 +1,18 @@
 /**
- * The health server, for probes: `/healthz` says that flanneld runs, `/readyz` whether the host is as it should be, and
- * if not, why. Readiness is asked anew for each request, so it falls again when something breaks (W36). A datastore that
- * is away is named and no reason: packets flow by what is known. Reports, as JSON, are for this host only: they may name
- * its processes.
+ * The health server, for probes: `/healthz` reports that flanneld runs, `/readyz` whether the host is in sync, and if
+ * not, why. Readiness is evaluated for each request, so it is lost again when something breaks (W36). An unavailable
+ * datastore is a note, no reason: packets are forwarded by the last known state. Reports (JSON) are for this host only,
+ * because they may name its processes; see host-header.ts.
+ *
+ * Anyone may reach the port, so connections are few, short and bounded: a client that sends a request byte by byte or
+ * does not read its answer is cut.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { formatIp, type Ip } from "../address/ip.ts";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
+import { namesThisHost } from "./host-header.ts";
 
 export interface HealthOptions {
   readonly ip: Ip;
@@ -16,18 +20,39 @@ export interface HealthOptions {
   readonly port: number;
   /** Why this host is not ready, one line each; empty = ready. Must be quick. */
   readonly notReadyReasons: () => readonly string[];
-  /** What an operator should know though it does not make the host unready, one line each. Must be quick. */
+  /** What an operator should know although it does not make the host unready, one line each. Must be quick. */
   readonly notes: () => readonly string[];
-  /** What the paths beside these two answer, as JSON: `/drift`. */
+  /** Further paths, such as `/drift`, and what they answer as JSON. */
   readonly reports: Readonly<Record<string, () => unknown>>;
 }
+
+/** Far above what probes and load balancers need. */
+const MAX_CONNECTIONS = 256;
+const MAX_HEADER_BYTES = 8 * 1024;
+/** For a whole request, from its first byte (or from the connection) to its last. */
+const REQUEST_TIMEOUT_MS = 5_000;
+/** How often requests are checked for that. */
+const CHECK_INTERVAL_MS = 1_000;
+/** Between two requests of a connection, and for a client that does not read its answer. */
+const IDLE_TIMEOUT_MS = 30_000;
+const MAX_REQUESTS_PER_CONNECTION = 1_000;
 
 export class HealthServer implements AsyncDisposable {
   readonly #server: Server;
 
-  /** Starts to listen. Throws ConfigError if the address cannot be had. */
+  /** Starts to listen. Throws ConfigError if the address is in use, foreign or not permitted. */
   static async start(options: HealthOptions): Promise<HealthServer> {
-    const server = createServer((request, response) => answer(request, response, options));
+    const limits = {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_INTERVAL_MS,
+      keepAliveTimeout: IDLE_TIMEOUT_MS,
+    };
+    const server = createServer(limits, (request, response) => answerSafely(request, response, options));
+    server.maxConnections = MAX_CONNECTIONS;
+    server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
+    server.setTimeout(IDLE_TIMEOUT_MS);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);
     server.listen({ host: formatIp(options.ip), port: options.port }, resolve);
@@ -37,7 +62,7 @@ export class HealthServer implements AsyncDisposable {
       throw new ConfigError(explainListenError(error, options), { cause: error });
     }
     server.off("error", reject);
-    server.on("error", () => {}); // a connection that could not be accepted: its client notices
+    server.on("error", () => {}); // failed to accept a connection: the client sees it
     return new HealthServer(server);
   }
 
@@ -45,11 +70,12 @@ export class HealthServer implements AsyncDisposable {
     this.#server = server;
   }
 
+  /** The TCP port it listens on. */
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Closes at once, connections that are open included: a probe that hangs must not delay the end of the daemon. */
+  /** Closes at once, including open connections: a hanging probe must not delay the shutdown of the daemon. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
@@ -58,12 +84,23 @@ export class HealthServer implements AsyncDisposable {
   }
 }
 
+/** A report that fails is an answer too, never the end of the process. */
+function answerSafely(request: IncomingMessage, response: ServerResponse, options: HealthOptions): void {
+  response.on("error", () => {});
+  try {
+    answer(request, response, options);
+  } catch (error) {
+    if (response.headersSent) response.destroy();
+    else send(response, 500, `failed to answer: ${messageOf(error)}\n`);
+  }
+}
+
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
   { notReadyReasons, notes, reports }: HealthOptions,
 ): void {
-  request.resume(); // a body is of no interest
+  request.resume(); // a body is ignored
   if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("Allow", "GET, HEAD");
     send(response, 405, "only GET and HEAD are allowed\n");
@@ -89,12 +126,14 @@ function answer(
       if (!Object.hasOwn(reports, path))
         send(response, 404, `try /healthz, /readyz, ${Object.keys(reports).join(", ")}\n`);
       else if (!isFromThisHost(request))
-        send(response, 403, `${path} is for this host only: ask from there\n`);
+        send(response, 403, `${path} is for this host only; request it from there\n`);
+      else if (!namesThisHost(request.headers.host))
+        send(response, 403, `${path} is for this host only; request it by IP address or as localhost\n`);
       else send(response, 200, `${JSON.stringify(reports[path]!())}\n`, "application/json");
   }
 }
 
-/** Whoever talks to us from the address that he talks to is on the same host: on loopback, or on any other address. */
+/** A client with the same address as the server is on this host, on loopback or on any other address. */
 const isFromThisHost = ({ socket }: IncomingMessage): boolean => socket.remoteAddress === socket.localAddress;
 
 function send(response: ServerResponse, status: number, body: string, type = "text/plain"): void {
@@ -104,13 +143,13 @@ function send(response: ServerResponse, status: number, body: string, type = "te
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
   });
-  response.end(body); // node leaves the body out for HEAD
+  response.end(body); // node:http omits the body for HEAD
 }
 
 function explainListenError(error: unknown, { ip, port }: HealthOptions): string {
-  const place = `the health server cannot listen on ${formatIp(ip)} port ${port}`;
+  const place = `health server failed to listen on ${formatIp(ip)} port ${port}`;
   if (hasCode(error, "EADDRINUSE"))
-    return `${place}: it is in use; choose another --healthz-port or --healthz-ip`;
+    return `${place}: the port is in use; choose another --healthz-port or --healthz-ip`;
   if (hasCode(error, "EADDRNOTAVAIL"))
     return `${place}: this host does not have that address; correct --healthz-ip`;
   if (hasCode(error, "EACCES"))

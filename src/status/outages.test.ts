@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { FakeTimers } from "../testing/fake-timers.ts";
 import { Outages } from "./outages.ts";
 
-test("an outage is told as long as it lasts, with its last reason", async () => {
+test("an outage is reported while it lasts, with its last reason", async () => {
   const timers = new FakeTimers();
   const outages = new Outages(timers);
   assert.deepEqual(outages.lines, []);
@@ -13,8 +13,8 @@ test("an outage is told as long as it lasts, with its last reason", async () => 
   outages.note("the network config", "no answer");
   await timers.advance(1_000);
   assert.deepEqual(outages.lines, [
-    "no watch on the leases for 3 s, going on with what is known: no answer",
-    "no watch on the network config for 1 s, going on with what is known: no answer",
+    "no watch on the leases for 3 s, using the last known state: no answer",
+    "no watch on the network config for 1 s, using the last known state: no answer",
   ]);
   outages.note("the leases", undefined);
   assert.equal(outages.lines.length, 1);

@@ -1,7 +1,8 @@
-/** What watches on the datastore have lost, and for how long: the log told it once, probes tell it as long as it lasts. */
+/** Interrupted watches on the datastore and for how long: logged once, reported by probes while an outage lasts. */
 
 import type { Timers } from "../base/timers.ts";
 
+/** The outages of one process. */
 export class Outages {
   readonly #timers: Timers;
   readonly #lost = new Map<string, { readonly sinceMs: number; readonly problem: string }>();
@@ -10,18 +11,18 @@ export class Outages {
     this.#timers = timers;
   }
 
-  /** Takes note of why `what` cannot be watched; undefined = it is watched again. */
+  /** Records why the watch on `what` ("the leases in etcd") is interrupted; undefined = it is restored. */
   note(what: string, problem: string | undefined): void {
     const sinceMs = this.#lost.get(what)?.sinceMs ?? this.#timers.nowMs();
     if (problem === undefined) this.#lost.delete(what);
     else this.#lost.set(what, { sinceMs, problem });
   }
 
-  /** "no watch on the leases in etcd for 12 s, going on with what is known: …" */
+  /** "no watch on the leases in etcd for 12 s, using the last known state: …" */
   get lines(): string[] {
     return [...this.#lost].map(([what, { sinceMs, problem }]) => {
       const seconds = Math.round((this.#timers.nowMs() - sinceMs) / 1000);
-      return `no watch on ${what} for ${seconds} s, going on with what is known: ${problem}`;
+      return `no watch on ${what} for ${seconds} s, using the last known state: ${problem}`;
     });
   }
 }

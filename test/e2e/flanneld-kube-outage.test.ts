@@ -58,7 +58,7 @@ test("the API server is away for a while: no packet is lost, and who came meanwh
   assert.equal(status, 200, "packets flow");
   assert.match(
     body,
-    /^flanneld is ready\nno watch on the nodes in Kubernetes for \d+ s, going on with what is known: API server .*\n$/,
+    /^flanneld is ready\nno watch on the nodes in Kubernetes for \d+ s, using the last known state: API server .*\n$/,
   );
   assert.ok(hasRoute(first, "10.244.2.0/24"), "nobody is forgotten");
   for (const { line } of [first, second]) await line.mend();

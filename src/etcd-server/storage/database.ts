@@ -1,9 +1,10 @@
 /**
- * The database on disk: every change of a key since the last compaction, the leases, and a few numbers. It is what the
- * store is; all else is read from it at the start.
+ * The database on disk: every change of a key since the last compaction, the leases, and a few numbers. All other state
+ * is read from it at startup.
  *
  * Durability: write-ahead log, forced to disk at every commit (https://www.sqlite.org/pragma.html#pragma_synchronous).
- * SQLite notices damage to its structure, the checksums notice damage to the data in it.
+ * SQLite detects damage to its structure, the checksums detect damage to the data in it. All files are readable by
+ * their owner only, whatever the directory's mode is (private-files.ts).
  */
 
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync } from "node:fs";
@@ -12,8 +13,9 @@ import { DatabaseSync } from "node:sqlite";
 import { ConfigError, messageOf } from "../../base/error.ts";
 import { isDamage } from "./database-errors.ts";
 import { lockDirectory } from "./directory-lock.ts";
+import { createPrivateFile, tightenFiles } from "./private-files.ts";
 
-/** "flns": tells our files from other SQLite databases. */
+/** "flns": distinguishes the store's files from other SQLite databases. */
 const APPLICATION_ID = 0x666c_6e73;
 const SCHEMA_VERSION = 1;
 const PAGE_BYTES = 4096;
@@ -31,7 +33,7 @@ const SCHEMA = `
   ) WITHOUT ROWID;
   CREATE TABLE change (
     revision INTEGER NOT NULL,
-    -- the place within the revision
+    -- position within the revision
     sub INTEGER NOT NULL,
     is_delete INTEGER NOT NULL,
     key BLOB NOT NULL,
@@ -52,8 +54,8 @@ export interface Database extends Disposable {
 }
 
 /**
- * Opens the database in `directory`, which is made if there is none. Throws ConfigError: in use, damaged, made by a
- * newer version, or not to be read; then nothing has been changed.
+ * Opens the database in `directory`; both are created if missing. Throws ConfigError if it is in use, damaged, unreadable
+ * or written by a newer version; then its content is unchanged.
  */
 export function openDatabase(directory: string): Database {
   const lock = prepareDirectory(directory);
@@ -68,31 +70,33 @@ export function openDatabase(directory: string): Database {
   }
 }
 
-/** The error for a database that cannot be used as it is. */
+/** The error for a damaged database; `what` says where. */
 export const damaged = (path: string, what: string): ConfigError =>
   new ConfigError(
-    `the store's database ${path} is damaged (${what}) and was left as it is. Restore its directory from a backup, ` +
-      "or move the directory away to start with an empty store: hosts register again by themselves, the network " +
-      "config has to be written again",
+    `the store's database ${path} is damaged (${what}) and was left unchanged; restore its directory from a backup, ` +
+      "or move the directory away to start with an empty store (hosts register again by themselves; write the network " +
+      "config again)",
   );
 
 function prepareDirectory(directory: string): Disposable {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    tightenFiles(directory);
     return lockDirectory(directory);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    throw new ConfigError(`cannot use the data directory ${directory}: ${messageOf(error)}`, {
+    throw new ConfigError(`failed to use the data directory ${directory}: ${messageOf(error)}`, {
       cause: error,
     });
   }
 }
 
-/** Makes the database aside and moves it into place whole, so that one that is there is never half-made. */
+/** Creates the database under another name and renames it when it is complete. */
 function createDatabase(directory: string, path: string): void {
-  if (existsSync(`${path}-wal`)) throw damaged(path, "it is missing, but its log store.db-wal is there");
+  if (existsSync(`${path}-wal`)) throw damaged(path, "it is missing, but its log store.db-wal exists");
   const draft = `${path}.new`;
   rmSync(draft, { force: true });
+  createPrivateFile(draft); // SQLite gives its other files the mode of the database
   const sql = new DatabaseSync(draft);
   try {
     sql.exec(`PRAGMA page_size = ${PAGE_BYTES}; PRAGMA synchronous = EXTRA; BEGIN; ${SCHEMA}
@@ -109,22 +113,22 @@ function createDatabase(directory: string, path: string): void {
   }
 }
 
-/** Reads what the file says of itself without SQLite, which would write to it (https://www.sqlite.org/fileformat.html). */
+/** Checks the file's header without SQLite, which would write to the file (https://www.sqlite.org/fileformat.html). */
 function checkHeader(path: string): void {
   const header = Buffer.alloc(100);
   const fd = openSync(path, "r");
   try {
-    if (readSync(fd, header, 0, header.length, 0) < header.length) throw damaged(path, "it is cut off");
+    if (readSync(fd, header, 0, header.length, 0) < header.length) throw damaged(path, "it is truncated");
   } finally {
     closeSync(fd);
   }
-  if (header.toString("latin1", 0, 16) !== "SQLite format 3\0") throw damaged(path, "it is no database");
-  if (header.readUInt32BE(68) !== APPLICATION_ID) throw damaged(path, "it is not flannel's");
+  if (header.toString("latin1", 0, 16) !== "SQLite format 3\0") throw damaged(path, "it is not a database");
+  if (header.readUInt32BE(68) !== APPLICATION_ID) throw damaged(path, "it was not created by flannel");
   const version = header.readUInt32BE(60);
   if (version > SCHEMA_VERSION) {
     throw new ConfigError(
-      `the store in ${path} was written by a newer version (its format is ${version}, this program knows up to ` +
-        `${SCHEMA_VERSION}) and was left as it is: run the newer version, or give another data directory`,
+      `the store in ${path} was written by a newer version (format ${version}; this program supports up to ` +
+        `${SCHEMA_VERSION}) and was left unchanged; run the newer version, or choose another data directory`,
     );
   }
 }

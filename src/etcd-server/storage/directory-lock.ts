@@ -1,6 +1,6 @@
 /**
- * One process to a data directory. The lock is SQLite's own on a file of its own: the system lets go of it however the
- * process ends, and the database is not touched before it is held. A second file names the holder, for messages.
+ * One process per data directory. The lock is SQLite's, on a separate file: the kernel releases it however the process
+ * ends, and the database is not touched before it is held. The file `pid` names the holder, for messages.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
@@ -8,11 +8,14 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { ConfigError } from "../../base/error.ts";
 import { isBusy } from "./database-errors.ts";
+import { createPrivateFile } from "./private-files.ts";
 
-/** Takes the directory until disposed. Throws ConfigError, naming the process that has it. */
+/** Locks the directory until disposed. Throws ConfigError naming the process that holds the lock. */
 export function lockDirectory(directory: string): Disposable {
   const pidFile = join(directory, "pid");
-  const lock = new DatabaseSync(join(directory, "lock"), { timeout: 0 });
+  const lockFile = join(directory, "lock");
+  createPrivateFile(lockFile);
+  const lock = new DatabaseSync(lockFile, { timeout: 0 });
   try {
     lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (error) {
@@ -20,11 +23,11 @@ export function lockDirectory(directory: string): Disposable {
     if (!isBusy(error)) throw error;
     const holder = readPid(pidFile);
     throw new ConfigError(
-      `the store in ${directory} is in use by ${holder === undefined ? "another process" : `process ${holder}`}: ` +
-        "stop that one, or give each its own data directory",
+      `the store in ${directory} is in use by ${holder === undefined ? "another process" : `process ${holder}`}; ` +
+        "stop it, or give each process its own data directory",
     );
   }
-  writeFileSync(pidFile, `${process.pid}\n`);
+  writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
   return { [Symbol.dispose]: () => lock.close() };
 }
 
