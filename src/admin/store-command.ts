@@ -51,6 +51,7 @@ function define<T extends FlagTable, Store extends LeaseInspector>(
     takes: { words },
     environment: datastoreVariables(ports),
     async run(flags, context) {
+      for (const note of flags.notes) loggerOf(context).warn(note);
       const read = new FlagReader(flags as ParsedFlags<StoreFlags>);
       await using store = await open(readDatastore(read, ports.variables), loggerOf(context));
       return await spec.run(store, flags, context);

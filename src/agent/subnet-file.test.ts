@@ -64,8 +64,8 @@ test("a write that fails is retried each second, and each problem is logged once
   disk.failure = "ENOSPC: no space left on device";
   await timers.advance(5_000);
   assert.equal(errors().length, 2);
-  assert.match(errors()[0]!, /cannot write \/run\/flannel\/subnet\.env: EROFS.*--subnet-file/);
-  assert.match(readiness.reasons.join(), /^subnet\.env: cannot write .*ENOSPC/);
+  assert.match(errors()[0]!, /failed to write \/run\/flannel\/subnet\.env: EROFS.*--subnet-file/);
+  assert.match(readiness.reasons.join(), /^subnet\.env: failed to write .*ENOSPC/);
   disk.failure = undefined;
   await timers.advance(1_000);
   assert.equal(written.length, 1);

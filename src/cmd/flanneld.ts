@@ -52,8 +52,11 @@ async function main(): Promise<number> {
   }
   logger.info(`flanneld ${VERSION} with ${describeOptions(options)}`);
   for (const variable of options.flags.unknownVariables) {
-    logger.warn(`Environment variable ${variable} is the name of no flag: it has no effect`);
+    logger.warn(
+      `Environment variable ${variable} has no effect, because no flag has this name; check its spelling`,
+    );
   }
+  for (const note of options.flags.notes) logger.warn(note);
   try {
     if (!hasCapability(CAP_NET_ADMIN)) {
       throw new ConfigError("flanneld needs root or the capability CAP_NET_ADMIN: start it as root");

@@ -145,3 +145,41 @@ test("W11 the description shows what was given and no secret", () => {
   assert.equal(text, "name=n (FLANNELD_NAME) hosts=http://[redacted]@h1:1,h2 secret=[redacted]");
   assert.equal(redactUrl("https://u:p/w@x@h:2379"), "https://[redacted]@h:2379");
 });
+
+test("F15 quotes around a value are removed and reported, inner and single ones stay", () => {
+  const given = (args: string[], variables?: Record<string, string>) => {
+    const { values, notes } = parsed(args, variables);
+    return { values, notes };
+  };
+  const quoted = given(["--count='7'", '--ip-masq="true"', '--iface="eth0"', "--iface", "' eth1 '"], {
+    FLANNELD_NAME: "\"'x'\"",
+    FLANNELD_HOSTS: '"a, b"',
+  });
+  assert.deepEqual(
+    [
+      quoted.values.count,
+      quoted.values["ip-masq"],
+      quoted.values.iface,
+      quoted.values.name,
+      quoted.values.hosts,
+    ],
+    [7, true, ["eth0", "eth1"], "x", ["a", "b"]],
+  );
+  assert.deepEqual(quoted.notes.toSorted(), [
+    "--count: removed the quotes around the value; leave them out",
+    "--iface: removed the quotes around the value; leave them out",
+    "--iface: removed the quotes around the value; leave them out",
+    "--ip-masq: removed the quotes around the value; leave them out",
+    "FLANNELD_HOSTS: removed the quotes around the value; leave them out",
+    "FLANNELD_NAME: removed the quotes around the value; leave them out",
+  ]);
+  const plain = given(["--name=o'neil", '--iface="', "--hosts=a, b"]);
+  assert.deepEqual([plain.values.name, plain.values.iface, plain.notes], ["o'neil", ['"'], []]);
+  assert.equal(given([], { FLANNELD_COUNT: '""' }).values.count, 5);
+  assert.equal(given([], { FLANNELD_COUNT: " 8\r" }).values.count, 8);
+});
+
+test("F15 a secret keeps its quotes and spaces", () => {
+  const { values, notes } = parsed(['--secret="hunter2" ']);
+  assert.deepEqual([values.secret, notes], ['"hunter2" ', []]);
+});

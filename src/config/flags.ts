@@ -3,15 +3,21 @@
  * and `--name=value` mean the same; a bool takes its value only after "="; "--" ends the flags. Every flag can also come
  * from an environment variable (prefix, upper case, "-" → "_"); the command line wins, an empty variable counts as unset.
  *
- * The parser checks form, not meaning: ranges and addresses are the business of whoever owns the flag.
+ * `docker --env-file` and the arguments of a Kubernetes manifest keep the quotes that a shell or systemd would remove.
+ * A pair of quotes around a value, or around an item of a list, is removed and reported, except where the flag is
+ * `verbatim`. White space around the value goes with it.
+ *
+ * The parser checks form only; ranges and addresses are checked by the owner of the flag.
  */
 
 interface FlagCommon {
   /** One sentence without a full stop, for the usage. */
   readonly help: string;
-  /** The value must never be shown. */
+  /** The value must never be shown. Implies `verbatim`. */
   readonly secret?: true;
-  /** What the value is called in the usage: "address", "file"…; by default what the kind says. */
+  /** Quotes and white space may be part of the value. */
+  readonly verbatim?: true;
+  /** The name of the value in the usage: "address", "file"…; the kind by default. */
   readonly value?: string;
 }
 
@@ -46,19 +52,21 @@ export type FlagValues<T extends FlagTable> = { readonly [N in keyof T]: ValueOf
 /** The flags of a command line, with where each came from. */
 export interface ParsedFlags<T extends FlagTable> {
   readonly values: FlagValues<T>;
-  /** For each flag that was given, the spelling to name in messages: "--iface" or "FLANNELD_IFACE". */
+  /** The spelling of each given flag, for messages: "--iface" or "FLANNELD_IFACE". */
   readonly sources: Readonly<{ [N in keyof T]?: string }>;
   /** Arguments that are no flags. */
   readonly positional: readonly string[];
   /** Arguments after "--". */
   readonly rest: readonly string[];
-  /** Variables with our prefix that name no flag: perhaps a slip of the pen. */
+  /** Variables with our prefix that name no flag: probably a typo. */
   readonly unknownVariables: readonly string[];
+  /** What was changed in the values, for a warning: "FLANNELD_IFACE: removed the quotes around the value". */
+  readonly notes: readonly string[];
 }
 
 /**
- * `help` asks for the usage (exit 0); `error` is a message without a line end, and `unknownFlag` says that the usage
- * should be printed with it (exit 2 for all errors, as Go does).
+ * `help`: print the usage (exit code 0). `error`: a message without a line end; with `unknownFlag` the usage is printed
+ * too (exit code 2 for all errors, as Go does).
  */
 export type FlagResult<T extends FlagTable> =
   | { readonly type: "ok"; readonly flags: ParsedFlags<T> }
@@ -85,7 +93,7 @@ class FlagError extends Error {
   }
 }
 
-/** Parses `source` by `table`. Never throws, never exits: what is wrong is in the result. */
+/** Parses `source` by `table`. Never throws and never exits: faults are in the result. */
 export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): FlagResult<T> {
   try {
     const given = readArguments(table, source.args);
@@ -95,8 +103,8 @@ export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): F
       Object.entries(table).map(([name, spec]) => [name, given.values.get(name) ?? defaultOf(spec)]),
     ) as FlagValues<T>;
     const sources = Object.fromEntries(given.sources) as ParsedFlags<T>["sources"];
-    const { positional, rest } = given;
-    return { type: "ok", flags: { values, sources, positional, rest, unknownVariables } };
+    const { positional, rest, notes } = given;
+    return { type: "ok", flags: { values, sources, positional, rest, unknownVariables, notes } };
   } catch (error) {
     if (!(error instanceof FlagError)) throw error;
     return { type: "error", message: error.message, unknownFlag: error.unknownFlag };
@@ -114,7 +122,7 @@ export function parseBool(text: string): boolean | undefined {
   return undefined;
 }
 
-/** What the flag is when nobody gives it. */
+/** The value of a flag that is not given. */
 export function defaultOf(spec: FlagSpec): FlagValue {
   switch (spec.kind) {
     case "string":
@@ -135,10 +143,11 @@ interface Given {
   readonly sources: Map<string, string>;
   readonly positional: string[];
   readonly rest: string[];
+  readonly notes: string[];
 }
 
 function readArguments(table: FlagTable, args: readonly string[]): Given | "help" {
-  const given: Given = { values: new Map(), sources: new Map(), positional: [], rest: [] };
+  const given: Given = { values: new Map(), sources: new Map(), positional: [], rest: [], notes: [] };
   for (let index = 0; index < args.length; index++) {
     const arg = args[index]!;
     if (arg === "--") {
@@ -178,18 +187,46 @@ function readEnvironment(table: FlagTable, environment: FlagSource["environment"
   const known = new Map(Object.keys(table).map((name) => [variableOf(prefix, name), name]));
   for (const [variable, name] of known) {
     const text = variables[variable];
-    if (text === undefined || text === "" || given.values.has(name)) continue;
+    if (text === undefined || isEmpty(table[name]!, text) || given.values.has(name)) continue;
     store(given, name, table[name]!, text, variable);
   }
   return Object.keys(variables).filter((variable) => variable.startsWith(prefix) && !known.has(variable));
 }
 
 function store(given: Given, name: string, spec: FlagSpec, text: string, source: string): void {
-  const value = convert(spec, text, source);
+  const plain = isVerbatim(spec) ? text : spec.kind === "list" ? unquoteItems(text) : unquote(text.trim());
+  if (countQuotes(plain) < countQuotes(text)) {
+    given.notes.push(`${source}: removed the quotes around the value; leave them out`);
+  }
+  const value = convert(spec, plain, source);
   const earlier = given.values.get(name);
-  given.values.set(name, spec.kind === "repeatable" ? [...((earlier ?? []) as string[]), text] : value);
+  given.values.set(name, spec.kind === "repeatable" ? [...((earlier ?? []) as string[]), plain] : value);
   given.sources.set(name, source);
 }
+
+/** Whether a variable counts as unset: empty, also between quotes. */
+const isEmpty = (spec: FlagSpec, text: string): boolean =>
+  text === "" || (!isVerbatim(spec) && unquote(text.trim()) === "");
+
+const isVerbatim = ({ secret, verbatim }: FlagSpec): boolean => secret === true || verbatim === true;
+
+/** Without the pair of quotes around the text, however many pairs there are. */
+function unquote(text: string): string {
+  const inner = /^(["'])(.*)\1$/s.exec(text)?.[2];
+  return inner === undefined ? text : unquote(inner.trim());
+}
+
+/** Of a comma-separated list: without quotes around the list and around its items. */
+function unquoteItems(text: string): string {
+  const whole = /^(["'])((?:(?!\1).)*)\1$/s.exec(text.trim())?.[2] ?? text;
+  return whole
+    .split(",")
+    .map((item) => unquote(item.trim()))
+    .filter((item) => item !== "")
+    .join(",");
+}
+
+const countQuotes = (text: string): number => text.replace(/[^"']/g, "").length;
 
 function convert(spec: FlagSpec, text: string, source: string): FlagValue {
   switch (spec.kind) {
@@ -217,5 +254,5 @@ function convert(spec: FlagSpec, text: string, source: string): FlagValue {
 const specOf = (table: FlagTable, name: string): FlagSpec | undefined =>
   Object.hasOwn(table, name) ? table[name] : undefined;
 
-/** The flag without its value, which may be a secret with its flag's name misspelt. */
+/** The flag without its value, which may be a secret whose flag is misspelt. */
 const nameOnly = (arg: string): string => arg.replace(/=.*/s, "");

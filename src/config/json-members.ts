@@ -9,6 +9,47 @@ import { ConfigError } from "../base/error.ts";
 export type Members = Readonly<Record<string, unknown>>;
 
 /**
+ * The value of a JSON text (RFC 8259). Members are in the order of their last occurrence: of `{"VNI":1,"vni":2,"VNI":3}`
+ * {@link readMember} then reads 3, as Go does, where JSON.parse leaves "VNI" in the first place. Throws SyntaxError.
+ */
+export function parseJson(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  return hasSpellings(value) ? readTokens(text) : value;
+}
+
+/** Whether an object anywhere in `value` has a key in two spellings: only then the order of its members matters. */
+function hasSpellings(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const keys = Array.isArray(value) ? [] : Object.keys(value).map((key) => key.toLowerCase());
+  return new Set(keys).size < keys.length || Object.values(value).some(hasSpellings);
+}
+
+/** Reads a text that is known to be JSON. */
+function readTokens(text: string): unknown {
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[{}[\]]|[^\s{}[\],:"]+/g)!;
+  let next = 0;
+  const read = (): unknown => {
+    const token = tokens[next++]!;
+    if (token === "{") {
+      const members = new Map<string, unknown>();
+      while (tokens[next] !== "}") {
+        const key = JSON.parse(tokens[next++]!) as string;
+        members.delete(key);
+        members.set(key, read());
+      }
+      next++;
+      return Object.fromEntries(members);
+    }
+    if (token !== "[") return JSON.parse(token);
+    const items: unknown[] = [];
+    while (tokens[next] !== "]") items.push(read());
+    next++;
+    return items;
+  };
+  return read();
+}
+
+/**
  * The member called `name` in any spelling of upper and lower case. An exact match has no precedence: of several the last
  * one counts (https://pkg.go.dev/encoding/json#Unmarshal). `null` counts as absent and changes nothing.
  */
@@ -51,7 +92,7 @@ export function isShallow(value: unknown, levels: number): boolean {
   return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1));
 }
 
-/** A value as it may stand in a message: in quotes, cut when it is long. */
+/** A value for a message: in quotes, cut when it is long. */
 export const quote = (text: string): string =>
   JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 

@@ -200,3 +200,81 @@ test("a check names every fault at once, and the first is what parsing throws", 
   }
   assert.throws(() => parseNetworkConfig(json), faults[0]);
 });
+
+describe("F15 the network config as Go reads it", () => {
+  it('takes SubnetMin and SubnetMax of "0.0.0.0", "::", "" and null for not set', () => {
+    for (const unset of ["0.0.0.0", "", null]) {
+      const bounds = { SubnetMin: unset, SubnetMax: unset };
+      assert.equal(ipv4({ Network: "10.5.0.0/16", ...bounds }), "10.5.0.0/16 24 10.5.1.0/24 10.5.255.0/24");
+    }
+    for (const unset of ["::", "0:0:0:0:0:0:0:0", "", null]) {
+      const bounds = { IPv6SubnetMin: unset, IPv6SubnetMax: unset };
+      assert.equal(
+        ipv6({ IPv6Network: "fc00::/48", ...bounds }),
+        "fc00::/48 64 fc00:0:0:1::/64 fc00:0:0:ffff::/64",
+      );
+    }
+    assert.throws(
+      () => ipv4({ Network: "10.5.0.0/16", SubnetMin: "::" }),
+      /SubnetMin "::" is not an IPv4 address/,
+    );
+    assert.throws(() => ipv4({ Network: "10.5.0.0/16", SubnetMin: 0 }), /SubnetMin must be a string/);
+  });
+
+  it("refuses a network of all addresses", () => {
+    for (const text of ["0.0.0.0/0", "10.0.0.0/0"]) {
+      assert.throws(
+        () => ipv4({ Network: text }),
+        /Network "\d.*\/0" is every address there is; write the range/,
+      );
+    }
+    assert.throws(() => ipv6({ IPv6Network: "::/0" }), /IPv6Network "::\/0" is every address there is/);
+  });
+
+  it("lets the last of several spellings win, also where the first key is repeated", () => {
+    const memberOf = (backend: string, name: string) =>
+      readMember(parseNetworkConfig(`{"Network":"10.5.0.0/16","Backend":${backend}}`).backend.members, name);
+    assert.equal(memberOf('{"VNI":1,"vni":2,"VNI":3}', "VNI"), 3);
+    assert.equal(memberOf('{"VNI":3,"vni":2}', "VNI"), 2);
+    assert.equal(
+      memberOf('{"x":[{"a":"}]\\""},[]],"VNI":1,"vni":{},"VNI":-1.5e1,"\\u0056ni":null}', "vni"),
+      -15,
+    );
+    const config = parseNetworkConfig(
+      '{"Network":"10.5.0.0/16","NETWORK":"10.7.0.0/16","Network":"10.6.0.0/16","__proto__":1}',
+    );
+    assert.equal(show(config.ipv4), "10.6.0.0/16 24 10.6.1.0/24 10.6.255.0/24");
+  });
+
+  it("refuses numbers in quotes, comments, single quotes, trailing commas and text after the object", () => {
+    const refused = (json: string, message: RegExp) => assert.throws(() => parseNetworkConfig(json), message);
+    refused(
+      '{"Network":"10.5.0.0/16","SubnetLen":"24"}',
+      /SubnetLen must be a whole number like 24, but is the string/,
+    );
+    refused('{"Network":"10.5.0.0/16","SubnetLen":24.5}', /SubnetLen must be a whole number/);
+    refused('{"Network":"10.5.0.0/16","SubnetLen":-24}', /SubnetLen must be a whole number/);
+    refused(
+      '{"Network":"10.5.0.0/16","EnableIPv6":"true"}',
+      /EnableIPv6 must be true or false \(without quotes\)/,
+    );
+    for (const json of [
+      '{"Network":"10.5.0.0/16",}',
+      '{"Network":"10.5.0.0/16"} x',
+      '{"Network":"10.5.0.0/16"}}',
+      '{"Network":"10.5.0.0/16"} // comment',
+      '{"Network":"10.5.0.0/16" /* comment */}',
+      "{'Network':'10.5.0.0/16'}",
+      "",
+    ]) {
+      refused(json, /is not valid JSON/);
+    }
+  });
+
+  it("accepts a byte order mark and whole numbers with a point or an exponent", () => {
+    for (const length of ["24.0", "2.4e1", "240e-1"]) {
+      const config = parseNetworkConfig(`\uFEFF{"Network":"10.5.0.0/16","SubnetLen":${length}}\n`);
+      assert.equal(config.ipv4?.subnetLength, 24);
+    }
+  });
+});

@@ -1,16 +1,19 @@
 /**
- * The network config of a cluster: the JSON at `<prefix>/config` in etcd or in net-conf.json. Read here are the parts that
+ * The network config of a cluster: the JSON at `<prefix>/config` in etcd or in net-conf.json. This file reads the parts that
  * do not depend on the backend; backend/backends.ts adds the typed config of the backend. Keys match in any case, as in
- * Go's encoding/json; unknown keys are ignored; `null` counts as absent. Every violation is a {@link ConfigError} that
- * names the key and says what to write instead.
+ * Go's encoding/json, and of several spellings the last one counts; unknown keys are ignored; `null` counts as absent.
+ * Every violation is a {@link ConfigError} that names the key and says what to write instead.
+ *
+ * Two things are accepted that Go refuses, because they harm nobody: a byte order mark, and whole numbers written as 24.0
+ * or 2.4e1.
  */
 
 import type { Family } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
-import { isObject, kindOf, type Members, readBoolean, readMember } from "./json-members.ts";
+import { isObject, kindOf, type Members, parseJson, readBoolean, readMember } from "./json-members.ts";
 import { type Attempt, FAMILY_RULES, type FamilyConfig, parseFamily } from "./network-family.ts";
 
-/** The networks that hosts lease subnets of. At least one is there; undefined = the family is disabled. */
+/** The networks from which hosts lease subnets, at least one; undefined = the family is disabled. */
 export interface NetworkFamilies {
   readonly ipv4: FamilyConfig | undefined;
   readonly ipv6: FamilyConfig | undefined;
@@ -20,7 +23,7 @@ export interface NetworkFamilies {
 export interface NetworkConfig extends NetworkFamilies {
   readonly enableNftables: boolean;
   readonly backend: BackendSection;
-  /** Things an operator should read (e.g. "no Backend given: vxlan"), to be logged once by the caller. */
+  /** For the operator (e.g. "network config has no Backend: …"), to be logged once by the caller. */
   readonly notes: readonly string[];
 }
 
@@ -93,7 +96,7 @@ function enabledFamilies(ipv4 = true, ipv6 = false): readonly Family[] {
 function parseObject(json: string): Members {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = parseJson(json.replace(/^\uFEFF/, ""));
   } catch (error) {
     // V8's message quotes the text; a config may hold a PSK, so only the position is passed on.
     const position = /position (\d+)/.exec(String(error))?.[1];

@@ -1,4 +1,4 @@
-/** The part of a network config that is about one address family: the network, and which subnets of it are leased. */
+/** One address family of the network config: its network, and which subnets of it are leased. */
 
 import type { FamilyName } from "../address/family.ts";
 import { bitsOf, type Family, formatIp, type Ip, parseIp } from "../address/ip.ts";
@@ -15,7 +15,7 @@ import {
 import { ConfigError } from "../base/error.ts";
 import { kindOf, type Members, quote, readMember, readText } from "./json-members.ts";
 
-/** The part of the config about one family. */
+/** One family of the network config. */
 export interface FamilyConfig {
   readonly network: Prefix;
   /** Prefix length of every host's subnet. */
@@ -25,7 +25,7 @@ export interface FamilyConfig {
   readonly subnetMax: Prefix;
 }
 
-/** Reads something; undefined = it has a fault, which is noted. */
+/** Runs a reader; undefined = it threw a ConfigError, which is recorded. */
 export type Attempt = <T>(read: () => T) => T | undefined;
 
 /** What differs between the families. Lengths are prefix lengths. */
@@ -40,7 +40,7 @@ export interface FamilyRules {
     readonly max: string;
   };
   readonly defaultLength: number;
-  /** Longest subnet: it has to hold the host's device and its bridge. */
+  /** Longest subnet: it needs addresses for the host's device and its bridge. */
   readonly longestSubnet: number;
   /** Longest network: four of the longest subnets. */
   readonly longestNetwork: number;
@@ -85,7 +85,7 @@ export function parseFamily(
   const subnetLength = attempt(() => readSubnetLength(members, network, rules));
   if (subnetLength === undefined) return undefined;
   const step = 1n << BigInt(bitsOf(rules.family) - subnetLength);
-  // The first subnet is left out: its base is the network's own address, which some stacks take for a broadcast.
+  // The first subnet is not leased: its base is the network's own address, which some stacks treat as a broadcast.
   const second = prefixOf(addressAt(network, step), subnetLength);
   const last = prefixOf(addressAt(network, sizeOf(network) - step), subnetLength);
   const bound = (key: string, fallback: Prefix) =>
@@ -118,6 +118,12 @@ function readNetwork(members: Members, rules: FamilyRules): Prefix {
       `network config: ${key} ${quote(text)} is not an IPv${rules.family} network in CIDR form like "${rules.example}"`,
     );
   }
+  // Go flannel takes it for “no network given”.
+  if (prefix.length === 0) {
+    throw new ConfigError(
+      `network config: ${key} ${quote(text)} is every address there is; write the range for containers, e.g. "${rules.example}"`,
+    );
+  }
   return prefix;
 }
 
@@ -147,10 +153,12 @@ function readSubnetLength(members: Members, network: Prefix, rules: FamilyRules)
   return given;
 }
 
+/** Undefined = not given: also "" and "0.0.0.0" or "::", which Go flannel's own structs write for “not set”. */
 function readBound(members: Members, key: string, network: Prefix, subnetLength: number): Prefix | undefined {
   const text = readText(members, key);
   if (text === undefined || text === "") return undefined;
   const ip: Ip | undefined = parseIp(text);
+  if (ip?.family === network.family && ip.value === 0n) return undefined;
   if (ip === undefined || ip.family !== network.family) {
     throw new ConfigError(
       `network config: ${key} ${quote(text)} is not an IPv${network.family} address like "${formatIp(baseOf(network))}"`,

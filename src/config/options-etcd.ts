@@ -1,19 +1,23 @@
-/** How to reach etcd, from the etcd flags: half-given security is refused rather than left out (W10). */
+/**
+ * How to reach etcd, from the etcd flags. Incomplete security settings are refused, not ignored (W10). The key prefix is
+ * cleaned as Go flannel cleans it (https://pkg.go.dev/path#Clean), because both join it with "config" and "subnets".
+ */
 
+import { posix } from "node:path";
 import { redactUrl } from "./flags-text.ts";
 import type { FlagReader } from "./options-reader.ts";
 import type { DatastoreFlags } from "./options-table.ts";
 
-/** Where etcd is and who we are to it. Files are named here and read by the store. */
+/** Where etcd is and how flanneld identifies itself. Files are named here and read by the store. */
 export interface EtcdConnectionOptions {
   /** "http://host:port" or "https://host:port" without path, user or password; at least one. */
   readonly endpoints: readonly string[];
-  /** Key prefix without a slash at the end. */
+  /** Key prefix without a trailing slash: "/coreos.com/network", "" for the root. */
   readonly prefix: string;
   /** Client key and certificate: both or neither. */
   readonly keyFile: string | undefined;
   readonly certFile: string | undefined;
-  /** If undefined, servers are checked against the system's authorities. */
+  /** Undefined = servers are verified by the system's certificate authorities. */
   readonly caFile: string | undefined;
   /** User and password: both or neither. */
   readonly username: string | undefined;
@@ -48,11 +52,18 @@ export function readEtcdOptions(read: FlagReader<DatastoreFlags>): EtcdConnectio
   return { endpoints, prefix: readEtcdPrefix(read), keyFile, certFile, caFile, username, password };
 }
 
-/** The key prefix without a slash at the end. Throws ConfigError. */
+/** The key prefix, cleaned, without a trailing slash; "" for "/". Throws ConfigError. */
 export function readEtcdPrefix(read: FlagReader<DatastoreFlags>): string {
-  const prefix = read.required("etcd-prefix").replace(/\/+/g, "/").replace(/\/$/, "");
-  if (prefix === "") throw read.fault("etcd-prefix", "must name a path such as /coreos.com/network");
-  return prefix;
+  const text = read.required("etcd-prefix");
+  const prefix = posix.normalize(text);
+  // Go flannel's keys would be "config" and "../config": outside of every directory of etcd v2.
+  if (prefix.replace(/\/$/, "") === "." || prefix.startsWith("..")) {
+    throw read.fault(
+      "etcd-prefix",
+      `${JSON.stringify(text)} names no path; write one such as /coreos.com/network`,
+    );
+  }
+  return prefix.replace(/\/$/, "");
 }
 
 function readCredentials(read: FlagReader<DatastoreFlags>): Credentials | undefined {
@@ -76,7 +87,7 @@ function readEndpoints(
 ): { endpoints: string[]; credentials: Credentials | undefined } {
   const texts = read.flags.values["etcd-endpoints"];
   if (texts.length === 0) throw read.fault("etcd-endpoints", "is empty: give at least one URL");
-  // A stray comma or slash in a password would make half of it look like an endpoint: then none is shown.
+  // With a comma or slash in a password, half of the password looks like an endpoint: then no endpoint is shown.
   const holdsSecret = texts.some((text) => text.includes("@"));
   let credentials: Credentials | undefined;
   const endpoints = texts.map((text, index) => {
@@ -85,7 +96,10 @@ function readEndpoints(
       /^[a-z][a-z\d+.-]*:\/\//i.test(text) ? text : `${isTls ? "https" : "http"}://${text}`,
     );
     if (url === null || (url.protocol !== "http:" && url.protocol !== "https:") || url.hostname === "") {
-      throw read.fault("etcd-endpoints", `${shown} is not of the form http://host:port or https://host:port`);
+      throw read.fault(
+        "etcd-endpoints",
+        `${shown} is not of the form http://host:port or https://host:port${hintFor(text)}`,
+      );
     }
     if (url.pathname !== "/" || url.search !== "" || url.hash !== "") {
       throw read.fault(
@@ -99,7 +113,16 @@ function readEndpoints(
   return { endpoints, credentials };
 }
 
-/** The user and password of the first endpoint that has them count for all: etcd has one set of users per cluster. */
+/** What is probably wrong with an endpoint that is no URL. */
+function hintFor(text: string): string {
+  if (/\S[\s;]+\S/.test(text)) return "; separate endpoints with commas";
+  const host = text.replace(/^[a-z]+:\/\//i, "");
+  if (/^[\da-f]*:[\da-f:]*:[\da-f:.]*$/i.test(host))
+    return "; write an IPv6 address in brackets: [fd00::1]:2379";
+  return "";
+}
+
+/** User and password of the first endpoint that has them apply to all: etcd has one set of users per cluster. */
 function credentialsOf(url: URL): Credentials | undefined {
   if (url.username === "" || url.password === "") return undefined;
   return { username: decode(url.username), password: decode(url.password) };
@@ -109,6 +132,6 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // a lone "%" means itself
+    return text; // a lone "%" is literal
   }
 }

@@ -51,7 +51,7 @@ export const DATASTORE_FLAGS = {
     value: "file",
     help: "certificate authority that etcd is checked against (PEM)",
   },
-  "etcd-username": { kind: "string", value: "name", help: "user name for etcd" },
+  "etcd-username": { kind: "string", value: "name", verbatim: true, help: "user name for etcd" },
   "etcd-password": { kind: "string", value: "password", secret: true, help: "password for etcd" },
 } as const satisfies FlagTable;
 

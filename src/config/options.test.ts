@@ -114,7 +114,8 @@ test("every flag with a bad value is named", () => {
     ["--iface-can-reach=example.org", /^--iface-can-reach: "example.org" is not an IP address$/],
     ["--iface-regex=eth(", /^--iface-regex: "eth\(" is not a regular expression/],
     ["--subnet-file=", /^--subnet-file: is empty/],
-    ["--etcd-prefix=/", /^--etcd-prefix: must name a path/],
+    ["--etcd-prefix=.", /^--etcd-prefix: "\." names no path/],
+    ["--etcd-prefix=a/../..", /^--etcd-prefix: "a\/\.\.\/\.\." names no path/],
     ["--etcd-prefix=", /^--etcd-prefix: is empty/],
     ["--etcd-endpoints=", /^--etcd-endpoints: is empty/],
     ["--etcd-endpoints=ftp://h:1", /^--etcd-endpoints: "ftp:\/\/h:1" is not of the form/],
@@ -201,4 +202,51 @@ test("docs/flags.md lists every flag with its default and its variable", () => {
     const value = String(defaultOf(spec));
     if (value !== "") assert.ok(row.includes(`\`${value}\``), `--${name}: default ${value} is missing`);
   }
+});
+
+test("F15 the etcd prefix is cleaned as Go's path.Clean does", () => {
+  const prefixOf = (text: string) => etcdOf(options([`--etcd-prefix=${text}`])).etcd.prefix;
+  const cases: [string, string][] = [
+    ["/", ""],
+    ["//", ""],
+    ["/a/..", ""],
+    ["/a/./b", "/a/b"],
+    ["/a//b/", "/a/b"],
+    ["/a/../b", "/b"],
+    ["/../a", "/a"],
+    ["a/b", "a/b"],
+    ["./a", "a"],
+    [" /a ", "/a"],
+  ];
+  for (const [text, prefix] of cases) assert.equal(prefixOf(text), prefix, text);
+});
+
+test("F15 endpoints between quotes, spaces and stray commas, with schemes in upper case", () => {
+  const endpointsOf = (text: string) => etcdOf(options([], { FLANNELD_ETCD_ENDPOINTS: text })).etcd.endpoints;
+  const both = ["http://a:2379", "http://b:2379"];
+  for (const text of [
+    '"http://a:2379,http://b:2379"',
+    "'http://a:2379,http://b:2379'",
+    '"http://a:2379","http://b:2379"',
+    '"http://a:2379", "http://b:2379",',
+    " http://a:2379 ,, http://b:2379/ ,",
+    "HTTP://a:2379,a:2379,Http://b:2379".replace("a:2379,a", "a"),
+    "a:2379,b:2379",
+    "http://a:2379,\n  http://b:2379\r\n",
+  ]) {
+    assert.deepEqual(endpointsOf(text), both, JSON.stringify(text));
+  }
+  assert.deepEqual(endpointsOf("http://[fd00::1]:2379"), ["http://[fd00::1]:2379"]);
+  assert.match(
+    fault(["--etcd-endpoints=http://fd00::1:2379"]),
+    /^--etcd-endpoints: "http:\/\/fd00::1:2379" is not of the form .*; write an IPv6 address in brackets: \[fd00::1\]:2379$/,
+  );
+  assert.match(fault(["--etcd-endpoints=fd00::1:2379"]), /in brackets/);
+  for (const separator of [" ", ";", "; "]) {
+    assert.match(
+      fault([`--etcd-endpoints=http://a:1${separator}http://b:1`]),
+      /; separate endpoints with commas$/,
+    );
+  }
+  assert.match(fault(['--etcd-endpoints="http://a:2379']), /^--etcd-endpoints: /);
 });

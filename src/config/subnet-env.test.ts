@@ -104,3 +104,29 @@ test("hands text, path and mode to the writer, and explains a failure", async ()
     (error) => error instanceof ConfigError && /\/x\/subnet\.env.*EROFS.*--subnet-file/.test(error.message),
   );
 });
+
+test("F15 FLANNEL_IPMASQ in every word of Go's ParseBool", () => {
+  const read = (word: string) => parseSubnetEnv(IPV4_TEXT.replace("=false", `=${word}`));
+  for (const word of ["1", "t", "T", "true", "TRUE", "True", '"true"'])
+    assert.equal(read(word).ipMasq, true, word);
+  for (const word of ["0", "f", "F", "false", "FALSE", "False"]) assert.equal(read(word).ipMasq, false, word);
+  for (const word of ["yes", "tRUE", "", "2"]) assert.deepEqual(read(word).invalid, ["FLANNEL_IPMASQ"], word);
+});
+
+test("F15 half a pair of one family is no fault where the other family is complete", () => {
+  for (const half of ["FLANNEL_IPV6_NETWORK=fc00::/48\n", "FLANNEL_IPV6_SUBNET=fc00:0:0:1::1/64\n"]) {
+    const parsed = parseSubnetEnv(half + IPV4_TEXT);
+    assert.deepEqual([parsed.missing, parsed.invalid], [[], []]);
+    assert.deepEqual(parsed.subnets.ipv4, IPV4.subnets.ipv4);
+  }
+  const alone = parseSubnetEnv("FLANNEL_IPV6_NETWORK=fc00::/48\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n");
+  assert.deepEqual(alone.missing, ["FLANNEL_IPV6_SUBNET"]);
+});
+
+test("F15 a byte order mark and export, as editors and shells add them", () => {
+  assert.deepEqual(parseSubnetEnv(`\uFEFF${IPV4_TEXT.replace(/^F/gm, "export F")}`), {
+    ...IPV4,
+    missing: [],
+    invalid: [],
+  });
+});

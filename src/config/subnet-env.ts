@@ -1,5 +1,5 @@
 /**
- * subnet.env, the file through which flanneld tells Docker, CNI plugins and scripts what this host got:
+ * subnet.env, the file from which Docker, CNI plugins and scripts learn this host's subnet:
  *
  *     FLANNEL_NETWORK=10.5.0.0/16
  *     FLANNEL_SUBNET=10.5.72.1/24
@@ -10,11 +10,15 @@
  *
  * Order and spelling are fixed; a family that is not enabled has no lines. The subnet is written as its first usable
  * address, the one that the host's bridge takes.
+ *
+ * The reader accepts what Go flannel's readers accept: quoted values, `export`, words of strconv.ParseBool, and a family
+ * of which one line is missing, if the other family is complete.
  */
 
 import { type Family, formatIp } from "../address/ip.ts";
 import { addressAt, formatPrefix, type Prefix, parsePrefix, samePrefix } from "../address/prefix.ts";
 import { ConfigError, messageOf } from "../base/error.ts";
+import { parseBool } from "./flags.ts";
 
 /** One prefix per family. */
 export interface PrefixPair {
@@ -22,31 +26,31 @@ export interface PrefixPair {
   readonly ipv6: Prefix | undefined;
 }
 
-/** What the file says. */
+/** The content of the file. */
 export interface SubnetEnv {
   /** The whole flannel network. */
   readonly network: PrefixPair;
-  /** This host's part of it. */
+  /** This host's subnets of it. */
   readonly subnets: PrefixPair;
-  /** MTU for containers. */
+  /** MTU for containers, in bytes. */
   readonly mtuBytes: number;
   /** Whether flanneld masquerades, so that Docker or CNI must not. */
   readonly ipMasq: boolean;
 }
 
-/** What could be read from a file that may be old, half-written or edited by hand. */
+/** The readable part of a file that may be old, incomplete or edited by hand. */
 export interface ParsedSubnetEnv {
   readonly network: PrefixPair;
   readonly subnets: PrefixPair;
   readonly mtuBytes: number | undefined;
   readonly ipMasq: boolean | undefined;
-  /** Names of variables that should be there and are not. */
+  /** Names of required variables that are missing. */
   readonly missing: readonly string[];
-  /** Names of variables whose value makes no sense; they count as absent, not as missing. */
+  /** Names of variables with an invalid value; they count as absent, not as missing. */
   readonly invalid: readonly string[];
 }
 
-/** Writes a file so that readers see the old text or the new one, never a part; makes the parent directory. */
+/** Writes a file so that readers see the old text or the new one, never a part; creates the parent directory. */
 export type AtomicFileWriter = (path: string, text: string, mode: number) => Promise<void>;
 
 /** Readable by everyone: Docker's and CNI's scripts do not all run as root. */
@@ -72,16 +76,18 @@ export async function writeSubnetEnv(path: string, env: SubnetEnv, write: Atomic
   try {
     await write(path, formatSubnetEnv(env), SUBNET_ENV_MODE);
   } catch (error) {
+    const cause = messageOf(error);
+    const failure = cause.includes(path) ? cause : `failed to write ${path}: ${cause}`;
     throw new ConfigError(
-      `cannot write ${path}: ${messageOf(error)}; make its directory writable, or choose another file with --subnet-file`,
+      `${failure}; make its directory writable, or choose another file with --subnet-file`,
       { cause: error },
     );
   }
 }
 
 /**
- * Reads the text of the file. Blank lines, comments and unknown variables are passed over; it never throws. Of several
- * networks the first counts ({@link listNetworks} gives all).
+ * Reads the text of the file. Ignores blank lines, comments and unknown variables; never throws. Of several networks the
+ * first counts ({@link listNetworks} returns all).
  */
 export function parseSubnetEnv(text: string): ParsedSubnetEnv {
   const variables = readVariables(text);
@@ -102,16 +108,14 @@ export function parseSubnetEnv(text: string): ParsedSubnetEnv {
     ipv6: take("FLANNEL_IPV6_SUBNET", (value) => parseFamily(value, 6)),
   };
   const mtuBytes = take("FLANNEL_MTU", (value) => (/^[1-9]\d{0,5}$/.test(value) ? Number(value) : undefined));
-  const ipMasq = take("FLANNEL_IPMASQ", (value) =>
-    value === "true" ? true : value === "false" ? false : undefined,
-  );
-  const missing = expectedNames(variables).filter((name) => !variables.has(name));
+  const ipMasq = take("FLANNEL_IPMASQ", parseBool);
+  const missing = requiredNames(variables).filter((name) => !variables.has(name));
   return { network, subnets, mtuBytes, ipMasq, missing, invalid };
 }
 
 /**
  * All flannel networks that the file names, IPv4 first, each once: flanneld 0.21 to 0.24 could have several, separated by
- * commas. What is invalid is left out.
+ * commas. Invalid lists are left out.
  */
 export function listNetworks(text: string): Prefix[] {
   const variables = readVariables(text);
@@ -125,28 +129,25 @@ export function listNetworks(text: string): Prefix[] {
 const IPV4_NAMES = ["FLANNEL_NETWORK", "FLANNEL_SUBNET"];
 const IPV6_NAMES = ["FLANNEL_IPV6_NETWORK", "FLANNEL_IPV6_SUBNET"];
 
-/** A family counts as enabled if either of its lines is there; without any, IPv4 is what one would expect. */
-function expectedNames(variables: ReadonlyMap<string, string>): string[] {
-  const hasIpv4 = IPV4_NAMES.some((name) => variables.has(name));
-  const hasIpv6 = IPV6_NAMES.some((name) => variables.has(name));
-  return [
-    ...(hasIpv4 || !hasIpv6 ? IPV4_NAMES : []),
-    ...(hasIpv6 ? IPV6_NAMES : []),
-    "FLANNEL_MTU",
-    "FLANNEL_IPMASQ",
-  ];
+/** One complete family is enough, as for Go flannel's CNI plugin. With none complete, each family begun is required. */
+function requiredNames(variables: ReadonlyMap<string, string>): string[] {
+  const others = ["FLANNEL_MTU", "FLANNEL_IPMASQ"];
+  const complete = [IPV4_NAMES, IPV6_NAMES].filter((names) => names.every((name) => variables.has(name)));
+  if (complete.length > 0) return others;
+  const begun = [IPV4_NAMES, IPV6_NAMES].filter((names) => names.some((name) => variables.has(name)));
+  return [...(begun.length > 0 ? begun : [IPV4_NAMES]).flat(), ...others];
 }
 
 function readVariables(text: string): Map<string, string> {
   const variables = new Map<string, string>();
-  for (const line of text.split("\n")) {
-    const match = /^([A-Z][A-Z\d_]*)=(["']?)(.*)\2$/.exec(line.trim());
+  for (const line of text.replace(/^\uFEFF/, "").split("\n")) {
+    const match = /^(?:export\s+)?([A-Z][A-Z\d_]*)=(["']?)(.*)\2$/.exec(line.trim());
     if (match !== null) variables.set(match[1]!, match[3]!);
   }
   return variables;
 }
 
-/** Prefixes separated by commas; undefined if one of them is none. */
+/** Prefixes separated by commas; undefined if one of them is invalid. */
 function parseList(text: string, family: Family): Prefix[] | undefined {
   const prefixes = text.split(",").map((item) => parseFamily(item.trim(), family));
   return prefixes.every((prefix) => prefix !== undefined) ? prefixes : undefined;

@@ -48,6 +48,7 @@ export const planCommand = (ports: OperatePorts): Command =>
       const options = readOptions(flags, ports.admin.variables);
       const file = flags.values.config || undefined;
       const logger = loggerOf(context);
+      for (const note of flags.notes) logger.warn(note);
       await using store = await ports.admin.inspectStore(options.datastore, logger);
       const network = parseNetwork(await readConfig(file, store, ports));
       const assigned = await store.readAssignedHost?.(network);

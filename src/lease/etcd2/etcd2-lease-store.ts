@@ -55,7 +55,7 @@ export function openConnection(
   const settings = readEtcdSettings(
     {
       ...options,
-      prefix: posix.resolve("/", options.prefix), // as etcd itself reads paths
+      prefix: posix.resolve("/", options.prefix).replace(/^\/$/, ""), // as etcd itself reads paths
       timings: {
         ...(options.endpoints.length > 1 && { dialTimeoutMs: DIAL_TIMEOUT_AMONG_SEVERAL_MS }),
         ...options.timings,
