@@ -69,6 +69,7 @@ export function build(
   const planner = new Planner(config, {
     blackholeRoute: options.blackholeRoute,
     own: () => keeper.own,
+    listedOwn: () => (keeper.own === undefined ? undefined : follower.table.get(keeper.own.key)),
     peers: () => (follower.isKnown ? follower.table.peers(keeper.own?.key) : undefined),
     sharedIps: () => follower.table.sharedPublicIps(),
     nextHop: () => nextHops.lookup,

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseIp } from "../address/ip.ts";
+import { parsePrefix } from "../address/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
 import { createLeaseTable } from "../lease/lease-table.ts";
-import { sharedAddressProblems } from "./peers.ts";
+import { ownSubnetProblems, sharedAddressProblems } from "./peers.ts";
 
 const node = (key: string, publicIp: string, publicIpv6?: string): Lease => ({
   key,
@@ -42,4 +43,19 @@ test("the families are apart", () => {
     "b: its public IP ::9 is also that of a",
     "c: its public IP ::9 is also that of a",
   ]);
+});
+
+test("F2 a host whose subnet overlaps an established one learns that peers do not route to it", () => {
+  const lease = (key: string, subnet: string, establishedAt: bigint): Lease => ({
+    ...node(key, "192.0.2.1"),
+    subnets: { ipv4: parsePrefix(subnet), ipv6: undefined },
+    establishedAt,
+  });
+  const [h1, aaa] = [lease("h1", "10.5.0.0/24", 1n), lease("aaa", "10.5.0.0/22", 2n)];
+  assert.deepEqual(ownSubnetProblems(h1, [aaa]), []);
+  assert.match(
+    ownSubnetProblems(aaa, [h1, lease("h2", "10.5.9.0/24", 1n)]).join(),
+    /^Peers do not route to this host: its subnet 10\.5\.0\.0\/22 overlaps 10\.5\.0\.0\/24 of h1, which was established first/,
+  );
+  assert.deepEqual(ownSubnetProblems(undefined, [h1]), []);
 });

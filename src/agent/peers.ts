@@ -3,10 +3,11 @@
 import { formatIp } from "../address/ip.ts";
 import type { PeerProblem } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
-import { describeSubnets, type Lease } from "../lease/lease.ts";
+import { describeSubnets, type Lease, overlapsPair } from "../lease/lease.ts";
 import { encodeLeaseKey } from "../lease/lease-codec.ts";
 import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable, type LeaseTable, type SharedPublicIp } from "../lease/lease-table.ts";
+import { byEstablishment } from "../lease/precedence.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
 export class PeerFollower {
@@ -86,32 +87,47 @@ function describePeer(lease: Lease): string {
 }
 
 /**
- * Peers that name a public address which another host names too. Both stay programmed: nobody here can tell which of the
- * two really has it, and that one is to be reached. What has a problem already is not told again.
+ * Peers that publish a public IP which another host publishes too. All of them stay programmed: this host does not know
+ * which of them has the address, and that one is to be reached. Peers in `reported` have a problem already.
  */
 export function sharedAddressProblems(
   shared: readonly SharedPublicIp[],
   ownKey: string | undefined,
-  told: readonly PeerProblem[],
+  reported: readonly PeerProblem[],
 ): PeerProblem[] {
   if (shared.length === 0) return [];
-  const toldOf = new Set(told.map(({ key }) => key));
+  const reportedKeys = new Set(reported.map(({ key }) => key));
   return shared.flatMap(({ ip, leases }) => {
-    const keys = leases.map(({ key }) => key).sort((a, b) => (a < b ? -1 : 1));
+    const keys = leases.toSorted(byEstablishment).map(({ key }) => key);
     const first = keys.find((key) => key === ownKey) ?? keys[0]!;
     return keys
-      .filter((key) => key !== first && !toldOf.has(key))
+      .filter((key) => key !== first && !reportedKeys.has(key))
       .map((key) => ({
         key,
-        message: `its public IP ${formatIp(ip)} is also that of ${first === ownKey ? "this host" : first}, and packets reach only one of the two: give the other one another with --public-ip or --iface`,
+        message: `its public IP ${formatIp(ip)} is also that of ${first === ownKey ? "this host" : first}, and packets reach only one of the two; give the other one another address with --public-ip or --iface`,
+        isProgrammed: true,
       }));
   });
+}
+
+/**
+ * Why the peers do not route to this host: its subnet overlaps one that another host established first. `own` and `peers`
+ * are as the datastore lists them.
+ */
+export function ownSubnetProblems(own: Lease | undefined, peers: readonly Lease[]): string[] {
+  if (own === undefined) return [];
+  return peers
+    .filter((peer) => overlapsPair(peer.subnets, own.subnets) && byEstablishment(peer, own) < 0)
+    .map(
+      (peer) =>
+        `Peers do not route to this host: its subnet ${describeSubnets(own.subnets)} overlaps ${describeSubnets(peer.subnets)} of ${peer.key}, which was established first; give one of the two hosts another subnet`,
+    );
 }
 
 /** An interface that goes down may take thousands of peers along. */
 const LINES_AT_ONCE = 10;
 
-/** Says each problem once while it lasts. */
+/** Logs each problem once while it lasts. */
 export class ProblemLog {
   readonly #logger: Logger;
   #known = new Set<string>();
@@ -120,9 +136,17 @@ export class ProblemLog {
     this.#logger = logger;
   }
 
-  report(problems: readonly PeerProblem[]): void {
-    if (problems.length === 0 && this.#known.size === 0) return;
-    const now = new Set(problems.map(({ key, message }) => `Peer ${key} cannot be reached: ${message}`));
+  /** The problems that last, one line each; many are counted. */
+  get lines(): string[] {
+    const lines = [...this.#known];
+    const more = lines.length - LINES_AT_ONCE;
+    return more > 0 ? [...lines.slice(0, LINES_AT_ONCE), `${more} more peers cannot be reached`] : lines;
+  }
+
+  /** Replaces the known problems. `others` are problems of this host, as whole lines. */
+  report(problems: readonly PeerProblem[], others: readonly string[] = []): void {
+    if (problems.length + others.length === 0 && this.#known.size === 0) return;
+    const now = new Set([...others, ...problems.map(describeProblem)]);
     const fresh = [...now].filter((line) => !this.#known.has(line));
     for (const line of fresh.slice(0, LINES_AT_ONCE)) this.#logger.warn(line);
     if (fresh.length > LINES_AT_ONCE)
@@ -130,3 +154,6 @@ export class ProblemLog {
     this.#known = now;
   }
 }
+
+const describeProblem = ({ key, message, isProgrammed }: PeerProblem): string =>
+  isProgrammed ? `Peer ${key} may be unreachable: ${message}` : `Peer ${key} cannot be reached: ${message}`;

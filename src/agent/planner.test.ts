@@ -202,7 +202,7 @@ test("of many new peer problems ten are named and the others counted", () => {
   assert.equal(warnings.at(-1), "2 more peers cannot be reached");
 });
 
-test("peers that share a public IP are a problem unless the backend reported them already", () => {
+test("F4 peers that share a public IP stay programmed and are reported so, unless the backend reported them already", () => {
   const { planner, backend, world, warnings } = start();
   world.sharedIps = [{ ip: parseIp("192.168.7.2")!, leases: [lease("a"), lease("b"), lease("c")] }];
   backend.problems = [{ key: "b", message: "no MAC" }];
@@ -211,7 +211,7 @@ test("peers that share a public IP are a problem unless the backend reported the
     warnings.map((line) => line.split(",")[0]),
     [
       "Peer b cannot be reached: no MAC",
-      "Peer c cannot be reached: its public IP 192.168.7.2 is also that of a",
+      "Peer c may be unreachable: its public IP 192.168.7.2 is also that of a",
     ],
   );
 });

@@ -11,7 +11,7 @@ import type { Lease, OwnLease, SubnetPair } from "../lease/lease.ts";
 import type { SharedPublicIp } from "../lease/lease-table.ts";
 import { keyOf, RTPROT_FLANNEL, type State, type StateObject } from "../state/objects.ts";
 import type { Target } from "../state/target.ts";
-import { ProblemLog, sharedAddressProblems } from "./peers.ts";
+import { ownSubnetProblems, ProblemLog, sharedAddressProblems } from "./peers.ts";
 
 /** What a start resolves and only an operator changes: the inputs of a plan besides leases and routes. */
 export interface ResolvedConfig {
@@ -24,6 +24,8 @@ export interface PlannerOptions {
   /** `--ip-blackhole-route`. */
   readonly blackholeRoute: boolean;
   readonly own: () => OwnLease | undefined;
+  /** The own lease as the datastore lists it; undefined = not yet. */
+  readonly listedOwn?: () => Lease | undefined;
   /** Undefined = the leases were not received yet. */
   readonly peers: () => readonly Lease[] | undefined;
   /** Public addresses that more than one host claims. */
@@ -57,6 +59,11 @@ export class Planner {
     return this.#config.backend.mtuBytes(this.#config.host);
   }
 
+  /** Peers that cannot be reached and why, one line each. */
+  get problems(): readonly string[] {
+    return this.#problems.lines;
+  }
+
   /** The devices of the latest plan. */
   get links(): readonly StateObject[] {
     return this.#links;
@@ -79,7 +86,8 @@ export class Planner {
     const known = peers();
     const plan = backend.plan({ host, network, own: subnets, peers: known, nextHop: nextHop() });
     const duplicates = sharedAddressProblems(sharedIps(), held?.key, plan.problems);
-    this.#problems.report([...plan.problems, ...duplicates]);
+    const refused = ownSubnetProblems(this.#options.listedOwn?.(), known ?? []);
+    this.#problems.report([...plan.problems, ...duplicates], refused);
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     setTarget({
       state: blackholeRoute && subnets !== undefined ? withBlackholes(plan.state, subnets) : plan.state,

@@ -9,6 +9,7 @@ type Probe = () => readonly string[];
 
 export class Readiness {
   readonly #probes = new Map<string, Probe>();
+  readonly #notes: Probe[] = [];
   readonly #wake = new WakeSignal();
 
   /** Sets the problem of one subject; undefined = none. */
@@ -20,6 +21,16 @@ export class Readiness {
   /** Asks `probe` for the problems of one subject whenever readiness is read. */
   watch(subject: string, probe: Probe): void {
     this.#probes.set(subject, probe);
+  }
+
+  /** Asks `probe`, whenever readiness is read, for what an operator should know although the host is ready. */
+  addNotes(probe: Probe): void {
+    this.#notes.push(probe);
+  }
+
+  /** What is not in order although it does not make the host unready, one line each. */
+  get notes(): string[] {
+    return this.#notes.flatMap((probe) => probe());
   }
 
   /** To be called when the answer of a probe may have changed. */

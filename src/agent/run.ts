@@ -46,9 +46,10 @@ export class RunningAgent {
     this.#ports = ports;
     this.#readiness = readiness;
     this.#signal = signal;
-    const { keeper, follower, reconciler, events } = parts;
+    const { keeper, follower, planner, reconciler, events } = parts;
     readiness.watch("lease", () => (keeper.problem === undefined ? [] : [keeper.problem]));
     readiness.watch("peers", () => (follower.isKnown ? [] : ["leases not received yet"]));
+    readiness.addNotes(() => planner.problems);
     readiness.watch("kernel", () => {
       const { problems } = reconciler.status;
       return this.#isProgrammed || problems.length > 0 ? problems : ["initial programming is not complete"];

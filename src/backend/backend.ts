@@ -51,10 +51,13 @@ export interface PlanInput {
   readonly nextHop: NextHopLookup;
 }
 
-/** A peer that cannot be reached as it stands, and why. */
+/** Why a peer cannot be reached, or perhaps not. */
 export interface PeerProblem {
+  /** The key of its lease. */
   readonly key: string;
   readonly message: string;
+  /** Whether the peer is programmed nevertheless. */
+  readonly isProgrammed?: true;
 }
 
 export interface Plan {

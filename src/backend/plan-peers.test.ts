@@ -151,3 +151,57 @@ test("an identity belongs to this host, then to the first peer by key that is re
     "10.5.6.0-24: its key B is already that of this host",
   ]);
 });
+
+const claim = (number: number, order: Partial<Lease>, data?: string, ipv4?: string): Lease => ({
+  ...peer(number, data, ipv4 === undefined ? undefined : parsePrefix(ipv4)!),
+  ...order,
+});
+
+test("F2 of two hosts with one subnet, the one established first keeps it, whatever their keys", () => {
+  const { plan } = createToy({ ...NETWORK, ipv6: undefined });
+  const newcomer = claim(9, { key: "aaa", establishedAt: 20n }, undefined, "10.5.0.0/22");
+  const established = claim(2, { key: "h1", establishedAt: 10n });
+  for (const peers of [
+    [newcomer, established],
+    [established, newcomer],
+  ]) {
+    assert.deepEqual(plan({ peers, own: { ipv4: parsePrefix("10.5.77.0/24")!, ipv6: undefined } }), {
+      objects: ["route 10.5.2.0/24 via 192.168.7.2 dev eth0"],
+      problems: ["aaa: its subnet 10.5.0.0/22 overlaps 10.5.2.0/24, which is that of h1"],
+    });
+  }
+});
+
+test("F2 a lease of unknown age does not displace one of known age", () => {
+  const { plan } = createToy({ ...NETWORK, ipv6: undefined });
+  const unknown = claim(9, { key: "aaa" }, undefined, "10.5.2.0/25");
+  assert.deepEqual(plan({ peers: [unknown, claim(2, { key: "h1", establishedAt: 10n })] }).problems, [
+    "aaa: its subnet 10.5.2.0/25 overlaps 10.5.2.0/24, which is that of h1",
+  ]);
+});
+
+test("F2 in dual stack a conflict of one family leaves the other programmed", () => {
+  const { plan } = createToy();
+  const newcomer = claim(9, { key: "aaa", establishedAt: 20n }, undefined, "10.5.2.0/25");
+  const { objects, problems } = plan({ peers: [newcomer, claim(2, { key: "h1", establishedAt: 10n })] });
+  assert.deepEqual(objects, [...ROUTES_TO_2, "route fc00:0:0:9::/64 via fd00:7::9 dev eth0"]);
+  assert.deepEqual(problems, ["aaa: IPv4: its subnet 10.5.2.0/25 overlaps 10.5.2.0/24, which is that of h1"]);
+});
+
+test("F1 of two renewed leases with one identity, the one written last is reached; a reservation displaces none", () => {
+  const { plan } = createToy({ ...NETWORK, ipv6: undefined });
+  const old = claim(2, { establishedAt: 10n, renewedAt: 11n }, "key A");
+  const moved = claim(3, { establishedAt: 20n, renewedAt: 20n }, "key A");
+  assert.deepEqual(plan({ peers: [old, moved] }), {
+    objects: ["route 10.5.3.0/24 via 192.168.7.3 dev eth0"],
+    problems: ["10.5.2.0-24: its key A is already that of 10.5.3.0-24"],
+  });
+  const renewed = { ...old, renewedAt: 30n };
+  assert.deepEqual(plan({ peers: [moved, renewed] }).problems, [
+    "10.5.3.0-24: its key A is already that of 10.5.2.0-24",
+  ]);
+  const reservation = { ...moved, renewedAt: undefined };
+  assert.deepEqual(plan({ peers: [reservation, old] }).problems, [
+    "10.5.3.0-24: its key A is already that of 10.5.2.0-24",
+  ]);
+});

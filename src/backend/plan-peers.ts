@@ -7,6 +7,7 @@
 import type { Ip } from "../address/ip.ts";
 import type { Prefix } from "../address/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
+import { byEstablishment, supersedes } from "../lease/precedence.ts";
 import { keyOf, type StateObject } from "../state/objects.ts";
 import type { PeerProblem, PlanInput } from "./backend.ts";
 import { type FamilyFields, labelled } from "./families.ts";
@@ -25,8 +26,8 @@ export interface PeerAddresses {
 export interface Reach {
   readonly objects: readonly StateObject[];
   /**
-   * What no two stations may share, as it reads after "its" ("VtepMAC 0a:00:00:00:00:01 on flannel.1"). Of two peers with
-   * one identity the first by key is reached. Undefined = nothing but the subnet.
+   * What no two hosts may share, as it reads after "its" ("VtepMAC 0a:00:00:00:00:01 on flannel.1"). Which of two peers
+   * with one identity is reached: lease/precedence.ts. Undefined = nothing but the subnet.
    */
   readonly identity?: string | undefined;
 }
@@ -70,26 +71,41 @@ export function createPeerPlanner<F extends FamilyFields>(rules: PeerRules<F>): 
     if (input.own === undefined) return [];
     const outcomesOf = outcomes(input);
     const problems: PeerProblem[] = [];
-    const identities = new Map(ownIdentities.map((identity) => [identity, "this host"]));
+    const refuse = (key: string, { family }: Outcome, problem: string) =>
+      problems.push({ key, message: labelled(families, family.family, problem) });
     const claims = new Map(families.map(({ family }) => [family, createSubnetClaims()]));
-    /** Undefined = subnet and identity are this peer's now. */
-    const claim = (key: string, { family, subnet, identity }: Outcome): string | undefined => {
-      const holder = identity && identities.get(identity);
-      if (holder !== undefined) return `its ${identity} is already that of ${holder}`;
-      const overlap = claims.get(family.family)!(key, subnet!);
-      if (overlap === undefined && identity !== undefined) identities.set(identity, key);
-      return overlap;
-    };
+    const own = new Set(ownIdentities);
+    const holders = new Map<string, Lease>();
+    const accepted: (readonly [peer: Lease, outcome: Outcome])[] = [];
     for (const peer of peersOfType(input, type)) {
       for (const outcome of outcomesOf(peer)) {
-        const problem = outcome.problem ?? claim(peer.key, outcome);
-        if (problem === undefined) for (const [key, object] of outcome.entries) state.set(key, object);
-        else problems.push({ key: peer.key, message: labelled(families, outcome.family.family, problem) });
+        const { family, subnet, identity } = outcome;
+        const problem =
+          outcome.problem ??
+          (identity !== undefined && own.has(identity) ? sharedIdentity(identity, "this host") : undefined) ??
+          claims.get(family.family)!(peer.key, subnet!);
+        if (problem !== undefined) {
+          refuse(peer.key, outcome, problem);
+          continue;
+        }
+        accepted.push([peer, outcome]);
+        const holder = identity === undefined ? undefined : holders.get(identity);
+        if (identity !== undefined && (holder === undefined || supersedes(peer, holder)))
+          holders.set(identity, peer);
       }
     }
-    return problems;
+    for (const [peer, outcome] of accepted) {
+      const holder = outcome.identity === undefined ? undefined : holders.get(outcome.identity);
+      if (holder !== undefined && holder !== peer)
+        refuse(peer.key, outcome, sharedIdentity(outcome.identity!, holder.key));
+      else for (const [key, object] of outcome.entries) state.set(key, object);
+    }
+    return problems.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
   };
 }
+
+const sharedIdentity = (identity: string, holder: string): string =>
+  `its ${identity} is already that of ${holder}`;
 
 function outcomeOf<F extends FamilyFields>(
   peer: Lease,
@@ -114,11 +130,9 @@ function outcomeOf<F extends FamilyFields>(
   return { family, subnet, identity: reach.identity, entries, problem: undefined };
 }
 
-/** The peers of one backend type, in the order of their keys, so that a plan does not depend on the order of events. */
+/** The peers of one backend type, the established ones first, so that a plan does not depend on the order of events. */
 const peersOfType = (input: PlanInput, type: string): Lease[] =>
-  [...(input.peers ?? [])]
-    .filter((peer) => peer.attributes.backendType === type)
-    .sort((a, b) => (a.key < b.key ? -1 : 1));
+  [...(input.peers ?? [])].filter((peer) => peer.attributes.backendType === type).sort(byEstablishment);
 
 /**
  * Remembers a result per lease as long as host, network, own subnets and next hops are the same. A lease never changes (a

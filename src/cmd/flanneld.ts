@@ -128,7 +128,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       : await HealthServer.start({
           ...options.healthz,
           notReadyReasons: () => readiness.reasons,
-          notes: () => outages.lines,
+          notes: () => [...outages.lines, ...readiness.notes],
           reports: { "/drift": () => drift, "/data-path": () => tunnels.counters },
         });
   if (health !== undefined) logger.info(`Health server on port ${health.port}`);

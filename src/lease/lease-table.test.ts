@@ -72,3 +72,15 @@ describe("lease table", () => {
     );
   });
 });
+
+describe("lease table and the age of leases", () => {
+  it("takes note of a renewal without reporting a change", () => {
+    const table = createLeaseTable();
+    const first = { ...lease(A, "192.168.0.1"), establishedAt: 5n, renewedAt: 5n };
+    table.apply({ type: "put", lease: first });
+    const renewed = { ...lease(A, "192.168.0.1"), establishedAt: 5n, renewedAt: 9n };
+    assert.equal(table.apply({ type: "put", lease: renewed }), false);
+    assert.equal(table.get(A)?.renewedAt, 9n);
+    assert.equal(table.apply({ type: "snapshot", leases: [renewed] }), false);
+  });
+});

@@ -11,7 +11,7 @@ import type { Lease } from "./lease.ts";
 import type { LeaseUpdate } from "./lease-store.ts";
 
 export interface LeaseTable {
-  /** Applies an update; true = something is different now. A snapshot replaces everything. */
+  /** Applies an update; true = a lease came, went or has other content. A snapshot replaces everything. */
   apply(update: LeaseUpdate): boolean;
   get(key: string): Lease | undefined;
   /** All leases but the one with `ownKey`, in the order in which they came. */
@@ -37,13 +37,16 @@ export function createLeaseTable(): LeaseTable {
           const before = leases;
           leases = new Map();
           for (const lease of update.leases) leases.set(lease.key, keepIfSame(before.get(lease.key), lease));
-          return leases.size !== before.size || [...leases].some(([key, lease]) => before.get(key) !== lease);
+          return (
+            leases.size !== before.size ||
+            [...leases].some(([key, lease]) => !hasContentOf(before.get(key), lease))
+          );
         }
         case "put": {
           const before = leases.get(update.lease.key);
           const lease = keepIfSame(before, update.lease);
           leases.set(lease.key, lease);
-          return lease !== before;
+          return !hasContentOf(before, lease);
         }
         case "delete":
           return leases.delete(update.key);
@@ -81,3 +84,9 @@ export function createLeaseTable(): LeaseTable {
 
 const keepIfSame = (before: Lease | undefined, now: Lease): Lease =>
   before !== undefined && isDeepStrictEqual(before, now) ? before : now;
+
+/** A renewal is no change of a lease's content, although it is one of its age. */
+const hasContentOf = (before: Lease | undefined, now: Lease): boolean =>
+  before === now ||
+  (before !== undefined &&
+    isDeepStrictEqual([before.subnets, before.attributes], [now.subnets, now.attributes]));

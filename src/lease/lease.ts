@@ -48,6 +48,16 @@ export interface Lease {
   readonly key: string;
   readonly subnets: SubnetPair;
   readonly attributes: LeaseAttributes;
+  /**
+   * When the lease was established, as a number that the datastore gives: a smaller one is earlier. All hosts read the same
+   * number. etcd: the key's creation revision; Kubernetes: the node's creation time. Undefined = unknown.
+   */
+  readonly establishedAt?: bigint | undefined;
+  /**
+   * When a host wrote the lease last, as a number that the datastore gives (etcd: the key's modification revision). Undefined
+   * = unknown, or no host renews it: a reservation, a node's.
+   */
+  readonly renewedAt?: bigint | undefined;
 }
 
 /** The lease this host holds, with what is needed to keep it. */

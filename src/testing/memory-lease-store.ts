@@ -22,6 +22,8 @@ import { createLeaseView, type LeaseEntry } from "../lease/lease-view.ts";
 interface Entry {
   readonly value: string;
   readonly revision: number;
+  /** Revision of the write that created the key. */
+  readonly createdAt: number;
   /** Undefined = no TTL: a reservation. */
   readonly expiresAtMs: number | undefined;
 }
@@ -42,7 +44,8 @@ export class MemoryDatastore implements Disposable {
   /** Writes a key as an operator or another host would; without `ttlMs` it never expires. */
   put(key: string, value: string, ttlMs?: number): Entry {
     const expiresAtMs = ttlMs === undefined ? undefined : Date.now() + ttlMs;
-    const entry = { value, revision: ++this.#revision, expiresAtMs };
+    const revision = ++this.#revision;
+    const entry = { value, revision, createdAt: this.entries.get(key)?.createdAt ?? revision, expiresAtMs };
     this.entries.set(key, entry);
     this.keep(key, ttlMs);
     this.#announce({ key, value });
@@ -205,7 +208,13 @@ export function createMemoryLeaseStore(data: MemoryDatastore, options: MemorySto
 
     watchLeases(signal) {
       const view = createLeaseView("memory", logger);
-      const read = (key: string, value: string): LeaseEntry => [key, decodeLease(key, value)];
+      const read = (key: string, value: string): LeaseEntry => {
+        const lease = decodeLease(key, value);
+        const entry = data.entries.get(key);
+        if (isProblem(lease) || entry === undefined) return [key, lease];
+        const renewedAt = entry.expiresAtMs === undefined ? undefined : BigInt(entry.revision);
+        return [key, { ...lease, establishedAt: BigInt(entry.createdAt), renewedAt }];
+      };
       const snapshot = () => view.snapshot([...data.entries].map(([key, { value }]) => read(key, value)));
       return queue<LeaseUpdate>(AbortSignal.any([signal, disposed.signal]), (push) => {
         push(snapshot());

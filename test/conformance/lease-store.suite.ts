@@ -449,6 +449,26 @@ function describeAllocation(name: string, start: () => Promise<LeaseStoreHarness
       assert.equal(watch.updates.length, before + 1);
     });
 
+    test("F1 F2 each lease has its age, which an update keeps, and whether a host renews it", async (harness) => {
+      await using store = await harness.open();
+      await harness.write("10.5.200.0-24", encodeLeaseValue(attributesOf(2)));
+      const own = await acquire(store, 1);
+      await using watch = follow(store);
+      await until(() => watch.table.size === 2, "both leases");
+      const [first, second] = [watch.table.get("10.5.200.0-24")!, watch.table.get(own.key)!];
+      assert.ok(first.establishedAt! < second.establishedAt!);
+      assert.equal(first.renewedAt, undefined, "a reservation");
+      assert.ok(second.renewedAt! >= second.establishedAt!);
+      await store.renew(own, attributesOf(1, "02:00:00:00:00:ff"));
+      await until(() => macOf(watch.table.get(own.key)) === "02:00:00:00:00:ff", "the renewal");
+      assert.equal(watch.table.get(own.key)!.establishedAt, second.establishedAt);
+      assert.ok(watch.table.get(own.key)!.renewedAt! > second.renewedAt!);
+      await using another = await harness.open();
+      await using later = follow(another);
+      await until(() => later.table.size === 2, "both leases in a new watch");
+      assert.deepEqual(later.table.get(own.key), watch.table.get(own.key));
+    });
+
     test("W6 never renews over another host's head", async (harness) => {
       await using store = await harness.open();
       const lease = await acquire(store, 1);

@@ -21,8 +21,7 @@ export interface RecordState {
 
 /** A record as it was read: with attributes, or with what is wrong with its value. */
 export type EtcdRecord = StoredLease &
-  RecordState &
-  (
+  RecordState & { readonly createRevision: bigint } & (
     | { readonly attributes: LeaseAttributes; readonly valueProblem: undefined }
     | { readonly attributes: undefined; readonly valueProblem: string }
   );
@@ -78,7 +77,8 @@ export function decodeRecord(store: RecordStore, kv: KeyValue): RecordEntry {
   if (isProblem(subnets)) return [key, subnets];
   const value = toText(kv.value);
   const attributes = decodeLeaseValue(value);
-  const state = { key, subnets, value, modRevision: kv.modRevision, leaseId: kv.lease };
+  const { createRevision, modRevision, lease: leaseId } = kv;
+  const state = { key, subnets, value, createRevision, modRevision, leaseId };
   return isProblem(attributes)
     ? [key, { ...state, attributes: undefined, valueProblem: attributes.problem }]
     : [key, { ...state, attributes, valueProblem: undefined }];
@@ -87,8 +87,10 @@ export function decodeRecord(store: RecordStore, kv: KeyValue): RecordEntry {
 /** What peers see of an entry. */
 export function leaseEntryOf([key, content]: RecordEntry): LeaseEntry {
   if (isProblem(content)) return [key, content];
-  const { subnets, attributes, valueProblem } = content;
-  return [key, attributes === undefined ? { problem: valueProblem } : { key, subnets, attributes }];
+  const { subnets, attributes, valueProblem, createRevision, modRevision, leaseId } = content;
+  if (attributes === undefined) return [key, { problem: valueProblem }];
+  const renewedAt = leaseId === 0n ? undefined : modRevision;
+  return [key, { key, subnets, attributes, establishedAt: createRevision, renewedAt }];
 }
 
 /** The part of an etcd key after `subnets/`. */

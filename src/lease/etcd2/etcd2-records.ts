@@ -84,8 +84,10 @@ export const stateOf = ({ createdIndex, modifiedIndex, hasTtl }: KeysNode): Omit
 /** What peers see of an entry. */
 export function leaseEntryOf([key, content]: RecordEntry): LeaseEntry {
   if (isProblem(content)) return [key, content];
-  const { subnets, attributes, valueProblem } = content;
-  return [key, attributes === undefined ? { problem: valueProblem } : { key, subnets, attributes }];
+  const { subnets, attributes, valueProblem, createdIndex, modifiedIndex, hasTtl } = content;
+  if (attributes === undefined) return [key, { problem: valueProblem }];
+  const renewedAt = hasTtl ? BigInt(modifiedIndex) : undefined;
+  return [key, { key, subnets, attributes, establishedAt: BigInt(createdIndex), renewedAt }];
 }
 
 /** The part of an etcd key after `subnets/`. */

@@ -28,7 +28,11 @@ export function leaseOfNode(node: NodeRecord): Lease | Problem | undefined {
   if (isProblem(subnets)) return subnets;
   const attributes = attributesOf(node);
   if (isProblem(attributes)) return attributes;
-  return { key: node.name, subnets, attributes };
+  const { createdAtMs } = node;
+  return {
+    ...{ key: node.name, subnets, attributes },
+    ...(createdAtMs !== undefined && { establishedAt: BigInt(createdAtMs) }),
+  };
 }
 
 /** The first podCIDR of each family. */

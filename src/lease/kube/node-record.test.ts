@@ -118,3 +118,22 @@ test("both readers agree on whatever there is, and leave nothing behind for the 
     }),
   );
 });
+
+test("F2 keeps a node's creation time, alike from both readers, and none where it is malformed", () => {
+  const node = makeNode("n1", { podCIDRs: ["10.244.1.0/24"] });
+  const created = (creationTimestamp: unknown) => ({
+    ...node,
+    metadata: { ...node.metadata, creationTimestamp },
+  });
+  for (const [text, expected] of [
+    ["2026-03-01T10:00:00Z", Date.UTC(2026, 2, 1, 10)],
+    ["junk", undefined],
+    [7, undefined],
+    [null, undefined],
+  ] as const) {
+    const { node: packed } = read(created(text));
+    assert.equal(unpackNode(packed!).createdAtMs, expected);
+    assert.equal(unpackNode(packNode(unpackNode(packed!))).createdAtMs, expected);
+    assert.equal(readOwnNodeRecord(created(text), NAMES)?.createdAtMs, expected);
+  }
+});

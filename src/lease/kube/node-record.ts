@@ -13,6 +13,8 @@ export interface NodeRecord {
   readonly podCidrs: readonly string[];
   /** Those of flannel. */
   readonly annotations: Readonly<Partial<Record<Annotation, string>>>;
+  /** `metadata.creationTimestamp` in ms since the epoch; undefined = the server gives none. */
+  readonly createdAtMs?: number | undefined;
 }
 
 /** The own node, of which more is looked at. */
@@ -52,6 +54,7 @@ export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode>
   let name: string | undefined;
   let version: string | undefined;
   let podCidr: string | undefined;
+  let createdAt: string | undefined;
   const readAnnotation = (fullName: string) => {
     const index = indexOf.get(fullName);
     if (index === undefined) json.skip();
@@ -60,6 +63,7 @@ export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode>
   const readMetadata = (member: string) => {
     if (member === "name") name = json.string();
     else if (member === "resourceVersion") version = json.string();
+    else if (member === "creationTimestamp") createdAt = json.string();
     else if (member === "annotations") json.object(readAnnotation);
     else json.skip();
   };
@@ -82,37 +86,51 @@ export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode>
     name = undefined;
     version = undefined;
     podCidr = undefined;
+    createdAt = undefined;
     podCidrs.length = 0;
     annotations.fill(undefined);
     reader.object(readNode);
     if (podCidrs.length === 0 && podCidr) podCidrs.push(podCidr);
     return {
       version: version || undefined,
-      node: name ? { name, text: textOf(podCidrs, annotations) } : undefined,
+      node: name ? { name, text: textOf(podCidrs, annotations, readTime(createdAt)) } : undefined,
     };
   };
 }
 
 export function unpackNode({ name, text }: PackedNode): NodeRecord {
-  const [podCidrs, values] = JSON.parse(text) as [string[], (string | null)[]];
+  const [podCidrs, values, createdAtMs] = JSON.parse(text) as [string[], (string | null)[], number?];
   const annotations: Partial<Record<Annotation, string>> = {};
   for (const [index, annotation] of ANNOTATIONS.entries()) {
     const value = values[index] ?? undefined;
     if (value !== undefined) annotations[annotation] = value;
   }
-  return { name, podCidrs, annotations };
+  return createdAtMs === undefined
+    ? { name, podCidrs, annotations }
+    : { name, podCidrs, annotations, createdAtMs };
 }
 
-export const packNode = ({ name, podCidrs, annotations }: NodeRecord): PackedNode => ({
+export const packNode = ({ name, podCidrs, annotations, createdAtMs }: NodeRecord): PackedNode => ({
   name,
   text: textOf(
     podCidrs,
     ANNOTATIONS.map((annotation) => annotations[annotation]),
+    createdAtMs,
   ),
 });
 
-const textOf = (podCidrs: readonly string[], annotations: readonly (string | undefined)[]): string =>
-  JSON.stringify([podCidrs, annotations]);
+const textOf = (
+  podCidrs: readonly string[],
+  annotations: readonly (string | undefined)[],
+  createdAtMs: number | undefined,
+): string =>
+  JSON.stringify(createdAtMs === undefined ? [podCidrs, annotations] : [podCidrs, annotations, createdAtMs]);
+
+/** A time of Kubernetes (RFC 3339) in ms since the epoch; undefined = none, or malformed. */
+function readTime(text: unknown): number | undefined {
+  const ms = typeof text === "string" ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(ms) ? undefined : ms;
+}
 
 /** A reader of all that is looked at of the own node. Throws JsonFault, as its reader does. */
 export const ownNodeRecordReader =
@@ -150,6 +168,7 @@ export function readOwnNodeRecord(object: unknown, names: AnnotationNames): OwnN
     name,
     podCidrs: listed.length > 0 ? listed : single,
     annotations,
+    createdAtMs: readTime(metadata.creationTimestamp),
     networkUnavailable: condition && {
       status: String(condition.status ?? ""),
       reason: String(condition.reason ?? ""),

@@ -93,6 +93,7 @@ export class OwnLeaseHolder {
       name: node.name,
       podCidrs: node.podCidrs.filter((cidr) => families.includes(parsePrefix(cidr)?.family ?? 4)),
       annotations: Object.fromEntries(annotations),
+      createdAtMs: node.createdAtMs,
     };
   }
 
