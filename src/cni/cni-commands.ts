@@ -1,76 +1,69 @@
-/** ADD, DEL, CHECK and STATUS: what becomes of a call to the plugin. Each gives back what belongs on stdout. */
+/** ADD, DEL, CHECK and STATUS (CNI specification 1.1.0, section 2). Each returns the text for stdout. */
 
+import { messageOf } from "../base/error.ts";
 import { isObject, type Members } from "../config/json-members.ts";
+import { explainBridgeConflict } from "./bridge-conflict.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
+import { type Call, delegateIfKnown, delegateTo, NO_ATTACHMENT } from "./delegate-call.ts";
 import { type DelegateConfig, delegateConfig } from "./delegate-config.ts";
-import { formatGoJson } from "./go-json.ts";
+import { deleteStored } from "./delete-stored.ts";
 import { readSubnetFile } from "./node-network.ts";
-import type { Command, Environment, Parameters } from "./parameters.ts";
-import type { PluginConfig } from "./plugin-config.ts";
-import { checkResult, findPlugin, runPlugin } from "./run-plugin.ts";
-import { findConfig, removeConfig, type StoredConfig, storeConfig } from "./stored-configs.ts";
+import { checkResult, findPlugin } from "./run-plugin.ts";
+import { findConfig, type StoredConfig, storeConfig } from "./stored-configs.ts";
+import { formatStored, parseStored, type StoredDelegate } from "./stored-delegate.ts";
 import { FIRST_VERSION } from "./versions.ts";
 
-/** A call to the plugin. */
-export interface Call {
-  readonly parameters: Parameters;
-  readonly config: PluginConfig;
-  /** Handed on to the delegate. */
-  readonly environment: Environment;
-  /** A line for whoever reads the runtime's log. */
-  readonly log: (line: string) => void;
-  /** What the delegate has to say there. */
-  readonly onStderr: (text: string) => void;
-}
-
-/** Has the delegate make the interface. If it fails, what it did is undone before its error is passed on. */
+/** Has the delegate create the interface. If that fails, it is undone before the error is returned. Throws CniError. */
 export async function add(call: Call): Promise<string> {
   const { config, parameters } = call;
   const { attachment } = parameters;
-  const delegate = delegateConfig(config, readSubnetFile(config.subnetFile));
+  const delegate = delegateConfig(config, readSubnetFile(config.subnetFile, call.log));
   const path = findPlugin(delegate.type, parameters.pluginPath);
-  const text = formatGoJson(delegate);
-  const before = storeConfig(config.dataDir, attachment, text);
+  const before = storeConfig(config.dataDir, attachment, formatStored(delegate));
   try {
     return checkResult(path, await delegateTo(call, "ADD", delegate), config.cniVersion ?? FIRST_VERSION);
   } catch (error) {
-    // Added before and not deleted since: the interface that is in the way is in use.
-    if (before !== undefined) storeConfig(config.dataDir, attachment, before);
-    else await undo(call, delegate);
-    throw error;
+    // Added before and not deleted since: the existing interface is in use.
+    if (before !== undefined && isAdded(before)) storeConfig(config.dataDir, attachment, before);
+    else if (error instanceof CniError) await undo(call, delegate, error);
+    throw explainBridgeConflict(error, delegate);
   }
 }
 
-/** Best effort: if it fails, what is stored stays for the DEL that the runtime has to send. */
-async function undo(call: Call, delegate: DelegateConfig): Promise<void> {
+const isAdded = (text: string): boolean => parseStored({ path: "", text })?.addError === undefined;
+
+/** Best effort: if it fails, the config stays stored, with ADD's error, for the runtime's DEL. */
+async function undo(call: Call, delegate: DelegateConfig, addError: CniError): Promise<void> {
+  const { dataDir } = call.config;
+  const { attachment } = call.parameters;
+  const text = formatStored(delegate, addError);
+  const stored = findConfig(dataDir, attachment);
+  if (stored === undefined) return;
+  const content = parseStored({ ...stored, text }) as StoredDelegate;
   try {
-    await delegateTo(call, "DEL", delegate);
-    const stored = findConfig(call.config.dataDir, call.parameters.attachment);
-    if (stored !== undefined) removeConfig(call.config.dataDir, call.parameters.attachment, stored);
+    await deleteStored(call, { attachment, stored, content });
   } catch (error) {
-    call.log(
-      `what the failed ADD has left is not yet undone, DEL will try again: ${(error as Error).message}`,
-    );
+    storeConfig(dataDir, attachment, text);
+    call.log(`failed to undo the failed ADD; DEL will retry: ${messageOf(error)}`);
   }
 }
 
-/** Has the delegate take the interface away, as it was told to make it. Without anything stored there is nothing to do. */
+/** Has the delegate delete the interface by what ADD has stored. Nothing stored: nothing to do. Throws CniError. */
 export async function del(call: Call): Promise<string> {
   const { dataDir } = call.config;
   const { attachment } = call.parameters;
   const stored = findConfig(dataDir, attachment);
   if (stored === undefined) {
     call.log(
-      `nothing is stored for ${attachment.containerId} in ${dataDir}: deleted already, or never added`,
+      `nothing is stored for ${attachment.containerId} in ${dataDir}: already deleted, or never added`,
     );
     return "";
   }
-  await delegateTo(call, "DEL", withPrevResult(readStored(call, stored), call.config));
-  removeConfig(dataDir, attachment, stored);
+  await deleteStored(call, { attachment, stored, content: readStored(call, stored) });
   return "";
 }
 
-/** Asks the delegate whether the interface is as it made it. */
+/** Has the delegate check the interface. Throws CniError if it differs from the result of ADD. */
 export async function check(call: Call): Promise<string> {
   const { config, parameters } = call;
   const stored = findConfig(config.dataDir, parameters.attachment);
@@ -80,15 +73,24 @@ export async function check(call: Call): Promise<string> {
       `nothing is stored for ${parameters.attachment.containerId} in ${config.dataDir}: it was not added to this network`,
     );
   }
+  const { delegate, addError } = readStored(call, stored);
+  if (addError !== undefined) {
+    throw new CniError(
+      CNI_CODE.unknownContainer,
+      `ADD of ${parameters.attachment.containerId} failed, and it is not deleted yet`,
+      addError,
+    );
+  }
   if (config.prevResult === undefined) {
     throw new CniError(
       CNI_CODE.invalidConfig,
       "CHECK needs prevResult, the result of ADD, in the network config",
+      config.fault?.message,
     );
   }
   const { cniVersion = FIRST_VERSION, runtimeConfig } = config;
   await delegateTo(call, "CHECK", {
-    ...readStored(call, stored),
+    ...delegate,
     cniVersion,
     ...(runtimeConfig === undefined ? {} : { runtimeConfig }),
     prevResult: withGateways(config.prevResult),
@@ -96,7 +98,7 @@ export async function check(call: Call): Promise<string> {
   return "";
 }
 
-/** Whether an ADD could succeed: flanneld has written its file, and the delegate is there and ready. */
+/** Whether an ADD could succeed: subnet.env is complete, the delegate is installed and ready. Throws CniError if not. */
 export async function status(call: Call): Promise<string> {
   try {
     const delegate = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
@@ -109,20 +111,20 @@ export async function status(call: Call): Promise<string> {
   return "";
 }
 
-/** A delegate from before STATUS that does not speak the config's version refuses each ADD. */
+/** A delegate without STATUS that does not support the config's version would refuse every ADD. */
 async function checkDelegateVersion(call: Call, delegate: DelegateConfig): Promise<void> {
   const { cniVersion = FIRST_VERSION } = call.config;
   const versions = parseSupportedVersions(await delegateTo(call, "VERSION", delegate, NO_ATTACHMENT));
   if (versions === undefined || versions.includes(cniVersion)) return;
   throw new CniError(
     CNI_CODE.notAvailable,
-    `plugin ${JSON.stringify(delegate.type)} does not speak version ${cniVersion} of this network's config: ` +
-      "write a cniVersion that it knows, or install newer plugins",
-    `it knows ${versions.join(", ")}`,
+    `plugin ${JSON.stringify(delegate.type)} does not support version ${cniVersion} of this network's config: ` +
+      "set a cniVersion that it supports, or install newer plugins",
+    `it supports ${versions.join(", ")}`,
   );
 }
 
-/** What a plugin's answer to VERSION says; undefined = it does not tell. */
+/** The versions in a plugin's answer to VERSION; undefined = it has none. */
 function parseSupportedVersions(text: string): readonly unknown[] | undefined {
   try {
     const answer: unknown = JSON.parse(text);
@@ -132,88 +134,29 @@ function parseSupportedVersions(text: string): readonly unknown[] | undefined {
   }
 }
 
-/** What our own errors are to somebody who asks for the status; the delegate's are passed on as they are. */
+/** Own errors that STATUS reports with code 50; the delegate's are passed on unchanged. */
 const MEANS_NOT_AVAILABLE: readonly number[] = [CNI_CODE.tryAgainLater, CNI_CODE.io, CNI_CODE.internal];
 
-/** Runs the delegate with the environment of the call, but for the command and what else `changes` says. */
-export function delegateTo(
-  { parameters, environment, onStderr }: Call,
-  command: Command,
-  delegate: DelegateConfig,
-  changes: Environment = {},
-): Promise<string> {
-  return runPlugin({
-    path: findPlugin(delegate.type, parameters.pluginPath),
-    config: formatGoJson(delegate),
-    environment: { ...environment, CNI_COMMAND: command, ...changes },
-    forwardedSignals: ["SIGTERM", "SIGINT"],
-    onStderr,
-  });
-}
-
-/** For commands that concern no container. Plugins of before look at these first all the same; libcni does it for VERSION. */
-const NO_ATTACHMENT: Environment = { CNI_CONTAINERID: "dummy", CNI_IFNAME: "dummy" };
-
-/**
- * The same for commands that not every plugin has and that concern no container: those before 1.1.0 call them unknown, and
- * have nothing to do then. Gives back whether it is known.
- */
-export async function delegateIfKnown(
-  call: Call,
-  command: Command,
-  delegate: DelegateConfig,
-): Promise<boolean> {
+/** What ADD stored; if that is damaged, what it would store now. */
+function readStored(call: Call, stored: StoredConfig): StoredDelegate {
+  const content = parseStored(stored);
+  if (content !== undefined) return content;
   try {
-    await delegateTo(call, command, delegate, NO_ATTACHMENT);
-    return true;
-  } catch (error) {
-    const isUnknown =
-      error instanceof CniError &&
-      error.cniCode === CNI_CODE.invalidEnvironment &&
-      error.message.includes(command);
-    if (!isUnknown) throw error;
-    call.log(`${delegate.type} does not know ${command}`);
-    return false;
-  }
-}
-
-/** A stored config as an object that names its plugin; undefined = it is none. */
-export function parseStored({ text }: StoredConfig): DelegateConfig | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) && typeof value.type === "string" ? { ...value, type: value.type } : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** What ADD stored; should that be damaged, what it would store today. */
-function readStored(call: Call, stored: StoredConfig): DelegateConfig {
-  const delegate = parseStored(stored);
-  if (delegate !== undefined) return delegate;
-  try {
-    const rebuilt = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
-    call.log(`${stored.path} is damaged; goes by the network config and ${call.config.subnetFile} instead`);
-    return rebuilt;
+    const delegate = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
+    call.log(`${stored.path} is damaged; using the network config and ${call.config.subnetFile} instead`);
+    return { delegate, addError: undefined };
   } catch (error) {
     throw new CniError(
       CNI_CODE.decoding,
-      `${stored.path} is damaged and cannot be made again now (${(error as Error).message}); remove that file if the ` +
-        "container is gone: then DEL succeeds, but addresses that it held may stay reserved",
+      `${stored.path} is damaged and cannot be rebuilt now (${messageOf(error)}); remove that file if the container is ` +
+        "gone: then DEL succeeds, but addresses of the container may stay reserved",
     );
   }
 }
 
-/** DEL is told the chain's result too, if it is in the version of what is stored: delegates read the one by the other. */
-const withPrevResult = (
-  delegate: DelegateConfig,
-  { prevResult, cniVersion }: PluginConfig,
-): DelegateConfig =>
-  prevResult === undefined || delegate.cniVersion !== cniVersion ? delegate : { ...delegate, prevResult };
-
 /**
- * The result with a gateway on each route. A route without one goes by the address's gateway (section 5 of the
- * specification), but bridge up to 1.1 looks for it without any and fails.
+ * The result with a gateway on each route. A route without one uses the address's gateway (specification, section 5), but
+ * bridge up to 1.1 searches for a route without any and fails.
  */
 function withGateways(result: Members): Members {
   const { ips, routes } = result;

@@ -1,8 +1,8 @@
-/** What a CNI plugin says when it fails: an object on stdout, exit code 1 (CNI specification 1.1.0, section 5, "Error"). */
+/** Errors of a CNI plugin: an object on stdout, exit code 1 (CNI specification 1.1.0, section 5, "Error"). */
 
 import { FlannelError } from "../base/error.ts";
 
-/** Codes of the specification; from 100 on a plugin chooses its own. */
+/** Codes of the specification; codes from 100 on are the plugin's own. */
 export const CNI_CODE = {
   incompatibleVersion: 1,
   unknownContainer: 3,
@@ -13,16 +13,17 @@ export const CNI_CODE = {
   tryAgainLater: 11,
   /** STATUS: no ADD can succeed. */
   notAvailable: 50,
-  /** The namespace is not one that a plugin may work in. libcni's, as the one below: ErrInvalidNetNS. */
+  /** libcni's ErrInvalidNetNS: the namespace is not a container's. */
   invalidNamespace: 8,
-  /** Everything else: ErrInternal. */
+  /** libcni's ErrInternal: everything else. */
   internal: 999,
 } as const;
 
-/** An error that the runtime is told. */
+/** An error that the plugin reports to the runtime. */
 export class CniError extends FlannelError {
+  /** One of {@link CNI_CODE}, or the delegate's. */
   readonly cniCode: number;
-  /** More than the message says; empty if there is none. */
+  /** Further information; empty = none. */
   readonly details: string;
   constructor(cniCode: number, message: string, details = "", options?: ErrorOptions) {
     super("CNI", message, options);
@@ -31,7 +32,7 @@ export class CniError extends FlannelError {
   }
 }
 
-/** The object for stdout. `cniVersion` is the version in use. */
+/** The error object for stdout. `cniVersion` is the version of the network config. */
 export function formatError(error: CniError, cniVersion: string): string {
   const { cniCode: code, message: msg, details } = error;
   return `${JSON.stringify({ cniVersion, code, msg, ...(details === "" ? {} : { details }) }, undefined, 4)}\n`;

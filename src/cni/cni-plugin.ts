@@ -1,18 +1,20 @@
-/** The plugin from its environment and standard input to its standard output and exit code. */
+/** One call of the plugin: from environment and standard input to standard output and exit code (CNI specification 1.1.0, section 2). */
 
 import { type Stats, statSync } from "node:fs";
-import { add, type Call, check, del, status } from "./cni-commands.ts";
+import { add, check, del, status } from "./cni-commands.ts";
 import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
 import { collectGarbage } from "./collect-garbage.ts";
+import type { Call } from "./delegate-call.ts";
 import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
 import { parsePluginConfig, versionOf } from "./plugin-config.ts";
 import { checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
 
+/** What the plugin uses of its process. */
 export interface PluginPorts {
   readonly environment: Environment;
   /** All of standard input. */
   readonly readInput: () => Promise<string>;
-  /** Standard input as far as it has come already; VERSION is asked by people too, who send nothing. */
+  /** Standard input as far as it has arrived: VERSION is also called by hand, without any input. */
   readonly readPromptInput: () => Promise<string>;
   readonly print: (text: string) => void;
   /** Writes to standard error. */
@@ -29,7 +31,10 @@ const COMMANDS: Readonly<Record<Exclude<Command, "VERSION">, (call: Call) => Pro
   GC: collectGarbage,
 };
 
-/** Runs one command and gives back the exit code. */
+/** The others work by what ADD has stored; a config that has become invalid must not keep a container from being deleted. */
+const NEEDS_VALID_CONFIG: readonly Command[] = ["ADD", "STATUS"];
+
+/** Runs one command and returns the exit code, 0 or 1. Errors go to stdout as CNI error objects; anything but CniError is thrown. */
 export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {
   if ((ports.environment.CNI_COMMAND ?? "") === "") {
     const architecture = process.arch === "x64" ? "amd64" : process.arch; // as images and other plugins call it
@@ -60,7 +65,7 @@ async function runCommand(
   input: string,
   ports: PluginPorts,
 ): Promise<string> {
-  const config = parsePluginConfig(input);
+  const config = parsePluginConfig(input, NEEDS_VALID_CONFIG.includes(command));
   checkVersion(config.cniVersion ?? FIRST_VERSION, command);
   if ((command === "ADD" || command === "DEL") && !parameters.allowsOwnNetns)
     refuseOwnNetns(parameters.netns);
@@ -69,7 +74,7 @@ async function runCommand(
   return COMMANDS[command]({ parameters, config, environment, log, onStderr: printError });
 }
 
-/** In the host's own namespace a delegate would take the host's interface for the container's. */
+/** In the host's own namespace a delegate would configure or delete the host's interface. */
 function refuseOwnNetns(path: string): void {
   const [container, own] = [inodeOf(path), inodeOf("/proc/self/ns/net")];
   if (container === undefined || container.ino !== own?.ino || container.dev !== own.dev) return;
@@ -80,7 +85,7 @@ function refuseOwnNetns(path: string): void {
   );
 }
 
-/** Undefined = there is nothing, or it cannot be looked at: the delegate will say so, if it needs it. */
+/** Undefined = it does not exist or stat(2) fails; the delegate reports that if it matters. */
 function inodeOf(path: string): Stats | undefined {
   try {
     return statSync(path);
@@ -89,6 +94,6 @@ function inodeOf(path: string): Stats | undefined {
   }
 }
 
-/** In the version that was asked in, as the specification has it; without one in the newest. */
+/** The answer to VERSION, in the version of the request (specification, section 4); without one in the newest. */
 const describeVersions = (input: string): string =>
   `${JSON.stringify({ cniVersion: versionOf(input), supportedVersions: SUPPORTED_VERSIONS })}\n`;

@@ -1,20 +1,25 @@
 /**
- * GC: the runtime names the attachments that this network still has; what is stored for others is deleted as DEL would
- * do it, then the delegate is asked to do the same for what it keeps itself.
+ * GC (CNI specification 1.1.0, section 2): the runtime names the attachments that this network still has; all others that
+ * are stored are deleted as by DEL, then the delegate's own GC runs.
  */
 
 import { messageOf } from "../base/error.ts";
-import { type Call, delegateIfKnown, delegateTo, parseStored } from "./cni-commands.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
+import { type Call, delegateIfKnown } from "./delegate-call.ts";
 import { delegateConfig } from "./delegate-config.ts";
+import { deleteStored } from "./delete-stored.ts";
 import { readSubnetFile } from "./node-network.ts";
 import type { Attachment } from "./parameters.ts";
-import { type FoundConfig, listConfigs, removeConfig } from "./stored-configs.ts";
+import { type FoundConfig, listConfigs } from "./stored-configs.ts";
+import { parseStored } from "./stored-delegate.ts";
 
-/** Goes on after a failure, and throws one CniError for all. */
+/** Continues after a failure. Throws one CniError for all failures. */
 export async function collectGarbage(call: Call): Promise<string> {
   const { config } = call;
   const { validAttachments } = config;
+  if (config.name === "") {
+    throw config.fault ?? new CniError(CNI_CODE.invalidConfig, "GC needs the name of the network");
+  }
   if (validAttachments === undefined) {
     throw new CniError(
       CNI_CODE.invalidConfig,
@@ -26,7 +31,8 @@ export async function collectGarbage(call: Call): Promise<string> {
     try {
       await action();
     } catch (error) {
-      faults.push(`${what}: ${messageOf(error)}`);
+      const details = error instanceof CniError && error.details !== "" ? `: ${error.details}` : "";
+      faults.push(`${what}: ${messageOf(error)}${details}`);
     }
   };
   for (const found of listConfigs(config.dataDir)) {
@@ -42,7 +48,7 @@ export async function collectGarbage(call: Call): Promise<string> {
     return delegateIfKnown(call, "GC", { ...delegate, "cni.dev/valid-attachments": attachments });
   });
   if (faults.length > 0) {
-    throw new CniError(CNI_CODE.internal, `GC could not finish: ${faults.length} failed`, faults.join("; "));
+    throw new CniError(CNI_CODE.internal, `GC is incomplete: ${faults.length} failed`, faults.join("; "));
   }
   return "";
 }
@@ -54,17 +60,17 @@ const isValid = (found: FoundConfig, attachments: readonly Attachment[]): boolea
   );
 
 async function removeStale(call: Call, found: FoundConfig): Promise<void> {
-  const delegate = parseStored(found);
-  if (delegate === undefined) {
-    call.log(`${found.path} is damaged: whose it is cannot be seen, so it stays`);
+  const content = parseStored(found);
+  if (content === undefined) {
+    call.log(`${found.path} is damaged: its network is unknown, so it stays`);
     return;
   }
-  if (delegate.name !== call.config.name) return; // another network's, of which the runtime says nothing here
-  await delegateTo(call, "DEL", delegate, {
+  if (content.delegate.name !== call.config.name) return; // another network's: this call does not list its attachments
+  const environment = {
     CNI_CONTAINERID: found.containerId,
     CNI_IFNAME: found.ifName,
-    CNI_NETNS: "", // may be assumed to be gone
-  });
-  removeConfig(call.config.dataDir, found, found);
+    CNI_NETNS: "", // the namespace does not exist any more
+  };
+  await deleteStored(call, { attachment: found, stored: found, content, environment });
   call.log(`deleted ${found.containerId}, ${found.ifName}`);
 }

@@ -5,11 +5,13 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
+import { formatPrefix } from "../address/prefix.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import { delegateConfig } from "./delegate-config.ts";
 import { formatGoJson } from "./go-json.ts";
@@ -128,14 +130,14 @@ test("subnet.env: says what is missing, wrong or cannot be read", (t) => {
     [IPV4.replace(/FLANNEL_IPMASQ.*\n/, ""), /^11 \S*subnet\.env is missing FLANNEL_IPMASQ:/],
     [
       "",
-      /^11 \S* is missing FLANNEL_NETWORK, FLANNEL_SUBNET, FLANNEL_MTU, FLANNEL_IPMASQ: flanneld writes all of it/,
+      /^11 \S* is missing FLANNEL_NETWORK, FLANNEL_SUBNET, FLANNEL_MTU, FLANNEL_IPMASQ: flanneld writes the whole file/,
     ],
     [
       `${IPV4.replace(/FLANNEL_[NS].*\n/g, "")}FLANNEL_IPV6_NETWORK=fc00::/48\n`,
       /^11 \S* is missing FLANNEL_IPV6_SUBNET/,
     ],
-    [IPV4.replace("1450", "big"), /^11 .*make no sense for FLANNEL_MTU/],
-    [IPV4.replace("10.5.72.1/24", "10.5.72.1"), /^11 .*make no sense for FLANNEL_SUBNET/],
+    [IPV4.replace("1450", "big"), /^11 .*invalid values for FLANNEL_MTU/],
+    [IPV4.replace("10.5.72.1/24", "10.5.72.1"), /^11 .*invalid values for FLANNEL_SUBNET/],
   ] as const) {
     assert.match(
       refusal(() => readSubnetFile(writeEnv(t, env))),
@@ -145,6 +147,46 @@ test("subnet.env: says what is missing, wrong or cannot be read", (t) => {
   assert.match(
     refusal(() => readSubnetFile("/proc/self")),
     /^5 cannot read subnet\.env: EISDIR/,
+  );
+});
+
+test("F15 half a pair of IPv6 values: used as Go's plugin uses it, and reported", (t) => {
+  for (const [line, subnets, networks] of [
+    ["FLANNEL_IPV6_NETWORK=fc00:5::/48", ["10.5.72.0/24"], ["10.5.0.0/16", "fc00:5::/48"]],
+    ["FLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64", ["10.5.72.0/24", "fc00:5:0:72::/64"], ["10.5.0.0/16"]],
+  ] as const) {
+    const lines: string[] = [];
+    const node = readSubnetFile(writeEnv(t, `${IPV4}${line}\n`), (text) => lines.push(text));
+    assert.deepEqual(node.subnets.map(formatPrefix), subnets);
+    assert.deepEqual(node.networks.map(formatPrefix), networks);
+    assert.equal(lines.length, 1);
+    assert.match(lines[0]!, /has (?:a network but no subnet|a subnet but no network) for IPv6: /);
+  }
+  const crossed = IPV4.replace("FLANNEL_SUBNET=10.5.72.1/24", "FLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64");
+  assert.deepEqual(readSubnetFile(writeEnv(t, crossed)).subnets.map(formatPrefix), ["fc00:5:0:72::/64"]);
+  const neither = IPV4.replace(/FLANNEL_SUBNET.*\n/, "");
+  assert.match(
+    refusal(() => readSubnetFile(writeEnv(t, neither))),
+    /^11 .* is missing FLANNEL_SUBNET:/,
+  );
+});
+
+test("F24 a subnetFile that is a FIFO, a device, a directory or huge is refused at once", (t) => {
+  const path = writeEnv(t, "");
+  truncateSync(path, 2 ** 32);
+  assert.match(
+    refusal(() => readSubnetFile(path)),
+    /^5 cannot read subnet\.env: EFBIG.*must name the regular file/,
+  );
+  rmSync(path);
+  execFileSync("mkfifo", [path]);
+  assert.match(
+    refusal(() => readSubnetFile(path)),
+    /^5 cannot read subnet\.env: is a FIFO/,
+  );
+  assert.match(
+    refusal(() => readSubnetFile("/dev/zero")),
+    /^5 cannot read subnet\.env: is a device/,
   );
 });
 

@@ -1,6 +1,6 @@
 /**
- * The config of the plugin that does the work (bridge, unless another is asked for): what the network config gives,
- * completed with what flanneld says about this node.
+ * The config of the delegate, the plugin that creates the interface (bridge, unless the network config names another): the
+ * network config's `delegate` and `ipam`, completed with this node's subnet.env.
  */
 
 import { formatPrefix, parsePrefix } from "../address/prefix.ts";
@@ -9,17 +9,18 @@ import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { NodeNetwork } from "./node-network.ts";
 import type { PluginConfig } from "./plugin-config.ts";
 
-/** A config that can be handed to the plugin that it names. */
+/** The config of a delegate; `type` names the plugin. */
 export interface DelegateConfig extends Members {
   readonly type: string;
 }
 
-/** What is given wins over the defaults, except for `name`, `cniVersion` and the address ranges. Throws CniError. */
+/** Given members take precedence over the defaults, except for `name`, `cniVersion` and the address ranges. Throws CniError. */
 export function delegateConfig(config: PluginConfig, node: NodeNetwork): DelegateConfig {
+  if (config.fault !== undefined) throw config.fault;
   const given = config.delegate;
   const type = typeof given.type === "string" ? given.type : "bridge";
   return {
-    ipMasq: !node.ipMasq, // if flanneld does not masquerade, the delegate has to
+    ipMasq: !node.ipMasq, // exactly one of the two masquerades
     mtu: node.mtuBytes,
     ...(type === "bridge" ? { isGateway: true } : {}),
     ...given,
@@ -31,7 +32,7 @@ export function delegateConfig(config: PluginConfig, node: NodeNetwork): Delegat
   };
 }
 
-/** One set of ranges per family, so that a container gets an address of each; routes to all flannel networks. */
+/** One set of ranges per family, so that a container gets an address of each; a route to each flannel network. */
 function ipamConfig(given: Members, node: NodeNetwork): Members {
   return {
     type: "host-local",
@@ -51,7 +52,7 @@ function givenRoutes({ routes }: Members): readonly unknown[] {
     if (typeof dst === "string" && parsePrefix(dst) !== undefined) continue;
     throw new CniError(
       CNI_CODE.invalidConfig,
-      `ipam.routes must hold objects with dst, a prefix such as "10.0.0.0/8"; one is ${JSON.stringify(route)}`,
+      `ipam.routes must be objects with dst, a prefix such as "10.0.0.0/8"; one is ${JSON.stringify(route)}`,
     );
   }
   return routes;

@@ -1,11 +1,11 @@
 /**
  * JSON as Go's encoding/json writes maps: members sorted by name, no blanks, and `<`, `>`, `&`, U+2028 and U+2029 escaped.
- * What one plugin stores and the other reads is so the same to the byte.
+ * Stored configs are byte for byte those of Go's plugin.
  */
 
 const ESCAPED = /[<>&\u2028\u2029]/g;
 
-/** The text of a value as JSON.parse gives it. Members that are undefined are left out. */
+/** The JSON text of a value of JSON.parse. Members that are undefined are omitted. */
 export function formatGoJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(formatGoJson).join(",")}]`;
   if (typeof value === "object" && value !== null) {

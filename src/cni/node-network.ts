@@ -1,8 +1,12 @@
-/** What flanneld tells the plugin in subnet.env, or why it has not. */
+/**
+ * subnet.env as the plugin needs it. As Go's plugin takes it: one network and one subnet of either family are enough, and
+ * FLANNEL_IPMASQ is true if it is exactly "true". A line that Go's would reject with quotes, `export` or a comment is read as
+ * a shell reads it, because the same file is sourced by scripts.
+ */
 
-import { readFileSync } from "node:fs";
 import type { Prefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
+import { readRegularFile } from "../base/regular-file.ts";
 import { listNetworks, parseSubnetEnv } from "../config/subnet-env.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 
@@ -17,16 +21,35 @@ export interface NodeNetwork {
   readonly ipMasq: boolean;
 }
 
-/** Reads the file. Throws CniError with TRY_AGAIN_LATER if flanneld has yet to write it. */
-export function readSubnetFile(path: string): NodeNetwork {
+/** The file of flanneld has less than 1 KB. */
+const MAX_BYTES = 64 * 1024;
+/** Not of one family. */
+const COMMON_NAMES: readonly string[] = ["FLANNEL_MTU", "FLANNEL_IPMASQ"];
+
+/**
+ * Reads the file. Throws CniError: code 11 (try again later) if it does not exist or is incomplete, 5 if it cannot be read.
+ *
+ * @param log takes a line for each half of a pair that is missing
+ */
+export function readSubnetFile(path: string, log: (line: string) => void = () => {}): NodeNetwork {
   const text = readText(path);
-  const { subnets, mtuBytes, ipMasq, missing, invalid } = parseSubnetEnv(text);
-  if (missing.length > 0) throw incomplete(`${path} is missing ${missing.join(", ")}`);
+  const { network, subnets, mtuBytes, ipMasq, missing, invalid } = parseSubnetEnv(text);
+  const networks = listNetworks(text);
+  const hasPair = networks.length > 0 && (subnets.ipv4 !== undefined || subnets.ipv6 !== undefined);
+  const needed = hasPair ? missing.filter((name) => COMMON_NAMES.includes(name)) : missing;
+  if (needed.length > 0) throw incomplete(`${path} is missing ${needed.join(", ")}`);
   if (mtuBytes === undefined || ipMasq === undefined || invalid.length > 0) {
-    throw incomplete(`${path} has values that make no sense for ${invalid.join(", ")}`);
+    throw incomplete(`${path} has invalid values for ${invalid.join(", ")}`);
+  }
+  for (const family of ["ipv4", "ipv6"] as const) {
+    if ((network[family] === undefined) === (subnets[family] === undefined)) continue;
+    const half = network[family] === undefined ? "a subnet but no network" : "a network but no subnet";
+    log(
+      `${path} has ${half} for ${family === "ipv4" ? "IPv4" : "IPv6"}: does flanneld run with another configuration now?`,
+    );
   }
   return {
-    networks: listNetworks(text),
+    networks,
     subnets: [subnets.ipv4, subnets.ipv6].filter((subnet) => subnet !== undefined),
     mtuBytes,
     ipMasq,
@@ -35,21 +58,26 @@ export function readSubnetFile(path: string): NodeNetwork {
 
 function readText(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readRegularFile(path, MAX_BYTES);
   } catch (error) {
     if (hasCode(error, "ENOENT")) {
       throw new CniError(
         CNI_CODE.tryAgainLater,
-        `flanneld has not written ${path} yet: is flanneld running on this node? It writes the file as soon as it has ` +
-          "the node's subnet; until then its log says what it waits for",
+        `flanneld has not written ${path} yet: is flanneld running on this node? It writes the file once it has the ` +
+          "node's subnet; until then its log says what it waits for",
       );
     }
-    throw new CniError(CNI_CODE.io, `cannot read subnet.env: ${messageOf(error)}`, "", { cause: error });
+    throw new CniError(
+      CNI_CODE.io,
+      `cannot read subnet.env: ${messageOf(error)}; subnetFile must name the regular file that flanneld writes`,
+      "",
+      { cause: error },
+    );
   }
 }
 
 const incomplete = (fault: string): CniError =>
   new CniError(
     CNI_CODE.tryAgainLater,
-    `${fault}: flanneld writes all of it at once; restart flanneld on this node, and look for what else writes this file`,
+    `${fault}: flanneld writes the whole file at once; restart flanneld on this node, and find out what else writes this file`,
   );

@@ -75,6 +75,64 @@ test("no path can be made of a container's ID, and an interface's name is one fo
   assert.equal(readParameters({ ...ALL, CNI_IFNAME: "a".repeat(15) }).attachment.ifName.length, 15);
 });
 
+test("F24 a name that the kernel, ip(8) or a terminal could misread reaches no delegate", () => {
+  for (const ifName of [
+    "-eth0",
+    "eth%d",
+    "%d",
+    "a\u0001",
+    "a\u001b[2J",
+    "a\u007f",
+    "a\u009b",
+    "à",
+    "a\n",
+    "a\tb",
+  ]) {
+    for (const command of ["ADD", "CHECK"]) {
+      assert.match(
+        refusal(() => readParameters({ ...ALL, CNI_COMMAND: command, CNI_IFNAME: ifName })),
+        /^4 CNI_IFNAME cannot be an interface's name; "/,
+        JSON.stringify(ifName),
+      );
+    }
+  }
+  for (const ifName of ["eth0", "net1.100", "e-0", "ü", "a_b@c"]) {
+    assert.equal(readParameters({ ...ALL, CNI_IFNAME: ifName }).attachment.ifName, ifName);
+  }
+});
+
+test("F24 DEL takes what libcni takes: another plugin may have added it", () => {
+  for (const ifName of ["-eth0", "eth%d", "a\u0001"]) {
+    assert.equal(
+      readParameters({ ...ALL, CNI_COMMAND: "DEL", CNI_IFNAME: ifName }).attachment.ifName,
+      ifName,
+    );
+  }
+  assert.match(
+    refusal(() => readParameters({ ...ALL, CNI_COMMAND: "DEL", CNI_IFNAME: "a/b" })),
+    /^4 CNI_IFNAME/,
+  );
+});
+
+test("F24 control characters in the namespace's path and in CNI_ARGS, an ID that no file can have", () => {
+  for (const [name, value] of [
+    ["CNI_NETNS", "/run/netns/a\nb"],
+    ["CNI_NETNS", "-n"],
+    ["CNI_ARGS", "K8S_POD_NAME=a\u0007"],
+  ] as const) {
+    assert.match(
+      refusal(() => readParameters({ ...ALL, [name]: value })),
+      new RegExp(`^4 invalid characters in ${name}; "`),
+    );
+  }
+  const long = { ...ALL, CNI_CONTAINERID: "a".repeat(251) };
+  assert.match(
+    refusal(() => readParameters(long)),
+    /^4 CNI_CONTAINERID is too long; 251 characters; at most 239/,
+  );
+  assert.equal(readParameters({ ...long, CNI_COMMAND: "DEL" }).attachment.containerId.length, 251);
+});
+
 test("an unknown command is named, with those that are known", () => {
   assert.match(
     refusal(() => readParameters({ ...ALL, CNI_COMMAND: "add" })),

@@ -3,7 +3,8 @@
  *
  *     {"cniVersion", "name", "type": "flannel", "subnetFile", "dataDir", "delegate": {…}, "ipam": {…}, "runtimeConfig": {…}}
  *
- * Names of members count in any case, as they do for Go.
+ * Names of members are matched in any case, as in Go. DEL, CHECK and GC work by what ADD has stored, so that for them an
+ * invalid member is an error only if it is used ({@link PluginConfig.fault}).
  */
 
 import { ConfigError, messageOf } from "../base/error.ts";
@@ -14,30 +15,33 @@ import { CURRENT_VERSION, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.t
 
 const DEFAULT_SUBNET_FILE = "/run/flannel/subnet.env";
 const DEFAULT_DATA_DIR = "/var/lib/cni/flannel";
-/** Deepest nesting. A real config has some 6 levels. */
+/** Deepest nesting. Real configs have about 6 levels. */
 const MAX_DEPTH = 500;
-/** The second is how libcni spelled it at first, and still sends it too. */
+/** The second is libcni's first spelling, which it still sends as well. */
 const VALID_ATTACHMENTS = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
+/** The checked configuration. */
 export interface PluginConfig {
   /** Of the network. */
   readonly name: string;
-  /** As given; undefined = not given, which means 0.1.0. */
+  /** As given; undefined = not given, that is 0.1.0. */
   readonly cniVersion: string | undefined;
   readonly subnetFile: string;
-  /** Where ADD keeps what DEL needs. */
+  /** Where ADD stores the delegate's config for DEL. */
   readonly dataDir: string;
-  /** The delegate's config as far as it is given; it holds neither `name` nor `ipam`. */
+  /** The given part of the delegate's config, without `name` and `ipam`. */
   readonly delegate: Members;
   readonly ipam: Members;
   readonly runtimeConfig: Members | undefined;
-  /** The chain's last result (CHECK, DEL). */
+  /** The result of the chain's ADD (CHECK, DEL). */
   readonly prevResult: Members | undefined;
-  /** GC: what is to stay; undefined = not given. */
+  /** GC: the attachments to keep; undefined = not given. */
   readonly validAttachments: readonly Attachment[] | undefined;
+  /** The first invalid member, which counts as absent here: no delegate's config can be made. undefined = all are valid. */
+  readonly fault: CniError | undefined;
 }
 
-/** The version to answer in, as far as the text gives one that is known; for errors about the text, too. */
+/** The version to answer in: the config's if it is supported, else the newest. Never throws. */
 export function versionOf(text: string): string {
   try {
     const config: unknown = JSON.parse(text);
@@ -49,11 +53,16 @@ export function versionOf(text: string): string {
   }
 }
 
-/** Throws CniError if the text is not JSON, or says something that it cannot. */
-export function parsePluginConfig(text: string): PluginConfig {
+/**
+ * Parses the configuration. Throws CniError: always for text that is not a JSON object and for members that every command
+ * needs (cniVersion, subnetFile, dataDir, GC's attachments); for other invalid members only if `isStrict`.
+ */
+export function parsePluginConfig(text: string, isStrict = true): PluginConfig {
   const members = parseObject(text);
   try {
-    return readConfig(members);
+    const config = readConfig(members);
+    if (isStrict && config.fault !== undefined) throw config.fault;
+    return config;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     throw new CniError(CNI_CODE.invalidConfig, error.message, "", { cause: error });
@@ -76,24 +85,37 @@ function parseObject(text: string): Members {
 }
 
 function readConfig(members: Members): PluginConfig {
-  const name = readText(members, "name") ?? "";
-  if (name === "") throw new ConfigError("missing network name: the network config needs a name");
-  if (!isIdentifier(name)) {
-    throw new ConfigError(
-      `invalid characters found in network name ${JSON.stringify(name)}: letters, digits and _.- are possible`,
-    );
-  }
-  return {
-    name,
+  let fault: CniError | undefined;
+  const attempt = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      fault ??= new CniError(CNI_CODE.invalidConfig, error.message, "", { cause: error });
+      return undefined;
+    }
+  };
+  const config = {
+    name: attempt(() => readName(members)) ?? "",
     cniVersion: readVersion(members),
     subnetFile: readText(members, "subnetFile") || DEFAULT_SUBNET_FILE,
     dataDir: readText(members, "dataDir") || DEFAULT_DATA_DIR,
-    delegate: readDelegate(members),
-    ipam: readObject(members, "ipam") ?? {},
-    runtimeConfig: readObject(members, "runtimeConfig"),
-    prevResult: readObject(members, "prevResult"),
+    delegate: attempt(() => readDelegate(members)) ?? {},
+    ipam: attempt(() => readObject(members, "ipam")) ?? {},
+    runtimeConfig: attempt(() => readObject(members, "runtimeConfig")),
+    prevResult: attempt(() => readObject(members, "prevResult")),
     validAttachments: readAttachments(members),
   };
+  return { ...config, fault };
+}
+
+function readName(members: Members): string {
+  const name = readText(members, "name") ?? "";
+  if (name === "") throw new ConfigError("missing network name: the network config needs a name");
+  if (isIdentifier(name)) return name;
+  throw new ConfigError(
+    `invalid characters found in network name ${JSON.stringify(name)}: letters, digits and _.- are possible`,
+  );
 }
 
 function readVersion(members: Members): string | undefined {

@@ -1,6 +1,6 @@
 /**
- * Running a CNI plugin: its config on stdin, its parameters in the environment, its result or error on stdout (CNI
- * specification 1.1.0, sections 2 and 4). For whoever plays the runtime, and for plugins that delegate.
+ * Runs a CNI plugin: its config on stdin, its parameters in the environment, its result or error on stdout (CNI
+ * specification 1.1.0, sections 2 and 4). Used by plugins that delegate and by callers that act as a runtime.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -11,24 +11,25 @@ import { isObject } from "../config/json-members.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { Environment } from "./parameters.ts";
 
+/** One run of a plugin. */
 export interface PluginCall {
   /** The plugin's executable; see {@link findPlugin}. */
   readonly path: string;
   /** JSON text. */
   readonly config: string;
-  /** The whole environment: the CNI_* variables, PATH and what else it needs. */
+  /** The whole environment: the CNI_* variables, PATH and others. */
   readonly environment: Environment;
-  /** Signals that are passed on to it, instead of ending this process, while it runs. */
+  /** Signals that are forwarded to the plugin while it runs, instead of ending this process. */
   readonly forwardedSignals?: readonly NodeJS.Signals[];
-  /** Takes what it says on stderr. */
+  /** Receives its stderr. */
   readonly onStderr?: (text: string) => void;
-  /** Around the start, for instance to start it in another network namespace. */
+  /** Wraps the start, for instance to start it in another network namespace. */
   readonly within?: <T>(start: () => T) => T;
 }
 
-/** No result is near this; whoever prints without end is stopped here. */
+/** Far above any result; a plugin that prints more is killed. */
 const MAX_OUTPUT_CHARACTERS = 16 * 1024 * 1024;
-/** An executable that is being written cannot be started (ETXTBSY): an installation takes its time. */
+/** An executable cannot be started while it is written (ETXTBSY), for instance by an installation. */
 const BUSY_RETRIES = 5;
 const BUSY_RETRY_MS = 1_000;
 const EXCERPT_LENGTH = 300;
@@ -47,7 +48,7 @@ export function findPlugin(type: string, directories: readonly string[]): string
   );
 }
 
-/** What cannot be looked at (a loop of links, too long a name) is none: another directory may have the plugin. */
+/** A path that stat(2) refuses (a loop of links, a name that is too long) is skipped: another directory may have the plugin. */
 function isFile(path: string): boolean {
   try {
     return statSync(path).isFile();
@@ -57,8 +58,8 @@ function isFile(path: string): boolean {
 }
 
 /**
- * Runs a plugin to its end and gives back what it printed. Throws CniError: the plugin's own, with its code, message and
- * details, or what is wrong with the plugin.
+ * Runs a plugin to its end and returns its stdout. Throws CniError: the plugin's own, with its code, message and details, or
+ * one that says what is wrong with the plugin.
  */
 export async function runPlugin(call: PluginCall): Promise<string> {
   for (let attempt = 0; ; attempt++) {
@@ -87,14 +88,14 @@ function runOnce(call: PluginCall): Promise<string> {
       output += text;
       if (output.length <= MAX_OUTPUT_CHARACTERS) return;
       child.kill("SIGKILL");
-      child.stdout?.destroy(); // children of its own may live on and hold it
+      child.stdout?.destroy(); // its own children may still have it open
     });
     let complaint = "";
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       onStderr?.(text);
       complaint = (complaint + text).slice(-EXCERPT_LENGTH);
     });
-    child.stdin?.on("error", () => {}); // it ended without reading: its exit code tells
+    child.stdin?.on("error", () => {}); // it ended without reading: the exit code decides
     child.stdin?.end(config);
     child.on("error", (error) => finish(() => reject(error)));
     child.on("close", (exitCode, signal) =>
@@ -107,10 +108,13 @@ function runOnce(call: PluginCall): Promise<string> {
   });
 }
 
-/** What a plugin says on failing, or what can be said of one that says nothing useful. */
+/** The error that a failed plugin printed, or one made from its exit code and output. */
 function errorOf(failure: string, output: string, complaint: string): CniError {
   if (output.length > MAX_OUTPUT_CHARACTERS) {
-    return new CniError(CNI_CODE.internal, `${failure}: it printed without end`);
+    return new CniError(
+      CNI_CODE.internal,
+      `${failure}: it printed more than ${MAX_OUTPUT_CHARACTERS} characters`,
+    );
   }
   const said = parseJson(output);
   if (isObject(said) && typeof said.msg === "string") {
@@ -131,9 +135,9 @@ function errorOf(failure: string, output: string, complaint: string): CniError {
 }
 
 /**
- * The result of an ADD as text, with its version filled in where the plugin left it out. Throws CniError if it is none.
+ * The result of an ADD as text; a missing cniVersion is filled in. Throws CniError (code 6) if it is not a JSON object.
  *
- * @param version what the plugin was asked to answer in
+ * @param version the version of the plugin's config
  */
 export function checkResult(path: string, output: string, version: string): string {
   const result = parseJson(output);

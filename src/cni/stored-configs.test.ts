@@ -188,8 +188,8 @@ test("a directory that cannot be written: the reason, and no part of a file", (t
     return "nothing";
   };
   bed.store(ETH0, "A");
-  assert.match(refusal(join(bed.dataDir, "4f2a")), /^5 cannot keep the delegate's config in .*ENOTDIR/);
-  assert.match(refusal("/proc/nothing/here"), /^5 cannot keep .*ENOENT/);
+  assert.match(refusal(join(bed.dataDir, "4f2a")), /^5 failed to store the delegate's config in .*ENOTDIR/);
+  assert.match(refusal("/proc/nothing/here"), /^5 failed to store .*ENOENT/);
   assert.deepEqual(bed.names(), ["4f2a"]);
   assert.equal(existsSync("/proc/nothing"), false);
 });

@@ -1,15 +1,15 @@
 /**
- * What ADD keeps for DEL: the delegate's config, in `<dataDir>/<containerId>`, where Go's plugin keeps it too.
+ * The configs that ADD stores for DEL: the delegate's config, in `<dataDir>/<containerId>`, as Go's plugin does.
  *
- * Go has that one place for each container. A container with two flannel interfaces needs two, and it must be known
- * whose the first is:
+ * Go's plugin has this one file for each container. A container with two flannel interfaces needs two files, and a record
+ * of which interface the first belongs to:
  *
  *     4f2a…           the config of the container's first interface
- *     .4f2a…          a symbolic link whose text is the name of that interface, where it is not just eth0 alone
+ *     .4f2a…          a symbolic link to the name of that interface; absent if it is eth0 alone
  *     4f2a…:net1      the config of another interface; no container ID has a colon
  *
- * Files are written whole or not at all, and are on the disk before the delegate runs: after a power cut the runtime
- * still asks for DEL, and the delegate still holds addresses.
+ * Files are written atomically, and synced before the delegate runs: after a power cut the runtime still calls DEL, and the
+ * delegate's addresses are still reserved. What is not a regular file (a directory, a FIFO) is not a stored config.
  */
 
 import {
@@ -20,7 +20,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
   renameSync,
   rmSync,
@@ -29,37 +28,42 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { hasCode, isAlreadyExists, isNotFound, messageOf } from "../base/error.ts";
+import { readRegularFile } from "../base/regular-file.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { Attachment } from "./parameters.ts";
 
+/** A stored config. */
 export interface StoredConfig {
   readonly path: string;
   readonly text: string;
 }
 
-/** A stored config seen without knowing what was asked for. */
+/** A stored config from a listing, with the attachment that it belongs to. */
 export interface FoundConfig extends StoredConfig {
   readonly containerId: string;
   readonly ifName: string;
-  /** Whether the name is only likely: Go's plugin does not keep it. */
+  /** Whether `ifName` is only likely: Go's plugin does not store it. */
   readonly isGuess: boolean;
 }
 
-/** The interface that runtimes make unless they make several. */
+/** As much as the plugin accepts on stdin. */
+const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
+
+/** The interface that runtimes create unless they create several. */
 const USUAL_INTERFACE = "eth0";
 
-/** The directory and its files may tell about the host's network: root only, as Go's plugin has it. */
+/** Configs describe the host's network: accessible to root only, as in Go's plugin. */
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
-/** Keeps a config, and gives back what was kept for this interface before, if anything. Throws CniError. */
+/** Stores a config; returns the one that it replaces, undefined = none. Throws CniError (code 5). */
 export function storeConfig(dataDir: string, attachment: Attachment, text: string): string | undefined {
-  return describeFailure(`cannot keep the delegate's config in ${dataDir}`, () => {
+  return describeFailure(`failed to store the delegate's config in ${dataDir}`, () => {
     makeDirectory(dataDir);
     const temporary = join(dataDir, `:${process.pid}.${Math.random().toString(36).slice(2)}`);
     try {
       writeDurably(temporary, text);
-      const before = putInPlace(dataDir, attachment, temporary);
+      const before = placeConfig(dataDir, attachment, temporary);
       syncDirectory(dataDir);
       return before;
     } finally {
@@ -68,28 +72,28 @@ export function storeConfig(dataDir: string, attachment: Attachment, text: strin
   });
 }
 
-/** What is kept for an interface; undefined = nothing. Throws CniError if it cannot be read. */
+/** The config stored for an interface; undefined = none. Throws CniError (code 5) if it cannot be read. */
 export function findConfig(dataDir: string, attachment: Attachment): StoredConfig | undefined {
-  return describeFailure("cannot read what ADD has kept", () => {
+  return describeFailure("failed to read the stored config", () => {
     const own = ownConfig(dataDir, attachment);
     if (own !== undefined) return own;
-    // Of Go's plugin: it does not keep the name, and takes the config for any interface's.
+    // Go's plugin does not store the name, and uses the config for any interface.
     return readOwner(ownerLink(dataDir, attachment.containerId)) === undefined
       ? readConfig(join(dataDir, attachment.containerId))
       : undefined;
   });
 }
 
-/** Forgets a config. Throws CniError if it cannot be removed. */
+/** Removes a config. Throws CniError (code 5). */
 export function removeConfig(dataDir: string, { containerId }: Attachment, { path }: StoredConfig): void {
   describeFailure(`cannot remove ${path}`, () => {
-    // In this order, so that no link stays without its file.
+    // In this order, so that no link remains without its file.
     if (path === join(dataDir, containerId)) rmSync(ownerLink(dataDir, containerId), { force: true });
     rmSync(path, { force: true });
   });
 }
 
-/** All that is kept; takes away links that Go's plugin has left behind. Throws CniError. */
+/** All stored configs; removes stale links whose config Go's plugin has deleted. Throws CniError (code 5). */
 export function listConfigs(dataDir: string): FoundConfig[] {
   return describeFailure(`cannot list ${dataDir}`, () => {
     const found: FoundConfig[] = [];
@@ -111,10 +115,10 @@ export function listConfigs(dataDir: string): FoundConfig[] {
 }
 
 /**
- * Two interfaces of a container may be made at the same time: link(2) decides whose the first place is. The symbolic link
- * is there before an interface that is not eth0 takes it, and says eth0 before another one counts on that.
+ * Two interfaces of a container may be added at the same time: link(2) decides which of them gets the first file. The
+ * symbolic link exists before an interface other than eth0 takes that file, and names eth0 before another one relies on that.
  */
-function putInPlace(dataDir: string, attachment: Attachment, temporary: string): string | undefined {
+function placeConfig(dataDir: string, attachment: Attachment, temporary: string): string | undefined {
   const { containerId, ifName } = attachment;
   const own = ownConfig(dataDir, attachment);
   if (own !== undefined) {
@@ -136,7 +140,7 @@ function putInPlace(dataDir: string, attachment: Attachment, temporary: string):
   return undefined;
 }
 
-/** Makes a name; false if it exists. */
+/** Creates a name; false if it exists. */
 function unlessTaken(make: () => void): boolean {
   try {
     make();
@@ -147,11 +151,11 @@ function unlessTaken(make: () => void): boolean {
   }
 }
 
-/** The config that is this interface's, or most likely so. */
+/** The config of this interface, certainly or most likely. */
 function ownConfig(dataDir: string, { containerId, ifName }: Attachment): StoredConfig | undefined {
   const further = readConfig(join(dataDir, `${containerId}:${ifName}`));
   if (further !== undefined) return further;
-  // In this order: an owner is named before its config is there.
+  // In this order: the link exists before the config.
   const first = readConfig(join(dataDir, containerId));
   const owner = readOwner(ownerLink(dataDir, containerId)) ?? USUAL_INTERFACE;
   return owner === ifName ? first : undefined;
@@ -162,17 +166,17 @@ const ownerLink = (dataDir: string, containerId: string): string => join(dataDir
 const readOwner = (link: string): string | undefined => unlessNotFound(() => readlinkSync(link));
 
 const readConfig = (path: string): StoredConfig | undefined =>
-  unlessNotFound(() => ({ path, text: readFileSync(path, "utf8") }));
+  unlessNotFound(() => ({ path, text: readRegularFile(path, MAX_CONFIG_BYTES) }));
 
 const namesIn = (dataDir: string): string[] => unlessNotFound(() => readdirSync(dataDir)) ?? [];
 
-/** mkdir -p. Node's own never comes to an end where mkdir(2) says ENOENT although the parent is there, as in /proc. */
+/** mkdir -p. Node's own loops for ever where mkdir(2) fails with ENOENT although the parent exists, as in /proc. */
 function makeDirectory(path: string): void {
   const make = (): void => {
     try {
       mkdirSync(path, { mode: DIRECTORY_MODE });
     } catch (error) {
-      if (!isAlreadyExists(error)) throw error; // if it is no directory, what follows says so
+      if (!isAlreadyExists(error)) throw error; // if it is not a directory, the next step reports it
     }
   };
   try {
@@ -204,11 +208,14 @@ function syncDirectory(path: string): void {
   }
 }
 
+/** Names and places at which no ADD can have stored anything. */
+const NEVER_STORED = ["ENOTDIR", "ENAMETOOLONG", "EISDIR", "ENOTREG"];
+
 function unlessNotFound<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (isNotFound(error)) return undefined;
+    if (isNotFound(error) || NEVER_STORED.some((code) => hasCode(error, code))) return undefined;
     throw error;
   }
 }

@@ -1,20 +1,20 @@
-/** Versions of the CNI specification. */
+/** Versions of the CNI specification, and the commands that each has (specification 1.1.0, section 2). */
 
 import { CNI_CODE, CniError } from "./cni-error.ts";
 
-/** What this plugin speaks, oldest first. Each is answered in itself: the delegate is told the version and replies in it. */
+/** The versions that this plugin supports, oldest first. Results have the config's version: the delegate gets it and answers in it. */
 export const SUPPORTED_VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
 
-/** The newest. */
+/** The newest version. */
 export const CURRENT_VERSION = "1.1.0";
 
-/** What a config without a version means. */
+/** The version of a config without cniVersion. */
 export const FIRST_VERSION = "0.1.0";
 
-/** The version that brought a command that not every version has. */
+/** The version that introduced a command. */
 const SINCE: Readonly<Record<string, string>> = { CHECK: "0.4.0", GC: "1.1.0", STATUS: "1.1.0" };
 
-/** Throws CniError if a config of that version is not for us, or does not know the command. */
+/** Throws CniError (code 1) if the version is not supported, or does not have the command. */
 export function checkVersion(version: string, command: string): void {
   const position = indexOfVersion(version);
   if (position < 0) {

@@ -86,7 +86,8 @@ export async function writeSubnetEnv(path: string, env: SubnetEnv, write: Atomic
 }
 
 /**
- * Reads the text of the file. Ignores blank lines, comments and unknown variables; never throws. Of several networks the
+ * Reads the text of the file. Values may be quoted, exported and followed by a comment, as in a file that a shell
+ * sources; blank lines, comments and unknown variables are ignored; never throws. Of several networks the
  * first counts ({@link listNetworks} returns all).
  */
 export function parseSubnetEnv(text: string): ParsedSubnetEnv {
@@ -108,7 +109,10 @@ export function parseSubnetEnv(text: string): ParsedSubnetEnv {
     ipv6: take("FLANNEL_IPV6_SUBNET", (value) => parseFamily(value, 6)),
   };
   const mtuBytes = take("FLANNEL_MTU", (value) => (/^[1-9]\d{0,5}$/.test(value) ? Number(value) : undefined));
-  const ipMasq = take("FLANNEL_IPMASQ", parseBool);
+  // Go's plugin counts everything but "true" as false; what is no boolean at all is half-written.
+  const ipMasq = take("FLANNEL_IPMASQ", (value) =>
+    parseBool(value) === undefined ? undefined : value === "true",
+  );
   const missing = requiredNames(variables).filter((name) => !variables.has(name));
   return { network, subnets, mtuBytes, ipMasq, missing, invalid };
 }
@@ -141,10 +145,16 @@ function requiredNames(variables: ReadonlyMap<string, string>): string[] {
 function readVariables(text: string): Map<string, string> {
   const variables = new Map<string, string>();
   for (const line of text.replace(/^\uFEFF/, "").split("\n")) {
-    const match = /^(?:export\s+)?([A-Z][A-Z\d_]*)=(["']?)(.*)\2$/.exec(line.trim());
-    if (match !== null) variables.set(match[1]!, match[3]!);
+    const match = /^(?:export\s+)?([A-Z][A-Z\d_]*)=(.*)$/.exec(line.trim());
+    if (match !== null) variables.set(match[1]!, shellValue(match[2]!));
   }
   return variables;
+}
+
+/** A value as a shell that sources the file reads it: without quotes and without a comment behind it. */
+function shellValue(text: string): string {
+  const match = /^(?:"([^"]*)"|'([^']*)'|([^\s"']*))\s*;?(?:\s+#.*)?$/.exec(text);
+  return match?.[1] ?? match?.[2] ?? match?.[3] ?? text;
 }
 
 /** Prefixes separated by commas; undefined if one of them is invalid. */
