@@ -13,8 +13,8 @@ import type {
   EtcdDatastore,
   ListenAddress,
 } from "../config/options-datastore.ts";
-import type { EtcdConnectionOptions } from "../config/options-etcd.ts";
 import type { KubeDatastore } from "../config/options-kube.ts";
+import type { KeyValueStore } from "../lease/keys/key-value-store.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import type { OutagePorts } from "../lease/outage.ts";
@@ -37,7 +37,7 @@ export async function openLeaseStore(
   if (options.kind === "kube") return openKubeStore({ ...options, setNodeNetworkUnavailable }, ports);
   await using parts = new AsyncDisposableStack();
   if (options.kind === "embedded") await serveEmbedded(options, ports.logger, parts);
-  const store = parts.use(await createStore(options, ports));
+  const store = parts.use(await openEtcdStore(options, ports));
   const owned = parts.move();
   return {
     store,
@@ -54,24 +54,19 @@ export async function openLeaseInspector(options: DatastoreOptions, logger: Logg
 }
 
 /** The operator's side of a store, which reaches an embedded one where flanneld serves it. Throws ConfigError. */
-export async function openLeaseAdmin({ kind, etcd }: EtcdDatastore, logger: Logger): Promise<LeaseAdmin> {
-  if (kind !== "etcd2") return createEtcdAdmin(etcd, logger);
-  const { createEtcd2LeaseAdmin } = await import("../lease/etcd2/etcd2-lease-admin.ts");
-  return createEtcd2LeaseAdmin(etcd, { logger });
+export async function openLeaseAdmin(options: EtcdDatastore, logger: Logger): Promise<LeaseAdmin> {
+  const { createKeyLeaseAdmin } = await import("../lease/keys/key-lease-admin.ts");
+  return createKeyLeaseAdmin(await openKeys(options, { logger }));
 }
 
-async function createStore({ kind, etcd }: EtcdDatastore, ports: StorePorts): Promise<LeaseStore> {
-  if (kind !== "etcd2") {
-    const { createEtcdLeaseStore } = await import("../lease/etcd/etcd-lease-store.ts");
-    return createEtcdLeaseStore(etcd, ports);
-  }
-  const { createEtcd2LeaseStore } = await import("../lease/etcd2/etcd2-lease-store.ts");
-  return createEtcd2LeaseStore(etcd, ports);
+async function openEtcdStore(options: EtcdDatastore, ports: StorePorts): Promise<LeaseStore> {
+  const { createKeyLeaseStore } = await import("../lease/keys/key-lease-store.ts");
+  return createKeyLeaseStore(await openKeys(options, ports), ports);
 }
 
-async function createEtcdAdmin(etcd: EtcdConnectionOptions, logger: Logger): Promise<LeaseAdmin> {
-  const { createEtcdLeaseAdmin } = await import("../lease/etcd/etcd-lease-admin.ts");
-  return createEtcdLeaseAdmin(etcd, { logger });
+async function openKeys({ kind, etcd }: EtcdDatastore, ports: StorePorts): Promise<KeyValueStore<unknown>> {
+  if (kind === "etcd2") return (await import("../lease/etcd2/etcd2-keys.ts")).openEtcd2Keys(etcd, ports);
+  return (await import("../lease/etcd/etcd-keys.ts")).openEtcdKeys(etcd, ports);
 }
 
 async function openKubeStore(
@@ -107,12 +102,8 @@ async function serveEmbedded(
   if (options.initialConfig !== undefined) await writeInitialConfig(options, options.initialConfig, logger);
 }
 
-async function writeInitialConfig(
-  { etcd }: EmbeddedDatastore,
-  config: string,
-  logger: Logger,
-): Promise<void> {
-  await using admin = await createEtcdAdmin(etcd, logger);
+async function writeInitialConfig(options: EmbeddedDatastore, config: string, logger: Logger): Promise<void> {
+  await using admin = await openLeaseAdmin(options, logger);
   try {
     if (await admin.writeNetworkConfig(config, undefined)) {
       logger.info(`Wrote the network config ${config}`);

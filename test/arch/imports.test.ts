@@ -69,10 +69,11 @@ const MAY_IMPORT: Table = {
 
 /**
  * The same within folders that have subfolders; "." is the folder's own files. The stores know the port of `lease`, not
- * each other; etcd2 has the flags, certificates and endpoints of etcd.
+ * each other; `keys` is the lease store over a key-value store, which etcd and etcd2 are; etcd2 has the flags, certificates
+ * and endpoints of etcd.
  */
 const MAY_IMPORT_WITHIN: Readonly<Record<string, Table>> = {
-  lease: { ".": [], etcd: ["."], etcd2: [".", "etcd"], kube: ["."] },
+  lease: { ".": [], keys: ["."], etcd: [".", "keys"], etcd2: [".", "keys", "etcd"], kube: ["."] },
   "etcd-server": {
     protocol: [],
     storage: ["protocol"],

@@ -2,7 +2,8 @@
 
 import { after, before } from "node:test";
 import { silentLogger } from "../../src/base/logger.ts";
-import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
+import { openEtcd2Store } from "../support/etcd-store.ts";
+import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 import { describeLeaseStore } from "./lease-store.suite.ts";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Logger } from "../../src/base/logger.ts";
-import type { EtcdLeaseStore } from "../../src/lease/etcd/etcd-lease-store.ts";
+import type { KeyLeaseStore } from "../../src/lease/keys/key-lease-store.ts";
 import { freePort, startEtcd } from "../support/etcd.ts";
 import { startEtcdCluster } from "../support/etcd-cluster.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
@@ -27,7 +27,7 @@ describe(`${HOSTS} hosts on a cluster of three`, () => {
     await using cluster = await startEtcdCluster();
     await cluster.members[0]!.ctl("put", CONFIG_KEY, NETWORK_TEXT);
     const before = await Promise.all(cluster.endpoints.map(servedBy));
-    const stores: EtcdLeaseStore[] = [];
+    const stores: KeyLeaseStore[] = [];
     const open = (logger: Logger) => {
       const { store } = openEtcdStore(cluster.endpoints, { timings: { retryMaxMs: 1_000 } }, logger);
       stores.push(store);

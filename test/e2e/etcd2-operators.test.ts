@@ -11,8 +11,8 @@ import { hasCode, messageOf } from "../../src/base/error.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 import type { LeaseStore } from "../../src/lease/lease-store.ts";
-import { openEtcdStore } from "../support/etcd-store.ts";
-import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
+import { openEtcd2Store, openEtcdStore } from "../support/etcd-store.ts";
+import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { follow } from "../support/follow.ts";
 import { until } from "../support/until.ts";
 

@@ -12,7 +12,8 @@ import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 import { createLeaseTable } from "../../src/lease/lease-table.ts";
 import { type Certificates, makeCertificates } from "../support/certificates.ts";
 import { freePort, startEtcd } from "../support/etcd.ts";
-import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
+import { openEtcd2Store } from "../support/etcd-store.ts";
+import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { until } from "../support/until.ts";
 
 const PREFIX = "/coreos.com/network";

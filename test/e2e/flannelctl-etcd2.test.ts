@@ -7,7 +7,8 @@ import { parseIp } from "../../src/address/ip.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import { exec, runCommand } from "../../src/linux/exec.ts";
 import { startEtcd } from "../support/etcd.ts";
-import { type Etcd2Server, openEtcd2Store, startEtcd2 } from "../support/etcd2.ts";
+import { openEtcd2Store } from "../support/etcd-store.ts";
+import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { TestProcess } from "../support/process.ts";
 
 const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];

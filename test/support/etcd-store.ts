@@ -1,28 +1,34 @@
-/** Stores on a test's etcd, with the little that differs between tests. */
+/** Stores on a test's etcd, v3 or v2, with the little that differs between tests. */
 
 import type { Logger } from "../../src/base/logger.ts";
-import { createEtcdLeaseStore, type EtcdLeaseStore } from "../../src/lease/etcd/etcd-lease-store.ts";
+import { openEtcdKeys } from "../../src/lease/etcd/etcd-keys.ts";
 import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
-import type { EtcdPorts } from "../../src/lease/etcd/etcd-ports.ts";
+import { openEtcd2Keys } from "../../src/lease/etcd2/etcd2-keys.ts";
+import { createKeyLeaseStore, type KeyLeaseStore } from "../../src/lease/keys/key-lease-store.ts";
+import type { KeyStorePorts } from "../../src/lease/keys/key-store-ports.ts";
+import type { KeyValueStore } from "../../src/lease/keys/key-value-store.ts";
 
 export interface OpenedStore extends AsyncDisposable {
-  readonly store: EtcdLeaseStore;
+  readonly store: KeyLeaseStore;
   /** Everything that was logged, as "warn message". */
   readonly log: readonly string[];
 }
 
-/** Without TLS and user unless `options` says otherwise. */
-export function openEtcdStore(
-  endpoints: string | readonly string[],
-  options: Partial<EtcdOptions> = {},
-  logger?: Logger,
-  ports: Omit<EtcdPorts, "logger"> = {},
-): OpenedStore {
-  const log: string[] = [];
-  const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
-  const recorder: Logger = { info: at("info"), warn: at("warn"), error: at("error"), debug: at("debug") };
-  const store = createEtcdLeaseStore(
-    {
+type OpenKeys = (options: EtcdOptions, ports: KeyStorePorts) => KeyValueStore<unknown>;
+
+/** Opens stores without TLS and user unless `options` says otherwise. */
+const storeOpener =
+  (openKeys: OpenKeys) =>
+  (
+    endpoints: string | readonly string[],
+    options: Partial<EtcdOptions> = {},
+    logger?: Logger,
+    ports: Omit<KeyStorePorts, "logger"> = {},
+  ): OpenedStore => {
+    const log: string[] = [];
+    const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
+    const recorder: Logger = { info: at("info"), warn: at("warn"), error: at("error"), debug: at("debug") };
+    const allOptions = {
       endpoints: typeof endpoints === "string" ? [endpoints] : endpoints,
       prefix: "/coreos.com/network",
       caFile: undefined,
@@ -31,8 +37,11 @@ export function openEtcdStore(
       username: undefined,
       password: undefined,
       ...options,
-    },
-    { logger: logger ?? recorder, ...ports },
-  );
-  return { store, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
-}
+    };
+    const allPorts = { logger: logger ?? recorder, ...ports };
+    const store = createKeyLeaseStore(openKeys(allOptions, allPorts), allPorts);
+    return { store, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
+  };
+
+export const openEtcdStore = storeOpener(openEtcdKeys);
+export const openEtcd2Store = storeOpener(openEtcd2Keys);

@@ -1,10 +1,7 @@
-/** The v2 API of a real etcd in tests: its server, its etcdctl, its short memory; and stores on it. */
+/** The v2 API of a real etcd in tests: its server, its etcdctl, its short memory. */
 
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import type { Logger } from "../../src/base/logger.ts";
-import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
-import { createEtcd2LeaseStore, type Etcd2LeaseStore } from "../../src/lease/etcd2/etcd2-lease-store.ts";
 import { type EtcdServer, type EtcdServerOptions, startEtcd } from "./etcd.ts";
 
 export interface Etcd2Server extends EtcdServer {
@@ -65,35 +62,4 @@ export async function startEtcd2(options: EtcdServerOptions = {}): Promise<Etcd2
       await Promise.all(Array.from({ length: 32 }, write));
     },
   };
-}
-
-export interface OpenedEtcd2Store extends AsyncDisposable {
-  readonly store: Etcd2LeaseStore;
-  /** Everything that was logged, as "warn message". */
-  readonly log: readonly string[];
-}
-
-/** Without TLS and user unless `options` says otherwise. */
-export function openEtcd2Store(
-  endpoints: string | readonly string[],
-  options: Partial<EtcdOptions> = {},
-  logger?: Logger,
-): OpenedEtcd2Store {
-  const log: string[] = [];
-  const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
-  const recorder: Logger = { info: at("info"), warn: at("warn"), error: at("error"), debug: at("debug") };
-  const store = createEtcd2LeaseStore(
-    {
-      endpoints: typeof endpoints === "string" ? [endpoints] : endpoints,
-      prefix: "/coreos.com/network",
-      caFile: undefined,
-      certFile: undefined,
-      keyFile: undefined,
-      username: undefined,
-      password: undefined,
-      ...options,
-    },
-    { logger: logger ?? recorder },
-  );
-  return { store, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
 }

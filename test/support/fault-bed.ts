@@ -11,8 +11,8 @@ import type { EtcdOptions } from "../../src/lease/etcd/etcd-options.ts";
 import type { LeaseStore } from "../../src/lease/lease-store.ts";
 import { makeDataDirectory, type StoreProcess, startStoreProcess } from "./embedded.ts";
 import { freePort, startEtcd } from "./etcd.ts";
-import { openEtcdStore } from "./etcd-store.ts";
-import { openEtcd2Store, startEtcd2 } from "./etcd2.ts";
+import { openEtcd2Store, openEtcdStore } from "./etcd-store.ts";
+import { startEtcd2 } from "./etcd2.ts";
 import { startTcpProxy, type TcpProxy } from "./tcp-proxy.ts";
 
 const PREFIX = "/coreos.com/network";

@@ -2,42 +2,47 @@
  * How far in the history of a range a watch has seen, in a way that tells one store from another.
  *
  * An etcd that was set up again, or restored from a backup, counts its revisions anew and keeps its cluster id (which
- * is made from the members' names). A watch that resumed there by number alone would miss whatever came before that
- * number, for ever. So a key that was there is asked for as it was then: another store has it otherwise or not at all.
+ * is derived from the members' names). A watch that resumed there by number alone would miss everything before that
+ * number, for ever. So the watch reads one known key at the revision it has seen: another store has a different value
+ * there, or none.
  */
 
 import { hasCode } from "../../base/error.ts";
-import { type Event, Event_EventType, type KeyValue } from "../../etcd-api/kv_pb.ts";
+import type { KeyRecord } from "../keys/key-value-store.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import type { Listing } from "./etcd-range.ts";
+import { type Listing, recordOf, toBytes } from "./etcd-range.ts";
 
 export interface Position {
   /** Everything up to here has been seen. */
   readonly revision: bigint;
   /** A key of the range as it was at `revision`; undefined = none is known. */
-  readonly witness: KeyValue | undefined;
+  readonly witness: KeyRecord | undefined;
   /** The connection's {@link EtcdConnection.dialCount} then. */
   readonly dialCount: number;
 }
 
-/** The position of whoever has this listing. */
-export function positionOf({ kvs, revision, dialCount }: Listing): Position {
-  return { revision, witness: kvs.reduce<KeyValue | undefined>(betterWitness, undefined), dialCount };
+/** A change of one key, and the revision at which it happened. */
+export type KeyChange =
+  | { readonly type: "put"; readonly record: KeyRecord; readonly revision: bigint }
+  | { readonly type: "delete"; readonly key: string; readonly revision: bigint };
+
+/** The position that follows a listing. */
+export function positionOf({ records, revision, dialCount }: Listing): Position {
+  return { revision, witness: records.reduce<KeyRecord | undefined>(betterWitness, undefined), dialCount };
 }
 
-/** The position after these events. */
-export function advance(position: Position, events: readonly Event[]): Position {
+/** The position after these changes. */
+export function advance(position: Position, changes: readonly KeyChange[]): Position {
   let { revision, witness } = position;
-  for (const { type, kv } of events) {
-    if (kv === undefined) continue;
-    revision = kv.modRevision; // not the header's: events up to there may still be on their way
-    if (type === Event_EventType.PUT) witness = betterWitness(witness, kv);
-    else if (witness !== undefined && isSameBytes(witness.key, kv.key)) witness = undefined;
+  for (const change of changes) {
+    revision = change.revision; // not the header's: events up to there may not have arrived yet
+    if (change.type === "put") witness = betterWitness(witness, change.record);
+    else if (witness?.key === change.key) witness = undefined;
   }
   return { ...position, revision, witness };
 }
 
-/** Whether what the connection reaches now has the history in which `position` is. Throws StoreError. */
+/** Whether the server that the connection reaches now has the history that `position` belongs to. Throws StoreError. */
 export async function compareHistory(
   connection: EtcdConnection,
   { witness, revision, dialCount }: Position,
@@ -45,10 +50,9 @@ export async function compareHistory(
   if (connection.dialCount === dialCount) return "same";
   if (witness === undefined) return "unknown";
   try {
-    const { kvs } = await connection.call(({ kv }, options) =>
-      kv.range({ key: witness.key, revision }, options),
-    );
-    return kvs[0] !== undefined && isSameRecord(kvs[0], witness) ? "same" : "another";
+    const request = { key: toBytes(witness.key), revision };
+    const { kvs } = await connection.call(({ kv }, options) => kv.range(request, options));
+    return kvs[0] !== undefined && isSameRecord(recordOf(kvs[0]), witness) ? "same" : "another";
   } catch (error) {
     if (hasCode(error, "COMPACTED")) return "unknown";
     if (hasCode(error, "INVALID")) return "another"; // there is no such revision yet
@@ -56,20 +60,21 @@ export async function compareHistory(
   }
 }
 
-/** A key on an etcd lease, whose id is drawn by lot, is hard to come by a second time; so is what was written last. */
-function betterWitness(one: KeyValue | undefined, other: KeyValue): KeyValue {
+/** A key on an etcd lease, whose id is random, is unlikely to recur in another store; so is the latest write. */
+function betterWitness(one: KeyRecord | undefined, other: KeyRecord): KeyRecord | undefined {
+  // Not valid UTF-8: the key cannot be read again by its text.
+  if (other.key.includes("\ufffd")) return one;
   if (one === undefined) return other;
   const isOtherBetter =
-    (one.lease === 0n) === (other.lease === 0n) ? other.modRevision >= one.modRevision : one.lease === 0n;
-  // The same key as it is now counts in any case: the older one is not there any more.
-  return isOtherBetter || isSameBytes(one.key, other.key) ? other : one;
+    (one.lifeId === undefined) === (other.lifeId === undefined)
+      ? other.revision >= one.revision
+      : one.lifeId === undefined;
+  // The same key as it is now counts in any case: its older version no longer exists.
+  return isOtherBetter || one.key === other.key ? other : one;
 }
 
-const isSameRecord = (one: KeyValue, other: KeyValue): boolean =>
-  one.createRevision === other.createRevision &&
-  one.modRevision === other.modRevision &&
-  one.lease === other.lease &&
-  isSameBytes(one.value, other.value);
-
-const isSameBytes = (one: Uint8Array, other: Uint8Array): boolean =>
-  one.length === other.length && one.every((byte, index) => byte === other[index]);
+const isSameRecord = (one: KeyRecord, other: KeyRecord): boolean =>
+  one.createdAt === other.createdAt &&
+  one.revision === other.revision &&
+  one.lifeId === other.lifeId &&
+  one.value === other.value;

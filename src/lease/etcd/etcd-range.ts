@@ -1,6 +1,7 @@
 /** Keys of etcd as text, and the reading of all keys below a prefix at one revision. */
 
 import type { KeyValue } from "../../etcd-api/kv_pb.ts";
+import type { KeyRecord } from "../keys/key-value-store.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 
 /** Keys per request; a request for everything would be one huge message. */
@@ -12,9 +13,9 @@ export interface KeyRange {
   readonly end: Uint8Array<ArrayBuffer>;
 }
 
-/** Everything in a range, as it was at `revision` of the store. */
+/** Everything in a range, as of `revision` of the store. */
 export interface Listing {
-  readonly kvs: readonly KeyValue[];
+  readonly records: readonly KeyRecord[];
   readonly revision: bigint;
   /** The connection's `dialCount` when reading began. */
   readonly dialCount: number;
@@ -26,7 +27,18 @@ const decoder = new TextDecoder();
 export const toBytes = (text: string): Uint8Array<ArrayBuffer> => encoder.encode(text);
 export const toText = (bytes: Uint8Array): string => decoder.decode(bytes);
 
-export const singleKey = (key: string): KeyRange => ({ key: toBytes(key), end: new Uint8Array() });
+/** The record of a key; what is not valid UTF-8 has U+FFFD in its place. */
+export const recordOf = ({ key, value, createRevision, modRevision, lease }: KeyValue): KeyRecord => ({
+  key: toText(key),
+  value: toText(value),
+  createdAt: createRevision,
+  revision: modRevision,
+  lifeId: lease === 0n ? undefined : String(lease),
+});
+
+/** All keys below a path that ends in "/", else the key itself. */
+export const rangeOf = (path: string): KeyRange =>
+  path.endsWith("/") ? keysUnder(path) : { key: toBytes(path), end: new Uint8Array() };
 
 /** All keys that begin with `prefix`, which ends in an ASCII character. */
 export function keysUnder(prefix: string): KeyRange {
@@ -36,22 +48,22 @@ export function keysUnder(prefix: string): KeyRange {
   return { key, end };
 }
 
-/** Reads a range, in pages of one and the same revision. Throws StoreError. */
+/** Reads a range, in pages of one and the same revision, each decoded before the next is read. Throws StoreError. */
 export async function listRange(connection: EtcdConnection, range: KeyRange): Promise<Listing> {
-  const kvs: KeyValue[] = [];
+  const records: KeyRecord[] = [];
   let { dialCount } = connection;
   let revision = 0n;
   let from = range.key;
   for (;;) {
     const request = { key: from, rangeEnd: range.end, limit: PAGE_SIZE, revision };
     const page = await connection.call(({ kv }, options) => kv.range(request, options));
-    for (const kv of page.kvs) kvs.push(kv);
+    for (const kv of page.kvs) records.push(recordOf(kv));
     if (revision === 0n) {
       revision = page.header?.revision ?? 0n;
       dialCount = connection.dialCount;
     }
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return { kvs, revision, dialCount };
+    if (!page.more || last === undefined) return { records, revision, dialCount };
     from = new Uint8Array([...last.key, 0]); // the next possible key
   }
 }

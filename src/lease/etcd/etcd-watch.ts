@@ -1,26 +1,22 @@
 /**
- * A range of etcd's keys, watched without a gap: first everything (unless the caller has a listing already), then
- * changes. A broken stream is resumed after the last revision seen; when etcd has compacted that away, or is another
- * store than before, everything is read again.
+ * A range of etcd's keys, watched without a gap: first a snapshot (unless the caller has a listing already), then
+ * changes. A broken stream is resumed after the last revision seen; if etcd has compacted it, or is another store than
+ * before, everything is read again.
  */
 
 import { create } from "@bufbuild/protobuf";
 import { StoreError } from "../../base/error.ts";
-import type { Event, KeyValue } from "../../etcd-api/kv_pb.ts";
+import { type Event, Event_EventType } from "../../etcd-api/kv_pb.ts";
 import { type WatchRequest, WatchRequestSchema, type WatchResponse } from "../../etcd-api/rpc_pb.ts";
+import type { KeyUpdate } from "../keys/key-value-store.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import { StreamScope, startOver } from "../stream-scope.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import { advance, compareHistory, type Position, positionOf } from "./etcd-position.ts";
-import { type KeyRange, listRange } from "./etcd-range.ts";
-
-export type RangeUpdate =
-  /** `isAnotherStore`: what is not there any more was not deleted, but is unknown to the etcd that answers now. */
-  | { readonly type: "snapshot"; readonly kvs: readonly KeyValue[]; readonly isAnotherStore: boolean }
-  | { readonly type: "events"; readonly events: readonly Event[] };
+import { advance, compareHistory, type KeyChange, type Position, positionOf } from "./etcd-position.ts";
+import { type KeyRange, listRange, recordOf } from "./etcd-range.ts";
 
 /**
- * Watches until `signal` is aborted; never throws. `start` is the position of a listing which the caller has; undefined
+ * Watches until `signal` is aborted; never throws. `start` is the position of a listing that the caller has; undefined
  * = begin with a snapshot. `what` is for the log: "the leases".
  */
 export async function* watchRange(
@@ -30,7 +26,7 @@ export async function* watchRange(
   what: string,
   ports: OutagePorts,
   signal: AbortSignal,
-): AsyncGenerator<RangeUpdate, void, undefined> {
+): AsyncGenerator<KeyUpdate, void, undefined> {
   const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
   let seen = start;
   let isAnotherStore = false;
@@ -42,7 +38,7 @@ export async function* watchRange(
         const listing = await listRange(connection, range);
         if (signal.aborted) return;
         seen = positionOf(listing);
-        yield { type: "snapshot", kvs: listing.kvs, isAnotherStore };
+        yield { type: "snapshot", records: listing.records, isAnotherStore };
         isAnotherStore = false;
       }
       const { dialCount } = connection;
@@ -59,8 +55,9 @@ export async function* watchRange(
         refuseCanceled(response, connection);
         const revision = response.header?.revision ?? 0n;
         if (response.events.length > 0) {
-          seen = advance(seen, response.events);
-          yield { type: "events", events: response.events };
+          const changes = response.events.flatMap(changesOf);
+          seen = advance(seen, changes);
+          yield* changes;
         } else if (revision > seen.revision) {
           seen = { ...seen, revision }; // progress: nothing happened up to here
         }
@@ -76,6 +73,15 @@ export async function* watchRange(
       if (error.code !== "COMPACTED" || isFresh) await outage.pause(error);
     }
   }
+}
+
+function changesOf({ type, kv }: Event): readonly KeyChange[] {
+  if (kv === undefined) return [];
+  const record = recordOf(kv);
+  const { key, revision } = record;
+  return [
+    type === Event_EventType.DELETE ? { type: "delete", key, revision } : { type: "put", record, revision },
+  ];
 }
 
 /** Throws StoreError, as the responses do. */

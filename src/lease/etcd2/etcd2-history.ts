@@ -1,30 +1,41 @@
 /**
- * Tells an etcd from another one that took its place during an outage: set up again, it counts its indexes anew and may
- * be beyond the ones seen already. v2 has no look into the past, but keys that nobody touched are as they were, to the
- * nanosecond of their expiry.
+ * Tells an etcd from another one that took its place during an outage: one that was set up again counts its indexes anew
+ * and may have passed those seen already. The v2 API cannot read the past, but keys that were not written since are
+ * unchanged, to the nanosecond of their expiry.
  */
 
+import type { KeyRecord } from "../keys/key-value-store.ts";
 import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
-import { isRefusal, isRemoval, type KeysAnswer, type KeysNode } from "./keys-api.ts";
+import { isRefusal, isRemoval, type KeysAnswer, recordOf } from "./keys-api.ts";
+
+/** When a key was last written, by etcd's index, and until when it lives, to the nanosecond. */
+type Write = Pick<KeyRecord, "revision" | "lifeId">;
+
+const isSameWrite = (one: Write, other: Write): boolean =>
+  one.revision === other.revision && one.lifeId === other.lifeId;
 
 /** What is known of the keys of a directory. */
 export class KeysHistory {
-  /** How each was last written: when, in etcd's count, and until when, to the nanosecond. */
-  readonly #writes = new Map<string, Pick<KeysNode, "modifiedIndex" | "expiration">>();
-  /** The one that was written last: hard to come by a second time. */
-  #witness: KeysNode | undefined;
+  readonly #writes = new Map<string, Write>();
+  /** The key that was written last: unlikely to recur in another store. */
+  #witness: KeyRecord | undefined;
 
-  /** Begins anew with a listing. */
-  restart(leaves: readonly KeysNode[]): void {
-    this.#writes.clear();
-    this.#witness = undefined;
-    for (const node of leaves) this.#note(node);
+  constructor(records: readonly KeyRecord[]) {
+    this.restart(records);
   }
 
+  /** Begins anew with a listing. */
+  restart(records: readonly KeyRecord[]): void {
+    this.#writes.clear();
+    this.#witness = undefined;
+    for (const record of records) this.#note(record);
+  }
+
+  /** Adds a change. */
   take(answer: KeysAnswer): void {
     const { node } = answer;
     if (!isRemoval(answer)) {
-      if (!node.isDirectory) this.#note(node);
+      if (!node.isDirectory) this.#note(recordOf(node));
     } else if (node.isDirectory) {
       this.restart([]); // with all that was in it
     } else {
@@ -33,33 +44,31 @@ export class KeysHistory {
     }
   }
 
-  /** Whether a listing has nothing left of what was there: then it is another store's. */
-  isForeignTo(leaves: readonly KeysNode[]): boolean {
+  /** Whether a listing contains nothing of what is known: then it is another store's. */
+  isForeignTo(records: readonly KeyRecord[]): boolean {
     // Not by the count alone: a young etcd soon counts as far as another did.
-    const isKnown = ({ key, modifiedIndex, expiration }: KeysNode) => {
-      const write = this.#writes.get(key);
-      return write?.modifiedIndex === modifiedIndex && write.expiration === expiration;
+    const isKnown = (record: KeyRecord) => {
+      const write = this.#writes.get(record.key);
+      return write !== undefined && isSameWrite(write, record);
     };
-    return this.#writes.size > 0 && !leaves.some(isKnown);
+    return this.#writes.size > 0 && !records.some(isKnown);
   }
 
-  /** False = the data are others than in the state `seen`, or it cannot be told. Throws StoreError. */
+  /** False = the data are not those of the state `seen`, or that is not certain. Throws StoreError. */
   async continuesIn(connection: Etcd2Connection, seen: StoreState): Promise<boolean> {
     const witness = this.#witness;
     if (witness === undefined) return false;
     const request = { method: "GET", key: witness.key, query: { quorum: "true" } } as const;
     const { body, state } = await connection.call(request);
     if (isRefusal(body) || state.clusterId !== seen.clusterId) return false;
-    const { createdIndex, modifiedIndex, expiration } = body.node;
-    const isUntouched = modifiedIndex === witness.modifiedIndex && expiration === witness.expiration;
-    const isRenewed = modifiedIndex > seen.index;
-    return createdIndex === witness.createdIndex && (isUntouched || isRenewed);
+    const now = recordOf(body.node);
+    const isRenewed = now.revision > BigInt(seen.index);
+    return now.createdAt === witness.createdAt && (isSameWrite(now, witness) || isRenewed);
   }
 
-  #note(node: KeysNode): void {
-    const { modifiedIndex, expiration } = node;
-    this.#writes.set(node.key, { modifiedIndex, expiration });
-    if (this.#witness === undefined || node.modifiedIndex >= this.#witness.modifiedIndex)
-      this.#witness = node;
+  #note(record: KeyRecord): void {
+    const { revision, lifeId } = record;
+    this.#writes.set(record.key, { revision, lifeId });
+    if (this.#witness === undefined || revision >= this.#witness.revision) this.#witness = record;
   }
 }

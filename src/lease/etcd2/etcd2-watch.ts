@@ -7,66 +7,53 @@
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
+import type { KeyRecord, KeyUpdate } from "../keys/key-value-store.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import { StreamScope, startOver } from "../stream-scope.ts";
 import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
 import { KeysHistory } from "./etcd2-history.ts";
-import {
-  ECODE_EVENT_INDEX_CLEARED,
-  isRefusal,
-  isRemoval,
-  type KeysAnswer,
-  type KeysNode,
-} from "./keys-api.ts";
+import { ECODE_EVENT_INDEX_CLEARED, isRefusal, isRemoval, type KeysAnswer, recordOf } from "./keys-api.ts";
 
-/** Everything at or below a key, in the order of the keys, as it was in `state`. */
-export interface KeysListing {
-  readonly leaves: readonly KeysNode[];
-  readonly state: StoreState;
-}
-
-/** How far a watch has seen. */
+/** Everything at or below a key, in the order of the keys, as of `state`. A watch continues from there. */
 export interface KeysPosition {
+  readonly records: readonly KeyRecord[];
   readonly state: StoreState;
-  /** Goes on with the watch that begins here. */
-  readonly history: KeysHistory;
 }
 
-/** The position of whoever has this listing. */
-export function positionOf({ state, leaves }: KeysListing): KeysPosition {
-  const history = new KeysHistory();
-  history.restart(leaves);
-  return { state, history };
-}
-
-export type KeysUpdate =
-  /** `isAnotherStore`: what is not there any more was not deleted, but is unknown to the etcd that answers now. */
-  | { readonly type: "snapshot"; readonly leaves: readonly KeysNode[]; readonly isAnotherStore: boolean }
-  | { readonly type: "put"; readonly node: KeysNode }
-  | { readonly type: "delete"; readonly key: string };
-
-/** Reads a key or directory; empty if it is not there. Throws StoreError. */
-export async function listKeys(connection: Etcd2Connection, key: string): Promise<KeysListing> {
+/** Reads a key or directory; empty if it does not exist. Throws StoreError. */
+export async function listKeys(connection: Etcd2Connection, key: string): Promise<KeysPosition> {
   const query = { recursive: "true", sorted: "true", quorum: "true" };
   const { body, state } = await connection.call({ method: "GET", key, query });
-  return { leaves: isRefusal(body) ? [] : body.leaves, state };
+  return { records: isRefusal(body) ? [] : body.leaves.map(recordOf), state };
 }
 
 /**
- * Watches until `signal` is aborted; never throws. `start` is that of a listing which the caller has; undefined =
- * begin with a snapshot. `what` is for the log: "the leases".
+ * Watches until `signal` is aborted; never throws. `start` is a listing that the caller has; undefined = begin with a
+ * snapshot. `what` is for the log: "the leases".
  */
-export async function* watchKeys(
+export function watchKeys(
   connection: Etcd2Connection,
   key: string,
   start: KeysPosition | undefined,
   what: string,
   ports: OutagePorts,
   signal: AbortSignal,
-): AsyncGenerator<KeysUpdate, void, undefined> {
+): AsyncGenerator<KeyUpdate, void, undefined> {
+  const history = new KeysHistory(start?.records ?? []);
+  return follow(connection, key, history, start?.state, what, ports, signal); // without the listing: it may be large
+}
+
+async function* follow(
+  connection: Etcd2Connection,
+  key: string,
+  history: KeysHistory,
+  start: StoreState | undefined,
+  what: string,
+  ports: OutagePorts,
+  signal: AbortSignal,
+): AsyncGenerator<KeyUpdate, void, undefined> {
   const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
-  const history = start?.history ?? new KeysHistory();
-  let seen = start?.state;
+  let seen = start;
   /** Where the last poll began, if it stayed silent: nothing happened up to there, if the next one is answered too. */
   let quietUntil: number | undefined;
   /** Whether etcd may be another one by now. */
@@ -81,9 +68,9 @@ export async function* watchKeys(
         seen = listing.state;
         isFresh = true;
         isUnsure = false;
-        const isAnotherStore = history.isForeignTo(listing.leaves);
-        history.restart(listing.leaves);
-        yield { type: "snapshot", leaves: listing.leaves, isAnotherStore };
+        const isAnotherStore = history.isForeignTo(listing.records);
+        history.restart(listing.records);
+        yield { type: "snapshot", records: listing.records, isAnotherStore };
       }
       if (isUnsure && !(await history.continuesIn(connection, seen))) {
         throw startOver("etcd may hold other data than before");
@@ -128,7 +115,7 @@ export async function* watchKeys(
 }
 
 /** What a change means; undefined = nothing. Throws COMPACTED if that cannot be told from the change alone. */
-function updateOf(answer: KeysAnswer): KeysUpdate | undefined {
+function updateOf(answer: KeysAnswer): KeyUpdate | undefined {
   const { node, previous } = answer;
   if (isRemoval(answer)) {
     if (node.isDirectory) throw startOver(`the directory ${node.key} was removed from etcd`);
@@ -136,5 +123,5 @@ function updateOf(answer: KeysAnswer): KeysUpdate | undefined {
   }
   // Hosts write what is there already to live on: no news.
   if (node.isDirectory || previous?.value === node.value) return undefined;
-  return { type: "put", node };
+  return { type: "put", record: recordOf(node) };
 }

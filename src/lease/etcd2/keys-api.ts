@@ -5,6 +5,8 @@
  * Everything has an index: each change of the whole store counts it up by one.
  */
 
+import type { KeyRecord } from "../keys/key-value-store.ts";
+
 /** A request below /v2/keys. */
 export interface KeysRequest {
   readonly method: "GET" | "PUT" | "DELETE";
@@ -68,6 +70,22 @@ const REMOVALS: readonly string[] = ["delete", "expire", "compareAndDelete"];
 export const isRemoval = ({ action }: KeysAnswer): boolean => REMOVALS.includes(action);
 
 export const isRefusal = (body: KeysAnswer | KeysRefusal): body is KeysRefusal => "errorCode" in body;
+
+/** The record of a key; `lifeId` is when it expires, as etcd writes it. */
+export const recordOf = ({
+  key,
+  value,
+  hasTtl,
+  expiration,
+  createdIndex,
+  modifiedIndex,
+}: KeysNode): KeyRecord => ({
+  key,
+  value,
+  createdAt: BigInt(createdIndex),
+  revision: BigInt(modifiedIndex),
+  lifeId: hasTtl ? (expiration ?? "") : undefined,
+});
 
 /** The path of a URL. Keys may hold anything: the "&" of a lease with two families, "%", spaces. */
 export const pathOfKey = (key: string): string =>

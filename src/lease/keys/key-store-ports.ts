@@ -1,11 +1,11 @@
-/** What the stores on etcd, v3 and v2, need of the world. */
+/** What the stores on etcd, v3 and v2, need of the system. */
 
 import type { Logger } from "../../base/logger.ts";
 import { systemTimers, type Timers } from "../../base/timers.ts";
 import type { OutagePorts } from "../outage.ts";
 
 /** The defaults are the real ones. */
-export interface EtcdPorts {
+export interface KeyStorePorts {
   readonly logger: Logger;
   readonly timers?: Timers;
   /** Wall-clock time in ms since the epoch. */
@@ -15,7 +15,8 @@ export interface EtcdPorts {
   readonly onOutage?: OutagePorts["onOutage"];
 }
 
-export const completePorts = (ports: EtcdPorts): Required<EtcdPorts> => ({
+/** The ports with the defaults filled in. */
+export const completePorts = (ports: KeyStorePorts): Required<KeyStorePorts> => ({
   timers: systemTimers,
   wallClockMs: Date.now,
   random: Math.random,
