@@ -147,16 +147,58 @@ test("watch: a prefix, from a revision, with what was before; a compacted revisi
 test("endpoint health and status, members, alarms", async () => {
   const ask = (...args: string[]) => run(embedded.endpoint, args);
   assert.match(await same(["endpoint", "health"]), /is healthy/);
-  // With http:// before it etcdctl 3.4 sends the whole URL as :authority, which node:http2 does not take (RFC 9113, 8.3.1).
-  assert.match(
-    await run(new URL(embedded.endpoint).host, ["endpoint", "status"]),
-    /, 3\.4\.0\+flannel-embedded, \d+ kB, true, false, 1, \d+, \d+, $/m,
-  );
+  for (const endpoint of [embedded.endpoint, new URL(embedded.endpoint).host]) {
+    assert.match(
+      await run(endpoint, ["endpoint", "status"]),
+      /, 3\.4\.0\+flannel-embedded, \d+ kB, true, false, 1, \d+, \d+, $/m,
+    );
+  }
   assert.match(
     await ask("member", "list"),
     /, started, flannel-embedded, , http:\/\/127\.0\.0\.1:\d+, false/,
   );
   assert.equal(await same(["alarm", "list"]), "");
+});
+
+test("F14 every command for endpoints, in every form of an endpoint", async () => {
+  const { host, port } = new URL(embedded.endpoint);
+  const forms = [
+    `http://${host}`,
+    host,
+    `http://localhost:${port}`,
+    `localhost:${port}`,
+    `http://${host},localhost:${port}`,
+  ];
+  for (const form of forms) {
+    const statuses = await run(form, ["endpoint", "status"]);
+    assert.equal(statuses.match(/, 3\.4\.0\+flannel-embedded, /g)?.length, form.split(",").length, statuses);
+    assert.match(await run(form, ["endpoint", "health"]), /is healthy/);
+    assert.match(await run(form, ["endpoint", "status", "--write-out", "table"]), /flannel-embedded/);
+    assert.match(
+      await run(form, ["endpoint", "status", "--cluster", "--write-out", "json"]),
+      /flannel-embedded/,
+    );
+    assert.match(await run(form, ["member", "list"]), /flannel-embedded/);
+    assert.match(await run(form, ["put", "form", form]), /OK/);
+    assert.match(await run(form, ["get", "form", "--write-out", "simple"]), /form/);
+    assert.equal(await run(form, ["alarm", "list"]), "");
+    assert.equal(await run(form, ["alarm", "disarm"]), "");
+    assert.doesNotMatch(await run(form, ["endpoint", "hashkv"]), /PROTOCOL_ERROR/);
+    assert.doesNotMatch(await run(form, ["defrag"]), /PROTOCOL_ERROR/);
+  }
+});
+
+test("F14 the documented commands, as they are documented", async () => {
+  const config = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
+  const ctl = (...args: string[]) => run(embedded.endpoint, args);
+  assert.equal(await ctl("put", "/coreos.com/network/config", config), "OK\n");
+  assert.equal(
+    await ctl("get", "--prefix", "/coreos.com/network"),
+    `/coreos.com/network/config\n${config}\n`,
+  );
+  const { revision } = embedded.store;
+  assert.equal(await ctl("compact", String(revision)), `compacted revision ${revision}\n`);
+  assert.equal(await ctl("del", "/coreos.com/network/config"), "1\n");
 });
 
 test("what is not there is answered Unimplemented, users as by an etcd without them", async () => {

@@ -32,8 +32,12 @@ const SEED = Number(process.env.FLANNEL_FUZZ_SEED ?? Math.floor(Math.random() * 
 const PARALLEL = 8;
 const STEPS = 40;
 
-/** Talks at random until the time is over; `check` rejects once the process has ended. */
-async function fuzz(endpoint: string, check: () => Promise<unknown>): Promise<void> {
+/** Talks at random until the time is over; `check` rejects once the process has ended. `log`: what it has logged. */
+async function fuzz(
+  endpoint: string,
+  check: () => Promise<unknown>,
+  log: readonly string[] = [],
+): Promise<void> {
   const endMs = performance.now() + SECONDS * 1000;
   let seed = SEED;
   do {
@@ -42,7 +46,7 @@ async function fuzz(endpoint: string, check: () => Promise<unknown>): Promise<vo
       await Promise.all(seeds.map((each) => talkAtRandom(endpoint, randomFrom(each), STEPS)));
       await check();
     } catch (error) {
-      throw new Error(`FLANNEL_FUZZ_SEED=${seeds[0]} fails`, { cause: error });
+      throw new Error(`FLANNEL_FUZZ_SEED=${seeds[0]} fails:\n${log.slice(-20).join("\n")}`, { cause: error });
     }
   } while (performance.now() < endMs);
 }
@@ -69,7 +73,7 @@ test("F22 random frames end no store", async () => {
   using directory = makeDataDirectory();
   await using server = await startStoreProcess(directory.path);
   const kv = createClient(KV, createGrpcTransport({ baseUrl: server.endpoint }));
-  await fuzz(server.endpoint, () => kv.range({ key: Buffer.from("k") }));
+  await fuzz(server.endpoint, () => kv.range({ key: Buffer.from("k") }), server.log);
   assert.deepEqual(
     server.log.filter((line) => /^E|failed on a request/.test(line)),
     [],
@@ -83,7 +87,7 @@ test("F22 random frames end no store with TLS", async () => {
   await using server = await startStoreProcess(directory.path, ["--cert-file", cert, "--key-file", key]);
   const nodeOptions = { rejectUnauthorized: false };
   const kv = createClient(KV, createGrpcTransport({ baseUrl: server.endpoint, nodeOptions }));
-  await fuzz(server.endpoint, () => kv.range({ key: Buffer.from("k") }));
+  await fuzz(server.endpoint, () => kv.range({ key: Buffer.from("k") }), server.log);
 });
 
 test("F22 random frames end no store that refuses clients without a certificate", async () => {
@@ -92,7 +96,7 @@ test("F22 random frames end no store that refuses clients without a certificate"
   const { cert, key } = certificates.server;
   const flags = ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", certificates.ca];
   await using server = await startStoreProcess(directory.path, flags);
-  await fuzz(server.endpoint, async () => (await connectRaw(server.endpoint)).destroy());
+  await fuzz(server.endpoint, async () => (await connectRaw(server.endpoint)).destroy(), server.log);
 });
 
 const HEALTH = `import { HealthServer } from ${JSON.stringify(new URL("../../src/status/health.ts", import.meta.url).href)};

@@ -4,18 +4,27 @@
  */
 
 import { once } from "node:events";
-import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  createServer as createHttp1Server,
+  type Server as Http1Server,
+  type IncomingMessage,
+  type ServerResponse,
+} from "node:http";
 import {
   createServer as createHttp2Server,
+  type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { ConfigError, messageOf } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { RpcError } from "../protocol/rpc-error.ts";
+import { AuthorityFilter } from "./authority-filter.ts";
+import { FilteredSocket } from "./filtered-socket.ts";
 import { refuse } from "./grpc-server.ts";
 
 export interface FrontDoorOptions {
@@ -51,15 +60,19 @@ const MAX_STREAMS = 2 ** 31 - 1;
 /** What node:http2 may hold for one connection, in MB: a listing of 100,000 keys goes out in one piece. */
 const MAX_SESSION_MB = 256;
 
+/** What serves the two protocols of a connection. */
+interface Servers {
+  readonly http2: Http2Server;
+  readonly http1: Http1Server;
+}
+
 export class FrontDoor implements AsyncDisposable {
   readonly #servers: readonly Server[];
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #http2;
-  readonly #http1;
-  /** For clients without a certificate that is trusted: they are told so, and nothing else. */
-  readonly #refusingHttp2;
-  readonly #refusingHttp1;
+  readonly #serving: Servers;
+  /** For clients without a trusted certificate: they receive that error and nothing else. */
+  readonly #refusing: Servers;
   readonly #options: FrontDoorOptions;
 
   /** Throws ConfigError if an address is taken or not this host's, or if the certificates do not fit. */
@@ -81,33 +94,25 @@ export class FrontDoor implements AsyncDisposable {
 
   private constructor(options: FrontDoorOptions) {
     this.#options = options;
-    this.#http2 = createHttp2Server({
+    const http2 = createHttp2Server({
       settings: { maxConcurrentStreams: MAX_STREAMS },
       maxSessionMemory: MAX_SESSION_MB,
     });
-    this.#http2.on("stream", (stream: ServerHttp2Stream, headers) => {
-      try {
-        options.onStream(stream, headers);
-      } catch (error) {
-        refuse(stream, error, options.logger); // no request ends the process
-      }
-    });
-    this.#http2.on("session", (session) => {
+    onRequests(http2, (stream, headers) => options.onStream(stream, headers), options.logger);
+    http2.on("session", (session) => {
       this.#sessions.add(session);
       session.on("close", () => this.#sessions.delete(session));
     });
-    this.#http2.on("sessionError", (error) => options.logger.debug(`store client: ${messageOf(error)}`));
-    this.#http1 = createHttp1Server(options.onRequest);
-    this.#refusingHttp2 = createHttp2Server();
-    this.#refusingHttp2.on("stream", (stream: ServerHttp2Stream) => {
-      refuseClient(stream);
-      stream.session?.close();
-    });
-    this.#refusingHttp2.on("sessionError", () => {});
-    this.#refusingHttp1 = createHttp1Server((_, response) => {
+    http2.on("sessionError", (error) => options.logger.debug(`store client: ${messageOf(error)}`));
+    this.#serving = { http2, http1: createHttp1Server(options.onRequest) };
+    const refusingHttp2 = createHttp2Server();
+    onRequests(refusingHttp2, refuseClient, options.logger);
+    refusingHttp2.on("sessionError", () => {});
+    const refusingHttp1 = createHttp1Server((_, response) => {
       response.writeHead(401, { "content-type": "application/json", connection: "close" });
       response.end(`${JSON.stringify({ error: NOT_TRUSTED })}\n`);
     });
+    this.#refusing = { http2: refusingHttp2, http1: refusingHttp1 };
     this.#servers = options.listen.map(() => this.#createServer());
   }
 
@@ -122,14 +127,18 @@ export class FrontDoor implements AsyncDisposable {
       .map((server) => new Promise((resolve) => server.close(resolve)));
     for (const session of this.#sessions) session.destroy();
     for (const socket of this.#sockets) socket.destroy();
-    for (const server of [this.#http1, this.#http2, this.#refusingHttp1, this.#refusingHttp2]) server.close();
+    for (const { http1, http2 } of [this.#serving, this.#refusing]) {
+      http1.close();
+      http2.close();
+    }
     await Promise.all(closed);
   }
 
   #createServer(): Server {
     const { tls, logger } = this.#options;
     const common = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_DELAY_MS };
-    if (tls === undefined) return this.#track(createTcpServer(common, (socket) => this.#sniff(socket)));
+    if (tls === undefined)
+      return this.#track(createTcpServer(common, (socket) => this.#sniff(socket, this.#serving)));
     const server = createTlsServer(
       {
         ...common,
@@ -142,8 +151,11 @@ export class FrontDoor implements AsyncDisposable {
       },
       (socket) => {
         const isHttp2 = socket.alpnProtocol === "h2";
-        if (tls.clientCa === undefined || socket.authorized) this.#enter(socket, isHttp2);
-        else this.#turnAway(socket, isHttp2);
+        const isTrusted = tls.clientCa === undefined || socket.authorized;
+        if (!isTrusted) this.#turnAway(socket);
+        const servers = isTrusted ? this.#serving : this.#refusing;
+        if (isHttp2) this.#sniff(socket, servers);
+        else enter(servers, socket, false, Buffer.alloc(0));
       },
     );
     server.on("tlsClientError", (error) => logger.debug(`store client refused: ${messageOf(error)}`));
@@ -159,41 +171,77 @@ export class FrontDoor implements AsyncDisposable {
     return server;
   }
 
-  /** Waits for enough bytes to tell HTTP/2 from HTTP/1.1: "PRI" is no method of the latter. */
-  #sniff(socket: Socket): void {
-    socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
-    let bytes = Buffer.alloc(0);
+  /** Waits for enough bytes to tell HTTP/2 from HTTP/1.1 ("PRI" is not a method of the latter). */
+  #sniff(socket: Socket, servers: Servers): void {
+    const deadline = setTimeout(() => socket.destroy(), FIRST_BYTES_TIMEOUT_MS);
+    let bytes: Buffer = Buffer.alloc(0);
     const look = (piece: Buffer) => {
       bytes = Buffer.concat([bytes, piece]);
       const start = bytes.toString("latin1", 0, PREFACE_START.length);
       if (start.length < PREFACE_START.length && PREFACE_START.startsWith(start)) return;
+      clearTimeout(deadline);
       socket.off("data", look).off("end", giveUp).pause();
-      socket.setTimeout(0);
-      socket.unshift(bytes);
-      const isHttp2 = start === PREFACE_START;
-      this.#enter(socket, isHttp2);
-      if (!isHttp2) socket.resume(); // node:http2 reads by itself what was put back
+      enter(servers, socket, start === PREFACE_START, bytes);
     };
     const giveUp = () => socket.destroy();
-    socket.on("data", look).on("end", giveUp);
+    socket
+      .on("data", look)
+      .on("end", giveUp)
+      .on("close", () => clearTimeout(deadline));
   }
 
-  #turnAway(socket: TLSSocket, isHttp2: boolean): void {
-    this.#options.logger.debug(`store client refused: ${socket.authorizationError}`);
+  #turnAway(socket: TLSSocket): void {
+    this.#options.logger.debug(`Client refused by the store: ${socket.authorizationError}`);
     socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
-    (isHttp2 ? this.#refusingHttp2 : this.#refusingHttp1).emit("connection", socket);
   }
+}
 
-  #enter(socket: Socket | TLSSocket, isHttp2: boolean): void {
-    (isHttp2 ? this.#http2 : this.#http1).emit("connection", socket);
+/** Serves a connection, of which `bytes` have been read. */
+function enter({ http2, http1 }: Servers, socket: Socket, isHttp2: boolean, bytes: Buffer): void {
+  if (isHttp2) {
+    http2.emit("connection", withFilter(socket, bytes));
+    return;
   }
+  socket.unshift(bytes);
+  http1.emit("connection", socket);
+  socket.resume();
+}
+
+/**
+ * The connection for node:http2, after its first bytes. A client whose first request is among them and needs no repair
+ * (flanneld's own, which does not wait for the server's SETTINGS) is read natively.
+ */
+function withFilter(socket: Socket, bytes: Buffer): Duplex {
+  const filter = new AuthorityFilter();
+  const passed = filter.push(bytes);
+  if (!filter.isConforming) return new FilteredSocket(socket, filter, passed);
+  socket.unshift(Buffer.concat([passed, filter.held])); // node:http2 reads by itself what was put back
+  return socket;
 }
 
 const PREFACE_START = "PRI";
 const NOT_TRUSTED = "this server wants a client certificate that it trusts";
 
-const refuseClient = (stream: ServerHttp2Stream): void =>
+function refuseClient(stream: ServerHttp2Stream): void {
   refuse(stream, new RpcError("UNAUTHENTICATED", NOT_TRUSTED));
+  stream.session?.close();
+}
+
+/** Serves the requests of a server; none of them, failing or broken off, ends the process. */
+function onRequests(
+  server: Http2Server,
+  serve: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void,
+  logger: Logger,
+): void {
+  server.on("stream", (stream: ServerHttp2Stream, headers) => {
+    stream.on("error", () => {}); // before all else: a stream can arrive broken; "close" follows
+    try {
+      serve(stream, headers);
+    } catch (error) {
+      refuse(stream, error, logger);
+    }
+  });
+}
 
 async function listen(server: Server, { host, port }: Listen): Promise<void> {
   try {

@@ -59,14 +59,13 @@ const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
 const LARGE_BYTES = 16 * 1024;
 const CONTENT_TYPE = "application/grpc";
 
-/** Serves one request. */
+/** Serves one request. The caller handles the stream's "error" events. */
 export function serveStream(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
   methods: Methods,
   logger: Logger,
 ): void {
-  stream.on("error", () => {}); // the client broke off: "close" follows
   if (headers[":method"] !== "POST" || !headers["content-type"]?.startsWith(CONTENT_TYPE)) {
     respond(stream, { ":status": headers[":method"] === "POST" ? 415 : 405 });
     stream.resume();
@@ -169,10 +168,7 @@ export function refuse(stream: ServerHttp2Stream, error: unknown, logger: Logger
   if (!isOpen(stream) || stream.headersSent) return;
   respond(stream, { ...RESPONSE_HEADERS, ...statusOf(error, logger) });
   // Resetting the stream could overtake the answer; what still comes is thrown away.
-  stream
-    .on("error", () => {})
-    .removeAllListeners("data")
-    .resume();
+  stream.removeAllListeners("data").resume();
 }
 
 /** The trailers that say what went wrong. */
