@@ -32,13 +32,13 @@ export class ConfigError extends FlannelError {
 }
 
 /**
- * Codes of {@link StoreError}: what a caller has to distinguish.
+ * Codes of {@link StoreError}: what callers distinguish.
  * - `NOT_FOUND`: the key does not exist.
  * - `CONFLICT`: a compare-and-swap lost; the state has changed since it was read.
- * - `LEASE_LOST`: the own subnet is gone or belongs to somebody else.
+ * - `LEASE_LOST`: the own subnet is gone or belongs to another host.
  * - `OUT_OF_SUBNETS`: nothing free in SubnetMin…SubnetMax.
  * - `UNAVAILABLE`: no endpoint answers (can go away by itself: retry).
- * - `UNAUTHENTICATED`: wrong password, certificate or token, or (etcd does not tell the two apart) not permitted.
+ * - `UNAUTHENTICATED`: wrong password, certificate or token, or (etcd does not distinguish the two) not permitted.
  * - `FORBIDDEN`: known, but not permitted to do this.
  * - `COMPACTED`: the revision asked for is gone: list again.
  * - `INVALID`: the store answered something that makes no sense.

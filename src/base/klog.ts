@@ -3,7 +3,7 @@
  *
  *     I0720 15:29:05.891498   32578 main.ts:168] message
  *
- * Each message is one line whatever it holds, so that text from peers and files cannot pass for a line of ours.
+ * Each message is one line whatever it contains, so that text from peers and files cannot pass for a line of ours.
  */
 
 import { writeSync } from "node:fs";
@@ -136,7 +136,7 @@ export function writeToStderr(line: string): void {
       rest = rest.subarray(writeSync(STDERR, rest));
       isReaderStalled = false;
     } catch (error) {
-      if (!hasCode(error, "EAGAIN")) return; // closed: nobody reads
+      if (!hasCode(error, "EAGAIN")) return; // closed: there is no reader
       isReaderStalled = patienceMs-- <= 0;
       if (isReaderStalled) return;
       Atomics.wait(NEVER_CHANGED, 0, 0, 1);

@@ -1,6 +1,6 @@
 /**
  * Codecs against a real kernel's bytes (vectors.json: what Linux answered, and what `ip` and `bridge` said of the same
- * objects), round trips of everything that can be asked for, and bytes that nobody meant.
+ * objects), round trips of everything that can be asked for, and random bytes.
  */
 
 import assert from "node:assert/strict";
@@ -116,7 +116,7 @@ const written = (encode: (writer: Writer) => void): Uint8Array => {
   return writer.written.slice();
 };
 
-test("every kind of attribute comes back as it was sent", () => {
+test("every kind of attribute round-trips", () => {
   const values = fc.record(
     {
       u8,
@@ -145,21 +145,21 @@ test("every kind of attribute comes back as it was sent", () => {
   );
 });
 
-test("numbers stand in the byte order that their kind says", () => {
+test("numbers are encoded in the byte order of their kind", () => {
   const bytes = written((writer) =>
     EVERY_KIND.encode(writer, { u16: 0x1234, u16be: 0x1234, u32be: 0x12345678 }),
   );
   assert.equal(Buffer.from(bytes).toString("hex"), "060002003412000006000300123400000800050012345678");
 });
 
-test("attributes that no row names are passed over, a flag that is false is not sent", () => {
+test("unknown attributes are skipped, and a false flag is not sent", () => {
   const FUTURE = attributeTable({ A_NEW: [99, "new", kind.string], A_U8: [1, "u8", kind.u8] });
   const bytes = written((writer) => FUTURE.encode(writer, { new: "unheard of", u8: 7 }));
   assert.deepEqual(EVERY_KIND.decode(bytes, 0, bytes.length), { u8: 7 });
   assert.equal(written((writer) => EVERY_KIND.encode(writer, { flag: false })).length, 0);
 });
 
-test("routes come back as they were sent", () => {
+test("routes round-trip", () => {
   const spec = fc.record({
     destination: fc.tuple(ipv4, fc.integer({ min: 0, max: 32 })).map(([ip, length]) => `${ip}/${length}`),
     oif: maybe(ifindex),
@@ -181,7 +181,7 @@ test("routes come back as they were sent", () => {
   );
 });
 
-test("IPv6 routes and routes of several ways come back as they were sent", () => {
+test("IPv6 routes and multipath routes round-trip", () => {
   const nextHops = [
     { oif: 3, gateway: "192.0.2.2", weight: 1, onlink: false },
     { oif: 4, gateway: undefined, weight: 256, onlink: true },
@@ -196,7 +196,7 @@ test("IPv6 routes and routes of several ways come back as they were sent", () =>
   );
 });
 
-test("addresses come back as they were sent", () => {
+test("addresses round-trip", () => {
   const addresses: AddressSpec[] = [
     { ifindex: 3, prefix: "10.5.1.0/32", scope: 0, flags: 0x280 },
     { ifindex: 0x7fff_ffff, prefix: "2001:db8::1/64", scope: 253, flags: 2 },
@@ -207,7 +207,7 @@ test("addresses come back as they were sent", () => {
   }
 });
 
-test("neighbours and forwarding entries come back as they were sent", () => {
+test("neighbours and forwarding entries round-trip", () => {
   fc.assert(
     fc.property(ifindex, mac, ipv4, u8, (index, hardware, address, protocol) => {
       const neighbour = decodeNeighbour(
@@ -236,7 +236,7 @@ test("neighbours and forwarding entries come back as they were sent", () => {
   );
 });
 
-test("links come back as they were sent", () => {
+test("links round-trip", () => {
   const spec = fc.record({
     name,
     kind: fc.constant("vxlan" as const),
@@ -263,7 +263,7 @@ test("links come back as they were sent", () => {
   assert.equal(decodeLink(sent(setLink(4, { up: true }))).isUp, true);
 });
 
-test("text that is no address is refused before anything is sent", () => {
+test("text that is not an address is refused before anything is sent", () => {
   assert.throws(
     () => sent(newNeighbour({ ifindex: 1, address: "10.0.0.256" })),
     /not an IP address: "10.0.0.256"/,

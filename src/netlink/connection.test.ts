@@ -30,7 +30,7 @@ const thrown = (run: () => unknown): NetlinkError => {
   return assert.fail("nothing was thrown");
 };
 
-test("a request gives back the objects before the acknowledgement", () => {
+test("a request returns the objects before the acknowledgement", () => {
   const { connection } = connect(() => ({ objects: [object(1), object(2), object(3)] }));
   const answers = connection.request(getLink("eth0"));
   assert.deepEqual(
@@ -39,7 +39,7 @@ test("a request gives back the objects before the acknowledgement", () => {
   );
 });
 
-test("an error keeps the kernel's words, the errno, the offset and what was asked", () => {
+test("an error keeps the kernel's message, the errno, the offset and the request", () => {
   const { connection } = connect(() => ({ errno: 101, text: "Nexthop has invalid gateway", offset: 36 }));
   const error = thrown(() => connection.request(route(1)));
   assert.equal(error.code, "ENETUNREACH");
@@ -52,7 +52,7 @@ test("an error keeps the kernel's words, the errno, the offset and what was aske
   );
 });
 
-test("an error without words is told by its name, an unknown errno by its number", () => {
+test("an error without a message has the errno's name, an unknown errno its number", () => {
   assert.match(
     thrown(() => connect(() => ({ errno: 17 })).connection.request(route(1))).message,
     /: EEXIST$/,
@@ -60,19 +60,19 @@ test("an error without words is told by its name, an unknown errno by its number
   assert.equal(thrown(() => connect(() => ({ errno: 512 })).connection.request(route(1))).code, "ERRNO_512");
 });
 
-test("what is left of a lost answer is thrown away, and late answers are passed over", () => {
+test("the rest of a lost answer is discarded, and late answers are skipped", () => {
   const late = Uint8Array.of(20, 0, 0, 0, NLMSG_ERROR, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255); // to request 1
   const { connection, socket } = connect((_request, count) => {
     if (count === 2) socket.push(late);
     return count === 1 ? { lost: true } : {};
   });
   assert.equal(thrown(() => connection.request(route(1))).code, "ENOBUFS");
-  socket.push(Uint8Array.of(1, 2, 3)); // whatever it is, nobody looks at it
+  socket.push(Uint8Array.of(1, 2, 3)); // malformed, and never read
   assert.deepEqual(connection.request(route(2)), []);
   assert.deepEqual(connection.batch([route(3)]), [undefined]);
 });
 
-test("silence is ETIMEDOUT", () => {
+test("no answer is ETIMEDOUT", () => {
   const { connection } = connect(() => ({ silent: true }));
   assert.equal(thrown(() => connection.request(route(1))).code, "ETIMEDOUT");
   assert.deepEqual(
@@ -81,12 +81,12 @@ test("silence is ETIMEDOUT", () => {
   );
 });
 
-test("a dump gathers all parts", () => {
+test("a dump collects all parts", () => {
   const { connection } = connect(() => ({ objects: [1, 2, 3, 4, 5].map(object) }));
   assert.equal(connection.dump(getLink()).length, 5);
 });
 
-test("a dump that was interrupted is taken again, and given up as EINTR in the end", () => {
+test("an interrupted dump is retried, and fails with EINTR in the end", () => {
   const calm = connect((_request, count) => ({ objects: [object(count)], interrupted: count < 4 }));
   const answers = calm.connection.dump(getLink());
   assert.equal(calm.asked.length, 4);
@@ -98,21 +98,21 @@ test("a dump that was interrupted is taken again, and given up as EINTR in the e
   assert.equal(thrown(() => restless.connection.dump(getLink())).code, "EINTR");
 });
 
-test("a dump that lost answers is taken again too", () => {
+test("a dump that lost answers is retried too", () => {
   const { connection } = connect((_request, count) =>
     count === 1 ? { objects: [], lost: true } : { objects: [object(1)] },
   );
   assert.equal(connection.dump(getLink()).length, 1);
 });
 
-test("a dump's error comes in its last message, with the kernel's words", () => {
+test("a dump's error is in its last message, with the kernel's text", () => {
   const { connection } = connect(() => ({ objects: [], errno: 2, text: "ipv4: FIB table does not exist" }));
   const error = thrown(() => connection.dump(getLink()));
   assert.equal(error.code, "ENOENT");
   assert.equal(error.kernelMessage, "ipv4: FIB table does not exist");
 });
 
-test("a batch goes out in few sends, asks for one acknowledgement each, and finds each error's request", () => {
+test("a batch takes few sends with one acknowledgement each, and finds the request of each error", () => {
   const { connection, socket, asked } = connect((request) => {
     const third = request.bytes[request.start + 18]!; // 10.x.Y.0
     return third === 77 ? { errno: 17, text: "no" } : {};
@@ -143,7 +143,7 @@ test("a batch may be empty, of one, all failing, or failing at its last", () => 
   );
 });
 
-test("a batch whose answers were lost says ENOBUFS for what is unknown, and only in that part", () => {
+test("a batch whose answers were lost reports ENOBUFS for the unknown results, and only for those", () => {
   const { connection } = connect((_request, count) => {
     if (count === 3) return { errno: 17 };
     return count === 500 ? { lost: true } : {};

@@ -98,7 +98,7 @@ export class NetlinkConnection implements Disposable {
 
   /**
    * Many requests, in order, at little more than the kernel's own cost. The result has one entry per request:
-   * undefined = done, else why not. Entries with code ENOBUFS (an answer was lost) mean “unknown: look again”.
+   * undefined = done, else why not. Entries with code ENOBUFS (an answer was lost) mean “unknown: observe again”.
    * Throws only if the socket itself is broken.
    */
   batch(requests: readonly NetlinkRequest[]): (NetlinkError | undefined)[] {
@@ -194,7 +194,7 @@ export class NetlinkConnection implements Disposable {
       lastAt = writer.length;
       writeRequest(writer, requests[index++]!, this.#nextSequence(), 0);
     }
-    // Errors always answer; the one acknowledgement asked for tells that all before it are through.
+    // Errors always answer; the one requested acknowledgement says that all before it are done.
     writer.patchU16(lastAt + 6, requests[index - 1]!.flags | NLM_F_REQUEST | NLM_F_ACK);
     try {
       this.#socket.send(writer.written);
@@ -234,7 +234,7 @@ export class NetlinkConnection implements Disposable {
   }
 }
 
-/** The error that an NLMSG_ERROR (`struct nlmsgerr`) or a failing NLMSG_DONE tells of. */
+/** The error in an NLMSG_ERROR (`struct nlmsgerr`) or a failing NLMSG_DONE. */
 function errorOf(request: NetlinkRequest, message: NetlinkMessage): NetlinkError {
   const errno = errnoOf(message);
   const details = (message.flags & NLM_F_ACK_TLVS) === 0 ? {} : EXT_ACK.decode(...extAckRange(message));
@@ -245,7 +245,7 @@ function errorOf(request: NetlinkRequest, message: NetlinkMessage): NetlinkError
   });
 }
 
-/** Where the extended acknowledgement's attributes stand: after the errno and the (capped) copy of the request. */
+/** Where the attributes of the extended acknowledgement begin: after the errno and the (capped) copy of the request. */
 function extAckRange(message: NetlinkMessage): [Uint8Array, number, number] {
   if (message.type === NLMSG_DONE) return [message.bytes, message.start + 4, message.end];
   const isCapped = (message.flags & NLM_F_CAPPED) !== 0;

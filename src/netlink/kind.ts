@@ -7,7 +7,7 @@ import { formatIpBytes, parseIpBytes } from "../address/ip.ts";
 import { NetlinkDecodeError } from "./netlink-error.ts";
 import type { Writer } from "./writer.ts";
 
-/** How one kind of value stands in bytes `start`…`end` (exclusive). Decoders throw NetlinkDecodeError. */
+/** How one kind of value is encoded in bytes `start`…`end` (exclusive). Decoders throw NetlinkDecodeError. */
 export interface Kind<T> {
   readonly decode: (bytes: Uint8Array, start: number, end: number) => T;
   readonly encode: (writer: Writer, value: T) => void;

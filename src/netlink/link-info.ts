@@ -73,7 +73,7 @@ const vxlan: Kind<Vxlan> = {
   isNested: true,
   decode(bytes, start, end) {
     const { local4, local6, group4, group6, ...rest } = VXLAN.decode(bytes, start, end);
-    // A device has one source address and one group: the kernel tells each in the attribute of its family.
+    // A device has one source address and one group: the kernel reports each in the attribute of its family.
     return { ...rest, local: local4 ?? local6, group: group4 ?? group6 };
   },
   encode(writer, { local, group, ...rest }) {

@@ -68,7 +68,7 @@ const LINK_ATTRIBUTES = attributeTable({
 const LINK = layoutOf(IFINFOMSG, LINK_ATTRIBUTES);
 type LinkBody = BodyOf<typeof LINK>;
 
-/** A device as the kernel tells of it. */
+/** A device as the kernel reports it. */
 export interface Link {
   readonly index: number;
   readonly name: string;
@@ -97,7 +97,7 @@ export interface Link {
   readonly tun: Tun | undefined;
 }
 
-/** Whether an RTM_…LINK message tells of a device. The rest tell of bridge ports and protocols: their DELLINK removes no device. */
+/** Whether an RTM_…LINK message is about a device. The rest are about bridge ports and protocols: their DELLINK removes no device. */
 export const isDeviceMessage = (message: NetlinkMessage): boolean =>
   message.bytes[message.start] === AF_UNSPEC;
 

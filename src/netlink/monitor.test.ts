@@ -34,7 +34,7 @@ async function watch(received: readonly ReceivedNotifications[]): Promise<string
 
 const route = newRoute({ destination: "10.5.2.0/24", oif: 5 });
 
-test("each kind of object is told, with what happened and who did it", async () => {
+test("each kind of object is reported, with what happened and who did it", async () => {
   const datagrams = [
     join(notification(route, 9), notification(deleteRoute({ destination: "10.5.2.0/24" }))),
     notification(deleteLink(5)),
@@ -55,19 +55,19 @@ test("W21 a receive error is an overrun in the stream, and the stream goes on", 
   ]);
 });
 
-test("W21 a notification that makes no sense is an overrun too; the others are told", async () => {
+test("W21 a malformed notification is an overrun too; the others are reported", async () => {
   const datagrams = [Uint8Array.of(1, 2, 3), notification(route)];
   assert.deepEqual(await watch([{ datagrams, overrun: false }]), [["new route by 0", "overrun"]]);
 });
 
-test("one's own changes and what nobody asked for are left out, and no batch is empty", async () => {
+test("own changes and unknown messages are left out, and no batch is empty", async () => {
   const datagrams = [notification(route, 9), notification({ ...route, type: 36 })];
   const received = { datagrams, overrun: false };
   assert.deepEqual(shape(decodeNotifications(received, { ignorePortId: 9 })), []);
   assert.deepEqual(await watch([{ datagrams: [], overrun: false }]), []);
 });
 
-test("a bridge port that leaves is not a device that is gone", () => {
+test("a bridge port that leaves is not a deleted device", () => {
   const bytes = notification(setLink(5, {}));
   bytes[4] = 17; // RTM_DELLINK
   bytes[16] = 7; // AF_BRIDGE

@@ -1,5 +1,5 @@
 /**
- * Kernel notifications as an async iterable of batches. They only say “look again”: what is lost (ENOBUFS) or cannot be
+ * Kernel notifications as an async iterable of batches. They only say “observe again”: what is lost (ENOBUFS) or cannot be
  * read comes out as `overrun`, and no error ever ends the iteration.
  */
 

@@ -53,7 +53,7 @@ const NEIGHBOUR_ATTRIBUTES = attributeTable({
 
 const NEIGHBOUR = layoutOf(NDMSG, NEIGHBOUR_ATTRIBUTES);
 
-/** A neighbour as the kernel tells of it. */
+/** A neighbour as the kernel reports it. */
 export interface Neighbour {
   readonly family: Family;
   readonly ifindex: number;
@@ -68,7 +68,7 @@ export interface Neighbour {
   readonly protocol: number;
 }
 
-/** A forwarding entry as the kernel tells of it. */
+/** A forwarding entry as the kernel reports it. */
 export interface FdbEntry {
   readonly ifindex: number;
   readonly mac: string;
@@ -84,7 +84,7 @@ export interface FdbEntry {
   readonly oif: number | undefined;
 }
 
-/** Whether an RTM_…NEIGH message tells of a forwarding entry. */
+/** Whether an RTM_…NEIGH message is about a forwarding entry. */
 export const isFdbMessage = (message: NetlinkMessage): boolean => message.bytes[message.start] === AF_BRIDGE;
 
 /** Decodes RTM_NEWNEIGH or RTM_DELNEIGH; undefined if it is of neither family or has no address. */
@@ -129,7 +129,7 @@ export interface NeighbourSpec {
   readonly protocol?: number;
 }
 
-/** A permanent entry of a VXLAN device's table; for removal the destination may be left out: whatever it is. */
+/** A permanent entry of a VXLAN device's table; for removal the destination may be left out, which matches any. */
 export interface FdbSpec {
   readonly ifindex: number;
   readonly mac: string;

@@ -42,14 +42,14 @@ test("a transaction: what it changed, and who committed it", async () => {
   assert.deepEqual(notices, [{ pid: 11229, processName: "iptables-nft" }]);
 });
 
-test("a transaction that concerns nobody is no notice; its end may come later", async () => {
+test("a transaction without objects of interest is no notice; its end may come later", async () => {
   const quiet = sourceOf(received(NEW_TABLE_AND_CHAIN, BY_IPTABLES_NFT, BY_IPTABLES_NFT));
   assert.deepEqual(await collect(quiet, () => false), []);
   const torn = sourceOf(received(NEW_TABLE_AND_CHAIN), received(BY_IPTABLES_NFT), received(BY_IPTABLES_NFT));
   assert.equal((await collect(torn, () => true)).length, 1);
 });
 
-test("what was lost or cannot be read means: look again", async () => {
+test("lost or malformed messages mean: observe again", async () => {
   const lost = sourceOf({ datagrams: [], overrun: true });
   assert.deepEqual(await collect(lost, () => true), ["overrun"]);
   for (let length = 1; length < NEW_TABLE_AND_CHAIN.length / 2; length++) {
@@ -58,7 +58,7 @@ test("what was lost or cannot be read means: look again", async () => {
   }
 });
 
-test("messages of other subsystems (conntrack) are passed over", async () => {
+test("messages of other subsystems (conntrack) are skipped", async () => {
   const conntrack = NEW_TABLE_AND_CHAIN.replaceAll("0a0004", "010004").replaceAll("030a0002", "03010002");
   assert.deepEqual(await collect(sourceOf(received(conntrack, BY_IPTABLES_NFT)), () => true), []);
 });

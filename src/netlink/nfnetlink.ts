@@ -1,6 +1,6 @@
 /**
  * Notifications of nftables (linux/netfilter/nfnetlink.h, nf_tables.h): what a transaction changed, and who committed it.
- * iptables-nft changes the same tables, so it is heard here too; the tables of iptables-legacy are told of by nobody.
+ * iptables-nft changes the same tables, so its changes are reported here too. For the tables of iptables-legacy there are no notifications.
  *
  * A transaction comes as its changes and then one NFT_MSG_NEWGEN with the process that made it (Linux 4.14).
  */
@@ -78,7 +78,7 @@ interface NftCommitter {
   readonly processName: string | undefined;
 }
 
-/** A transaction that changed something of interest; or some of them were lost: look again. */
+/** A transaction that changed something of interest; or the news that some were lost, so that the rules have to be observed again. */
 export type NftNotice = NftCommitter | "overrun";
 
 /** Batches of notices, never empty, until the source is closed. Of transactions that changed nothing of interest there is none. */

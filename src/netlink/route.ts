@@ -122,7 +122,7 @@ const ROUTE_ATTRIBUTES = attributeTable({
 
 const ROUTE = layoutOf(RTMSG, ROUTE_ATTRIBUTES);
 
-/** A route as the kernel tells of it. */
+/** A route as the kernel reports it. */
 export interface Route {
   readonly family: Family;
   /** "10.5.2.0/24"; the default route is "0.0.0.0/0" or "::/0". */
@@ -173,8 +173,8 @@ export function decodeRoute(message: NetlinkMessage): Route | undefined {
 }
 
 /**
- * The fields that tell whether a route is worth decoding, read at their fixed places: of somebody else's full
- * routing table only this is looked at.
+ * The fields that tell whether a route is worth decoding, read at their fixed places: of a foreign full
+ * routing table only these are read.
  */
 export const routeProtocolOf = (message: NetlinkMessage): number => message.bytes[message.start + 5] ?? 0;
 
@@ -230,7 +230,7 @@ const MODE_FLAGS = {
 
 /**
  * Makes a route. `create`: EEXIST if there is one of the same destination, table, metric and tos. `replace`: takes the
- * place of such a one, whoever made it. Protocol defaults to RTPROT_BOOT, as with `ip route`.
+ * place of such a route, even a foreign one. Protocol defaults to RTPROT_BOOT, as with `ip route`.
  */
 export function newRoute(spec: RouteSpec, mode: keyof typeof MODE_FLAGS = "create"): NetlinkRequest {
   const isDirect =

@@ -1,6 +1,6 @@
 /**
- * What a host holds, asked over one connection. Filters are given to the kernel (NETLINK_GET_STRICT_CHK, Linux 4.20) so
- * that somebody else's full routing table stays there, and applied again here for kernels that ignore them.
+ * What a host's kernel has, asked over one connection. Filters are given to the kernel (NETLINK_GET_STRICT_CHK, Linux 4.20) so
+ * that a foreign full routing table stays there, and applied again here for kernels that ignore them.
  */
 
 import { FAMILIES } from "../address/family.ts";

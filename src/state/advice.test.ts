@@ -27,7 +27,7 @@ for (const [operation, code, advice] of CASES) {
   });
 }
 
-test("an error without advice stays itself", () => {
+test("an error without advice is returned unchanged", () => {
   const error = new NetlinkError("ESRCH", "RTM_DELROUTE");
   assert.equal(explain(remove(ROUTE), error), error);
   assert.ok(isNotFound(explain(remove(ROUTE), error)));

@@ -15,7 +15,7 @@ function difference(desired: readonly StateObject[], observed: readonly StateObj
 
 const MAKE_ALL = ["create link", "create address", "create fdb", "create neighbour", "create route"];
 
-test("bottom up when made, top down when removed, nothing when equal", () => {
+test("objects are created bottom up and removed top down; equal states need nothing", () => {
   assert.deepEqual(difference(ALL, []), MAKE_ALL);
   assert.deepEqual(
     difference([], ALL),
@@ -30,12 +30,12 @@ test("bottom up when made, top down when removed, nothing when equal", () => {
   );
 });
 
-test("new things are there before old ones go", () => {
+test("new objects are created before old ones are removed", () => {
   const other = { ...ROUTE, destination: "10.5.3.0/24" } as StateObject;
   assert.deepEqual(difference([LINK, ROUTE], [LINK, other]), ["create route", "remove route"]);
 });
 
-test("W20 W26 what the kernel can change in place is changed in place, and the rest takes a new device", () => {
+test("W20 W26 what the kernel can change in place is changed in place; anything else takes a new device", () => {
   const inPlace: readonly Partial<VxlanLink>[] = [{ mtuBytes: 1400 }, { up: false }];
   for (const change of inPlace) {
     assert.deepEqual(difference(ALL, [...ALL.slice(0, -1), { ...LINK, ...change }]), ["replace link"]);
@@ -62,12 +62,12 @@ test("a new MAC costs the device its neighbours", () => {
   assert.deepEqual(difference(ALL, observed), ["replace link", "create neighbour"]);
 });
 
-test("what stood on a device that is made again goes with it", () => {
+test("objects on a device that is recreated are lost with it", () => {
   const observed = [ROUTE, NEIGHBOUR, { ...LINK, vni: 2 }];
   assert.deepEqual(difference([LINK], observed), ["replace link"]);
 });
 
-test("W23 nothing is planned on a foreign device of our name, neither making nor removing", () => {
+test("W23 nothing is created or removed on a foreign device of our name", () => {
   const theirs: StateObject = { kind: "address", device: "flannel.1", address: "10.9.0.1/24" };
   for (const desired of [ALL, []]) {
     assert.deepEqual(difference(desired, [FOREIGN, theirs, { ...ROUTE, protocol: 2 } as StateObject]), []);
@@ -82,7 +82,7 @@ test("W23 nothing is planned on a foreign device of our name, neither making nor
   assert.deepEqual(difference([...ALL, elsewhere], [FOREIGN]), ["create route"], "others go on");
 });
 
-test("the model follows what was applied", () => {
+test("the model follows the applied operations", () => {
   const model = new Map(stateOf(ALL));
   const apply = (previous: StateObject, object: StateObject) =>
     applyToModel(model, { action: "replace", object, previous });
@@ -98,7 +98,7 @@ test("the model follows what was applied", () => {
   assert.deepEqual(kinds(), []);
 });
 
-test("every object has one line and a key of its own", () => {
+test("every object has a one-line description and a unique key", () => {
   const texts = [...ALL, FOREIGN].map(describeObject);
   assert.equal(new Set(texts).size, texts.length);
   assert.ok(texts.every((text) => !text.includes("\n") && !text.includes("undefined")));

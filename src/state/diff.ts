@@ -41,7 +41,7 @@ export function diffStates(desired: State, observed: State): Difference {
     if (have !== undefined) matched++;
     if (blocked.has(deviceOf(want))) continue;
     if (have === undefined || isLost(have)) creates.push({ action: "create", object: want });
-    // A foreign route to where we want one: the kernel refuses ours, and the operator is told.
+    // A foreign route with the destination of ours: the kernel refuses ours, and the operator gets a message.
     else if (isUnmarked(have, observed) && kindOf(want).isAdoptable?.(have, want) === false)
       creates.push({ action: "create", object: want });
     else if (have !== want && !sameObject(have, want))
@@ -62,7 +62,7 @@ export function diffStates(desired: State, observed: State): Difference {
   return { operations: [...creates, ...removes], obstacles };
 }
 
-/** Whether an observed object bears no mark of ours: a foreign one, or one that an earlier flannel may have made. */
+/** Whether an observed object has no mark of ours: a foreign one, or one that an earlier flannel may have made. */
 export const isUnmarked = (object: StateObject, observed: State): boolean =>
   kindOf(object).isUnmarked?.(object, (device) => observed.has(linkKey(device))) === true;
 

@@ -10,7 +10,7 @@ const OPERATION: StateOperation = {
 };
 const ERROR = new FlannelError("EBUSY", "busy");
 
-test("what was in place before stays a repair however often it is refused, and what never was is none", () => {
+test("an object that was in place stays a repair however often it is refused; one that never was is none", () => {
   const book = new FailureBook({ nowMs: () => 0, after: () => () => {} }, () => {});
   assert.equal(book.neverWorked(OPERATION), false, "nothing is known of it");
   book.note(OPERATION, ERROR, true);
@@ -22,7 +22,7 @@ test("what was in place before stays a repair however often it is refused, and w
   assert.equal(book.neverWorked(OPERATION), true);
 });
 
-test("what a timer was set for is due when it goes off, even if early", () => {
+test("an operation is due when its timer fires, even if early", () => {
   let nowMs = 0;
   let goOff = () => {};
   let roused = 0;

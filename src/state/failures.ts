@@ -1,4 +1,4 @@
-/** Operations that the kernel refused: when each is due again, and what to tell of it. One does not hold up others (W24). */
+/** Operations that the kernel refused: when each is due again, and its message. One does not delay the others (W24). */
 
 import { type FlannelError, hasCode, messageOf } from "../base/error.ts";
 import type { Timers } from "../base/timers.ts";
@@ -13,7 +13,7 @@ const HASTEN_INTERVAL_MS = 200;
 const HASTEN_INTERVAL_PER_FAILURE_MS = 2;
 
 interface Failure {
-  /** What was to be made or removed: for anything else of the same key there is no reason to wait. */
+  /** The object to be created or removed: an operation on another object of the same key need not wait. */
   readonly object: StateObject;
   /** Whether it was in place before. */
   readonly isRepair: boolean;
@@ -39,7 +39,7 @@ export class FailureBook {
     return [...this.#failures.values()].map((failure) => failure.message);
   }
 
-  /** Whether the thing it concerns has been refused ever since it was first wanted. */
+  /** Whether its object has been refused ever since it was first desired. */
   neverWorked(operation: StateOperation): boolean {
     return this.#failures.get(keyOf(operation.object))?.isRepair === false;
   }
@@ -71,7 +71,7 @@ export class FailureBook {
     const limitMs = isBusy ? LONGEST_BUSY_RETRY_MS : LONGEST_RETRY_MS;
     const delayMs =
       before === undefined ? 0 : Math.min(limitMs, Math.max(FIRST_RETRY_MS, before.delayMs * 2));
-    const message = `cannot ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
+    const message = `failed to ${operation.action} ${describeObject(operation.object)}: ${messageOf(error)}`;
     const retryAtMs = this.#timers.nowMs() + delayMs;
     const failure: Failure = {
       object: operation.object,
@@ -82,7 +82,7 @@ export class FailureBook {
     };
     this.#failures.set(key, failure);
     this.#timers.after(delayMs, () => {
-      // A timer of Node.js counts whole milliseconds and may be early by one: nobody would come back for the rest.
+      // A timer of Node.js counts whole milliseconds and may be early by one: nothing would wake the reconciler for the rest.
       if (this.#failures.get(key) === failure) this.hasten(key);
       this.#wake();
     });
@@ -117,7 +117,7 @@ export class FailureBook {
     if (this.#failures.size > 0) this.#failures.delete(keyOf(operation.object));
   }
 
-  /** Forgets all but those of `operations`: the others are no longer wanted. */
+  /** Forgets all but those of `operations`: the others are no longer desired. */
   keepOnly(operations: readonly StateOperation[]): void {
     if (this.#failures.size === 0) return;
     const wanted = new Set(operations.map((operation) => keyOf(operation.object)));

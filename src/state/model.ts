@@ -87,7 +87,7 @@ export class Model {
     const { removesOthersSilently, isKeptWhenUndesired } = kindOf(object);
     if (known === undefined && removesOthersSilently && action === "touched")
       return !this.#dependsOn(deviceOf(object));
-    // A setting that was never made here matters to nobody, and comes with every notice of its device.
+    // A setting that was never made here is irrelevant, and comes with every notice about its device.
     if (known === undefined) return action !== "set" || isKeptWhenUndesired === true;
     if (action === "touched") return false;
     return sameObject(known, object) === (action === "set");

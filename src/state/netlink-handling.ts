@@ -22,11 +22,11 @@ export interface NetlinkHost {
 
 /** One look at the kernel. */
 export interface NetlinkView extends NetlinkHost {
-  /** Existing devices that bear a name of ours. */
+  /** Existing devices with a name of ours. */
   readonly named: readonly Link[];
   /** Those of them that are of a type we make. */
   readonly own: readonly Link[];
-  /** Ownership with the devices of `own` only: what stands on a foreign device of our name is foreign too. */
+  /** Ownership with the devices of `own` only: what is on a foreign device of our name is foreign too. */
   readonly ownership: Ownership;
   /** Name of a device; "#7" if it has gone, "" for undefined. */
   readonly nameOf: (index: number | undefined) => string;

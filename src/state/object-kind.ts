@@ -27,11 +27,11 @@ export interface ObjectKind<O extends ObjectBase> {
   readonly removesOthersSilently?: true;
   /** Whether an object that is no longer desired is left as it is, because its former value is unknown. */
   readonly isKeptWhenUndesired?: true;
-  /** Whether an observed object bears no mark of ours. `isOwnDevice` = the device is one of ours. */
+  /** Whether an observed object has no mark of ours. `isOwnDevice` = the device is one of ours. */
   isUnmarked?(object: O, isOwnDevice: (device: string) => boolean): boolean;
-  /** Whether an unmarked object may become `desired` in place; otherwise the kernel refuses and the operator is told. */
+  /** Whether an unmarked object may become `desired` in place; otherwise the kernel refuses it and the operator gets a message. */
   isAdoptable?(observed: O, desired: O): boolean;
-  /** Whether a foreign object that takes the place of ours is replaced: what replaces it is drift (see Model.lost). */
+  /** Whether a foreign object that replaced ours is replaced in turn, because it is drift (see Model.wasLost). */
   readonly isReclaimed?: true;
   /** What an operator can do about an operation that failed with `error`; `host` is asked for what is in the way. */
   advise?(operation: Operation<O>, error: FlannelError, host: NetlinkHost | undefined): string | undefined;

@@ -83,7 +83,7 @@ const held = (kernel: FakeKernel) =>
     .map(keyOf)
     .sort();
 
-test("makes everything, and then has nothing to do", async (t) => {
+test("creates everything, and then has nothing to do", async (t) => {
   const { kernel, hold, status } = start(t);
   await hold(stateFor(2, 3));
   assert.deepEqual(held(kernel), [...stateFor(2, 3).keys()].sort());
@@ -94,7 +94,7 @@ test("makes everything, and then has nothing to do", async (t) => {
   assert.equal(status().repairs, 0, "own work is no repair");
 });
 
-test("a change of one peer is a change of its entries", async (t) => {
+test("a changed peer costs only the changes of its entries", async (t) => {
   const { kernel, hold } = start(t);
   await hold(stateFor(2, 3));
   const { length } = kernel.operations;
@@ -105,7 +105,7 @@ test("a change of one peer is a change of its entries", async (t) => {
   );
 });
 
-test("W43 each further peer costs its own entries, and no look at the others", async (t) => {
+test("W43 a further peer costs its own entries, and no observation of the others", async (t) => {
   const { kernel, hold } = start(t);
   await hold(stateFor(2));
   const { looks } = kernel;
@@ -117,7 +117,7 @@ test("W43 each further peer costs its own entries, and no look at the others", a
   assert.equal(kernel.looks, looks);
 });
 
-test("W18 W19 whatever is deleted comes back, and each repair is told", async (t) => {
+test("W18 W19 deleted objects are restored, and each repair is reported", async (t) => {
   const { kernel, hold, log, status } = start(t);
   const state = stateFor(2, 3);
   await hold(state);
@@ -130,7 +130,7 @@ test("W18 W19 whatever is deleted comes back, and each repair is told", async (t
   assert.ok(log.some((line) => line.startsWith("W Something else changed what is flannel's")));
 });
 
-test("W18 W19 what is deleted is a repair also if the same is asked for anew meanwhile, and not if something else is", async (t) => {
+test("W18 W19 a restored object is a repair if an equal target was set meanwhile, and none if another was", async (t) => {
   const { kernel, hold, status } = start(t);
   const state = stateFor(2, 3);
   await hold(state);
@@ -144,7 +144,7 @@ test("W18 W19 what is deleted is a repair also if the same is asked for anew mea
   assert.equal(status().repairs, repairs);
 });
 
-test("W21 after an overrun everything is looked at again", async (t) => {
+test("W21 after an overrun everything is observed again", async (t) => {
   const { kernel, hold, timers } = start(t);
   await hold(stateFor(2));
   const { looks } = kernel;
@@ -169,7 +169,7 @@ test("W41 removes nothing until the peers are known", async (t) => {
   assert.equal(kernel.operations.length, 3);
 });
 
-test("W24 a refused operation holds up no other, is told at its second failure, and tried with growing pauses", async (t) => {
+test("W24 a refused operation delays no other, is logged at its second failure, and retried at growing intervals", async (t) => {
   const { kernel, hold, timers, log, status } = start(t);
   kernel.refuse = ({ object }) =>
     keyOf(object) === "route 10.5.2.0/24" ? new FlannelError("EPERM", "not permitted") : undefined;
@@ -179,7 +179,7 @@ test("W24 a refused operation holds up no other, is told at its second failure, 
     [...stateFor(2, 3).keys()].filter((key) => key !== "route 10.5.2.0/24").sort(),
   );
   assert.equal(status().converged, false);
-  assert.match(status().problems.join(), /cannot create route 10\.5\.2\.0\/24.*: not permitted/);
+  assert.match(status().problems.join(), /failed to create route 10\.5\.2\.0\/24.*: not permitted/);
   const errors = () => log.filter((line) => line.startsWith("E"));
   await timers.advance(20_000);
   assert.equal(errors().length, 1);
@@ -190,7 +190,7 @@ test("W24 a refused operation holds up no other, is told at its second failure, 
   assert.equal(status().converged, true);
 });
 
-test("F25 a foreign route that replaces ours is replaced in turn, and with growing pauses if it comes again", async (t) => {
+test("F25 a foreign route that replaces ours is replaced in turn, at growing intervals if it comes again", async (t) => {
   const { kernel, hold, timers, status, log } = start(t);
   await hold(stateFor(2, 3));
   const isOurs = () => sameObject(kernel.objects.get("route 10.5.2.0/24")!, routeTo(2));
@@ -208,14 +208,14 @@ test("F25 a foreign route that replaces ours is replaced in turn, and with growi
     pausesMs.push(timers.nowMs() - startedMs);
   }
   assert.deepEqual(pausesMs, [100, 200, 400, 800, 1600]);
-  assert.equal(log.filter((line) => line.startsWith("E something keeps replacing")).length, 5);
+  assert.equal(log.filter((line) => line.startsWith("E Something keeps replacing")).length, 5);
   await timers.advance(120_000);
   kernel.put(theirRouteTo(2));
   await settle();
   assert.ok(isOurs(), "at once again after a time of peace");
 });
 
-test("F25 what we removed ourselves is not reclaimed from whoever takes the place", async (t) => {
+test("F25 a route that we removed ourselves is not reclaimed from a foreign one", async (t) => {
   const { kernel, hold, timers } = start(t);
   await hold(stateFor(2, 3));
   await hold(stateFor(3));
@@ -225,7 +225,7 @@ test("F25 what we removed ourselves is not reclaimed from whoever takes the plac
   assert.deepEqual(kernel.objects.get("route 10.5.2.0/24"), theirRouteTo(2));
 });
 
-test("F10 what was refused for long is tried as soon as something on the host changes", async (t) => {
+test("F10 an operation that was refused for long is retried as soon as something on the host changes", async (t) => {
   const { kernel, hold, timers, status } = start(t);
   let isBlocked = true;
   kernel.refuse = ({ object }) =>
@@ -242,7 +242,7 @@ test("F10 what was refused for long is tried as soon as something on the host ch
   assert.equal(status().converged, true);
 });
 
-test("F10 a port that another program holds is tried for every second", async (t) => {
+test("F10 a port that another program holds is retried every second", async (t) => {
   const kernel = new FakeKernel();
   let isHeld = true;
   kernel.refuse = ({ object }) =>
@@ -255,7 +255,7 @@ test("F10 a port that another program holds is tried for every second", async (t
   assert.equal(status().converged, true);
 });
 
-test("another's route in the place of ours: told, not touched, and ours is there as soon as it goes", async (t) => {
+test("a foreign route with our destination is reported and not touched; ours is created as soon as it goes", async (t) => {
   const kernel = new FakeKernel();
   kernel.put(theirRouteTo(2));
   const { hold, timers, status } = start(t, kernel);
@@ -269,7 +269,7 @@ test("another's route in the place of ours: told, not touched, and ours is there
   assert.equal(status().converged, true);
 });
 
-test("W23 a foreign device of our name: told once, nothing on it touched, and everything there when it goes", async (t) => {
+test("W23 a foreign device of our name is logged once and not touched; everything is created when it goes", async (t) => {
   const kernel = new FakeKernel();
   kernel.put(BRIDGE);
   kernel.put({ kind: "address", device: "flannel.1", address: "10.5.77.1/24" });
@@ -284,7 +284,7 @@ test("W23 a foreign device of our name: told once, nothing on it touched, and ev
   assert.deepEqual(status().problems, []);
 });
 
-test("a kernel that does not answer is asked again", async (t) => {
+test("a kernel that does not answer is retried", async (t) => {
   const { kernel, hold, timers, status } = start(t);
   kernel.failure = new FlannelError("ETIMEDOUT", "no answer");
   await hold(stateFor(2));
@@ -296,7 +296,7 @@ test("a kernel that does not answer is asked again", async (t) => {
   assert.equal(status().converged, true);
 });
 
-test("a bug is no failure of the kernel's: it ends the run", async () => {
+test("an error that is not the kernel's ends the run", async () => {
   const kernel = new FakeKernel();
   kernel.observe = () => Promise.reject(new TypeError("a bug"));
   const timers = new FakeTimers();
@@ -312,7 +312,7 @@ test("a bug is no failure of the kernel's: it ends the run", async () => {
   await assert.rejects(reconciler.run(new AbortController().signal), /a bug/);
 });
 
-test("the end leaves everything as it is and is prompt", async (t) => {
+test("stopping is prompt and leaves everything as it is", async (t) => {
   const { kernel, hold, end, reconciler } = start(t);
   await hold(stateFor(2));
   const before = held(kernel);
@@ -380,7 +380,7 @@ const isTheirs = (object: StateObject, kernel: FakeKernel): boolean => {
   return link?.kind === "link" && link.type === "foreign";
 };
 
-test("whatever happens: in the end what is wanted is held, and others' things were never touched", async (t) => {
+test("random events: the desired state is reached in the end, and foreign objects were never touched", async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       const kernel = new FakeKernel();
@@ -460,7 +460,7 @@ test("whatever happens: in the end what is wanted is held, and others' things we
         missing++;
         assert.ok(isBlocked || (have !== undefined && isTheirs(have, kernel)), `${key} is missing`);
       }
-      assert.equal(problems > 0, missing > 0, "what is missing is told, and nothing else");
+      assert.equal(problems > 0, missing > 0, "a missing object is reported, and nothing else");
       for (const [key, object] of kernel.objects) {
         if (object.kind === "setting" || isTheirs(object, kernel)) continue;
         assert.ok(state.has(key), `${key} is left over`);

@@ -240,7 +240,7 @@ export class Reconciler {
   #reportOnce(message: string): void {
     if (this.#reported.has(message)) return;
     this.#reported.add(message);
-    this.#options.logger.error(message);
+    this.#options.logger.error(`${message.charAt(0).toUpperCase()}${message.slice(1)}`);
   }
 }
 

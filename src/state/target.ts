@@ -1,17 +1,17 @@
-/** What the kernel is to be held at, and when two of these are the same. */
+/** The target of the reconciler, and when two targets are the same. */
 
 import { type State, sameObject } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
 
-/** What to hold. */
+/** What the reconciler is to program. */
 export interface Target {
   readonly state: State;
   readonly ownership: Ownership;
-  /** Only add and mend, remove nothing: until the peers are known, what an earlier run left may still be right. */
+  /** Only create and repair, remove nothing: until the peers are known, what an earlier run left may still be right. */
   readonly keepOthers: boolean;
 }
 
-/** Whether both ask for the same, so that whatever differs from the one after the other was reached was changed by others. */
+/** Whether both desire the same, so that any difference from the second one after the first was reached is drift. */
 export function sameTarget(a: Target, b: Target): boolean {
   if (a === b) return true;
   if (a.keepOthers !== b.keepOthers || a.state.size !== b.state.size) return false;

@@ -76,9 +76,9 @@ export class FakeKernel implements Provider {
     const waiting: Notice[] = [];
     let wake = () => {};
     const listen = (notice: Notice) => {
-      const told =
-        typeof notice === "string" ? notice : notice.flatMap((change) => toldOf(change, ownership()));
-      if (told.length > 0) waiting.push(told);
+      const reported =
+        typeof notice === "string" ? notice : notice.flatMap((change) => reportedOf(change, ownership()));
+      if (reported.length > 0) waiting.push(reported);
       wake();
     };
     this.#listeners.add(listen);
@@ -121,12 +121,12 @@ export class FakeKernel implements Provider {
 
   /** Notifications got lost. */
   overrun(): void {
-    this.#tell("overrun");
+    this.#notify("overrun");
   }
 
   /** Something foreign changed that no object of ours is about. */
   elsewhere(): void {
-    this.#tell("elsewhere");
+    this.#notify("elsewhere");
   }
 
   /** Every request takes a turn, so that others happen in between. */
@@ -135,7 +135,7 @@ export class FakeKernel implements Provider {
     if (this.failure !== undefined) throw this.failure;
   }
 
-  /** As the real port: nothing is done to what has become another's since it was looked at. */
+  /** As the real provider: what has become foreign since it was observed is not touched. */
   #refuseForeign({ object }: StateOperation): FlannelError | undefined {
     const device = deviceOf(object);
     const isRefused = this.#names.has(device) && this.#isForeign(device);
@@ -147,7 +147,7 @@ export class FakeKernel implements Provider {
     return link?.kind === "link" && link.type === "foreign";
   }
 
-  /** What stands on another's device of our name is not ours. */
+  /** What is on a foreign device of our name is foreign too. */
   #owned({ devices, networks }: Ownership): Ownership {
     return { devices: new Set([...devices].filter((device) => !this.#isForeign(device))), networks };
   }
@@ -178,7 +178,7 @@ export class FakeKernel implements Provider {
         return "ESRCH";
     }
     this.#objects.set(keyOf(object), object);
-    this.#tell([{ action: "set", object }]);
+    this.#notify([{ action: "set", object }]);
     return undefined;
   }
 
@@ -198,7 +198,7 @@ export class FakeKernel implements Provider {
     const isNew = before === undefined || link.type === "foreign" || mustRemake(before, link);
     if (isNew && before !== undefined) this.#remove(before);
     if (!isNew && (before.mac !== link.mac || (before.up && !link.up)))
-      this.#drop(link.name, ["neighbour"], "told");
+      this.#drop(link.name, ["neighbour"], "reported");
     if (!isNew && before.up && !link.up) this.#drop(link.name, ["route"], "silent");
     this.#objects.set(keyOf(link), link);
     if (isNew) {
@@ -212,7 +212,7 @@ export class FakeKernel implements Provider {
         this.#objects.set(keyOf(setting), setting);
       }
     }
-    this.#tell([{ action: "set", object: link }]);
+    this.#notify([{ action: "set", object: link }]);
     return undefined;
   }
 
@@ -233,27 +233,27 @@ export class FakeKernel implements Provider {
       const isLast = !this.#objects
         .values()
         .some((each) => each.kind === "address" && each.device === have.device);
-      this.#tell([{ action: "gone", object: have }]);
+      this.#notify([{ action: "gone", object: have }]);
       if (isLast) {
-        this.#drop(have.device, ["neighbour"], "told");
+        this.#drop(have.device, ["neighbour"], "reported");
         this.#drop(have.device, ["route"], "silent");
       }
       return undefined;
     }
     const isExact = have.kind === "route";
-    this.#tell([{ action: isExact ? "gone" : "touched", object: have }]);
+    this.#notify([{ action: isExact ? "gone" : "touched", object: have }]);
     return undefined;
   }
 
-  #drop(device: string, kinds: readonly StateKind[], how: "told" | "silent"): void {
+  #drop(device: string, kinds: readonly StateKind[], how: "reported" | "silent"): void {
     for (const [key, object] of this.#objects) {
       if (!kinds.includes(object.kind) || object.kind === "link" || object.device !== device) continue;
       this.#objects.delete(key);
-      if (how === "told") this.#tell([{ action: "touched", object }]);
+      if (how === "reported") this.#notify([{ action: "touched", object }]);
     }
   }
 
-  #tell(notice: Notice): void {
+  #notify(notice: Notice): void {
     for (const listen of this.#listeners) listen(notice);
   }
 }
@@ -269,8 +269,8 @@ function isSeen(object: StateObject, ownership: Ownership): boolean {
   );
 }
 
-/** What the real port tells of a change; of others' routes into our networks only that something happened there. */
-function toldOf(change: StateChange, ownership: Ownership): StateChange[] {
+/** What the real provider reports of a change; of foreign routes into our networks only that something happened there. */
+function reportedOf(change: StateChange, ownership: Ownership): StateChange[] {
   const { object } = change;
   if (isSeen(object, ownership)) return [change];
   return object.kind === "route" && isNear(object, ownership) ? [{ action: "touched", object }] : [];

@@ -1,4 +1,4 @@
-/** A clock that stands still until it is moved, for tests of whatever waits. */
+/** A clock that stands still until it is advanced, for tests of code that waits. */
 
 import type { Timers } from "../base/timers.ts";
 

@@ -5,7 +5,7 @@ import { it } from "node:test";
 import { hasCode, StoreError } from "../base/error.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "./memory-lease-store.ts";
 
-it("the fake store fails as often as it is told to", async () => {
+it("the fake store fails as often as requested", async () => {
   using data = new MemoryDatastore();
   data.setConfig("{}");
   await using store = createMemoryLeaseStore(data);

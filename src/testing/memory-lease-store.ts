@@ -76,12 +76,12 @@ export class MemoryDatastore implements Disposable {
     this.#faults.push(...errors);
   }
 
-  /** Watches see nothing of what happens until {@link mend}; then they begin again with a snapshot. */
+  /** Watches see nothing of what happens until {@link reconnect}; then they begin again with a snapshot. */
   cut(): void {
     this.#isCut = true;
   }
 
-  mend(): void {
+  reconnect(): void {
     this.#isCut = false;
     for (const listener of this.#leaseListeners) listener("gap");
   }

@@ -20,7 +20,7 @@ describeLeaseStore("the fake", async () => {
     async gap(meanwhile) {
       data.cut();
       await meanwhile();
-      data.mend();
+      data.reconnect();
     },
     [Symbol.asyncDispose]: async () => data[Symbol.dispose](),
   };

@@ -214,7 +214,7 @@ test("a taken port and a device of another kind are told, and flanneld goes on o
     /device flannel0 exists and is not flannel's \(it is a bridge device\): remove or rename it$/,
   );
   host.run("ip", "link", "delete", "flannel0");
-  await flanneld.logged(/cannot create tunnel flannel0 .*EADDRINUSE/);
+  await flanneld.logged(/Failed to create tunnel flannel0 .*EADDRINUSE/);
   await squatter.stop();
   await flanneld.logged(/flanneld is ready/);
 });

@@ -52,7 +52,7 @@ test("F25 a route that is replaced again and again is repaired each time, and re
     await bed.holds(PEERS);
   }
   assert.ok(
-    run.log.some((line) => /E something keeps replacing route 10\.5\.3\.0\/24/.test(line)),
+    run.log.some((line) => /E Something keeps replacing route 10\.5\.3\.0\/24/.test(line)),
     run.log.join("\n"),
   );
 });

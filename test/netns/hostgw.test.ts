@@ -137,7 +137,7 @@ test("host-gw: the routes of Go's flannel are taken over, those of others are no
   const agent = cluster.start(one!);
   await waitFor("its mark", () => routesOf(one!).join() === "10.5.200.0/24 via 192.168.7.200 dev eth0");
   assert.match(
-    await agent.logged(/cannot create route/),
+    await agent.logged(/Failed to create route/),
     /a route to 10\.5\.201\.0\/24 that is not flannel's is there.*remove it/,
   );
   assert.match(one!.run("ip", "route", "show", "10.5.201.0/24"), /via 192\.168\.7\.99 dev eth0 \n/);

@@ -49,7 +49,7 @@ function listen(t: TestContext, options: NotificationOptions & MonitorOptions = 
   return { ns, rt, ifindex, source, heard, hears, done };
 }
 
-test("what somebody else deletes is heard: route, neighbour, FDB entry, address, device", async (t) => {
+test("foreign deletions are reported: route, neighbour, FDB entry, address, device", async (t) => {
   const { ns, heard, hears, ifindex } = listen(t);
   ns.run("ip", "route", "del", "10.5.2.0/24");
   const route = await hears("route", "delete");
@@ -71,7 +71,7 @@ test("what somebody else deletes is heard: route, neighbour, FDB entry, address,
   assert.ok(heard.every((event) => event.type !== "overrun"));
 });
 
-test("IPv6 is heard like IPv4", async (t) => {
+test("IPv6 changes are reported like IPv4's", async (t) => {
   const { ns, hears } = listen(t);
   ns.run("ip", "addr", "add", "2001:db8::1/64", "dev", "flannel.1", "nodad");
   const address = await hears("address", "new");
@@ -80,7 +80,7 @@ test("IPv6 is heard like IPv4", async (t) => {
   await waitFor("the IPv6 route", () => hears("route", "new"));
 });
 
-test("one's own changes can be left out, others' are heard", async (t) => {
+test("own changes can be left out; foreign ones are reported", async (t) => {
   const ns = freshNetns(t, "mo");
   const own = openRtnetlink({ netns: ns.path });
   const other = openRtnetlink({ netns: ns.path });
@@ -97,7 +97,7 @@ test("one's own changes can be left out, others' are heard", async (t) => {
   assert.equal(event.portId, other.connection.portId);
 });
 
-test("W21 an overrun of the receive buffer is told, and what comes after it is heard", async (t) => {
+test("W21 an overrun of the receive buffer is reported, and later changes are received", async (t) => {
   const { rt, ifindex, heard, hears } = listen(t, { receiveBufferBytes: 8192 });
   const routes = Array.from({ length: 2000 }, (_, index) => ({
     destination: `10.9.${index >> 8}.${index & 255}/32`,
@@ -115,7 +115,7 @@ test("W21 an overrun of the receive buffer is told, and what comes after it is h
   }
 });
 
-test("a flood while nobody asks stays in the kernel, and costs no processor time", async (t) => {
+test("a flood without a reader stays in the kernel and costs no processor time", async (t) => {
   const ns = freshNetns(t, "mo");
   const rt = openRtnetlink({ netns: ns.path });
   const source = openNotifications({ netns: ns.path });
@@ -133,7 +133,7 @@ test("a flood while nobody asks stays in the kernel, and costs no processor time
   assert.equal((await source.next())?.datagrams.length, 1);
 });
 
-test("closing ends the stream, at once and for good", async (t) => {
+test("closing ends the stream at once", async (t) => {
   const { source, done } = listen(t);
   source[Symbol.dispose]();
   source[Symbol.dispose]();
@@ -160,7 +160,7 @@ test("a process that waits for notifications ends at once: on exit, on SIGTERM, 
   }
 });
 
-test("a device's end takes its IPv4 routes without a word: the link is what tells", async (t) => {
+test("a deleted device takes its IPv4 routes without a notification: only the link is reported", async (t) => {
   const { rt, ifindex, heard, hears } = listen(t);
   rt.connection.request(deleteLink(ifindex));
   await hears("link", "delete");

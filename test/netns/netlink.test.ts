@@ -71,7 +71,7 @@ const refusal = (run: () => void): NetlinkError => {
   return assert.fail("the kernel did not refuse");
 };
 
-test("veth: made, set, moved to another namespace, removed", (t) => {
+test("veth: created, changed, moved to another namespace, deleted", (t) => {
   const { ns, rt, ask, v0 } = host(t);
   const [ip0] = ns.json("ip", "-json", "-d", "link", "show", "v0");
   assert.deepEqual(
@@ -119,7 +119,7 @@ test("veth: made, set, moved to another namespace, removed", (t) => {
   assert.equal(refusal(() => ask(deleteLink(v0))).code, "ENODEV");
 });
 
-test("bridge: made, ports joined and taken out", (t) => {
+test("bridge: created, ports added and removed", (t) => {
   const { ns, rt, ask, v0 } = host(t);
   ask(newLink({ name: "br0", kind: "bridge", up: true, bridge: { multicastSnooping: false, stpState: 0 } }));
   const bridge = rt.linkByName("br0")!;
@@ -190,12 +190,12 @@ test("vxlan: every parameter over IPv4 and IPv6", (t) => {
       assert.equal(decoded.vxlan?.[field as keyof typeof decoded.vxlan], value, `${name} ${field}`);
     }
   }
-  const error = refusal(() => ask(newLink({ name: "twin", kind: "vxlan", vxlan: over4 })));
+  const error = refusal(() => ask(newLink({ name: "duplicate", kind: "vxlan", vxlan: over4 })));
   assert.equal(error.code, "EEXIST");
   assert.match(error.message, /VNI/, "the kernel's own words are kept");
 });
 
-test("a device told so gets no IPv6 link-local address", (t) => {
+test("a device can be kept from getting an IPv6 link-local address", (t) => {
   const { ns, rt, vxlan } = vxlanHost(t);
   assert.equal(rt.link(vxlan)?.hasNoLinkLocal, true);
   assert.equal(ns.json("ip", "-json", "-d", "link", "show", "flannel.1")[0].inet6_addr_gen_mode, "none");
@@ -215,7 +215,7 @@ test("tun: its attributes are read", (t) => {
   );
 });
 
-test("a device that is not there, or cannot be, is undefined", (t) => {
+test("a device that does not exist, or cannot exist, is undefined", (t) => {
   const { rt } = host(t);
   for (const ref of ["none", "", "a-name-longer-than-fifteen", "sla/sh", 4711])
     assert.equal(rt.link(ref), undefined, String(ref));
@@ -262,7 +262,7 @@ test("addresses: both families, filters, flags, removal", (t) => {
   );
 });
 
-test("routes: made, replaced, filtered, removed only by their own mark", (t) => {
+test("routes: created, replaced, filtered, deleted only by their protocol", (t) => {
   const { ns, rt, ask, v0, vxlan } = vxlanHost(t);
   const mine = { destination: "10.5.2.0/24", oif: vxlan, gateway: "10.5.2.0", onlink: true, protocol: 77 };
   ask(newRoute(mine));
@@ -398,7 +398,7 @@ test("neighbours and forwarding entries of both families", (t) => {
   assert.deepEqual(rt.neighbours({ ifindex: vxlan, family: 4 }), []);
 });
 
-test("5,000 peers, three objects each, in one batch: all there, the failing ones named", (t) => {
+test("5,000 peers, three objects each, in one batch: all created, the failing ones reported", (t) => {
   const { ns, rt, vxlan } = vxlanHost(t);
   const peers = Array.from({ length: 5000 }, (_, index) => ({
     base: `10.${64 + (index >> 8)}.${index & 255}.0`,
@@ -426,7 +426,7 @@ test("5,000 peers, three objects each, in one batch: all there, the failing ones
   assert.ok(again.every((error) => hasCode(error, "EEXIST")));
 });
 
-test("a batch whose errors overflow the receive buffer says ENOBUFS, and the connection goes on", (t) => {
+test("a batch whose errors overflow the receive buffer fails with ENOBUFS, and the connection stays usable", (t) => {
   const { ns, v0 } = host(t);
   const rt = openRtnetlink({ netns: ns.path, receiveBufferBytes: 8192, timeoutMs: 1000 });
   t.after(() => rt.close());
@@ -439,7 +439,7 @@ test("a batch whose errors overflow the receive buffer says ENOBUFS, and the con
   assert.equal(rt.link(v0)?.alias, "still here");
 });
 
-test("without IPv6 addresses, a device without IPv6 refuses in the kernel's own words", (t) => {
+test("a device without IPv6 refuses addresses with the kernel's own message", (t) => {
   const { ns, ask, v0 } = host(t);
   writeSysctl("ipv6/conf/v0/disable_ipv6", "1", { netns: ns.path });
   const error = refusal(() => ask(newAddress({ ifindex: v0, prefix: "2001:db8::9/64" })));

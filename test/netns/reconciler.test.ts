@@ -1,4 +1,4 @@
-/** The reconciler on a real kernel: what it makes, what it mends, what it clears away and what it never touches. */
+/** The reconciler on a real kernel: what it creates, repairs and removes, and what it never touches. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { waitFor } from "./support.ts";
 
 const PEERS = [peer(2), peer(3), peer(4)];
 
-test("everything is made from nothing, and a second run has nothing to do", async (t) => {
+test("everything is created from nothing, and a second run has nothing to do", async (t) => {
   const bed = freshBed(t);
   {
     await using run = bed.start();
@@ -94,7 +94,7 @@ const TAMPERINGS: readonly Tampering[] = [
     operations: ALL + 2,
   },
   {
-    title: "W18 the device made again by somebody, bare and down",
+    title: "W18 the device recreated by another program, empty and down",
     commands: [
       "ip link del flannel.1",
       "ip link add flannel.1 address 02:00:00:00:00:01 type vxlan id 1 dev eth0 local 192.168.7.1 dstport 8472 nolearning",
@@ -103,7 +103,7 @@ const TAMPERINGS: readonly Tampering[] = [
   },
 ];
 
-test("what somebody breaks is mended from the kernel's notices alone", async (t) => {
+test("drift is repaired from kernel notifications alone", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -123,7 +123,7 @@ test("what somebody breaks is mended from the kernel's notices alone", async (t)
   }
 });
 
-test("W20 W26 the device follows the config: MTU in place, learning by a new device with all peers", async (t) => {
+test("W20 W26 the device follows the config: MTU in place, learning with a new device and all peers", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -137,7 +137,7 @@ test("W20 W26 the device follows the config: MTU in place, learning by a new dev
   await bed.holds(PEERS);
 });
 
-test("W22 of a peer with a new MAC, and of one with a new address, nothing old remains", async (t) => {
+test("W22 a peer with a new MAC or a new address leaves no stale entry", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -153,7 +153,7 @@ test("W22 of a peer with a new MAC, and of one with a new address, nothing old r
   await bed.holds(swapped);
 });
 
-test("W41 what an earlier run left goes, as soon as the peers are known and not before", async (t) => {
+test("W41 stale objects of an earlier run are removed once the peers are known, and not before", async (t) => {
   const bed = freshBed(t);
   const gone = peer(9);
   {
@@ -171,7 +171,7 @@ test("W41 what an earlier run left goes, as soon as the peers are known and not 
   assert.equal(run.operations.length, 3);
 });
 
-test("W41 what Go flannel left is taken over without a new device", async (t) => {
+test("W41 what Go flannel left is adopted without a new device", async (t) => {
   const bed = freshBed(t);
   // As flannel v0.28 programs it: no protocol given, so the routes are marked “boot”.
   for (const command of [
@@ -194,7 +194,7 @@ test("W41 what Go flannel left is taken over without a new device", async (t) =>
   assert.equal(bed.json("ip", "-json", "link", "show", "flannel.1")[0].ifindex, index);
 });
 
-test("W41 an FDB entry left with a port of its own goes too", async (t) => {
+test("W41 a stale FDB entry with a port of its own is removed too", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -205,7 +205,7 @@ test("W41 an FDB entry left with a port of its own goes too", async (t) => {
   await run.converged();
 });
 
-test("nothing of others is ever touched", async (t) => {
+test("foreign objects are never touched", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -259,7 +259,7 @@ test("nothing of others is ever touched", async (t) => {
   }
 });
 
-test("W23 a route of ours that is replaced never costs another's of the same destination", async (t) => {
+test("W23 replacing a route of ours never removes a foreign one with the same destination", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -273,7 +273,7 @@ test("W23 a route of ours that is replaced never costs another's of the same des
   assert.match(routes(), /via 192\.168\.7\.203 dev eth0 proto 4/);
 });
 
-test("W23 a foreign device of our name is left alone, told of, and waited out", async (t) => {
+test("W23 a foreign device of our name is left alone and reported until it goes", async (t) => {
   const bed = freshBed(t);
   shell(bed, "ip link add flannel.1 type bridge");
   shell(bed, "ip address add 10.5.77.1/24 dev flannel.1");
@@ -294,7 +294,7 @@ test("W23 a foreign device of our name is left alone, told of, and waited out", 
   run.hold(PEERS);
   await bed.holds(PEERS);
 
-  // And while running: somebody puts a bridge in the place of our device.
+  // And while running: a bridge replaces our device.
   shell(
     bed,
     "ip -batch - <<<$'link del flannel.1\nlink add flannel.1 type bridge\naddress add 10.5.77.1/24 dev flannel.1\nlink set flannel.1 up\nroute add 10.5.78.0/24 dev flannel.1'",
@@ -314,7 +314,7 @@ test("W23 a foreign device of our name is left alone, told of, and waited out", 
   assert.deepEqual(run.reconciler.status.problems, []);
 });
 
-test("a device of ours that was renamed away is missed, and back once the other gives way", async (t) => {
+test("a device of ours that was renamed is missed, and recreated once the renamed one is deleted", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -330,7 +330,7 @@ test("a device of ours that was renamed away is missed, and back once the other 
   await bed.holds(PEERS);
 });
 
-test("W24 an operation that fails holds up no other, is told once, and succeeds when it can", async (t) => {
+test("W24 a failing operation delays no other, is logged once, and succeeds when it can", async (t) => {
   const bed = freshBed(t);
   shell(bed, "ip route add 10.5.3.0/24 via 192.168.7.203 proto static");
   await using run = bed.start();
@@ -341,7 +341,7 @@ test("W24 an operation that fails holds up no other, is told once, and succeeds 
   await waitFor("the complaint", () => complaints().length > 0);
   assert.match(
     complaints()[0]!,
-    /cannot create route 10\.5\.3\.0\/24.*a route to 10\.5\.3\.0\/24 that is not flannel's is there.*remove it/,
+    /Failed to create route 10\.5\.3\.0\/24.*a route to 10\.5\.3\.0\/24 that is not flannel's is there.*remove it/,
   );
   assert.match(bed.run("ip", "route", "show", "10.5.3.0/24"), /via 192\.168\.7\.203/);
   shell(bed, "ip route del 10.5.2.0/24"); // repairs go on meanwhile
@@ -352,7 +352,7 @@ test("W24 an operation that fails holds up no other, is told once, and succeeds 
   await run.converged();
 });
 
-test("W21 lost notifications mean looking again, not the end of watching", async (t) => {
+test("W21 lost notifications cause a resync and do not end the watch", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start({ notifications: { receiveBufferBytes: 4096 } });
   run.hold(PEERS);
@@ -360,7 +360,7 @@ test("W21 lost notifications mean looking again, not the end of watching", async
   await settled(bed, run);
   const lost = () => run.log.some((line) => line.includes("notifications were lost"));
   await waitFor("an overrun", () => {
-    // Synchronous: nobody reads meanwhile, and the little buffer overflows.
+    // Synchronous: nothing is read meanwhile, and the small buffer overflows.
     bed.run("sh", "-c", "seq 1 200 | sed 's|.*|route add 10.9.&.0/24 via 192.168.7.9|' | ip -batch -");
     bed.run("ip", "route", "del", "10.5.2.0/24");
     bed.run("sh", "-c", "seq 1 200 | sed 's|.*|route del 10.9.&.0/24 via 192.168.7.9|' | ip -batch -");
@@ -372,7 +372,7 @@ test("W21 lost notifications mean looking again, not the end of watching", async
   await waitFor("the route", () => bed.look().some((line) => line.startsWith("route 10.5.3.0")));
 });
 
-test("what happens elsewhere on the host, and our own work, wake nobody", async (t) => {
+test("foreign changes and our own changes cause no pass", async (t) => {
   const bed = freshBed(t);
   await using run = bed.start();
   run.hold(PEERS);
@@ -384,14 +384,14 @@ test("what happens elsewhere on the host, and our own work, wake nobody", async 
   bed.run("sh", "-c", "seq 1 20 | sed 's|.*|link add v& type veth peer name w&|' | ip -batch -");
   bed.run("sh", "-c", "seq 1 20 | sed 's|.*|link del v&|' | ip -batch -");
   await idle(bed, run);
-  // `idle` costs two passes at most: one that mends what it broke, one more if its notices come in two parts.
+  // `idle` costs two passes at most: one that repairs what it broke, one more if its notices come in two parts.
   assert.ok(run.reconciler.status.passes - passes <= 3, `${run.reconciler.status.passes - passes} passes`);
   assert.equal(run.operations.length, operations + 1);
 });
 
 const shell = (bed: Bed, command: string): string => bed.run("bash", "-c", command);
 
-/** Waits until all notices so far are dealt with: what is broken now is mended after them. */
+/** Waits until all notices so far are processed: what is broken now is repaired after them. */
 async function idle(bed: Bed, run: Run): Promise<void> {
   const passes = run.reconciler.status.passes;
   if (bed.look().some((line) => line.startsWith("link vxlan"))) {

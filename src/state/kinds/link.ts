@@ -19,7 +19,7 @@ export type OwnLink = (typeof LINK_TYPES)[number] extends infer T
     : never
   : never;
 
-/** A device that bears one of our names and is of a type that we do not make: observed, reported, never touched. */
+/** A device with one of our names, of a type that we do not make: observed, reported, never touched. */
 export interface ForeignLink {
   readonly kind: "link";
   readonly name: string;
@@ -41,7 +41,7 @@ export const linkTypeOf = (link: OwnLink): LinkType<OwnLink> =>
 export const mustRemake = (previous: OwnLink, next: OwnLink): boolean =>
   previous.type !== next.type || linkTypeOf(next).mustRemake(previous, next);
 
-/** A device as the kernel describes it. `lowerName` = name of its lower device, as far as its type tells of one. */
+/** A device as the kernel describes it. `lowerName` = name of its lower device, if its type has one. */
 function stateOfLink(link: KernelLink, lowerName: string): Link {
   for (const type of LINK_TYPES) {
     const state = type.observe(link, lowerName);

@@ -86,7 +86,7 @@ export const route: ObjectKind<Route> = {
 
 /**
  * A route that is ours: made by us, or leading through a device of ours into one of our networks; or one that may be
- * Go flannel's: through a gateway into one of our networks, and without a protocol number of anybody.
+ * Go flannel's: through a gateway into one of our networks, and without a protocol number of its own.
  */
 export function stateOfRoute(route: KernelRoute, device: string, ownership: Ownership): Route | undefined {
   if (route.table !== RT_TABLE_MAIN || route.tos !== 0 || route.nextHops.length > 0) return undefined;
@@ -133,7 +133,7 @@ function observe({ rtnetlink, own, ownership, nameOf }: NetlinkView): Route[] {
     for (const family of [4, 6] as const) {
       const messages = rtnetlink.connection.dump(getRoutes(family, { table: RT_TABLE_MAIN, oif: index }));
       for (const message of messages) {
-        if (routeProtocolOf(message) === RTPROT_FLANNEL) continue; // found below, on whatever device
+        if (routeProtocolOf(message) === RTPROT_FLANNEL) continue; // found below, on any device
         const route = decodeRoute(message);
         if (route?.oif === index) add(route, name);
       }
