@@ -8,9 +8,10 @@
 
 import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { StoreError } from "../../base/error.ts";
+import type { StoreError } from "../../base/error.ts";
 import { Auth, KV, Lease, Watch } from "../../etcd-api/rpc_pb.ts";
 import { DialTimeout } from "../network-failure.ts";
+import { EndpointRotation } from "./endpoint-rotation.ts";
 import { describeFailure, type EtcdFailure, isAuthenticationDisabled, summarize } from "./etcd-error.ts";
 import type { EtcdSettings } from "./etcd-options.ts";
 import { EtcdSession } from "./etcd-session.ts";
@@ -32,9 +33,7 @@ interface Endpoint {
 
 export class EtcdConnection implements Disposable {
   readonly settings: EtcdSettings;
-  readonly #endpoints: readonly Endpoint[];
-  /** The endpoint that worked last. */
-  #current: number;
+  readonly #endpoints: EndpointRotation<Endpoint>;
   /** The authentication token, or the attempt to get one; undefined = ask when needed. */
   #token: Promise<string | undefined> | undefined;
   #requestCount = 0;
@@ -43,13 +42,16 @@ export class EtcdConnection implements Disposable {
   /** `random`: 0 ≤ random() < 1. */
   constructor(settings: EtcdSettings, random: () => number = Math.random) {
     this.settings = settings;
-    this.#current = Math.floor(random() * settings.endpoints.length);
     const count: Interceptor = (next) => (request) => {
       this.#requestCount++;
       return next(request);
     };
     const onDial = () => void this.#dialCount++;
-    this.#endpoints = settings.endpoints.map((url) => openEndpoint(url, settings, count, onDial));
+    this.#endpoints = new EndpointRotation(
+      settings.endpoints.map((url) => openEndpoint(url, settings, count, onDial)),
+      Math.floor(random() * settings.endpoints.length),
+      (error, endpoint) => this.#describe(error, endpoint),
+    );
   }
 
   /** RPCs made so far, a stream being one. */
@@ -107,36 +109,15 @@ export class EtcdConnection implements Disposable {
 
   /** Gives up the connections that there are: requests under way fail, the next ones connect anew. */
   reconnect(): void {
-    for (const { session } of this.#endpoints) session.abort(new DialTimeout());
+    for (const { session } of this.#endpoints.members) session.abort(new DialTimeout());
   }
 
   [Symbol.dispose](): void {
-    for (const { session } of this.#endpoints) session.abort();
+    for (const { session } of this.#endpoints.members) session.abort();
   }
 
-  async #atSomeEndpoint<T>(
-    run: (endpoint: Endpoint, headers: Record<string, string>) => Promise<T>,
-  ): Promise<T> {
-    const failures: EtcdFailure[] = []; // at the index of their endpoint
-    const start = this.#current;
-    let cause: unknown;
-    for (let step = 0; step < this.#endpoints.length; step++) {
-      const index = (start + step) % this.#endpoints.length;
-      const endpoint = this.#endpoints[index]!;
-      try {
-        const result = await this.#atEndpoint(endpoint, run);
-        this.#current = index;
-        endpoint.hasWorked = true;
-        return result;
-      } catch (error) {
-        if (error instanceof StoreError) throw error;
-        cause = error;
-        const failure = this.#describe(error, endpoint);
-        failures[index] = failure;
-        if (!failure.tryNext) throw summarize([failure], error);
-      }
-    }
-    throw summarize(failures, cause); // all of them have failed: no gaps
+  #atSomeEndpoint<T>(run: (endpoint: Endpoint, headers: Record<string, string>) => Promise<T>): Promise<T> {
+    return this.#endpoints.run((endpoint) => this.#atEndpoint(endpoint, run));
   }
 
   async #atEndpoint<T>(

@@ -7,6 +7,7 @@
 
 import type { IncomingMessage } from "node:http";
 import { StoreError } from "../../base/error.ts";
+import { EndpointRotation } from "../etcd/endpoint-rotation.ts";
 import { type EtcdFailure, summarize } from "../etcd/etcd-error.ts";
 import type { EtcdSettings } from "../etcd/etcd-options.ts";
 import { Silence } from "../network-failure.ts";
@@ -58,17 +59,19 @@ export interface Poll {
 
 export class Etcd2Connection implements Disposable {
   readonly settings: EtcdSettings;
-  readonly #endpoints: readonly KeysEndpoint[];
+  readonly #endpoints: EndpointRotation<KeysEndpoint>;
   readonly #random: () => number;
-  /** The endpoint that worked last. */
-  #current = 0;
   #requestCount = 0;
 
   /** `random`: 0 ≤ random() < 1, so that a thousand hosts do not poll anew in step. */
   constructor(settings: EtcdSettings, random: () => number) {
     this.settings = settings;
     this.#random = random;
-    this.#endpoints = settings.endpoints.map((url) => new KeysEndpoint(url, settings));
+    this.#endpoints = new EndpointRotation(
+      settings.endpoints.map((url) => new KeysEndpoint(url, settings)),
+      0,
+      (error, endpoint) => this.#describe(error, endpoint),
+    );
   }
 
   /** Requests made so far. */
@@ -81,7 +84,7 @@ export class Etcd2Connection implements Disposable {
    * that etcd carried out but whose answer was lost: writes must be compare-and-swap. Throws StoreError.
    */
   async call(request: KeysRequest): Promise<Answer> {
-    return this.#atSomeEndpoint(async (endpoint) => {
+    return this.#endpoints.run(async (endpoint) => {
       const message = await this.#send(endpoint, request);
       return this.#readAnswer(message);
     });
@@ -93,7 +96,7 @@ export class Etcd2Connection implements Disposable {
    * Throws StoreError.
    */
   async poll(key: string, fromIndex: number, afterSilence: boolean, signal: AbortSignal): Promise<Poll> {
-    return this.#atSomeEndpoint(async (endpoint) => {
+    return this.#endpoints.run(async (endpoint) => {
       if (afterSilence) await this.#refuseLeaderless(endpoint);
       const query = { wait: "true", recursive: "true", waitIndex: String(fromIndex) };
       const message = await this.#send(endpoint, { method: "GET", key, query }, signal);
@@ -119,30 +122,7 @@ export class Etcd2Connection implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const endpoint of this.#endpoints) endpoint[Symbol.dispose]();
-  }
-
-  async #atSomeEndpoint<T>(run: (endpoint: KeysEndpoint) => Promise<T>): Promise<T> {
-    const failures: EtcdFailure[] = [];
-    const start = this.#current;
-    let cause: unknown;
-    for (let step = 0; step < this.#endpoints.length; step++) {
-      const index = (start + step) % this.#endpoints.length;
-      const endpoint = this.#endpoints[index]!;
-      try {
-        const result = await run(endpoint);
-        this.#current = index;
-        endpoint.hasWorked = true;
-        return result;
-      } catch (error) {
-        if (error instanceof StoreError) throw error;
-        cause = error;
-        const failure = this.#describe(error, endpoint);
-        failures.push(failure);
-        if (!failure.tryNext) throw summarize([failure], error);
-      }
-    }
-    throw summarize(failures, cause);
+    for (const endpoint of this.#endpoints.members) endpoint[Symbol.dispose]();
   }
 
   #describe(error: unknown, endpoint: KeysEndpoint): EtcdFailure {
