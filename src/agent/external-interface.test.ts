@@ -3,13 +3,13 @@ import { test } from "node:test";
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import type { InterfaceOptions } from "../config/options.ts";
-import {
-  chooseExternalInterface,
-  type EnabledFamilies,
-  type HostInterfaces,
-  type InterfaceAddress,
-  type NetworkInterface,
-} from "./external-interface.ts";
+import { type ChoiceContext, chooseExternalInterface, type EnabledFamilies } from "./external-interface.ts";
+import type {
+  DefaultRoute,
+  HostInterfaces,
+  InterfaceAddress,
+  NetworkInterface,
+} from "./network-interface.ts";
 
 const ip = (text: string): Ip => {
   const parsed = parseIp(text);
@@ -26,6 +26,7 @@ function address(text: string, ...flags: string[]): InterfaceAddress {
     prefixLength: Number(length),
     scope: has("host") ? "host" : has("link") ? "link" : "global",
     permanent: !has("dynamic"),
+    secondary: has("secondary"),
     temporary: has("temporary"),
     deprecated: has("deprecated"),
     tentative: has("tentative"),
@@ -34,12 +35,26 @@ function address(text: string, ...flags: string[]): InterfaceAddress {
 }
 
 let nextIndex = 1;
-const link = (name: string, addresses: InterfaceAddress[], up = true): NetworkInterface => ({
+const link = (
+  name: string,
+  addresses: InterfaceAddress[],
+  more: Partial<NetworkInterface> = {},
+): NetworkInterface => ({
   index: nextIndex++,
   name,
+  kind: undefined,
+  isLoopback: name === "lo",
   mtuBytes: name === "lo" ? 65536 : 1500,
-  up,
+  up: true,
+  masterIndex: undefined,
+  lowerIndex: undefined,
   addresses,
+  ...more,
+});
+const route = (...links: NetworkInterface[]): DefaultRoute => ({
+  indexes: links.map(({ index }) => index),
+  metric: 0,
+  source: undefined,
 });
 
 const LO = link("lo", [address("127.0.0.1/8", "host"), address("::1/128", "host")]);
@@ -50,13 +65,14 @@ const ETH0 = link("eth0", [
 ]);
 const ETH1 = link("eth1", [address("10.0.0.5/24"), address("10.0.0.6/24"), address("2001:db8:2::5/64")]);
 const ETH10 = link("eth10", [address("172.16.0.5/24")]);
-const DOWN = link("down0", [address("10.9.0.1/24")], false);
+const DOWN = link("down0", [address("10.9.0.1/24")], { up: false });
 const BARE = link("bare0", []);
 
 const HOST: HostInterfaces = {
   interfaces: [LO, ETH0, ETH1, ETH10, DOWN, BARE],
-  defaultRoutes: { ipv4: ETH0.index, ipv6: ETH0.index },
-  lookupRoute: (target) => (formatIp(target) === "10.0.0.77" ? { ifindex: ETH1.index } : undefined),
+  defaultRoutes: { ipv4: [route(ETH0)], ipv6: [route(ETH0)] },
+  lookupRoute: (target) =>
+    formatIp(target) === "10.0.0.77" ? { ifindex: ETH1.index, source: undefined } : undefined,
 };
 const IPV4: EnabledFamilies = { ipv4: true, ipv6: false };
 const IPV6: EnabledFamilies = { ipv4: false, ipv6: true };
@@ -69,8 +85,13 @@ const NO_OPTIONS: InterfaceOptions = {
   publicIpv6: undefined,
 };
 
-function choose(options: Partial<InterfaceOptions>, families = IPV4, host = HOST) {
-  const chosen = chooseExternalInterface(host, { ...NO_OPTIONS, ...options }, families);
+function choose(
+  options: Partial<InterfaceOptions>,
+  families = IPV4,
+  host = HOST,
+  context: ChoiceContext = {},
+) {
+  const chosen = chooseExternalInterface(host, { ...NO_OPTIONS, ...options }, families, context);
   const text = (one: Ip | undefined) => one && formatIp(one);
   const { name, ipv4, ipv6, publicIp, publicIpv6 } = chosen;
   return { name, addresses: [text(ipv4), text(ipv6)], published: [text(publicIp), text(publicIpv6)] };
@@ -99,14 +120,14 @@ test("without options: the interface of the default route", () => {
 });
 
 test("dual stack: both default routes are needed and must agree", () => {
-  const apart = { ...HOST, defaultRoutes: { ipv4: ETH0.index, ipv6: ETH1.index } };
+  const apart = { ...HOST, defaultRoutes: { ipv4: [route(ETH0)], ipv6: [route(ETH1)] } };
   assert.match(failure({}, DUAL, apart), /the default route: .*different interfaces \(eth0, eth1\)/);
   assert.equal(choose({}, IPV6, apart).name, "eth1");
-  const half = { ...HOST, defaultRoutes: { ipv4: ETH0.index, ipv6: undefined } };
+  const half = { ...HOST, defaultRoutes: { ipv4: [route(ETH0)], ipv6: [] } };
   assert.match(failure({}, DUAL, half), /there is none for IPv6/);
   assert.match(
-    failure({}, IPV4, { ...HOST, defaultRoutes: { ipv4: 99, ipv6: 99 } }),
-    /its interface is gone/,
+    failure({}, IPV4, { ...HOST, defaultRoutes: { ipv4: [{ ...route(), indexes: [99] }], ipv6: [] } }),
+    /its interface is missing/,
   );
 });
 
@@ -161,7 +182,7 @@ test("options that match nothing do not fall back to the default route", () => {
   assert.match(failure({}, IPV4, { ...HOST, interfaces: [] }), /This host has no interface\./);
 });
 
-test("public-ip is what peers are told and changes neither interface nor address", () => {
+test("a public-ip that no interface has is published and changes neither interface nor address", () => {
   const options = { publicIp: ip("203.0.113.9"), publicIpv6: ip("2001:db8:9::9") };
   assert.deepEqual(choose(options, DUAL), {
     name: "eth0",
@@ -196,4 +217,73 @@ test("addresses: global before link-local, permanent before dynamic, lasting bef
   assert.equal(best(address("2001:db8::1/64"), address("2001:db8::2/64")), "2001:db8::1");
   const host = { ...HOST, interfaces: [link("eth5", [address("2001:db8::1/64", "deprecated")])] };
   assert.match(failure({ iface: ["eth5"] }, IPV6, host), /eth5 has no usable IPv6 address/);
+});
+
+test("devices without a wire: never by rule, refused by name", () => {
+  const ipvs = link("kube-ipvs0", [address("10.96.0.1/32")], { kind: "dummy" });
+  const vrf = link("blue", [address("10.98.0.1/32")], { kind: "vrf" });
+  const host = { ...HOST, interfaces: [LO, ipvs, vrf, ETH1] };
+  assert.equal(choose({ ifaceRegex: [/^10\./] }, IPV4, host).name, "eth1");
+  assert.match(
+    failure({ iface: ["kube-ipvs0"] }, IPV4, host),
+    /kube-ipvs0 is a dummy device, whose packets reach no other host/,
+  );
+  assert.match(failure({ iface: ["blue"] }, IPV4, host), /blue is a vrf device/);
+});
+
+test("F7 an address on a dummy device, as routed hosts have it, is used on top of the default route's device", () => {
+  const router = link("dummy0", [address("10.255.0.11/32")], { kind: "dummy" });
+  const host = { ...HOST, interfaces: [LO, router, ETH0] };
+  assert.deepEqual(choose({ publicIp: ip("10.255.0.11") }, IPV4, host), {
+    name: "eth0",
+    addresses: ["10.255.0.11", undefined],
+    published: ["10.255.0.11", undefined],
+  });
+});
+
+test("VLANs, bonds and ports of a VRF are legitimate; ports of a bond have no address", () => {
+  const vrf = link("blue", [], { kind: "vrf" });
+  const bond = link("bond0", [address("10.97.0.5/24")], { kind: "bond" });
+  const port = link("eth3", [], { masterIndex: bond.index });
+  const vlan = link("bond0.5", [address("10.98.0.5/24")], { kind: "vlan", lowerIndex: bond.index });
+  const inVrf = link("eth4", [address("10.99.0.5/24")], { masterIndex: vrf.index });
+  const host = { ...HOST, interfaces: [LO, vrf, port, bond, vlan, inVrf] };
+  for (const [name, pattern] of [
+    ["bond0", /^(bond0|eth3)$/],
+    ["bond0.5", /^10\.98/],
+    ["eth4", /eth4/],
+  ] as const)
+    assert.equal(choose({ ifaceRegex: [pattern] }, IPV4, host).name, name);
+  const flannel = link("flannel.1", [address("10.5.1.0/32")], { kind: "vxlan" });
+  const onTop = link("v5", [address("10.98.0.6/24")], { kind: "vlan", lowerIndex: flannel.index });
+  assert.match(
+    failure({ iface: ["v5"] }, IPV4, { ...HOST, interfaces: [LO, flannel, onTop] }),
+    /v5 is on top of flannel\.1, which is a device of flannel's/,
+  );
+});
+
+test("devices that are their own lower device end the search", () => {
+  const [a, b] = [link("a", [address("10.1.0.1/24")], { kind: "x" }), link("b", [], { kind: "x" })];
+  const circle = [
+    { ...a, lowerIndex: b.index },
+    { ...b, lowerIndex: a.index },
+  ];
+  assert.equal(choose({ iface: ["a"] }, IPV4, { ...HOST, interfaces: circle }).name, "a");
+});
+
+test("F5 while it exists the address in use stays, whatever is added", () => {
+  const current = chooseExternalInterface(HOST, { ...NO_OPTIONS, iface: ["eth1"] }, DUAL);
+  const eth1 = {
+    ...ETH1,
+    addresses: [address("10.0.0.1/24"), address("2001:db8:2::1/64"), ...ETH1.addresses],
+  };
+  const more = { ...HOST, interfaces: [LO, eth1] };
+  const at = (host: HostInterfaces, options = {}) =>
+    choose({ iface: ["eth1"], ...options }, DUAL, host, { current }).addresses;
+  assert.deepEqual(at(more), ["10.0.0.5", "2001:db8:2::5"]);
+  assert.deepEqual(at(more, { iface: [], ifaceRegex: [/^10\./] }), ["10.0.0.5", "2001:db8:2::5"]);
+  const gone = { ...HOST, interfaces: [LO, { ...eth1, addresses: eth1.addresses.slice(0, 2) }] };
+  assert.deepEqual(at(gone), ["10.0.0.1", "2001:db8:2::1"]);
+  const renamed = { ...more, interfaces: [LO, { ...eth1, name: "lan0" }] };
+  assert.deepEqual(at(renamed, { iface: ["lan0"] }), ["10.0.0.5", "2001:db8:2::5"]);
 });

@@ -1,50 +1,17 @@
 /**
- * Which interface of this host carries the tunnel traffic, and what address peers reach it at: a choice over data, made
- * in the order of the options `iface`, `iface-regex`, `iface-can-reach`, else by the default route.
+ * Which interface of this host carries the tunnel traffic, and at what address peers reach it: a choice over data, made
+ * in the order of the options `iface`, `iface-regex`, `iface-can-reach`; without them the interface that has the public
+ * IP, else that of the default route. What must not be chosen: interface-refusal.ts; which address: host-address.ts.
  */
 
 import { type Family, formatIp, type Ip, parseIp, sameIp } from "../address/ip.ts";
-import { containsIp, parsePrefix } from "../address/prefix.ts";
+import type { Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { InterfaceOptions } from "../config/options.ts";
-
-/** An address of an interface, with the kernel's flags (linux/if_addr.h). */
-export interface InterfaceAddress {
-  readonly ip: Ip;
-  /** In bits. */
-  readonly prefixLength: number;
-  /** RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST (linux/rtnetlink.h). */
-  readonly scope: "global" | "link" | "host";
-  /** IFA_F_PERMANENT: not from DHCP or router advertisements. */
-  readonly permanent: boolean;
-  /** IFA_F_TEMPORARY: an IPv6 privacy address (RFC 8981). For IPv4 the same bit means “secondary”: leave it false. */
-  readonly temporary: boolean;
-  /** IFA_F_DEPRECATED. */
-  readonly deprecated: boolean;
-  /** IFA_F_TENTATIVE: duplicate address detection is under way. */
-  readonly tentative: boolean;
-  /** IFA_F_DADFAILED: somebody else has this address. */
-  readonly dadFailed: boolean;
-}
-
-export interface NetworkInterface {
-  readonly index: number;
-  readonly name: string;
-  readonly mtuBytes: number;
-  /** IFF_UP. */
-  readonly up: boolean;
-  /** In the kernel's order. */
-  readonly addresses: readonly InterfaceAddress[];
-}
-
-/** What the choice is made from. */
-export interface HostInterfaces {
-  readonly interfaces: readonly NetworkInterface[];
-  /** Index of the interface of each family's default route. */
-  readonly defaultRoutes: { readonly ipv4: number | undefined; readonly ipv6: number | undefined };
-  /** The route the kernel would take to `ip`; undefined = unreachable. */
-  readonly lookupRoute: (ip: Ip) => { readonly ifindex: number } | undefined;
-}
+import { isUsable } from "./host-address.ts";
+import { refusalOf, staysOnHost } from "./interface-refusal.ts";
+import type { HostInterfaces, NetworkInterface } from "./network-interface.ts";
+import { type SourceContext, TunnelSources } from "./tunnel-source.ts";
 
 /** Which families the network config has enabled; at least one. */
 export interface EnabledFamilies {
@@ -52,29 +19,37 @@ export interface EnabledFamilies {
   readonly ipv6: boolean;
 }
 
+/** What the choice takes into account besides the host's interfaces and the options. */
+export interface ChoiceContext extends SourceContext {
+  /** The flannel networks of this host, current and former: devices with their addresses are not external. */
+  readonly networks?: readonly Prefix[];
+}
+
 /** The choice. A family that is not enabled has no addresses. */
 export interface ExternalInterface {
   readonly name: string;
   readonly index: number;
   readonly mtuBytes: number;
-  /** The interface's own addresses: what tunnels are bound to. */
+  /** The host's own addresses that tunnels are bound to. */
   readonly ipv4: Ip | undefined;
   readonly ipv6: Ip | undefined;
-  /** What peers are told. */
+  /** What is published: the addresses at which peers reach it. */
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
 }
 
-/** Chooses. Throws ConfigError, naming everything that was tried and what there is. */
+/** Chooses. Throws ConfigError that names everything that was tried and what the host has. */
 export function chooseExternalInterface(
   host: HostInterfaces,
   options: InterfaceOptions,
   families: EnabledFamilies,
+  context: ChoiceContext = {},
 ): ExternalInterface {
+  const choice = new Choice(host, options, families, context);
   const failures: string[] = [];
-  for (const { label, find } of attemptsOf(host, options, families)) {
+  for (const { label, find } of choice.attempts()) {
     const found = find();
-    const outcome = typeof found === "string" ? found : finish(found, options, families);
+    const outcome = typeof found === "string" ? found : choice.finish(found);
     if (typeof outcome !== "string") return outcome;
     failures.push(`${label}: ${outcome}`);
   }
@@ -84,6 +59,218 @@ export function chooseExternalInterface(
   );
 }
 
+interface Match {
+  readonly link: NetworkInterface;
+  /** The address that the option named. */
+  readonly named?: Ip;
+  /** The address that fits the pattern. */
+  readonly matched?: Ip;
+  /** The address by whose route the interface was found. */
+  readonly towards?: Ip;
+}
+
+/** One way to find an interface; `find` returns the reason if it finds none. */
+interface Attempt {
+  readonly label: string;
+  readonly find: () => Match | string;
+}
+
+class Choice {
+  readonly #host: HostInterfaces;
+  readonly #options: InterfaceOptions;
+  readonly #families: readonly Family[];
+  readonly #context: ChoiceContext;
+  readonly #sources: TunnelSources;
+
+  constructor(
+    host: HostInterfaces,
+    options: InterfaceOptions,
+    families: EnabledFamilies,
+    context: ChoiceContext,
+  ) {
+    this.#host = host;
+    this.#options = options;
+    this.#families = [...(families.ipv4 ? ([4] as const) : []), ...(families.ipv6 ? ([6] as const) : [])];
+    this.#context = context;
+    this.#sources = new TunnelSources(host, context);
+  }
+
+  attempts(): Attempt[] {
+    const { iface, ifaceRegex, ifaceCanReach: target } = this.#options;
+    const attempts: Attempt[] = [
+      ...iface.map((text) => ({ label: `--iface=${text}`, find: () => this.#findNamed(text) })),
+      ...ifaceRegex.map((pattern) => ({
+        label: `--iface-regex=${pattern.source}`,
+        find: () => this.#findMatching(pattern),
+      })),
+    ];
+    if (target !== undefined)
+      attempts.push({
+        label: `--iface-can-reach=${formatIp(target)}`,
+        find: () => this.#findReaching(target),
+      });
+    if (attempts.length > 0) return attempts;
+    const held = this.#publicIps().filter((ip) => this.#sources.holders(ip).length > 0 || this.#isInUse(ip));
+    return held.length > 0
+      ? [
+          {
+            label: `the public IP ${held.map(formatIp).join(", ")}`,
+            find: () => this.#findHolding(held),
+          },
+        ]
+      : [{ label: "the default route", find: () => this.#findDefault() }];
+  }
+
+  /** The result for an interface that was found, or the reason why it cannot be used. */
+  finish({ link, named, matched, towards }: Match): ExternalInterface | string {
+    const refusal = this.#refusal(link);
+    if (refusal !== undefined) return `${link.name} ${refusal}`;
+    if (!link.up) return `${link.name} is down`;
+    const addressOf = (family: Family): Ip | undefined => {
+      const publicIp = this.#publicIp(family);
+      return (
+        (named?.family === family ? named : undefined) ??
+        (publicIp !== undefined && this.#sources.canSendFrom(link, publicIp) ? publicIp : undefined) ??
+        (matched?.family === family ? matched : undefined) ??
+        this.#sources.addressOf(link, family, { towards })
+      );
+    };
+    const lacking = this.#families.filter((family) => addressOf(family) === undefined);
+    if (lacking.length > 0) return `${link.name} has no usable IPv${lacking.join(" and no IPv")} address`;
+    const [ipv4, ipv6] = ([4, 6] as const).map((family) =>
+      this.#families.includes(family) ? addressOf(family) : undefined,
+    );
+    return {
+      name: link.name,
+      index: link.index,
+      mtuBytes: link.mtuBytes,
+      ipv4,
+      ipv6,
+      publicIp: ipv4 && (this.#options.publicIp ?? ipv4),
+      publicIpv6: ipv6 && (this.#options.publicIpv6 ?? ipv6),
+    };
+  }
+
+  #findNamed(text: string): Match | string {
+    const ip = parseIp(text);
+    if (ip !== undefined) return this.#findHolding([ip]);
+    const link = this.#host.interfaces.find(({ name }) => name === text);
+    return link === undefined ? "there is no such interface" : { link };
+  }
+
+  /** The interface that has all of these addresses. What lo and its like have is reached through a real device below. */
+  #findHolding(ips: readonly Ip[]): Match | string {
+    const matches: Match[] = [];
+    for (const ip of ips) {
+      const holders = this.#sources.holders(ip);
+      const link = holders.find((one) => !staysOnHost(one)) ?? holders[0];
+      if (link === undefined) return "no interface has this address";
+      if (!staysOnHost(link)) matches.push({ link, named: ip });
+      else {
+        if (!link.addresses.some((address) => sameIp(address.ip, ip) && isUsable(address)))
+          return `${link.name} ${this.#refusal(link)}`;
+        const lower = this.#deviceBelow(ip.family);
+        if (lower === undefined)
+          return `${link.name} has it, and there is no default route, whose device would carry its packets: name the device with --iface and the address with --public-ip`;
+        matches.push({ link: lower, named: ip });
+      }
+    }
+    const links = [...new Set(matches.map(({ link }) => link))];
+    if (links.length > 1)
+      return `different interfaces have them (${links.map(({ name }) => name).join(", ")})`;
+    // Of two addresses on one interface `finish` uses each as the public one of its family.
+    return matches.length === 1 ? matches[0]! : { link: links[0]! };
+  }
+
+  /** Addresses of all interfaces first, then names: a pattern like "10" must not stop at eth10. */
+  #findMatching(pattern: RegExp): Match | string {
+    const { interfaces } = this.#host;
+    const usable = interfaces.filter((link) => link.up && this.#refusal(link) === undefined);
+    for (const link of usable) {
+      for (const family of this.#families) {
+        const matched = this.#sources.addressOf(link, family, {
+          accepts: (ip) => pattern.test(formatIp(ip)),
+        });
+        if (matched !== undefined) return { link, matched };
+      }
+    }
+    const named = usable.filter(({ name }) => pattern.test(name));
+    const link =
+      named.find((one) => this.#families.every((family) => this.#sources.addressOf(one, family))) ?? named[0];
+    if (link !== undefined) return { link };
+    const refused = interfaces.find(
+      ({ name, addresses, isLoopback }) =>
+        !isLoopback && (pattern.test(name) || addresses.some(({ ip }) => pattern.test(formatIp(ip)))),
+    );
+    const reason = refused && this.#refusal(refused);
+    return `matches no address and no name of an interface that is up${reason === undefined ? "" : `, except that ${refused!.name} ${reason}`}`;
+  }
+
+  #findReaching(target: Ip): Match | string {
+    const ifindex = this.#host.lookupRoute(target)?.ifindex;
+    const link = this.#host.interfaces.find(({ index }) => index === ifindex);
+    return link === undefined ? "there is no route to it" : { link, towards: target };
+  }
+
+  /** The default routes of all families have to lead through one interface. */
+  #findDefault(): Match | string {
+    const candidates = new Map<Family, readonly number[]>();
+    for (const family of this.#families) {
+      const indexes = this.#defaultIndexes(family);
+      if (indexes.length === 0) return `there is none for IPv${family}`;
+      candidates.set(family, indexes);
+    }
+    const [first = [], ...others] = candidates.values();
+    const common = first.filter((index) => others.every((indexes) => indexes.includes(index)));
+    if (common.length === 0) {
+      const all = new Set([...candidates.values()].map(([index]) => index));
+      const names = this.#host.interfaces.filter(({ index }) => all.has(index)).map(({ name }) => name);
+      return `those of IPv4 and IPv6 use different interfaces (${names.join(", ")})`;
+    }
+    // Of equal ones the current interface stays: the kernel's order changes when one of them is set again.
+    const index = common.find((one) => one === this.#context.current?.index) ?? common[0];
+    const link = this.#host.interfaces.find((one) => one.index === index);
+    return link === undefined ? "its interface is missing" : { link };
+  }
+
+  /** Devices of the default routes with the lowest metric, without those that lead back through flannel's own. */
+  #defaultIndexes(family: Family): number[] {
+    const isCandidate = (index: number) => {
+      const link = this.#host.interfaces.find((one) => one.index === index);
+      return link === undefined || this.#refusal(link) === undefined;
+    };
+    const routes = this.#host.defaultRoutes[`ipv${family}`].map((route) => ({
+      metric: route.metric,
+      indexes: route.indexes.filter(isCandidate),
+    }));
+    const usable = routes.filter(({ indexes }) => indexes.length > 0);
+    const metric = Math.min(...usable.map((route) => route.metric));
+    return usable.filter((route) => route.metric === metric).flatMap(({ indexes }) => indexes);
+  }
+
+  #deviceBelow(family: Family): NetworkInterface | undefined {
+    const [index] = this.#defaultIndexes(family);
+    return this.#host.interfaces.find((one) => one.index === index);
+  }
+
+  #publicIp(family: Family): Ip | undefined {
+    return family === 4 ? this.#options.publicIp : this.#options.publicIpv6;
+  }
+
+  #publicIps(): Ip[] {
+    return this.#families.map((family) => this.#publicIp(family)).filter((ip) => ip !== undefined);
+  }
+
+  #isInUse(ip: Ip): boolean {
+    const { current } = this.#context;
+    return [current?.ipv4, current?.ipv6].some((used) => used !== undefined && sameIp(used, ip));
+  }
+
+  #refusal(link: NetworkInterface): string | undefined {
+    return refusalOf(link, this.#host, this.#context.networks ?? []);
+  }
+}
+
 /** A host on which IPv6 is switched off has not even link-local addresses. */
 function hintFor(interfaces: readonly NetworkInterface[], families: EnabledFamilies): string {
   const hasIpv6 = interfaces.some(({ addresses }) =>
@@ -91,141 +278,8 @@ function hintFor(interfaces: readonly NetworkInterface[], families: EnabledFamil
   );
   return !families.ipv6 || hasIpv6
     ? ""
-    : "No interface has an IPv6 address: if IPv6 is switched off, 'sysctl -w net.ipv6.conf.all.disable_ipv6=0' and give the interface one; or take EnableIPv6 out of the network config. ";
+    : "No interface has an IPv6 address: if IPv6 is switched off, 'sysctl -w net.ipv6.conf.all.disable_ipv6=0' and give the interface one; or remove EnableIPv6 from the network config. ";
 }
-
-/** An interface, and the address of it that the option pointed at, if it did. */
-interface Match {
-  readonly link: NetworkInterface;
-  readonly pinned?: Ip;
-}
-
-/** One way to find an interface; `find` gives the reason if it finds none. */
-interface Attempt {
-  readonly label: string;
-  readonly find: () => Match | string;
-}
-
-function attemptsOf(host: HostInterfaces, options: InterfaceOptions, families: EnabledFamilies): Attempt[] {
-  const attempts: Attempt[] = [
-    ...options.iface.map((text) => ({ label: `--iface=${text}`, find: () => findNamed(host, text) })),
-    ...options.ifaceRegex.map((pattern) => ({
-      label: `--iface-regex=${pattern.source}`,
-      find: () => findMatching(host, pattern, families),
-    })),
-  ];
-  const target = options.ifaceCanReach;
-  if (target !== undefined) {
-    attempts.push({ label: `--iface-can-reach=${formatIp(target)}`, find: () => findReaching(host, target) });
-  }
-  if (attempts.length === 0) {
-    attempts.push({ label: "the default route", find: () => findDefault(host, families) });
-  }
-  return attempts;
-}
-
-function findNamed(host: HostInterfaces, text: string): Match | string {
-  const ip = parseIp(text);
-  if (ip === undefined) {
-    const link = host.interfaces.find(({ name }) => name === text);
-    return link === undefined ? "there is no such interface" : { link };
-  }
-  const link = host.interfaces.find(({ addresses }) => addresses.some((address) => sameIp(address.ip, ip)));
-  return link === undefined ? "no interface has this address" : { link, pinned: ip };
-}
-
-/** Addresses of all interfaces first, then names: a pattern like "10" must not stop at eth10. */
-function findMatching(host: HostInterfaces, pattern: RegExp, families: EnabledFamilies): Match | string {
-  const usable = host.interfaces.filter(({ up }) => up);
-  for (const link of usable) {
-    for (const family of enabledOf(families)) {
-      const pinned = rankedAddresses(link, family).find((ip) => pattern.test(formatIp(ip)));
-      if (pinned !== undefined) return { link, pinned };
-    }
-  }
-  const named = usable.filter(({ name }) => pattern.test(name));
-  const link = named.find((one) => hasAllFamilies(one, families)) ?? named[0];
-  return link === undefined ? "matches no address and no name of an interface that is up" : { link };
-}
-
-function findReaching(host: HostInterfaces, target: Ip): Match | string {
-  const ifindex = host.lookupRoute(target)?.ifindex;
-  const link = host.interfaces.find(({ index }) => index === ifindex);
-  return link === undefined ? "there is no route to it" : { link };
-}
-
-function findDefault(host: HostInterfaces, families: EnabledFamilies): Match | string {
-  const indexes = new Set<number>();
-  for (const family of enabledOf(families)) {
-    const index = host.defaultRoutes[`ipv${family}`];
-    if (index === undefined) return `there is none for IPv${family}`;
-    indexes.add(index);
-  }
-  const links = host.interfaces.filter(({ index }) => indexes.has(index));
-  if (indexes.size > 1) {
-    return `those of IPv4 and IPv6 use different interfaces (${links.map(({ name }) => name).join(", ")})`;
-  }
-  return links[0] === undefined ? "its interface is gone" : { link: links[0] };
-}
-
-/** The result for an interface that was found, or the reason why it will not do. */
-function finish(
-  { link, pinned }: Match,
-  options: InterfaceOptions,
-  families: EnabledFamilies,
-): ExternalInterface | string {
-  if (!link.up) return `${link.name} is down`;
-  const addressOf = (family: Family): Ip | undefined =>
-    pinned?.family === family ? pinned : rankedAddresses(link, family)[0];
-  const lacking = enabledOf(families).filter((family) => addressOf(family) === undefined);
-  if (lacking.length > 0) return `${link.name} has no usable IPv${lacking.join(" and no IPv")} address`;
-  const ipv4 = families.ipv4 ? addressOf(4) : undefined;
-  const ipv6 = families.ipv6 ? addressOf(6) : undefined;
-  return {
-    name: link.name,
-    index: link.index,
-    mtuBytes: link.mtuBytes,
-    ipv4,
-    ipv6,
-    publicIp: families.ipv4 ? (options.publicIp ?? ipv4) : undefined,
-    publicIpv6: families.ipv6 ? (options.publicIpv6 ?? ipv6) : undefined,
-  };
-}
-
-const enabledOf = ({ ipv4, ipv6 }: EnabledFamilies): Family[] => [
-  ...(ipv4 ? ([4] as const) : []),
-  ...(ipv6 ? ([6] as const) : []),
-];
-
-const hasAllFamilies = (link: NetworkInterface, families: EnabledFamilies): boolean =>
-  enabledOf(families).every((family) => rankedAddresses(link, family).length > 0);
-
-/** The addresses that a tunnel may use, best first; the kernel's order decides between equals. */
-function rankedAddresses(link: NetworkInterface, family: Family): Ip[] {
-  return link.addresses
-    .filter(({ ip, deprecated, dadFailed }) => ip.family === family && !deprecated && !dadFailed)
-    .filter(({ ip, scope }) => scope !== "host" && !isIn(UNUSABLE, ip))
-    .map((address) => ({ ip: address.ip, rank: rankOf(address) }))
-    .sort((a, b) => a.rank - b.rank)
-    .map(({ ip }) => ip);
-}
-
-/** Lower is better. A tentative address becomes usable within seconds, so that hardly counts. */
-const rankOf = ({ ip, scope, permanent, temporary, tentative }: InterfaceAddress): number =>
-  (scope === "link" || isIn(LINK_LOCAL, ip) ? 8 : 0) +
-  (permanent ? 0 : 4) +
-  (temporary ? 2 : 0) +
-  (tentative ? 1 : 0);
-
-/** RFC 3927, RFC 4291 §2.5.6. */
-const LINK_LOCAL = ["169.254.0.0/16", "fe80::/10"].map((text) => parsePrefix(text)!);
-/** Loopback, unspecified and multicast addresses (RFC 6890). */
-const UNUSABLE = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8"].map(
-  (text) => parsePrefix(text)!,
-);
-
-const isIn = (prefixes: typeof LINK_LOCAL, ip: Ip): boolean =>
-  prefixes.some((prefix) => containsIp(prefix, ip));
 
 /** "lo (127.0.0.1/8), eth1 (down, no address)". */
 function describe(interfaces: readonly NetworkInterface[]): string {

@@ -12,7 +12,6 @@ import {
 import {
   decodeRoute,
   getRoutes,
-  type Route,
   RT_SCOPE_HOST,
   RT_SCOPE_LINK,
   RT_TABLE_MAIN,
@@ -20,31 +19,44 @@ import {
   routeLengthOf,
 } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import type { HostInterfaces, InterfaceAddress } from "./external-interface.ts";
+import type { DefaultRoute, HostInterfaces, InterfaceAddress } from "./network-interface.ts";
 
-/** Looks at the interfaces, addresses and default routes there are now. Throws NetlinkError. */
+/** ARPHRD_LOOPBACK (linux/if_arp.h). */
+const ARPHRD_LOOPBACK = 772;
+
+/** Reads the interfaces and addresses now, default routes when they are needed. Throws NetlinkError. */
 export function readHostInterfaces(rtnetlink: Rtnetlink): HostInterfaces {
   const addresses = Map.groupBy(rtnetlink.addresses(), ({ ifindex }) => ifindex);
+  // It takes a dump of a routing table that may be long: only if needed, and once.
+  const routes = new Map<4 | 6, DefaultRoute[]>();
+  const defaultRoutes = (family: 4 | 6): DefaultRoute[] => {
+    if (!routes.has(family)) routes.set(family, readDefaultRoutes(rtnetlink, family));
+    return routes.get(family)!;
+  };
   return {
     interfaces: rtnetlink.links().map((link) => ({
       index: link.index,
       name: link.name,
+      kind: link.kind,
+      isLoopback: link.hardwareType === ARPHRD_LOOPBACK,
       mtuBytes: link.mtuBytes,
       up: link.isUp,
+      masterIndex: link.masterIndex,
+      lowerIndex: link.linkNetNsId === undefined ? (link.linkIndex ?? link.vxlan?.lowerIndex) : undefined,
       addresses: (addresses.get(link.index) ?? []).flatMap(addressOf),
     })),
-    // Only when asked for: it takes a dump of a routing table that may be long.
     defaultRoutes: {
       get ipv4() {
-        return defaultRouteIndex(rtnetlink, 4);
+        return defaultRoutes(4);
       },
       get ipv6() {
-        return defaultRouteIndex(rtnetlink, 6);
+        return defaultRoutes(6);
       },
     },
-    lookupRoute(ip) {
-      const ifindex = rtnetlink.lookupRoute(formatIp(ip))?.oif;
-      return ifindex === undefined ? undefined : { ifindex };
+    lookupRoute(ip, ifindex) {
+      const route = rtnetlink.lookupRoute(formatIp(ip), ifindex);
+      if (route?.oif === undefined) return undefined;
+      return { ifindex: route.oif, source: route.prefsrc === undefined ? undefined : parseIp(route.prefsrc) };
     },
   };
 }
@@ -59,6 +71,7 @@ function addressOf(address: KernelAddress): InterfaceAddress[] {
       prefixLength: address.prefixLength,
       scope: address.scope === RT_SCOPE_LINK ? "link" : address.scope >= RT_SCOPE_HOST ? "host" : "global",
       permanent: has(IFA_F_PERMANENT),
+      secondary: ip.family === 4 && has(IFA_F_SECONDARY),
       temporary: ip.family === 6 && has(IFA_F_SECONDARY), // the same bit: IFA_F_TEMPORARY
       deprecated: has(IFA_F_DEPRECATED),
       tentative: has(IFA_F_TENTATIVE),
@@ -67,13 +80,14 @@ function addressOf(address: KernelAddress): InterfaceAddress[] {
   ];
 }
 
-/** The interface of the default route with the lowest metric; the first of several ways. */
-function defaultRouteIndex(rtnetlink: Rtnetlink, family: 4 | 6): number | undefined {
-  let best: Route | undefined;
-  for (const message of rtnetlink.connection.dump(getRoutes(family, { table: RT_TABLE_MAIN }))) {
+function readDefaultRoutes(rtnetlink: Rtnetlink, family: 4 | 6): DefaultRoute[] {
+  return rtnetlink.connection.dump(getRoutes(family, { table: RT_TABLE_MAIN })).flatMap((message) => {
     const route = routeLengthOf(message) === 0 ? decodeRoute(message) : undefined;
-    if (route?.table !== RT_TABLE_MAIN || route.type !== RTN_UNICAST) continue;
-    if (best === undefined || route.priority < best.priority) best = route;
-  }
-  return best?.oif ?? best?.nextHops[0]?.oif;
+    if (route?.table !== RT_TABLE_MAIN || route.type !== RTN_UNICAST) return [];
+    const indexes = [route.oif, ...route.nextHops.map(({ oif }) => oif)].filter(
+      (index) => index !== undefined,
+    );
+    const source = route.prefsrc === undefined ? undefined : parseIp(route.prefsrc);
+    return [{ indexes, metric: route.priority, source }];
+  });
 }

@@ -99,7 +99,7 @@ test("what is to be published instead reaches peers only, in the families that t
   const overwritten = attributesOf(host, data, { ...NOTHING, publishedIp: B });
   assert.equal(
     describeHost(host, overwritten),
-    "eth0: 192.0.2.1, 2001:db8::1, MTU 1500, peers are told 192.0.2.2, 2001:db8::1",
+    "eth0: 192.0.2.1, 2001:db8::1, MTU 1500, published as 192.0.2.2, 2001:db8::1",
   );
   assert.equal(describeHost(host), "eth0: 192.0.2.1, 2001:db8::1, MTU 1500");
 });

@@ -21,8 +21,8 @@ export interface HostWatchOptions {
   readonly ownPortId: number;
   /** An address by whose route the interface is chosen (`--iface-can-reach`). */
   readonly reach: Ip | undefined;
-  /** Chooses now. Throws ConfigError if no interface is usable, NetlinkError. */
-  readonly choose: () => ExternalInterface;
+  /** Chooses now; `current` = the choice in effect. Throws ConfigError if no interface is usable, NetlinkError. */
+  readonly choose: (current: ExternalInterface) => ExternalInterface;
   /** Called when the choice changed, or is usable again. Throws ConfigError if the backend cannot work with it. */
   readonly onInterface: (chosen: ExternalInterface) => void;
   readonly nextHops: NextHops;
@@ -89,7 +89,7 @@ export class HostWatch {
     const { choose, onInterface, onProblem, logger, timers } = this.#options;
     let problem: string | undefined;
     try {
-      const chosen = choose();
+      const chosen = choose(this.#chosen);
       if (!isDeepStrictEqual(chosen, this.#chosen) || this.#problem !== undefined) onInterface(chosen);
       this.#chosen = chosen;
     } catch (error) {

@@ -6,17 +6,20 @@ import type { NetworkFamilies } from "../config/network-config.ts";
 import type { InterfaceOptions } from "../config/options.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import { chooseExternalInterface, type ExternalInterface } from "./external-interface.ts";
+import { type ChoiceContext, chooseExternalInterface, type ExternalInterface } from "./external-interface.ts";
 import { readHostInterfaces } from "./host-interfaces.ts";
 
-/** Chooses among the interfaces there are now. Throws ConfigError if none will do, NetlinkError. */
+/** Chooses among the existing interfaces. Throws ConfigError if none is usable, NetlinkError. */
 export function chooseInterface(
   rtnetlink: Rtnetlink,
   options: InterfaceOptions,
   network: NetworkFamilies,
+  context: ChoiceContext = {},
 ): ExternalInterface {
   const families = { ipv4: network.ipv4 !== undefined, ipv6: network.ipv6 !== undefined };
-  return chooseExternalInterface(readHostInterfaces(rtnetlink), options, families);
+  const own = [network.ipv4?.network, network.ipv6?.network].filter((prefix) => prefix !== undefined);
+  const networks = [...own, ...(context.networks ?? [])];
+  return chooseExternalInterface(readHostInterfaces(rtnetlink), options, families, { ...context, networks });
 }
 
 export const hostOf = ({ name, mtuBytes, ipv4, ipv6, publicIp, publicIpv6 }: ExternalInterface): Host => ({
@@ -28,14 +31,14 @@ export const hostOf = ({ name, mtuBytes, ipv4, ipv6, publicIp, publicIpv6 }: Ext
   publicIpv6,
 });
 
-/** "eth0: 192.168.7.1, MTU 1500, peers are told 203.0.113.7"; `told` if that is not the host's public address. */
+/** "eth0: 192.168.7.1, MTU 1500, published as 203.0.113.7", for the log; `published` = what the lease names. */
 export function describeHost(
   host: Host,
-  told: Pick<LeaseAttributes, "publicIp" | "publicIpv6"> = host,
+  published: Pick<LeaseAttributes, "publicIp" | "publicIpv6"> = host,
 ): string {
   const show = (ip: Ip | undefined) => (ip === undefined ? [] : [formatIp(ip)]);
   const own = [...show(host.ipv4), ...show(host.ipv6)].join(", ");
-  const published = [...show(told.publicIp), ...show(told.publicIpv6)].join(", ");
-  const difference = published === own ? "" : `, peers are told ${published}`;
+  const peersUse = [...show(published.publicIp), ...show(published.publicIpv6)].join(", ");
+  const difference = peersUse === own ? "" : `, published as ${peersUse}`;
   return `${host.interfaceName}: ${own}, MTU ${host.interfaceMtuBytes}${difference}`;
 }

@@ -3,7 +3,7 @@
  * direction is an event ({@link AgentEvents}). Nothing runs and nothing is programmed yet.
  */
 
-import type { Ip } from "../address/ip.ts";
+import { type Ip, sameIp } from "../address/ip.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { Lease } from "../lease/lease.ts";
 import { Reconciler } from "../state/reconciler.ts";
@@ -84,16 +84,21 @@ export function build(
   });
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const publisher = new Publisher(options.firewall, { planner, keeper, firewall, subnetFile });
+  const peers = () => follower.table.peers(keeper.own?.key);
   const createWatch = (onInterface: (chosen: ExternalInterface) => void) =>
     new HostWatch(
       {
         openNotifications: ports.openNotifications,
         ownPortId: ports.rtnetlink.connection.portId,
         reach: resolver.interfaceOptions.ifaceCanReach,
-        choose: () => resolver.chooseInterface(planner.config.network),
+        choose: (current) =>
+          resolver.chooseInterface(planner.config.network, {
+            current,
+            isPeerAddress: (ip) => addressesOf(peers()).some((other) => sameIp(other, ip)),
+          }),
         onInterface,
         nextHops,
-        peerAddresses: () => addressesOf(follower.table.peers(keeper.own?.key)),
+        peerAddresses: () => addressesOf(peers()),
         onNextHops: () => events.emit({ type: "next-hops" }),
         onProblem: (problem) => readiness.set("external interface", problem),
         logger,

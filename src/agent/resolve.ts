@@ -1,9 +1,11 @@
 /**
- * Stage 1 of the agent: what it works with. Reads the network config and the host record from the datastore, chooses the
+ * Stage 1 of the agent: resolves what it works with. Reads the network config and the host record from the datastore, chooses the
  * external interface and creates the backend. {@link Resolver} does the last two for any network, also while the agent
  * runs with another one.
  */
 
+import { type Ip, parseIp } from "../address/ip.ts";
+import type { Prefix } from "../address/prefix.ts";
 import type { Backend } from "../backend/backend.ts";
 import { createBackend, deviceNamesOf, type Network } from "../backend/backends.ts";
 import type { InterfaceOptions } from "../config/options.ts";
@@ -18,6 +20,8 @@ import { waitForNetwork } from "./network.ts";
 import type { ResolvedConfig } from "./planner.ts";
 import type { AgentPorts } from "./ports.ts";
 import type { Readiness } from "./readiness.ts";
+import { formerNetworks } from "./subnet-file.ts";
+import type { SourceContext } from "./tunnel-source.ts";
 
 export interface Resolved {
   readonly resolver: Resolver;
@@ -27,7 +31,7 @@ export interface Resolved {
 
 /** Undefined if aborted before. Throws ConfigError if no interface or backend fits, NetlinkError. */
 export async function resolve(
-  options: { readonly interface: InterfaceOptions },
+  options: { readonly interface: InterfaceOptions; readonly subnetFile: string },
   ports: AgentPorts,
   readiness: Readiness,
   signal: AbortSignal,
@@ -40,10 +44,11 @@ export async function resolve(
     readiness.set("host", problem),
   );
   if (record === undefined) return undefined;
-  const resolver = new Resolver(ports, withRecord(options.interface, record, ports.logger), record);
-  const chosen = resolver.chooseInterface(network);
+  const former = formerNetworks(ports.readFile(options.subnetFile), network);
+  const resolver = new Resolver(ports, withRecord(options.interface, record, ports.logger), record, former);
   const devices = new Set(deviceNamesOf(network));
   const existing = await observeAll(ports.providers, { devices, networks: [] }, new Set(["link"]));
+  const chosen = resolver.chooseInterface(network, { previousAddresses: localAddressesOf(existing) });
   const backend = resolver.createBackend(network, existing);
   for (const note of backend.notes) ports.logger.warn(note);
   const config = { network, backend, host: hostOf(chosen) };
@@ -51,25 +56,36 @@ export async function resolve(
   return { resolver, chosen, config };
 }
 
+/** The source addresses of the tunnels that an earlier run left in the kernel. */
+const localAddressesOf = (links: readonly StateObject[]): Ip[] =>
+  links.flatMap((link) => ("local" in link ? (parseIp(String(link.local)) ?? []) : []));
+
 /** Chooses interfaces and creates backends with this host's options and record. */
 export class Resolver {
   readonly interfaceOptions: InterfaceOptions;
   readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">;
   readonly #record: HostRecord;
+  readonly #formerNetworks: readonly Prefix[];
 
   constructor(
     ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">,
     interfaceOptions: InterfaceOptions,
     record: HostRecord,
+    formerNetworks: readonly Prefix[],
   ) {
+    this.#formerNetworks = formerNetworks;
     this.#ports = ports;
     this.interfaceOptions = interfaceOptions;
     this.#record = record;
   }
 
   /** The external interface for this network, among those that exist now. Throws ConfigError, NetlinkError. */
-  chooseInterface(network: Network): ExternalInterface {
-    return chooseInterface(this.#ports.rtnetlink, this.interfaceOptions, network);
+  chooseInterface(network: Network, context: SourceContext): ExternalInterface {
+    const { rtnetlink } = this.#ports;
+    return chooseInterface(rtnetlink, this.interfaceOptions, network, {
+      ...context,
+      networks: this.#formerNetworks,
+    });
   }
 
   /** MACs are those of the existing devices, else those published by an earlier run, else random. Throws ConfigError. */

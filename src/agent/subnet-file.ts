@@ -1,6 +1,6 @@
 /** Writes subnet.env when the subnets, the MTU or ip-masq change, with retries. */
 
-import { sameOptionalPrefix } from "../address/prefix.ts";
+import { type Prefix, sameOptionalPrefix } from "../address/prefix.ts";
 import type { Logger } from "../base/logger.ts";
 import { retry } from "../base/retry.ts";
 import type { Timers } from "../base/timers.ts";
@@ -72,4 +72,14 @@ export function previousSubnets(text: string | undefined, network: NetworkFamili
     sameOptionalPrefix(previousNetwork.ipv4, network.ipv4?.network) &&
     sameOptionalPrefix(previousNetwork.ipv6, network.ipv6?.network);
   return isSameNetwork ? subnets : undefined;
+}
+
+/** The networks that the file of an earlier run names and that are not this network's: what is left of them is stale. */
+export function formerNetworks(text: string | undefined, network: NetworkFamilies): Prefix[] {
+  if (text === undefined) return [];
+  const { network: previous } = parseSubnetEnv(text);
+  return [
+    [previous.ipv4, network.ipv4?.network] as const,
+    [previous.ipv6, network.ipv6?.network] as const,
+  ].flatMap(([former, now]) => (former === undefined || sameOptionalPrefix(former, now) ? [] : [former]));
 }

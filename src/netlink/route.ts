@@ -260,9 +260,12 @@ export const getRoutes = (family: Family, filter: RouteFilter = {}): NetlinkRequ
     oif: filter.oif,
   });
 
-/** Asks which route packets to `address` take. ENETUNREACH, EHOSTUNREACH, EACCES… if none. */
-export function lookupRoute(address: string): NetlinkRequest {
+/**
+ * Asks which route packets to `address` take, through the device with index `oif` if that is given. ENETUNREACH,
+ * EHOSTUNREACH, EACCES… if none.
+ */
+export function lookupRoute(address: string, oif?: number): NetlinkRequest {
   const family = familyOfText(address);
-  const body = { af: toAf(family), dstLength: family === 4 ? 32 : 128, dst: address };
+  const body = { af: toAf(family), dstLength: family === 4 ? 32 : 128, dst: address, oif };
   return requestOf("RTM_GETROUTE", RTM_GETROUTE, 0, ROUTE, body);
 }

@@ -99,10 +99,10 @@ export class Rtnetlink implements Disposable {
     );
   }
 
-  /** The route that packets to `address` take; undefined if none leads there. */
-  lookupRoute(address: string): Route | undefined {
+  /** The route that packets to `address` take, through the device with index `oif` if given; undefined if none leads there. */
+  lookupRoute(address: string, oif?: number): Route | undefined {
     try {
-      return decodeAll(this.connection.request(lookupRoute(address)), decodeRoute)[0];
+      return decodeAll(this.connection.request(lookupRoute(address, oif)), decodeRoute)[0];
     } catch (error) {
       if (UNROUTED.some((code) => hasCode(error, code))) return undefined;
       throw error;

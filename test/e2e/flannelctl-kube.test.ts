@@ -124,7 +124,7 @@ test("plan: the node's podCIDR, what flanneld then does, and nothing is changed"
   const plan = (env: Record<string, string> = { NODE_NAME: host.nodeName }) => run(bed, host, args, env);
   const fresh = await plan();
   assert.equal(fresh.code, CHANGES, fresh.err);
-  assert.match(fresh.out, /^interface eth0: 192\.168\.7\.1, MTU 1500, peers are told 203\.0\.113\.7$/m);
+  assert.match(fresh.out, /^interface eth0: 192\.168\.7\.1, MTU 1500, published as 203\.0\.113\.7$/m);
   assert.match(fresh.out, /^lease +10\.244\.1\.0\/24, the podCIDR of node node-1$/m);
   assert.match(fresh.out, /^create +device flannel\.1 .* address \(random\)$/m);
   assert.match(fresh.out, /^create +route 10\.244\.2\.0\/24 via 10\.244\.2\.0 dev flannel\.1 onlink$/m);

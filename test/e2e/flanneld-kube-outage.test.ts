@@ -152,7 +152,7 @@ test("public-ip-overwrite is what peers are told, and no more; node-public-ip co
   const other = await bed.ready(second, { args: ["--public-ip=203.0.113.9"] });
   assert.match(
     flanneld.log(),
-    /External interface eth0: 192\.168\.7\.1, MTU 1500, peers are told 198\.51\.100\.1/,
+    /External interface eth0: 192\.168\.7\.1, MTU 1500, published as 198\.51\.100\.1/,
   );
   assert.equal(bed.annotations(first)["public-ip"], "198.51.100.1");
   assert.match(first.run("ip", "-d", "link", "show", "flannel.1"), /local 192\.168\.7\.1 /);
