@@ -85,7 +85,7 @@ function unused(): never {
 const unavailable = new StoreError("UNAVAILABLE", "etcd is away");
 
 /** A keeper that runs on a scripted store until the test ends. */
-function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {}) {
+function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {}, renewMarginMs = HOUR_MS) {
   const timers = new FakeTimers();
   const store = new ScriptedStore(timers);
   prepare(store);
@@ -97,7 +97,7 @@ function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {
     network: NETWORK,
     attributes: MINE,
     previous: { ipv4: parsePrefix("10.5.9.0/24"), ipv6: undefined },
-    renewMarginMs: HOUR_MS,
+    renewMarginMs,
     logger: { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") },
     timers,
     wallClockMs: () => store.wallClockMs(),
@@ -143,6 +143,38 @@ test("renews as long before the end as the margin says, again and again", async 
   await timers.advance(1);
   assert.equal(store.renewals, 2);
   assert.deepEqual(given, ["10.5.1.0-24"], "the same subnets are no news");
+});
+
+test("F16 every margin up to 1439 minutes is honoured by a lease of a day", async (t) => {
+  for (const minutes of [60, 959, 961, 1200, 1430, 1439]) {
+    const { store, timers, log, end } = start(t, undefined, minutes * 60_000);
+    await settle();
+    await timers.advance(DAY_MS - minutes * 60_000 - 1000);
+    assert.equal(store.renewals, 0, `${minutes}`);
+    await timers.advance(1000);
+    assert.equal(store.renewals, 1, `${minutes}`);
+    assert.equal(log.filter((line) => line.startsWith("W")).length, 0);
+    await end();
+  }
+});
+
+test("F16 a margin that leases of this life cannot have is logged once; no lease is renewed all the time", async (t) => {
+  const { store, timers, log } = start(t, (store) => {
+    store.lifeMs = HOUR_MS;
+  });
+  await settle();
+  await timers.advance(2 * HOUR_MS);
+  assert.equal(store.renewals, 6);
+  assert.deepEqual(
+    log.filter((line) => line.startsWith("W")),
+    ["W Leases last 3600 s, so --subnet-lease-renew-margin=60 has no effect; renewing after 1200 s"],
+  );
+  const barely = start(t, (store) => {
+    store.lifeMs = HOUR_MS + 2_000;
+  });
+  await settle();
+  await barely.timers.advance(10 * 60_000);
+  assert.equal(barely.store.renewals, 10);
 });
 
 test("a lease shorter than the margin is renewed after a third of its life", async (t) => {

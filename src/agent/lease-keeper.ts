@@ -37,6 +37,8 @@ const RETRY_MS = 1_000;
 const RENEWAL_RETRY_MS = 60_000;
 /** A lease that lasts for months is renewed daily: no timer waits that long. */
 const LONGEST_WAIT_MS = 24 * 3_600_000;
+/** A margin just below the life of leases must not renew all the time. */
+const SHORTEST_WAIT_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 export interface LeaseKeeperOptions {
@@ -90,6 +92,7 @@ export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
   readonly #wake = new WakeSignal();
   readonly #renewalProblems = new OnceFilter();
+  #isMarginReported = false;
   #network: NetworkFamilies;
   /** What this host publishes, and before it, latest first, what the datastore may still contain. */
   #attributes: readonly [LeaseAttributes, ...LeaseAttributes[]];
@@ -266,12 +269,20 @@ export class LeaseKeeper {
 
   /** The state after an acquisition or a renewal. Expiry is given by the wall clock, which counts at this moment only. */
   #hold(own: OwnLease, published: LeaseAttributes): Held {
-    const { timers, wallClockMs, renewMarginMs } = this.#options;
+    const { logger, timers, wallClockMs, renewMarginMs } = this.#options;
     const nowMs = timers.nowMs();
     const lifeMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClockMs();
     const endsAtMs = nowMs + lifeMs;
-    // A lease shorter than the margin (in tests, or with a short TTL) is renewed after a third of its life.
-    const delayMs = Math.max(lifeMs - renewMarginMs, lifeMs / 3);
+    // A lease shorter than the margin (with a short TTL) is renewed after a third of its life.
+    const isTooShort = lifeMs <= renewMarginMs;
+    const shortestMs = Math.min(SHORTEST_WAIT_MS, lifeMs / 3);
+    const delayMs = isTooShort ? lifeMs / 3 : Math.max(lifeMs - renewMarginMs, shortestMs);
+    if (isTooShort && !this.#isMarginReported) {
+      this.#isMarginReported = true;
+      logger.warn(
+        `Leases last ${Math.round(lifeMs / 1000)} s, so --subnet-lease-renew-margin=${renewMarginMs / 60_000} has no effect; renewing after ${Math.round(delayMs / 1000)} s`,
+      );
+    }
     const renewAtMs = own.expiresAtMs === undefined ? endsAtMs : nowMs + Math.min(delayMs, LONGEST_WAIT_MS);
     const isOutdated = published !== this.#attributes[0];
     const dueAtMs = isOutdated ? nowMs : renewAtMs;
