@@ -237,3 +237,21 @@ test("resolving and building program nothing, and another network can be resolve
   assert.equal(parts.keeper.own, undefined);
   assert.deepEqual(world.kernel.operations, []);
 });
+
+test("F11 a host whose LAN is inside the network is not leased its own LAN", async (t) => {
+  const agent = start(t);
+  agent.host.addAddress({ ifindex: 2, prefix: "10.5.1.9/24" });
+  await agent.ready();
+  assert.equal(ownKey(agent), "10.5.2.0-24");
+});
+
+test("F11 a host that is given its own LAN by a reservation says so", async (t) => {
+  const agent = start(t);
+  agent.host.addAddress({ ifindex: 2, prefix: "10.5.1.9/24" });
+  agent.data.put("10.5.1.0-24", PEER.replace("192.168.7.2", "192.168.7.1"), undefined);
+  await agent.ready();
+  assert.match(
+    agent.log.join("\n"),
+    /W Subnet 10\.5\.1\.0\/24 of this host overlaps its own route 10\.5\.1\.0\/24 dev eth0/,
+  );
+});

@@ -41,6 +41,7 @@ function advice(
     network: parseNetworkConfig(config),
     own: { ipv4: parsePrefix("10.5.1.0/24"), ipv6: parsePrefix("fc00:0:0:1::/64") },
     devices: new Set(["flannel.1"]),
+    externalInterface: "eth0",
     rtnetlink: host.rtnetlink,
     readFile: (path) => files[path],
   });
@@ -133,9 +134,24 @@ test("an error of the kernel is thrown", () => {
     devices: new Set<string>(),
     rtnetlink: host.rtnetlink,
     readFile: () => "1",
+    externalInterface: "eth0",
   };
   assert.throws(
     () => adviceFor(input),
     (error) => hasCode(error, "ENOBUFS"),
   );
+});
+
+test("F11 a subnet that is also a link or route of the host is named", () => {
+  const link = { destination: "10.5.1.0/24", oif: 2, protocol: RTPROT_KERNEL };
+  assert.match(
+    advice(HEALTHY, [link]).join(),
+    /^Subnet 10\.5\.1\.0\/24 of this host overlaps its own route 10\.5\.1\.0\/24 dev eth0: .*SubnetMin/,
+  );
+  const route = { destination: "10.5.1.128/25", oif: 4, gateway: "10.9.0.1", protocol: RTPROT_STATIC };
+  assert.match(
+    advice(HEALTHY, [route]).join(),
+    /overlaps its own route 10\.5\.1\.128\/25 via 10\.9\.0\.1 dev cni0/,
+  );
+  assert.deepEqual(advice(HEALTHY, [{ ...link, oif: 4 }]), [], "the container bridge");
 });

@@ -4,25 +4,16 @@ import { FAMILIES } from "../address/family.ts";
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../address/prefix.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { SubnetPair } from "../lease/lease.ts";
-import {
-  decodeRoute,
-  getRoutes,
-  type Route,
-  RT_TABLE_MAIN,
-  RTN_UNICAST,
-  RTPROT_BOOT,
-  RTPROT_KERNEL,
-  RTPROT_STATIC,
-  routeLengthOf,
-  routeProtocolOf,
-} from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import { foreignRoutes } from "./host-routes.ts";
 
 export interface HostAdviceInput {
   readonly network: NetworkFamilies;
   readonly own: SubnetPair;
   /** Devices that flanneld created. */
   readonly devices: ReadonlySet<string>;
+  /** Name of the interface that carries the traffic between hosts. */
+  readonly externalInterface: string;
   readonly rtnetlink: Rtnetlink;
   /** Text of a file; undefined if it does not exist. */
   readonly readFile: (path: string) => string | undefined;
@@ -54,7 +45,7 @@ function adviceOnKernel({ network, readFile }: HostAdviceInput): string[] {
 }
 
 /** Foreign routes that overlap the flannel network. */
-function adviceOnRoutes({ network, own, devices, rtnetlink }: HostAdviceInput): string[] {
+function adviceOnRoutes({ network, own, devices, externalInterface, rtnetlink }: HostAdviceInput): string[] {
   const names = new Map<number, string>();
   const nameOf = (index: number): string => {
     if (!names.has(index)) names.set(index, rtnetlink.link(index)?.name ?? `#${index}`);
@@ -66,10 +57,18 @@ function adviceOnRoutes({ network, own, devices, rtnetlink }: HostAdviceInput): 
     return foreignRoutes(rtnetlink, family).flatMap((route) => {
       const prefix = parsePrefix(route.destination);
       const device = nameOf(route.oif ?? route.nextHops[0]?.oif ?? 0);
-      // The container bridge has a route to the own subnet, or to a part of it.
-      if (prefix === undefined || devices.has(device) || isInside(prefix, own[name])) return [];
+      if (prefix === undefined || devices.has(device)) return [];
       if (!overlaps(prefix, config.network)) return [];
       const via = route.gateway === undefined ? "" : ` via ${route.gateway}`;
+      const subnet = own[name];
+      // The container bridge has a route to the own subnet, or to a part of it.
+      if (subnet !== undefined && isInside(prefix, subnet)) {
+        if (via === "" && device !== externalInterface) return [];
+        return [
+          `Subnet ${formatPrefix(subnet)} of this host overlaps its own route ${route.destination}${via} dev ${device}: containers and hosts there cannot reach each other; ` +
+            "choose another network, or limit it with SubnetMin and SubnetMax and release this lease",
+        ];
+      }
       return [
         `The flannel network ${formatPrefix(config.network)} overlaps this host's route ${route.destination}${via} dev ${device}: ` +
           "addresses in both can be reached on one side only; remove the route or choose another network",
@@ -78,16 +77,5 @@ function adviceOnRoutes({ network, own, devices, rtnetlink }: HostAdviceInput): 
   });
 }
 
-const isInside = (prefix: Prefix, subnet: Prefix | undefined): boolean =>
-  subnet !== undefined && prefix.length >= subnet.length && overlaps(prefix, subnet);
-
-/** Routes of routing daemons are left out: their tables are long, and their operators know them. */
-const PROTOCOLS = [RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC];
-
-function foreignRoutes(rtnetlink: Rtnetlink, family: 4 | 6): Route[] {
-  return rtnetlink.connection
-    .dump(getRoutes(family, { table: RT_TABLE_MAIN }))
-    .filter((message) => routeLengthOf(message) > 0 && PROTOCOLS.includes(routeProtocolOf(message)))
-    .flatMap((message) => decodeRoute(message) ?? [])
-    .filter(({ table, type }) => table === RT_TABLE_MAIN && type === RTN_UNICAST);
-}
+const isInside = (prefix: Prefix, subnet: Prefix): boolean =>
+  prefix.length >= subnet.length && overlaps(prefix, subnet);

@@ -98,6 +98,7 @@ function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {
     attributes: MINE,
     previous: { ipv4: parsePrefix("10.5.9.0/24"), ipv6: undefined },
     renewMarginMs,
+    usedPrefixes: () => [],
     logger: { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") },
     timers,
     wallClockMs: () => store.wallClockMs(),

@@ -15,6 +15,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { formatIp } from "../address/ip.ts";
+import type { Prefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { OnceFilter } from "../base/once-filter.ts";
@@ -47,6 +48,8 @@ export interface LeaseKeeperOptions {
   readonly attributes: LeaseAttributes;
   /** Subnets of the previous run. */
   readonly previous: SubnetPair | undefined;
+  /** Prefixes of these networks that this host uses itself: no subnet is drawn from them. */
+  readonly usedPrefixes: (network: NetworkFamilies) => readonly Prefix[];
   /** How long before its expiry a lease is renewed. */
   readonly renewMarginMs: number;
   readonly logger: Logger;
@@ -136,6 +139,7 @@ export class LeaseKeeper {
       const [attributes] = this.#attributes;
       const own = await this.#options.store.acquire({
         ...{ network: this.#network, attributes, previous, signal },
+        avoid: this.#options.usedPrefixes(this.#network),
         onWait: (reason) => this.#fail(`no lease yet: ${reason}`),
       });
       this.#take(own, attributes);

@@ -10,6 +10,7 @@ import { Reconciler } from "../state/reconciler.ts";
 import { AgentEvents } from "./events.ts";
 import type { ExternalInterface } from "./external-interface.ts";
 import { FirewallKeeper } from "./firewall-keeper.ts";
+import { usedPrefixes } from "./host-routes.ts";
 import { HostWatch } from "./host-watch.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { NextHops } from "./next-hops.ts";
@@ -59,6 +60,7 @@ export function build(
     network: config.network,
     attributes: resolver.attributesOf(config),
     previous: previousSubnets(ports.readFile(options.subnetFile), config.network),
+    usedPrefixes: (network) => usedPrefixes(ports.rtnetlink, network),
     renewMarginMs: options.renewMarginMs,
     logger,
     timers,

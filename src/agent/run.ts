@@ -166,10 +166,11 @@ export class RunningAgent {
 
   #hostAdvice(): string[] {
     const { planner, keeper } = this.#parts;
-    const { network, backend } = planner.config;
+    const { network, backend, host } = planner.config;
     const { devices } = backend.ownership(network);
+    const externalInterface = host.interfaceName;
     try {
-      return adviceFor({ ...this.#ports, network, devices, own: keeper.own!.subnets });
+      return adviceFor({ ...this.#ports, network, devices, externalInterface, own: keeper.own!.subnets });
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;
       return []; // the reconciler reports a kernel that does not answer

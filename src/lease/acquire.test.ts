@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseIp } from "../address/ip.ts";
+import { parsePrefix } from "../address/prefix.ts";
 import { hasCode } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
 import { parseNetworkConfig } from "../config/network-config.ts";
@@ -47,6 +48,33 @@ const acquire = (writer: Partial<LeaseWriter<StoredLease>>) =>
   );
 
 describe("acquiring a lease", () => {
+  it("F11 draws no subnet that the host uses itself, unless no other is free, and keeps its own", async () => {
+    const draw = async (avoid: string[], previous?: string, size = 24) => {
+      const { key } = await acquireLease(
+        {
+          list: async () => [],
+          create: async (subnets) => won(subnets),
+          refresh: async (lease: StoredLease) => won(lease.subnets),
+          remove: async () => true,
+        },
+        {
+          network: parseNetworkConfig(`{"Network":"10.5.0.0/${size}","SubnetLen":${size + 2}}`),
+          attributes,
+          previous: previous === undefined ? undefined : { ipv4: parsePrefix(previous), ipv6: undefined },
+          avoid: avoid.map((text) => parsePrefix(text)!),
+        },
+        () => 0,
+        silentLogger,
+      );
+      return key;
+    };
+    assert.equal(await draw([]), "10.5.0.64-26");
+    assert.equal(await draw(["10.5.0.64/26"]), "10.5.0.128-26");
+    assert.equal(await draw(["10.5.0.70/32", "10.5.0.0/25"]), "10.5.0.128-26");
+    assert.equal(await draw(["10.5.0.64/26"], "10.5.0.64/26"), "10.5.0.64-26");
+    assert.equal(await draw(["10.5.0.0/25", "10.5.0.128/25"]), "10.5.0.64-26");
+  });
+
   it("W4 the loser of a race looks again and takes another subnet", async () => {
     const leases: StoredLease[] = [];
     const lease = await acquire({

@@ -86,7 +86,8 @@ function chooseSubnets(
     const free = createFreeSubnets(config, prefixes);
     const previous = request.previous?.[family];
     if (previous !== undefined && free.isFree(previous)) return previous;
-    const drawn = drawSubnet(free, random, attempt);
+    const unused = createFreeSubnets(config, [...prefixes, ...(request.avoid ?? [])]);
+    const drawn = drawSubnet(unused, random, attempt) ?? drawSubnet(free, random, attempt);
     if (drawn === undefined) throw outOfSubnets(config, prefixes.length);
     return drawn;
   };

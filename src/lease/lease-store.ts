@@ -4,6 +4,7 @@
  */
 
 import type { Ip } from "../address/ip.ts";
+import type { Prefix } from "../address/prefix.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
 
@@ -19,6 +20,11 @@ export interface AcquireRequest {
   readonly attributes: LeaseAttributes;
   /** The subnets of the previous run (subnet.env), taken again if free and compatible. */
   readonly previous: SubnetPair | undefined;
+  /**
+   * Prefixes that the host uses itself. A subnet that overlaps one is drawn only if no other is free; one that the host
+   * has already, or had in its previous run, is kept. Undefined = none. Without effect in Kubernetes.
+   */
+  readonly avoid?: readonly Prefix[];
   /** Ends an acquisition that waits for others (Kubernetes: for the node's podCIDR); it then throws UNAVAILABLE. */
   readonly signal?: AbortSignal;
   /** Told what the acquisition waits for, as the end of "no lease yet: …". */

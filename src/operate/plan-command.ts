@@ -7,6 +7,7 @@
 import { firewallWish } from "../agent/firewall-keeper.ts";
 import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
 import { attributesOf, NOTHING_KNOWN, withRecord } from "../agent/host-record.ts";
+import { usedPrefixes } from "../agent/host-routes.ts";
 import { NextHops } from "../agent/next-hops.ts";
 import { Planner } from "../agent/planner.ts";
 import { previousSubnets } from "../agent/subnet-file.ts";
@@ -83,6 +84,7 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
           network,
           attributes,
           previous: previousSubnets(situation.ports.readFile(options.subnetFile), network),
+          avoid: usedPrefixes(host.rtnetlink, network),
           records: situation.records ?? [],
           logger,
         })

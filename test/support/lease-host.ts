@@ -71,6 +71,7 @@ export async function startLeaseHost(
     network: options.network ?? NETWORK,
     attributes,
     previous: undefined,
+    usedPrefixes: () => [],
     renewMarginMs: options.renewMarginMs ?? 60 * MINUTE_MS,
     logger,
     timers: systemTimers,
