@@ -33,13 +33,10 @@ import {
 } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import { describeOwner, isOwn } from "../lease/ownership.ts";
+import { renewalDelayMs } from "./renewal-delay.ts";
 
 const RETRY_MS = 1_000;
 const RENEWAL_RETRY_MS = 60_000;
-/** A lease that lasts for months is renewed daily: no timer waits that long. */
-const LONGEST_WAIT_MS = 24 * 3_600_000;
-/** A margin just below the life of leases must not renew all the time. */
-const SHORTEST_WAIT_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 export interface LeaseKeeperOptions {
@@ -277,17 +274,14 @@ export class LeaseKeeper {
     const nowMs = timers.nowMs();
     const lifeMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClockMs();
     const endsAtMs = nowMs + lifeMs;
-    // A lease shorter than the margin (with a short TTL) is renewed after a third of its life.
-    const isTooShort = lifeMs <= renewMarginMs;
-    const shortestMs = Math.min(SHORTEST_WAIT_MS, lifeMs / 3);
-    const delayMs = isTooShort ? lifeMs / 3 : Math.max(lifeMs - renewMarginMs, shortestMs);
-    if (isTooShort && !this.#isMarginReported) {
+    const delayMs = renewalDelayMs(lifeMs, renewMarginMs);
+    if (lifeMs <= renewMarginMs && !this.#isMarginReported) {
       this.#isMarginReported = true;
       logger.warn(
         `Leases last ${Math.round(lifeMs / 1000)} s, so --subnet-lease-renew-margin=${renewMarginMs / 60_000} has no effect; renewing after ${Math.round(delayMs / 1000)} s`,
       );
     }
-    const renewAtMs = own.expiresAtMs === undefined ? endsAtMs : nowMs + Math.min(delayMs, LONGEST_WAIT_MS);
+    const renewAtMs = own.expiresAtMs === undefined ? endsAtMs : nowMs + delayMs;
     const isOutdated = published !== this.#attributes[0];
     const dueAtMs = isOutdated ? nowMs : renewAtMs;
     return { name: "held", own, published, dueAtMs, endsAtMs, problem: undefined };
