@@ -33,7 +33,7 @@ import {
 } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import { describeOwner, isOwn } from "../lease/ownership.ts";
-import { renewalDelayMs } from "./renewal-delay.ts";
+import { marginWarning, renewalDelayMs } from "./renewal-delay.ts";
 
 const RETRY_MS = 1_000;
 const RENEWAL_RETRY_MS = 60_000;
@@ -274,14 +274,11 @@ export class LeaseKeeper {
     const nowMs = timers.nowMs();
     const lifeMs = (own.expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClockMs();
     const endsAtMs = nowMs + lifeMs;
-    const delayMs = renewalDelayMs(lifeMs, renewMarginMs);
-    if (lifeMs <= renewMarginMs && !this.#isMarginReported) {
-      this.#isMarginReported = true;
-      logger.warn(
-        `Leases last ${Math.round(lifeMs / 1000)} s, so --subnet-lease-renew-margin=${renewMarginMs / 60_000} has no effect; renewing after ${Math.round(delayMs / 1000)} s`,
-      );
-    }
-    const renewAtMs = own.expiresAtMs === undefined ? endsAtMs : nowMs + delayMs;
+    const warning = marginWarning(lifeMs, renewMarginMs);
+    if (warning !== undefined && !this.#isMarginReported) logger.warn(warning);
+    this.#isMarginReported ||= warning !== undefined;
+    const renewAtMs =
+      own.expiresAtMs === undefined ? endsAtMs : nowMs + renewalDelayMs(lifeMs, renewMarginMs);
     const isOutdated = published !== this.#attributes[0];
     const dueAtMs = isOutdated ? nowMs : renewAtMs;
     return { name: "held", own, published, dueAtMs, endsAtMs, problem: undefined };

@@ -13,3 +13,10 @@ export function renewalDelayMs(lifeMs: number, marginMs: number): number {
   if (lifeMs <= marginMs) return lifeMs / 3;
   return Math.min(Math.max(lifeMs - marginMs, Math.min(SHORTEST_MS, lifeMs / 3)), LONGEST_MS);
 }
+
+/** What to log once if the margin cannot be honoured for leases of this life; undefined = it can. */
+export const marginWarning = (lifeMs: number, marginMs: number): string | undefined =>
+  lifeMs > marginMs
+    ? undefined
+    : `Leases last ${Math.round(lifeMs / 1000)} s, so --subnet-lease-renew-margin=${marginMs / 60_000} has no effect; ` +
+      `renewing after ${Math.round(renewalDelayMs(lifeMs, marginMs) / 1000)} s`;
