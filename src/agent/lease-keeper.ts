@@ -33,11 +33,10 @@ import {
 } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 import { describeOwner, isOwn } from "../lease/ownership.ts";
-import { marginWarning, renewalDelayMs } from "./renewal-delay.ts";
+import { describeLife, marginWarning, renewalDelayMs } from "./renewal-delay.ts";
 
 const RETRY_MS = 1_000;
 const RENEWAL_RETRY_MS = 60_000;
-const HOUR_MS = 3_600_000;
 
 export interface LeaseKeeperOptions {
   readonly store: LeaseStore;
@@ -202,7 +201,9 @@ export class LeaseKeeper {
   #take(own: OwnLease, published: LeaseAttributes): void {
     const before = this.#state.own;
     this.#state = this.#hold(own, published);
-    this.#options.logger.info(`Acquired lease ${describeSubnets(own.subnets)}; ${this.#describeLife(own)}`);
+    this.#options.logger.info(
+      `Acquired lease ${describeSubnets(own.subnets)}; ${describeLife(own, this.#options.wallClockMs())}`,
+    );
     if (before === undefined || !sameSubnets(before.subnets, own.subnets)) this.#options.onSubnets(own);
   }
 
@@ -282,14 +283,6 @@ export class LeaseKeeper {
     const isOutdated = published !== this.#attributes[0];
     const dueAtMs = isOutdated ? nowMs : renewAtMs;
     return { name: "held", own, published, dueAtMs, endsAtMs, problem: undefined };
-  }
-
-  #describeLife({ expiresAtMs }: OwnLease): string {
-    if (expiresAtMs === undefined) return "does not expire";
-    const lifeMs = expiresAtMs - this.#options.wallClockMs();
-    return lifeMs >= HOUR_MS
-      ? `expires in ${Math.round(lifeMs / HOUR_MS)} h`
-      : `expires in ${Math.round(lifeMs / 1000)} s`;
   }
 }
 
