@@ -93,7 +93,10 @@ test("what the reconciler repaired, with the name of the process behind the sock
         { action: "create", object: route(2) },
         { action: "remove", object: route(3) },
       ],
-      tookMs: 2,
+      tookMs: new Map([
+        ["route 10.5.2.0/24", 2],
+        ["route 10.5.3.0/24", 2],
+      ]),
       portIds: new Map([["route 10.5.2.0/24", 812]]),
     },
     (portId) => `NetworkManager (pid ${portId})`,

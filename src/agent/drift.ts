@@ -119,7 +119,7 @@ export function driftOf(
   return operations.map(({ action, object }) => ({
     kind: object.kind,
     what: `${describeObject(object)} (${FINDINGS[action]})`,
-    tookMs,
+    tookMs: tookMs.get(keyOf(object)) ?? 0,
     by: names.get(portIds.get(keyOf(object)) ?? 0),
   }));
 }

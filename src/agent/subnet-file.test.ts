@@ -55,6 +55,15 @@ test("what is published is written, logged and ready", async (t) => {
   assert.deepEqual(readiness.reasons, []);
 });
 
+test("F25 a full disk is named once in the log line", async (t) => {
+  const { publish, errors, timers, disk } = start(t);
+  disk.failure = `cannot write ${PATH}: ENOSPC: no space left on device, write`;
+  publish(envOf(1));
+  await timers.advance(5_000);
+  assert.equal(errors().length, 1);
+  assert.deepEqual(errors()[0]!.match(/ENOSPC|\/run\/flannel\/subnet\.env/g), [PATH, "ENOSPC"]);
+});
+
 test("a write that fails is retried each second, and each problem is logged once", async (t) => {
   const { publish, written, errors, readiness, timers, disk } = start(t);
   disk.failure = "EROFS: read-only file system";

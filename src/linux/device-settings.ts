@@ -35,7 +35,7 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
       const key = sysctlKey(device, name);
       const value = given.get(key) ?? readSysctl(key, { netns });
       if (typeof value === "boolean") return value;
-      if (name === "accept_ra" && value === "1" && isMoot(device, key)) return false;
+      if (name === "accept_ra" && isMoot(device, value)) return false;
       if (value !== undefined) return value !== "0";
       // A kernel without IPv6 takes no advertisements; a device that is gone has no settings.
       const hasIpv6 = readSysctl(`ipv6/conf/all/${name}`, { netns }) !== undefined;
@@ -48,16 +48,22 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
         writeSysctl(key, on ? "1" : "0", { netns });
       } catch (error) {
         if (!hasCode(error, "EROFS") && !hasCode(error, "EACCES")) throw error;
+        if (name === "accept_ra" && !on && isMoot(device, readSysctl(key, { netns }))) return;
         logger.warn(`${messageOf(error)}: going on without it`);
         given.set(key, on);
       }
     },
   };
 
-  /** A host that forwards takes no router advertisements by accept_ra 1 (kernel's ip-sysctl.rst): it need not be set where it cannot. */
-  function isMoot(device: string, key: string): boolean {
+  /** With accept_ra 1 a host that forwards ignores router advertisements (ip-sysctl.rst): no need to set it where it cannot be. */
+  function isMoot(device: string, acceptRa: string | undefined): boolean {
+    if (acceptRa !== "1") return false;
     const forwarding = readSysctl(`ipv6/conf/${device}/forwarding`, { netns });
-    return forwarding !== undefined && forwarding !== "0" && !isSysctlWritable(key, { netns });
+    return (
+      forwarding !== undefined &&
+      forwarding !== "0" &&
+      !isSysctlWritable(sysctlKey(device, "accept_ra"), { netns })
+    );
   }
 }
 

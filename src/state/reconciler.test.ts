@@ -18,7 +18,7 @@ import {
   sameObject,
 } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
-import { Reconciler, type ReconcilerOptions } from "./reconciler.ts";
+import { Reconciler, type ReconcilerOptions, type Repair } from "./reconciler.ts";
 
 const OWNERSHIP: Ownership = { devices: new Set(["flannel.1"]), networks: [parsePrefix("10.5.0.0/16")!] };
 const RTPROT_STATIC = 4;
@@ -58,8 +58,11 @@ function start(t: TestContext, kernel = new FakeKernel()) {
   const log: string[] = [];
   const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
   const logger: Logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
-  const onRepair: ReconcilerOptions["onRepair"] = ({ operations }) =>
-    logger.warn(`Something else changed what is flannel's: ${operations.length}`);
+  const repairs: Repair[] = [];
+  const onRepair: ReconcilerOptions["onRepair"] = (repair) => {
+    repairs.push(repair);
+    logger.warn(`Something else changed what is flannel's: ${repair.operations.length}`);
+  };
   const providers = [kernel];
   const reconciler = new Reconciler({ providers, logger, timers, resyncIntervalMs: RESYNC_MS, onRepair });
   const stop = new AbortController();
@@ -73,7 +76,7 @@ function start(t: TestContext, kernel = new FakeKernel()) {
     reconciler.setTarget({ state, ownership: OWNERSHIP, keepOthers });
     await settle();
   };
-  return { kernel, timers, log, reconciler, hold, end, status: () => reconciler.status };
+  return { kernel, timers, log, reconciler, hold, end, repairs, status: () => reconciler.status };
 }
 
 /** The keys of whatever the kernel holds but settings. */
@@ -213,6 +216,28 @@ test("F25 a foreign route that replaces ours is replaced in turn, at growing int
   kernel.put(theirRouteTo(2));
   await settle();
   assert.ok(isOurs(), "at once again after a time of peace");
+});
+
+test("F19 a repair took as long as the object was lost, also where its repair was postponed or refused", async (t) => {
+  const { kernel, hold, timers, repairs } = start(t);
+  await hold(stateFor(2, 3));
+  const tookMs = () => repairs.at(-1)!.tookMs.get("route 10.5.2.0/24");
+  kernel.put(theirRouteTo(2));
+  await settle();
+  assert.equal(tookMs(), 0);
+  kernel.put(theirRouteTo(2));
+  await timers.advance(100);
+  assert.equal(repairs.length, 2);
+  assert.equal(tookMs(), 100, "postponed");
+  kernel.refuse = ({ object }) =>
+    keyOf(object) === "route 10.5.2.0/24" ? new FlannelError("EINVAL", "refused") : undefined;
+  kernel.delete(routeTo(2));
+  await timers.advance(51_000);
+  assert.equal(repairs.length, 2);
+  kernel.refuse = () => undefined;
+  await timers.advance(30_000);
+  assert.equal(repairs.length, 3);
+  assert.ok(tookMs()! >= 51_000, `${tookMs()} ms`);
 });
 
 test("F25 a route that we removed ourselves is not reclaimed from a foreign one", async (t) => {

@@ -35,8 +35,8 @@ export interface ReconcilerStatus {
 /** Drift that was repaired: objects of ours that something else had changed. */
 export interface Repair {
   readonly operations: readonly StateOperation[];
-  /** From the first notice of it, or the start of the observation that found it, until it was repaired. */
-  readonly tookMs: number;
+  /** Milliseconds from the first sign that the object of this key was lost until it was repaired, attempts that failed included. */
+  readonly tookMs: ReadonlyMap<string, number>;
   /** Port id of the netlink socket that changed the object of this key ({@link keyOf}), where known. */
   readonly portIds: ReadonlyMap<string, number>;
 }
@@ -54,6 +54,12 @@ export interface ReconcilerOptions {
   readonly onRepair: (repair: Repair) => void;
 }
 
+/** What was reported since the last pass: when first, and the port ids of the changes by key. */
+interface News {
+  readonly atMs: number;
+  readonly portIds: Map<string, number>;
+}
+
 const RETRY_MS = 1000;
 const NOTHING_OWNED: Ownership = { devices: new Set(), networks: [] };
 
@@ -69,10 +75,12 @@ export class Reconciler {
   #obstacles: readonly string[] = [];
   /** Why providers could not be asked in the last pass. */
   #providerErrors: ReadonlyMap<Provider, string> = new Map();
+  /** What something else changed and is not repaired yet, by key: since when, and the port id that changed it. */
+  readonly #losses = new Map<string, { readonly sinceMs: number; readonly portId: number | undefined }>();
   #passes = 0;
   #repairs = 0;
   /** What was reported since the last pass began, and when first. */
-  #news: { readonly atMs: number; readonly portIds: Map<string, number> } | undefined;
+  #news: News | undefined;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -162,6 +170,7 @@ export class Reconciler {
       this.#handledTarget !== undefined &&
       sameTarget(target, this.#handledTarget) &&
       !due.some((operation) => this.#applier.failures.neverWorked(operation));
+    this.#noteLosses(isRepair ? operations : [], news ?? { atMs: startedMs, portIds: new Map() });
     const done: StateOperation[] = [];
     for (const [provider, run] of runsOf(due, providers)) {
       if (errors.has(provider)) continue;
@@ -176,8 +185,7 @@ export class Reconciler {
     const doneMs = timers.nowMs();
     if (isRepair && done.length > 0) {
       this.#repairs += done.length;
-      const tookMs = doneMs - (news?.atMs ?? startedMs);
-      onRepair({ operations: done, tookMs, portIds: news?.portIds ?? new Map() });
+      onRepair(this.#repairOf(done, doneMs));
     } else if (done.length > 0) this.#logWork(done, doneMs - startedMs);
     if (this.status.problems.length === 0) this.#reported.clear();
   }
@@ -189,6 +197,31 @@ export class Reconciler {
     this.#model.doubtAll(provider);
     this.#options.timers.after(RETRY_MS, () => this.#work.wake());
     return message;
+  }
+
+  #noteLosses(operations: readonly StateOperation[], { atMs, portIds }: News): void {
+    const keys = new Set(operations.map(({ object }) => keyOf(object)));
+    for (const key of this.#losses.keys()) if (!keys.has(key)) this.#losses.delete(key);
+    for (const key of keys) {
+      const before = this.#losses.get(key);
+      this.#losses.set(key, {
+        sinceMs: before?.sinceMs ?? atMs,
+        portId: portIds.get(key) ?? before?.portId,
+      });
+    }
+  }
+
+  #repairOf(operations: readonly StateOperation[], nowMs: number): Repair {
+    const tookMs = new Map<string, number>();
+    const portIds = new Map<string, number>();
+    for (const { object } of operations) {
+      const key = keyOf(object);
+      const { sinceMs, portId } = this.#losses.get(key) ?? { sinceMs: nowMs, portId: undefined };
+      tookMs.set(key, nowMs - sinceMs);
+      if (portId !== undefined) portIds.set(key, portId);
+      this.#losses.delete(key);
+    }
+    return { operations, tookMs, portIds };
   }
 
   #logWork(done: readonly StateOperation[], tookMs: number): void {
