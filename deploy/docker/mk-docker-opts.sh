@@ -1,6 +1,7 @@
 #!/bin/sh
-# Turns flanneld's subnet.env into options for the Docker daemon, written as a file of variables for a systemd unit
-# (EnvironmentFile=) or a shell. POSIX sh; the values are checked and never evaluated.
+# Converts flanneld's subnet.env into options of the Docker daemon, written as a file of variables for a systemd unit
+# (EnvironmentFile=) or a shell. POSIX sh. Go flannel's script sources the file; this one reads quotes, export, comments and
+# carriage returns as a shell does, but checks the values and never evaluates them.
 
 set -eu
 
@@ -28,7 +29,7 @@ fail() {
 
 # check NAME PATTERN VALUE: fails unless the extended regular expression matches all of VALUE.
 check() {
-  printf '%s\n' "$3" | grep -Eqx "$2" || fail "$flannel_env: $1 has an unusable value; is flanneld still writing it?"
+  printf '%s\n' "$3" | grep -Eqx "$2" || fail "$flannel_env: $1 has an invalid value; is flanneld still writing it?"
 }
 
 flannel_env=/run/flannel/subnet.env
@@ -59,22 +60,80 @@ case $combined_key in
   '' | [0-9]* | *[!A-Za-z0-9_]*) fail "-k: '$combined_key' is not the name of a variable" ;;
 esac
 
+[ ! -e "$flannel_env" ] || [ -f "$flannel_env" ] || fail "$flannel_env is not a regular file"
 [ -f "$flannel_env" ] || fail "$flannel_env does not exist; is flanneld running? (-f names another file)"
 [ -r "$flannel_env" ] || fail "$flannel_env cannot be read"
 
 subnet='' mtu='' flannel_masq='' ipv6_subnet=''
 carriage_return=$(printf '\r')
+tab=$(printf '\t')
+byte_order_mark=$(printf '\357\273\277')
+
+# trim TEXT: sets $trimmed to it without blanks around it.
+trim() {
+  trimmed=$1
+  while :; do
+    case $trimmed in
+      [" $tab$carriage_return"]*) trimmed=${trimmed#?} ;;
+      *[" $tab$carriage_return"]) trimmed=${trimmed%?} ;;
+      *) return ;;
+    esac
+  done
+}
+
+# unquote WORD: sets $value to the value of an assignment, without quotes, semicolon and comment; as it is if it is neither a
+# plain word nor a quoted one.
+unquote() {
+  trim "$1"
+  value=$trimmed
+  quote=${trimmed%"${trimmed#?}"}
+  case $quote in
+    '"' | "'")
+      inner=${trimmed#?}
+      case $inner in
+        *"$quote"*) ;;
+        *) return ;;
+      esac
+      rest=${inner#*"$quote"}
+      inner=${inner%%"$quote"*}
+      ;;
+    *)
+      inner=${trimmed%%[" $tab;"]*}
+      rest=${trimmed#"$inner"}
+      ;;
+  esac
+  case $rest in
+    '' | [" $tab;"]) value=$inner ;;
+    [" $tab;"]*)
+      trim "${rest#?}"
+      case $trimmed in
+        '' | '#'*) value=$inner ;;
+      esac
+      ;;
+  esac
+}
+
 while IFS= read -r line || [ -n "$line" ]; do
-  line=${line%"$carriage_return"}
-  case $line in
-    FLANNEL_SUBNET=*) subnet=${line#*=} ;;
-    FLANNEL_IPV6_SUBNET=*) ipv6_subnet=${line#*=} ;;
-    FLANNEL_MTU=*) mtu=${line#*=} ;;
-    FLANNEL_IPMASQ=*) flannel_masq=${line#*=} ;;
+  trim "${line#"$byte_order_mark"}"
+  case $trimmed in
+    export[" $tab"]*) trim "${trimmed#export}" ;;
+  esac
+  name=${trimmed%%=*}
+  case $name in
+    FLANNEL_SUBNET | FLANNEL_IPV6_SUBNET | FLANNEL_MTU | FLANNEL_IPMASQ) ;;
+    *) continue ;;
+  esac
+  [ "$name" != "$trimmed" ] || continue
+  unquote "${trimmed#*=}"
+  case $name in
+    FLANNEL_SUBNET) subnet=$value ;;
+    FLANNEL_IPV6_SUBNET) ipv6_subnet=$value ;;
+    FLANNEL_MTU) mtu=$value ;;
+    FLANNEL_IPMASQ) flannel_masq=$value ;;
   esac
 done <"$flannel_env"
 
-# An IPv6-only network has no address for Docker's bridge option.
+# Without IPv4 there is no address for Docker's --bip.
 [ -n "$subnet$ipv6_subnet" ] || fail "$flannel_env is missing FLANNEL_SUBNET"
 [ -n "$mtu" ] || fail "$flannel_env is missing FLANNEL_MTU"
 [ -n "$flannel_masq" ] || fail "$flannel_env is missing FLANNEL_IPMASQ"
@@ -93,7 +152,7 @@ add() {
 
 [ -z "$subnet" ] || add BIP "--bip=$subnet"
 if $ipmasq; then
-  # Only one of the two may masquerade.
+  # Only one of flanneld and Docker may masquerade.
   if [ "$flannel_masq" = true ]; then add IPMASQ --ip-masq=false; else add IPMASQ --ip-masq=true; fi
 fi
 add MTU "--mtu=$mtu"
@@ -102,7 +161,7 @@ if $combined; then text="$text$combined_key=\"$all\"$newline"; fi
 umask 022
 mkdir -p -- "$(dirname -- "$docker_env")"
 if [ -L "$docker_env" ] || { [ -e "$docker_env" ] && [ ! -f "$docker_env" ]; }; then
-  # Something like /dev/stdout: to be written to, not replaced.
+  # Something like /dev/stdout: written to, not replaced.
   printf '%s' "$text" >"$docker_env"
 else
   temporary=$docker_env.$$.tmp

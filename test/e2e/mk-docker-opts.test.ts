@@ -75,7 +75,7 @@ for (const shell of SHELLS) {
     assert.equal(written, COMBINED.replace("--ip-masq=true", "--ip-masq=false"));
   });
 
-  test(`${name}: reads what flanneld writes, IPv6 lines included`, () => {
+  test(`${name}: reads what flanneld writes, including IPv6 lines`, () => {
     const ipv4 = { network: parsePrefix("10.1.0.0/16")!, subnet: parsePrefix("10.1.74.0/24")! };
     const ipv6 = { network: parsePrefix("fc00::/48")!, subnet: parsePrefix("fc00:0:0:4a::/64")! };
     const results = { mtuBytes: 1472, ipMasq: false };
@@ -93,18 +93,80 @@ for (const shell of SHELLS) {
     assert.equal(run(shell, ipv6Only, "-c").written, 'DOCKER_OPTS=" --ip-masq=true --mtu=1472"\n');
   });
 
-  test(`${name}: comments, blank lines, carriage returns and a missing last line end do no harm`, () => {
+  test(`${name}: comments, blank lines, carriage returns and a missing last newline are accepted`, () => {
     const text = `# flannel\r\n\r\nX=1\r\n${SUBNET_ENV.trimEnd().replaceAll("\n", "\r\n")}`;
     assert.equal(run(shell, text, "-c").written, COMBINED);
   });
 
-  test(`${name}: a file that is missing or half-written is an error and writes nothing`, () => {
+  test(`F15 ${name}: a file that people have edited is read as a shell reads it`, () => {
+    const shellReads = (text: string): string => {
+      const script = 'set -a; . "$0"; printf "%s %s %s" "$FLANNEL_SUBNET" "$FLANNEL_MTU" "$FLANNEL_IPMASQ"';
+      const home = mkdtempSync(join(folder, "source-"));
+      writeFileSync(join(home, "env"), text);
+      return spawnSync("dash", ["-c", script, join(home, "env")], { encoding: "utf8" }).stdout;
+    };
+    for (const subnet of [
+      '"10.1.74.1/24"',
+      "'10.1.74.1/24'",
+      "10.1.74.1/24   # ours",
+      '"10.1.74.1/24" # a "b"',
+      "10.1.74.1/24;",
+      "'10.1.74.1/24'; # x",
+    ]) {
+      for (const prefix of ["", "export ", "  ", "\texport\t"]) {
+        const text = SUBNET_ENV.replace("10.1.74.1/24", subnet)
+          .replace(/^F/gm, `${prefix}F`)
+          .replace("1472", '"1472"');
+        assert.equal(shellReads(text), "10.1.74.1/24 1472 false", text);
+        assert.equal(run(shell, text, "-c").written, COMBINED, text);
+        assert.equal(run(shell, text.replaceAll("\n", "\r\n"), "-c").written, COMBINED, text);
+      }
+    }
+    assert.equal(
+      run(shell, `\uFEFF${SUBNET_ENV.replace(/.*\n/, "")}FLANNEL_SUBNET=10.1.74.1/24`, "-c").written,
+      COMBINED,
+    );
+    assert.equal(
+      run(shell, `FLANNEL_SUBNET=10.9.9.1/24\n${SUBNET_ENV}`, "-c").written,
+      COMBINED,
+      "the last one counts",
+    );
+    for (const subnet of [
+      '"10.1.74.1/24',
+      "'10.1.74.1/24\"",
+      '"10.1.74.1/24"x',
+      "10.1.74.1/24 x",
+      "10.1.74.1/24#x",
+    ]) {
+      const { status, stderr } = run(shell, SUBNET_ENV.replace("10.1.74.1/24", subnet));
+      assert.equal(status, 1, subnet);
+      assert.match(stderr, /FLANNEL_SUBNET has an invalid value/);
+    }
+    // As Go flannel's script, which knows two words only.
+    assert.match(
+      run(shell, SUBNET_ENV.replace("false", "TRUE")).stderr,
+      /FLANNEL_IPMASQ has an invalid value/,
+    );
+  });
+
+  test(`F24 ${name}: a FIFO or a directory as subnet.env is an error at once`, () => {
+    const { home } = run(shell, SUBNET_ENV);
+    spawnSync("mkfifo", [join(home, "fifo")]);
+    for (const input of [join(home, "fifo"), home]) {
+      const args = [...shell.slice(1), SCRIPT, "-f", input, "-d", join(home, "out")];
+      const { status, stderr } = spawnSync(shell[0]!, args, { encoding: "utf8", timeout: 10_000 });
+      assert.equal(status, 1);
+      assert.match(stderr, /is not a regular file/);
+    }
+  });
+
+  test(`${name}: a file that is missing or half-written is an error, and nothing is written`, () => {
     const cases: [text: string | undefined, message: RegExp][] = [
       [undefined, /subnet\.env does not exist; is flanneld running\?/],
       ["", /is missing FLANNEL_SUBNET/],
       [SUBNET_ENV.slice(0, SUBNET_ENV.indexOf("FLANNEL_MTU")), /is missing FLANNEL_MTU/],
       [SUBNET_ENV.slice(0, SUBNET_ENV.indexOf("FLANNEL_IPMASQ")), /is missing FLANNEL_IPMASQ/],
-      [SUBNET_ENV.replace("false\n", "fal"), /FLANNEL_IPMASQ has an unusable value/],
+      [SUBNET_ENV.replace("false\n", "fal"), /FLANNEL_IPMASQ has an invalid value/],
     ];
     for (const [text, message] of cases) {
       const { status, stderr, written } = run(shell, text);
@@ -114,7 +176,7 @@ for (const shell of SHELLS) {
     }
   });
 
-  test(`${name}: values are never run`, () => {
+  test(`${name}: values are never evaluated`, () => {
     for (const value of [
       "$(touch pwned)",
       "`touch pwned`",
@@ -124,7 +186,7 @@ for (const shell of SHELLS) {
     ]) {
       const { status, stderr, written, home } = run(shell, SUBNET_ENV.replace("10.1.74.1/24", value));
       assert.equal(status, 1, value);
-      assert.match(stderr, /FLANNEL_SUBNET has an unusable value/);
+      assert.match(stderr, /FLANNEL_SUBNET has an invalid value/);
       assert.equal(written, undefined);
       assert.deepEqual(readdirSync(home), ["subnet.env"]);
     }
@@ -141,7 +203,7 @@ for (const shell of SHELLS) {
     assert.match(run(shell, SUBNET_ENV, "-k", "A B").stderr, /'A B' is not the name of a variable/);
   });
 
-  test(`${name}: the file is replaced whole, readable by all, and nothing else is left`, () => {
+  test(`${name}: the file is replaced atomically, world-readable, and no temporary file remains`, () => {
     const first = run(shell, SUBNET_ENV);
     chmodSync(first.output, 0o600);
     const before = statSync(first.output).ino;
@@ -157,7 +219,7 @@ for (const shell of SHELLS) {
     assert.deepEqual(readdirSync(join(first.home, "sub dir")), ["docker.env"]);
   });
 
-  test(`${name}: -d may be a link or a device, which is written to and stays`, () => {
+  test(`${name}: -d may be a link or a device, which is written to and not replaced`, () => {
     const { home } = run(shell, SUBNET_ENV);
     const args = [...shell, SCRIPT, "-f", join(home, "subnet.env"), "-c", "-d", "/dev/stdout"];
     const piped = spawnSync("sh", ["-c", '"$@" | cat', "sh", ...args], { encoding: "utf8" });
@@ -169,7 +231,7 @@ for (const shell of SHELLS) {
   });
 }
 
-test("a shell can read the result, and shellcheck has nothing to say", () => {
+test("a shell can read the result, and shellcheck reports nothing", () => {
   const { output } = run(["dash"], SUBNET_ENV);
   const read = spawnSync("dash", ["-c", '. "$0"; printf %s "$DOCKER_OPTS"', output], { encoding: "utf8" });
   assert.equal(read.stdout, " --bip=10.1.74.1/24 --ip-masq=true --mtu=1472");
