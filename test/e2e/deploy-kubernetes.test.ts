@@ -276,11 +276,16 @@ test("the values reach the pods", async () => {
 });
 
 for (const [setting, fault] of [
-  ['flannel.bakend="vxlan"', /additional properties 'bakend' not allowed/],
-  ['flannel.backendPort="http"', /got string, want integer/],
+  ['flannel.backendPort="http"', /'http' does not match pattern/],
+  ['flannel.backendPort="65536"', /flannel\.backendPort: 65536 is larger than 65535/],
+  ['flannel.healthz.port="65536"', /flannel\.healthz\.port: it is larger than 65535/],
+  ['flannel.vni="16777216"', /flannel\.vni: 16777216 is larger than 16777215/],
+  ['flannel.directRouting="yes"', /value must be one of true, false/],
+  ['netpol.enabled="true"', /netpol\.enabled: this chart does not run kube-network-policies/],
+  ["flannel.args=null", /missing property 'args'/],
   ['flannel.cniBinDir="opt/cni"', /does not match pattern/],
   ["netpol.enabled=true", /netpol\.enabled: this chart does not run kube-network-policies; install it/],
-  ['podCidr=""', /podCidr and podCidrv6 are both empty: give the cluster's pod network/],
+  ['podCidr=""', /podCidr and podCidrv6 are both empty: set the cluster's pod network/],
   [
     'flannel.image.repository="registry.example/flannel-io/flannel"',
     /is Go flannel's image, which this chart cannot/,
@@ -290,6 +295,116 @@ for (const [setting, fault] of [
     await assert.rejects(render(setting), fault);
   });
 }
+
+test("F17 numbers and switches as strings mean the same as without quotes", async () => {
+  const values = {
+    backendPort: 4789,
+    vni: 7,
+    mtu: 9000,
+    GBP: true,
+    directRouting: true,
+    disableTxChecksum: false,
+  };
+  const settings = Object.entries({ ...values, enableNFTables: true, skipCNIConfigInstallation: false });
+  const plain = await render(
+    ...settings.map(([name, value]) => `flannel.${name}=${value}`),
+    "flannel.healthz.port=9000",
+  );
+  const args = ["template", "flannel", CHART, "--namespace", NAMESPACE];
+  for (const write of [
+    String,
+    (value: unknown) => String(value).replace(/^./, (letter) => letter.toUpperCase()),
+  ]) {
+    const strings = [...settings, ["healthz.port", 9000]].flatMap(([name, value]) => [
+      "--set-string",
+      `flannel.${name}=${write(value)}`,
+    ]);
+    const { stdout } = await helm([...args, ...strings]);
+    assert.deepEqual(readObjects<AnyObject>(stdout), plain);
+  }
+  assert.equal(podOf(plain).initContainers.length, 2);
+});
+
+test("F17 null means not set, wherever a default exists", async () => {
+  const byDefault = await render();
+  const nothing = [
+    "psk",
+    "macPrefix",
+    "backendPort",
+    "mtu",
+    "vni",
+    "GBP",
+    "directRouting",
+    "enableNFTables",
+    "extraEnv",
+    "imagePullPolicy",
+    "nodeSelector",
+    "cniBinDir",
+    "cniConfDir",
+    "flannel_cni",
+    "skipCNIConfigInstallation",
+    "image.tag",
+    "image.repository",
+  ];
+  const rendered = await render(
+    ...nothing.map((name) => `flannel.${name}=null`),
+    "netpol=null",
+    "podCidrv6=null",
+  );
+  assert.deepEqual(rendered, byDefault);
+  await check(await render("flannel.healthz=null", "flannel.resources=null"));
+});
+
+test("F17 what Kubernetes wants as text may be given as a number or a switch", async (t) => {
+  const file = join(temporaryDirectory(t), "values.yaml");
+  writeFileSync(
+    file,
+    "flannel:\n  image: {tag: 20240101}\n  nodeSelector: {ssd: true, zone: 7}\n  extraEnv: [{name: A, value: 10000000}, {name: B, value: false}]\n" +
+      "  cniConf: {cniVersion: 1.0.0, name: cbr0, plugins: [{type: flannel}]}\n",
+  );
+  const { stdout } = await helm(["template", "flannel", CHART, "--namespace", NAMESPACE, "--values", file]);
+  const objects = readObjects<AnyObject>(stdout);
+  await check(objects);
+  assert.deepEqual(new Set(imagesOf(objects)), new Set(["flannel-ts:20240101"]));
+  assert.deepEqual(podOf(objects).nodeSelector, { ssd: "true", zone: "7" });
+  const env = flanneldOf(objects).env!;
+  assert.deepEqual(env.slice(-2), [
+    { name: "A", value: "10000000" },
+    { name: "B", value: "false" },
+  ]);
+  assert.deepEqual(JSON.parse(ofKind(objects, "ConfigMap").data!["cni-conf.json"]!).plugins, [
+    { type: "flannel" },
+  ]);
+});
+
+test("F17 unknown values are reported after the installation, and have no effect", async () => {
+  const install = ["install", "flannel", CHART, "--dry-run=client", "--namespace", NAMESPACE];
+  const unknown = ["flannel.bakend=udp", "flannel.healthz.prot=1", "flannel.image.tga=x", "extra.a=b"];
+  const { stdout } = await helm([...install, ...unknown.flatMap((setting) => ["--set", setting])]);
+  assert.match(
+    stdout.slice(stdout.indexOf("NOTES:")),
+    /WARNING: this chart does not have these values, .*: extra, flannel\.bakend, flannel\.healthz\.prot, flannel\.image\.tga$/m,
+  );
+  assert.doesNotMatch((await helm(install)).stdout, /WARNING/);
+  assert.deepEqual(await render('flannel.bakend="udp"'), await render());
+});
+
+test("F17 the values that the chart knows are those of its schema", () => {
+  const schema = JSON.parse(readFileSync(join(CHART, "values.schema.json"), "utf8"));
+  const helpers = readFileSync(join(CHART, "templates/_helpers.tpl"), "utf8");
+  const known = (prefix: string) =>
+    [...new RegExp(`"${prefix}" \\(list ([^)]*)\\)`).exec(helpers)![1]!.matchAll(/"(\w+)"/g)].map(
+      ([, name]) => name!,
+    );
+  const { flannel } = schema.properties;
+  assert.deepEqual(known("").sort(), Object.keys(schema.properties).sort());
+  assert.deepEqual(known("flannel.").sort(), Object.keys(flannel.properties).sort());
+  assert.deepEqual(known("flannel.image.").sort(), Object.keys(schema.definitions.image.properties).sort());
+  assert.deepEqual(
+    known("flannel.healthz.").sort(),
+    Object.keys(flannel.properties.healthz.properties).sort(),
+  );
+});
 
 test("the chart has nothing for helm's linter, and one version with the rest", async () => {
   await helm(["lint", "--strict", "--quiet", CHART]);

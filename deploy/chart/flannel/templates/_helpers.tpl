@@ -3,6 +3,34 @@
 vxlan host-gw udp
 {{- end }}
 
+{{/* "true" or nothing. A string is what --set-string gives: "false" must not count as true. */}}
+{{- define "flannel.isTrue" -}}
+{{- if eq (toString . | lower) "true" }}true{{ end }}
+{{- end }}
+
+{{/* A scalar as text. Helm reads numbers of a values file as floats, which print as 2.0240101e+07. */}}
+{{- define "flannel.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else if not (kindIs "invalid" .) }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{/* Names of values that this chart does not have, separated by commas. A test compares the lists with the schema. */}}
+{{- define "flannel.unknownValues" -}}
+{{- $known := dict
+  "" (list "global" "podCidr" "podCidrv6" "flannel" "netpol")
+  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "cniConf" "resources" "healthz" "tolerations" "nodeSelector")
+  "flannel.image." (list "repository" "tag")
+  "flannel.healthz." (list "port" "livenessProbe" "readinessProbe")
+}}
+{{- $given := dict "" .Values "flannel." .Values.flannel "flannel.image." .Values.flannel.image "flannel.healthz." .Values.flannel.healthz }}
+{{- $unknown := list }}
+{{- range $prefix, $names := $known }}
+{{- range $name := keys (get $given $prefix | default dict) | sortAlpha }}
+{{- if not (has $name $names) }}{{ $unknown = append $unknown (print $prefix $name) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- join ", " $unknown }}
+{{- end }}
+
 {{/* Refuses what would render but not work. Renders nothing. */}}
 {{- define "flannel.check" -}}
 {{- $backends := splitList " " (include "flannel.backends" .) }}
@@ -10,21 +38,29 @@ vxlan host-gw udp
 {{- fail (printf "flannel.backend: %q is not supported by this version: use one of %s" .Values.flannel.backend (join ", " $backends)) }}
 {{- end }}
 {{- if not (or .Values.podCidr .Values.podCidrv6) }}
-{{- fail "podCidr and podCidrv6 are both empty: give the cluster's pod network (kube-controller-manager's --cluster-cidr)" }}
+{{- fail "podCidr and podCidrv6 are both empty: set the cluster's pod network (kube-controller-manager's --cluster-cidr)" }}
 {{- end }}
-{{- if hasSuffix "flannel-io/flannel" .Values.flannel.image.repository }}
-{{- fail (printf "flannel.image.repository: %s is Go flannel's image, which this chart cannot start: give the place of the flannel-ts image, and leave flannel.image.tag empty" .Values.flannel.image.repository) }}
+{{- range $name, $max := dict "backendPort" 65535 "mtu" 65535 "vni" 16777215 }}
+{{- if gt (get $.Values.flannel $name | int64) (int64 $max) }}
+{{- fail (printf "flannel.%s: %v is larger than %d" $name (get $.Values.flannel $name) (int64 $max)) }}
 {{- end }}
-{{- if .Values.netpol.enabled }}
+{{- end }}
+{{- if gt (dig "port" 0 (.Values.flannel.healthz | default dict) | int64) 65535 }}
+{{- fail "flannel.healthz.port: it is larger than 65535" }}
+{{- end }}
+{{- if hasSuffix "flannel-io/flannel" (.Values.flannel.image.repository | default "") }}
+{{- fail (printf "flannel.image.repository: %s is Go flannel's image, which this chart cannot run: set the repository of the flannel-ts image, and leave flannel.image.tag empty" .Values.flannel.image.repository) }}
+{{- end }}
+{{- if include "flannel.isTrue" (.Values.netpol).enabled }}
 {{- fail "netpol.enabled: this chart does not run kube-network-policies; install it from its own manifests, then set netpol.enabled to false" }}
 {{- end }}
 {{- end }}
 
 {{- define "flannel.image" -}}
-{{ .Values.flannel.image.repository }}:{{ .Values.flannel.image.tag | default .Chart.AppVersion }}
+{{ .Values.flannel.image.repository | default "flannel-ts" }}:{{ include "flannel.text" .Values.flannel.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{/* The rights of what only copies files. */}}
+{{/* The rights of the init containers, which only copy files. */}}
 {{- define "flannel.installerSecurityContext" -}}
 privileged: false
 allowPrivilegeEscalation: false
@@ -33,21 +69,21 @@ capabilities:
   drop: ["ALL"]
 {{- end }}
 
-{{/* net-conf.json as a map. The zero values are those of values.yaml: flanneld's own defaults hold. */}}
+{{/* net-conf.json. Zero and empty values are left out, so that flanneld's defaults apply. */}}
 {{- define "flannel.netConf" -}}
 {{- $values := .Values.flannel }}
 {{- $backend := dict "Type" $values.backend }}
 {{- if has $values.backend (list "vxlan" "udp") }}
-{{- with $values.backendPort }}{{ $_ := set $backend "Port" (int .) }}{{ end }}
+{{- with int $values.backendPort }}{{ $_ := set $backend "Port" . }}{{ end }}
 {{- end }}
 {{- if eq $values.backend "vxlan" }}
-{{- with $values.vni }}{{ $_ := set $backend "VNI" (int .) }}{{ end }}
-{{- with $values.mtu }}{{ $_ := set $backend "MTU" (int .) }}{{ end }}
-{{- with $values.GBP }}{{ $_ := set $backend "GBP" . }}{{ end }}
-{{- with $values.directRouting }}{{ $_ := set $backend "DirectRouting" . }}{{ end }}
-{{- with $values.disableTxChecksum }}{{ $_ := set $backend "DisableTxChecksum" . }}{{ end }}
+{{- with int $values.vni }}{{ $_ := set $backend "VNI" . }}{{ end }}
+{{- with int $values.mtu }}{{ $_ := set $backend "MTU" . }}{{ end }}
+{{- if include "flannel.isTrue" $values.GBP }}{{ $_ := set $backend "GBP" true }}{{ end }}
+{{- if include "flannel.isTrue" $values.directRouting }}{{ $_ := set $backend "DirectRouting" true }}{{ end }}
+{{- if include "flannel.isTrue" $values.disableTxChecksum }}{{ $_ := set $backend "DisableTxChecksum" true }}{{ end }}
 {{- end }}
-{{- $config := dict "Backend" $backend "EnableNFTables" $values.enableNFTables }}
+{{- $config := dict "Backend" $backend "EnableNFTables" (eq (include "flannel.isTrue" $values.enableNFTables) "true") }}
 {{- if .Values.podCidr }}
 {{- $_ := set $config "Network" .Values.podCidr }}
 {{- else }}
