@@ -1,16 +1,18 @@
 /**
- * Lays out the image: for each architecture a root file system with exactly the files that run there. Node.js and koffi
- * come from npm, by the lock file; nft, iptables and the C library from the Debian release of this machine. Nothing is
- * run, so one machine makes all architectures.
+ * Lays out the image: for each architecture a root file system with only the files that it needs. Node.js and koffi are
+ * npm packages of the lock file; nft, iptables and the C library are from the Debian release of this machine. No file of
+ * the image is run, so one machine builds all architectures.
  *
  * usage: assemble.ts [amd64] [arm64]    → dist/image/{Dockerfile,root-amd64,root-arm64}
  *
  *     /opt/bin/{flanneld,flannelctl,install-cni}    the commands
+ *     /opt/bin/{install-conf,cp}, /flannel          what the init containers of Go flannel's manifests use
+ *     /opt/bin/mk-docker-opts.sh                    to be copied out: the image has no shell
  *     /opt/flannel/dist                             their bundles
  *     /opt/flannel/node_modules                     koffi's native part
- *     /opt/flannel/plugin                           what is installed on hosts: the CNI plugin, Node.js, the C library
+ *     /opt/flannel/plugin                           installed on hosts: the CNI plugin, Node.js, the C library
  *     /opt/flannel/iptables/{nft,legacy}            the two variants, for PATH
- *     /usr, /lib…                                   the firewall's tools; Node.js and the C library as links into plugin/
+ *     /usr, /lib…                                   the firewall tools; Node.js and the C library as links into plugin/
  */
 
 import { execFileSync } from "node:child_process";
@@ -37,7 +39,7 @@ interface Architecture {
   /** npm's. */
   readonly npm: string;
   readonly tuple: string;
-  /** Where binaries expect the loader (the architecture's ELF psABI). */
+  /** The path of the loader in binaries (the architecture's ELF psABI). */
   readonly loader: string;
 }
 
@@ -46,7 +48,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   { name: "arm64", npm: "arm64", tuple: "aarch64-linux-gnu", loader: "/lib/ld-linux-aarch64.so.1" },
 ];
 
-/** What the files below and the libraries that they need are in. */
+/** The packages of the programs below and of their libraries. */
 const PACKAGES = [
   ...["libc6", "libstdc++6", "libgcc-s1", "libatomic1"],
   ...["nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libgmp10", "libedit2", "libbsd0"],
@@ -55,13 +57,15 @@ const PACKAGES = [
 const PROGRAMS = ["nft", "xtables-nft-multi", "xtables-legacy-multi"];
 const IPTABLES = ["iptables", "ip6tables"].flatMap((tool) => [tool, `${tool}-save`, `${tool}-restore`]);
 
-/** Commands of the image, and the bundle behind each. */
+/** Commands of the image, and the bundle behind each. The last two are those that Go flannel's manifests run. */
 const COMMANDS = {
   flanneld: "flanneld-image",
   flannelctl: "flannelctl-image",
   "install-cni": "install-cni",
+  "install-conf": "install-cni",
+  cp: "install-cni",
 };
-/** Bundles that are no commands: they are loaded by others. */
+/** Bundles that are not commands: others load them. */
 const OTHER_BUNDLES = ["udp-worker"];
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -94,13 +98,13 @@ function assemble(architecture: Architecture): void {
     const place = join(out, `root-${architecture.name}`);
     rmSync(place, { recursive: true, force: true });
     mkdirSync(out, { recursive: true });
-    execFileSync("cp", ["-a", image, place]); // Node's own would make links absolute
+    execFileSync("cp", ["-a", image, place]); // Node.js's cpSync would make links absolute
   } finally {
     rmSync(staging, { recursive: true, force: true });
   }
 }
 
-/** The packages of the lock file for that architecture, without those for development. */
+/** The packages of the lock file for this architecture, without development dependencies. */
 function installModules(staging: string, { npm }: Architecture): string {
   const place = join(staging, "npm");
   mkdirSync(place);
@@ -114,7 +118,7 @@ function installModules(staging: string, { npm }: Architecture): string {
   return join(place, "node_modules");
 }
 
-/** Debian's packages for that architecture, unpacked; with lists and status of their own, so that the machine's stay. */
+/** Debian's packages for this architecture, unpacked; apt's lists and status are separate from the machine's. */
 function unpackPackages(staging: string, { name }: Architecture): string {
   const place = join(staging, "debian");
   const state = join(staging, "apt");
@@ -139,8 +143,8 @@ function unpackPackages(staging: string, { name }: Architecture): string {
 }
 
 /**
- * Node.js without its debugging symbols (a fifth of it), and the libraries that it needs in `lib` beside it, where it looks
- * for them first: on a host it must not depend on what is there.
+ * Node.js without its debugging symbols (a fifth of it), and its libraries in `lib` beside it, which its rpath names: it must
+ * not depend on the host's.
  */
 function placePlugin(image: string, debian: string, modules: string, architecture: Architecture): void {
   const plugin = join(image, "opt/flannel/plugin");
@@ -168,6 +172,15 @@ function placeCommands(image: string, modules: string, { npm }: Architecture): v
     chmodSync(join(image, path), 0o755);
     link(image, `/opt/bin/${command}`, path);
   }
+  // For Docker hosts: a POSIX shell script to copy out of the image, which has no shell.
+  placeFile(
+    image,
+    "/opt/bin/mk-docker-opts.sh",
+    readFileSync(join(root, "deploy/docker/mk-docker-opts.sh"), "utf8"),
+    0o755,
+  );
+  // Where Go flannel's image of the plugin has it.
+  link(image, "/flannel", "/opt/flannel/plugin");
   for (const name of OTHER_BUNDLES) copy(bundle(name), image, `/opt/flannel/dist/${name}.cjs`);
   const koffi = `@koromix/koffi-linux-${npm}`;
   for (const file of ["package.json", "index.js", `linux_${npm}/koffi.node`]) {
@@ -195,7 +208,7 @@ function placeFirewallTools(image: string, debian: string, architecture: Archite
   }
 }
 
-/** The libraries that these binaries need, and those need, by their place in the unpacked packages. */
+/** The libraries that these binaries need, directly or indirectly, as paths in the unpacked packages. */
 function librariesOf(binaries: readonly string[], debian: string, { tuple }: Architecture): string[] {
   const found = new Map<string, string>();
   const queue = [...binaries];
@@ -205,7 +218,7 @@ function librariesOf(binaries: readonly string[], debian: string, { tuple }: Arc
       const place = [`lib/${tuple}`, `usr/lib/${tuple}`, "lib64", "lib"]
         .map((directory) => join(debian, directory, name))
         .find((path) => existsSync(path));
-      if (place === undefined) throw new Error(`${binary} needs ${name}, which is in none of PACKAGES`);
+      if (place === undefined) throw new Error(`${binary} needs ${name}, which none of PACKAGES has`);
       found.set(name, place);
       queue.push(place);
     }
@@ -219,7 +232,7 @@ function bundle(name: string): string {
   return path;
 }
 
-/** A file's content, not its link, into the image. */
+/** Copies a file into the image; symbolic links are followed. */
 function copy(from: string, image: string, to: string): void {
   mkdirSync(join(image, dirname(to)), { recursive: true });
   copyFileSync(from, join(image, to));
@@ -231,13 +244,13 @@ function placeFile(image: string, path: string, text: string, mode = 0o644): voi
   chmodSync(join(image, path), mode);
 }
 
-/** A relative link: it holds wherever the root file system lies. */
+/** A relative link: it is valid wherever the root file system is mounted. */
 function link(image: string, path: string, target: string): void {
   mkdirSync(join(image, dirname(path)), { recursive: true });
   symlinkSync(relative(dirname(path), target), join(image, path));
 }
 
-/** Of all files, by name and content: two trees of one version may differ. */
+/** Of the names and contents of all files: two trees of one version may differ. */
 function digestOf(tree: string): string {
   const hash = createHash("sha256");
   for (const file of globSync("**/*", { cwd: tree }).sort()) {

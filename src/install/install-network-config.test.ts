@@ -19,13 +19,13 @@ function makeBed(t: TestContext, config: string) {
   return { ...places, install };
 }
 
-test("the config is put in place as it is, readable for all, and not written again", async (t) => {
+test("the config is installed unchanged and world-readable, and not written again", async (t) => {
   const { to, install } = makeBed(t, CONFIG);
   assert.deepEqual(await install(), [`${to}: config installed`]);
   assert.equal(readFileSync(to, "utf8"), CONFIG);
   assert.equal(statSync(to).mode & 0o777, 0o644);
   const before = statSync(to).ino;
-  assert.deepEqual(await install(), [`${to}: the config is there already`]);
+  assert.deepEqual(await install(), [`${to}: config is already installed`]);
   assert.equal(statSync(to).ino, before);
   assert.deepEqual(readdirSync(dirname(to)), ["10-flannel.conflist"]);
 });
@@ -39,7 +39,7 @@ for (const [config, fault] of [
   ['{"cniVersion": "1.0.0", "name": "n", "plugins": []}', /has no list of "plugins"/],
   ['{"cniVersion": "1.0.0", "name": "n", "plugins": [null]}', /has a plugin without "type"/],
 ] as const) {
-  test(`a config that no runtime could use does not replace one that works: ${config}`, async (t) => {
+  test(`a config that no runtime could use does not replace a working one: ${config}`, async (t) => {
     const { to, install } = makeBed(t, config);
     writeFileSync(to, CONFIG);
     await assert.rejects(install(), fault);
@@ -47,18 +47,18 @@ for (const [config, fault] of [
   });
 }
 
-test("a missing config is named with the place where it comes from", async (t) => {
+test("a missing config is reported with its source", async (t) => {
   const { from, install } = makeBed(t, CONFIG);
   rmSync(from);
-  await assert.rejects(install(), /cannot read the CNI config: ENOENT.*cni-conf\.json of the ConfigMap/);
+  await assert.rejects(install(), /failed to read the CNI config: ENOENT.*cni-conf\.json of the ConfigMap/);
 });
 
-test("a config of another network that comes first is pointed out, and so is one without flannel", async (t) => {
+test("a config of another network that sorts first is reported, and so is one without flannel", async (t) => {
   const { to, install } = makeBed(t, CONFIG.replace("flannel", "bridge"));
   for (const file of ["05-cilium.conflist", "10-aaa.conf", "05-notes.txt", "99-loopback.conf"]) {
     writeFileSync(join(dirname(to), file), "{}");
   }
   const [, withoutFlannel, rivals] = await install();
   assert.match(withoutFlannel!, /names no plugin of type "flannel" \(bridge, portmap\)/);
-  assert.match(rivals!, /also holds 05-cilium\.conflist, 10-aaa\.conf: container runtimes take the first/);
+  assert.match(rivals!, /also contains 05-cilium\.conflist, 10-aaa\.conf: container runtimes use the first/);
 });

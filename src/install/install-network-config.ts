@@ -1,25 +1,31 @@
 /**
- * Puts the CNI network config onto a host: checked before it replaces one that works, in one step (rename(2)), and not
- * touched when it is the same, as container runtimes read the directory anew at each change.
+ * Installs the CNI network config on a host: checked before it replaces a working one, in one step (rename(2)), and left
+ * alone if it is unchanged, because container runtimes reload the directory at each change.
  */
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { ConfigError, hasCode, messageOf } from "../base/error.ts";
+import { ConfigError, messageOf } from "../base/error.ts";
+import { readRegularFile } from "../base/regular-file.ts";
 
+/** A ConfigMap holds at most 1 MiB. */
+const MAX_BYTES = 1024 * 1024;
+
+/** Source and target. */
 export interface NetworkConfigPlaces {
   /** The config, a list of plugins in JSON. */
   readonly from: string;
-  /** Its place on the host: "/etc/cni/net.d/10-flannel.conflist". */
+  /** The file on the host: "/etc/cni/net.d/10-flannel.conflist". */
   readonly to: string;
 }
 
+/** What the installation uses of the system. */
 export interface InstallPorts {
   /** Replaces a file in one step. Throws FlannelError. */
   writeFile(path: string, text: string, mode: number): Promise<void>;
 }
 
-/** Installs the config; gives lines that say what was done, and what to know. Throws ConfigError, FlannelError. */
+/** Installs the config; returns lines about what was done and what to check. Throws ConfigError for an invalid config, FlannelError. */
 export async function installNetworkConfig(
   { from, to }: NetworkConfigPlaces,
   { writeFile }: InstallPorts,
@@ -28,17 +34,17 @@ export async function installNetworkConfig(
   const types = checkedPlugins(text, from);
   const isSame = readIfPresent(to) === text;
   if (!isSame) await writeFile(to, text, 0o644);
-  const lines = [isSame ? `${to}: the config is there already` : `${to}: config installed`];
+  const lines = [isSame ? `${to}: config is already installed` : `${to}: config installed`];
   if (!types.includes("flannel")) {
     lines.push(
-      `${from} names no plugin of type "flannel" (${types.join(", ")}): pods get their network from others`,
+      `${from} names no plugin of type "flannel" (${types.join(", ")}): pods do not get their network from flannel`,
     );
   }
   const rivals = configsBefore(to);
   if (rivals.length > 0) {
     lines.push(
-      `${dirname(to)} also holds ${rivals.join(", ")}: container runtimes take the first file by name, so pods get that network ` +
-        `and not flannel's; remove it, and what installs it, if that is not wanted`,
+      `${dirname(to)} also contains ${rivals.join(", ")}: container runtimes use the first file by name, so pods get that ` +
+        "network and not flannel's; remove it, and what installs it, if that is not intended",
     );
   }
   return lines;
@@ -46,20 +52,20 @@ export async function installNetworkConfig(
 
 function readConfig(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readRegularFile(path, MAX_BYTES);
   } catch (error) {
     throw new ConfigError(
-      `cannot read the CNI config: ${messageOf(error)}; it is cni-conf.json of the ConfigMap`,
+      `failed to read the CNI config: ${messageOf(error)}; it is cni-conf.json of the ConfigMap`,
     );
   }
 }
 
-/** The types of the plugins. Throws ConfigError for what no runtime could use (CNI specification 1.0.0, section 1). */
+/** The types of the plugins. Throws ConfigError for a config that no runtime could use (CNI specification 1.0.0, section 1). */
 function checkedPlugins(text: string, path: string): string[] {
   const refuse = (what: string): ConfigError =>
     new ConfigError(
       `${path} ${what}; expected like {"cniVersion": "0.3.1", "name": "cbr0", "plugins": [{"type": "flannel"}]}; correct ` +
-        `cni-conf.json in the ConfigMap; the config on the node stays as it was`,
+        `cni-conf.json in the ConfigMap; the config on the node is unchanged`,
     );
   let config: { cniVersion?: unknown; name?: unknown; plugins?: unknown } | null;
   try {
@@ -79,7 +85,7 @@ function checkedPlugins(text: string, path: string): string[] {
   });
 }
 
-/** Other configs that a runtime would take before ours: by name, of the suffixes that libcni reads. */
+/** Other configs that a runtime would use instead of this one: earlier by name, with a suffix that libcni reads. */
 const configsBefore = (path: string): string[] =>
   readdirSync(dirname(path))
     .filter((file) => /\.(?:conf|conflist|json)$/.test(file) && file < basename(path))
@@ -87,9 +93,8 @@ const configsBefore = (path: string): string[] =>
 
 function readIfPresent(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
+    return readRegularFile(path, MAX_BYTES);
+  } catch {
+    return undefined; // nothing that could be the same
   }
 }

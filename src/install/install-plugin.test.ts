@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { installPlugin } from "./install-plugin.ts";
 
-/** An image's plugin tree whose loader is a shell script: it says what it was started with, and whether the files are there. */
+/** An image's plugin tree whose loader is a shell script: it prints its arguments and the files that they name. */
 function makeBed(t: TestContext) {
   const root = mkdtempSync(join(tmpdir(), `flannel-install-${process.pid}-`));
   t.after(() => rmSync(root, { recursive: true, force: true }));
@@ -38,7 +38,7 @@ function makeBed(t: TestContext) {
   return { to, image, install, run };
 }
 
-test("the launcher starts the tree's own loader, which is told its Node.js and the launcher", (t) => {
+test("the launcher starts the tree's own loader, with Node.js and the launcher as arguments", (t) => {
   const { to, install, run } = makeBed(t);
   assert.deepEqual(install("1-aa"), [`${to}/flannel: version 1-aa installed`]);
   assert.match(run(), /^node 1-aa#!.*\nrequire\(".*\/\.flannel-1-aa\/flannel\.cjs"\);\n$/);
@@ -50,14 +50,14 @@ test("a second installation of the same changes nothing", (t) => {
   const { to, install } = makeBed(t);
   install("1-aa");
   const before = statSync(join(to, "flannel")).ino;
-  assert.deepEqual(install("1-aa"), [`${to}/flannel: version 1-aa is there already`]);
+  assert.deepEqual(install("1-aa"), [`${to}/flannel: version 1-aa is already installed`]);
   assert.equal(statSync(join(to, "flannel")).ino, before);
 });
 
-test("the version before stays for those that have just started it, older ones go", (t) => {
+test("the previous version stays for runtimes that have just started it, older ones are removed", (t) => {
   const { to, install, run } = makeBed(t);
   install("1-aa");
-  assert.deepEqual(install("2-bb"), [`${to}/flannel: version 2-bb installed, 1-aa before`]);
+  assert.deepEqual(install("2-bb"), [`${to}/flannel: version 2-bb installed, replacing 1-aa`]);
   assert.deepEqual(readdirSync(to).sort(), [".flannel-1-aa", ".flannel-2-bb", "flannel"]);
   install("3-cc");
   assert.deepEqual(readdirSync(to).sort(), [".flannel-2-bb", ".flannel-3-cc", "flannel"]);
@@ -74,12 +74,12 @@ test("another program of that name is replaced, other plugins are left alone", (
   assert.equal(readFileSync(join(to, "bridge"), "utf8"), "b");
 });
 
-test("what an installation left half-done is cleared away; a damaged tree is made anew", (t) => {
+test("an interrupted installation is cleaned up; a damaged tree is installed again", (t) => {
   const { to, install, run } = makeBed(t);
   mkdirSync(join(to, ".flannel-1-aa.new-77/lib"), { recursive: true });
   install("1-aa");
   truncateSync(join(to, ".flannel-1-aa/node"), 2);
-  assert.deepEqual(install("1-aa"), [`${to}/flannel: version 1-aa installed, 1-aa before`]);
+  assert.deepEqual(install("1-aa"), [`${to}/flannel: version 1-aa installed, replacing 1-aa`]);
   assert.match(run(), /^node 1-aa/);
   assert.deepEqual(readdirSync(to).sort(), [".flannel-1-aa", "flannel"]);
 });
@@ -109,7 +109,7 @@ test("while versions are installed, every start finds a whole plugin", async (t)
   assert.equal(said.match(/^node /gm)?.length, 80);
 });
 
-test("a host path that no launcher can hold is refused before anything is written", (t) => {
+test("a host path that the launcher cannot contain is refused before anything is written", (t) => {
   const { to, image } = makeBed(t);
   const from = image("1-aa");
   for (const hostPath of ["opt/cni/bin", "/opt/cni bin", "/opt/\n"]) {
@@ -125,11 +125,11 @@ test("a host path that no launcher can hold is refused before anything is writte
   assert.throws(() => readdirSync(to), /ENOENT/);
 });
 
-test("a place that cannot be written to is named", (t) => {
+test("a target that cannot be written is named", (t) => {
   const { to, image } = makeBed(t);
   writeFileSync(to, "");
   assert.throws(
     () => installPlugin({ from: image("1-aa"), to: join(to, "bin"), hostPath: "/opt/cni/bin" }),
-    /^ENOTDIR|cannot install the plugin in \/opt\/cni\/bin: ENOTDIR/,
+    /^ENOTDIR|failed to install the plugin in \/opt\/cni\/bin: ENOTDIR/,
   );
 });

@@ -1,15 +1,15 @@
 /**
- * Puts the CNI plugin onto a host, from inside a container.
+ * Installs the CNI plugin on a host, from inside a container.
  *
- * The plugin is a tree (Node.js, the C library it was linked to, the bundle) and a launcher of two lines beside it:
+ * The plugin is a tree (Node.js, its C library, the bundle) and a launcher of two lines beside it:
  *
  *     <to>/flannel                          the launcher, which runtimes start
- *     <to>/.flannel-0.1.0-1f6c…/            the tree, named after its content
+ *     <to>/.flannel-0.1.0-1f6c…/            the tree; its name contains a digest of its content
  *         id  node  flannel.cjs  lib/ld-linux-….so  lib/*.so
  *
- * A tree appears under its name when it is complete, and never changes; the launcher is replaced by a rename(2). So a
- * runtime that starts the plugin meanwhile runs the old version or the new one, and one that has started the old one finds
- * its files: the tree before goes with the next installation.
+ * A tree gets its name when it is complete, and never changes; the launcher is replaced by rename(2). So a runtime that
+ * starts the plugin meanwhile runs the old version or the new one, and one that has just started the old one still finds its
+ * files: the previous tree is removed by the next installation.
  */
 
 import {
@@ -33,6 +33,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { ConfigError, FlannelError, hasCode, messageOf } from "../base/error.ts";
 
+/** Source and target. */
 export interface PluginPlaces {
   /** The tree to install: a directory with `id`, `node`, `flannel.cjs` and `lib/`. */
   readonly from: string;
@@ -50,8 +51,8 @@ const TEMPORARY = ".new-";
 const FIRST_LINE_BYTES = 255;
 
 /**
- * Installs the plugin; a tree that is there already is left as it is. Gives lines that say what was done.
- * Throws ConfigError for a host path that no launcher can hold, FlannelError for what the file system refuses.
+ * Installs the plugin; an existing tree of the same name is kept. Returns lines about what was done. Throws ConfigError
+ * for a host path that the launcher cannot contain, FlannelError for errors of the file system.
  */
 export function installPlugin({ from, to, hostPath }: PluginPlaces): string[] {
   const id = readFileSync(join(from, "id"), "utf8").trim();
@@ -67,23 +68,23 @@ export function installPlugin({ from, to, hostPath }: PluginPlaces): string[] {
     const isSame = isThere && readIfPresent(launcher) === text;
     if (!isSame) placeLauncher(launcher, text);
     removeTrees(to, [name, before]);
-    if (isSame) return [`${launcher}: version ${id} is there already`];
+    if (isSame) return [`${launcher}: version ${id} is already installed`];
     return [
-      `${launcher}: version ${id} installed${before === undefined ? "" : `, ${versionOf(before)} before`}`,
+      `${launcher}: version ${id} installed${before === undefined ? "" : `, replacing ${versionOf(before)}`}`,
     ];
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     throw new FlannelError(
       code,
-      `cannot install the plugin in ${hostPath}: ${messageOf(error)}${adviceOn(code, to)}`,
+      `failed to install the plugin in ${hostPath}: ${messageOf(error)}${adviceOn(code, to)}`,
     );
   }
 }
 
 /**
- * The kernel starts the C library's loader, which starts Node.js, which reads this very file (execve(2), “Interpreter
- * scripts”; ld.so(8)). No shell is needed, and the host's own C library, if it has one, does not matter.
+ * The kernel starts the C library's loader, which starts Node.js, which reads this file (execve(2), "Interpreter scripts";
+ * ld.so(8)). No shell is needed, and the host's C library is not used.
  */
 function launcherText(tree: string, loader: string): string {
   if (!/^\/[^\s\\"]*$/.test(tree)) {
@@ -103,11 +104,11 @@ function launcherText(tree: string, loader: string): string {
 function loaderOf(tree: string): string {
   const loader = readdirSync(join(tree, "lib")).find((file) => /^ld-linux.*\.so/.test(file));
   if (loader === undefined)
-    throw new FlannelError("ENOENT", `${tree}/lib holds no ld-linux*.so: the image is damaged`);
+    throw new FlannelError("ENOENT", `${tree}/lib has no ld-linux*.so: the image is damaged`);
   return loader;
 }
 
-/** Whether all files are there in their full length. */
+/** Whether all files exist with their full size. */
 const isComplete = (from: string, tree: string): boolean =>
   filesOf(from).every((file) => {
     const path = join(tree, file);
@@ -127,7 +128,7 @@ function placeTree(from: string, tree: string): void {
     chmodSync(path, statSync(join(from, file)).mode & 0o777);
     sync(path);
   }
-  // A damaged one of the same name cannot be replaced in one step, and nobody can use it.
+  // A damaged tree of the same name cannot be replaced in one step, and cannot be in use.
   if (existsSync(tree)) renameSync(tree, `${fresh}-damaged`);
   renameSync(fresh, tree);
   sync(dirname(tree));
@@ -137,13 +138,13 @@ function placeTree(from: string, tree: string): void {
 function placeLauncher(launcher: string, text: string): void {
   const fresh = join(dirname(launcher), `${TREE_PREFIX}launcher${TEMPORARY}${process.pid}`);
   writeFileSync(fresh, text, { mode: 0o755 });
-  chmodSync(fresh, 0o755); // the umask took something away
+  chmodSync(fresh, 0o755); // the umask may have removed bits
   sync(fresh);
   renameSync(fresh, launcher);
   sync(dirname(launcher));
 }
 
-/** What an installation left behind that did not come to its end. There is one at a time. */
+/** Removes what an interrupted installation left. Only one installation runs at a time. */
 function removeTemporaries(directory: string): void {
   removeEntries(directory, (entry) => entry.startsWith(TREE_PREFIX) && entry.includes(TEMPORARY));
 }
@@ -152,13 +153,13 @@ function removeTrees(directory: string, kept: readonly (string | undefined)[]): 
   removeEntries(directory, (entry) => entry.startsWith(TREE_PREFIX) && !kept.includes(entry));
 }
 
-function removeEntries(directory: string, isUnwanted: (entry: string) => boolean): void {
-  for (const entry of readdirSync(directory).filter(isUnwanted)) {
+function removeEntries(directory: string, isStale: (entry: string) => boolean): void {
+  for (const entry of readdirSync(directory).filter(isStale)) {
     rmSync(join(directory, entry), { recursive: true, force: true });
   }
 }
 
-/** The tree that a launcher of ours starts; undefined if there is none, or another program in its place. */
+/** The tree that the existing launcher starts; undefined if there is none, or it is another program. */
 function treeOfLauncher(launcher: string): string | undefined {
   if (!lstatSync(launcher, { throwIfNoEntry: false })?.isFile()) return undefined;
   const fd = openSync(launcher, "r");
@@ -182,7 +183,7 @@ function readIfPresent(path: string): string | undefined {
   }
 }
 
-/** To the disk, so that a power cut leaves nothing half-written under a final name. */
+/** fsync(2), so that a power cut leaves no half-written file under its final name. */
 function sync(path: string): void {
   const fd = openSync(path, "r");
   try {
@@ -194,10 +195,10 @@ function sync(path: string): void {
 
 function adviceOn(code: string, directory: string): string {
   if (code === "ENOSPC") return "; the plugin needs 250 MB there while it is replaced";
-  if (code === "EROFS") return "; it is read-only: give another directory (the chart's flannel.cniBinDir)";
+  if (code === "EROFS") return "; it is read-only: choose another directory (the chart's flannel.cniBinDir)";
   if (code !== "EACCES" && code !== "EPERM") return "";
   const owner = statSync(directory, { throwIfNoEntry: false })?.uid;
   return owner === undefined || owner === 0
     ? ""
-    : `; it belongs to user ${owner}, and this container may write only to root's: chown root there, or add the capability DAC_OVERRIDE to this init container`;
+    : `; it belongs to user ${owner}, and this container may write to root's directories only: chown it to root, or add the capability DAC_OVERRIDE to this init container`;
 }

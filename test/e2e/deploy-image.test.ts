@@ -10,12 +10,20 @@
  */
 
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
-import { makeNode } from "../../src/kube-server/objects/node-object.ts";
+import { makeNode, makePod } from "../../src/kube-server/objects/node-object.ts";
 import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
 import { exec } from "../../src/linux/exec.ts";
 import { writeSysctl } from "../../src/linux/sysctl.ts";
@@ -25,7 +33,7 @@ import { type CniRuntime, cniRuntime } from "../support/cni-runtime.ts";
 import { DockerEngine } from "../support/docker.ts";
 import { startEtcdOn, type TestHost, TestHosts } from "../support/hosts.ts";
 import { helm, readObjects } from "../support/kube-tools.ts";
-import { type ManifestObject, runManifestPod } from "../support/manifest-pod.ts";
+import { type ManifestObject, type ManifestPod, runManifestPod } from "../support/manifest-pod.ts";
 import { PingStream, ping } from "../support/ping.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { until } from "../support/until.ts";
@@ -177,7 +185,7 @@ test("the plugin that it installs runs on a host that has no library and no shel
       ...[IMAGE, "plugin", "--to=/opt/cni/bin", "--host-path=/opt/cni/bin"],
     ]);
   assert.match(await install(), new RegExp(`^/opt/cni/bin/flannel: version ${version}-\\w+ installed$`));
-  assert.match(await install(), /is there already$/);
+  assert.match(await install(), /is already installed$/);
   const { stdout } = await exec("chroot", [host, "/opt/cni/bin/flannel"], {
     env: { PATH: process.env.PATH, CNI_COMMAND: "VERSION" },
     input: '{"cniVersion": "1.0.0"}',
@@ -199,8 +207,8 @@ for (const backend of ["vxlan", "udp"] as const) {
       [engine, engine2].map(async (nodeEngine, index) => {
         const node = await makeNodeOf(nodeEngine, index + 1, { api, ca: certificates.ca, stack, backend });
         const said = await node.apply();
-        assert.match(said[0]!, backend === "vxlan" ? /version \S+ installed$/ : /is there already$/);
-        assert.match(said[1]!, /10-flannel\.conflist: (config installed|the config is there already)$/);
+        assert.match(said[0]!, backend === "vxlan" ? /version \S+ installed$/ : /is already installed$/);
+        assert.match(said[1]!, /10-flannel\.conflist: (config installed|config is already installed)$/);
         return node;
       }),
     );
@@ -242,7 +250,7 @@ for (const backend of ["vxlan", "udp"] as const) {
     await using stream = new PingStream(first!.netns, second!.address);
     await stream.more(5);
     await nodes[0]!.remove();
-    assert.match((await nodes[0]!.apply())[0]!, /is there already$/);
+    assert.match((await nodes[0]!.apply())[0]!, /is already installed$/);
     await until(() => nodes[0]!.isReady(), "flanneld again");
     await stream.more(5);
     const { answers } = stream;
@@ -266,6 +274,47 @@ for (const backend of ["vxlan", "udp"] as const) {
     for (const node of nodes) await node.remove();
   });
 }
+
+for (const installer of ["/opt/bin/install-conf", "cp"]) {
+  test(`F17 Go flannel's manifest with this image in the place of its two (config by ${installer})`, async () => {
+    using certificates = makeCertificates();
+    const [cert, key] = [certificates.server.cert, certificates.server.key].map((file) =>
+      readFileSync(file, "utf8"),
+    );
+    const rights = { user: "system:serviceaccount:kube-flannel:flannel", rules: KUBE_RULES };
+    const tokens = [{ token: "the-pods-token", ...rights }];
+    await using api = await KubeApiServer.start({ tls: { cert: cert!, key: key! }, tokens });
+    await using stack = new AsyncDisposableStack();
+    const name = installer === "cp" ? "go-cp" : "go-conf";
+    const node = await makeNodeOf(engine, 1, { api, ca: certificates.ca, stack, backend: "vxlan", name });
+    stack.defer(() => node.remove());
+    // Go's manifest does not set NODE_NAME: flanneld asks for its pod.
+    api.pods.create(makePod("kube-flannel-1", { namespace: "kube-flannel", nodeName: name }));
+    const objects = goManifest(node.directory, installer);
+    const said = await node.apply(objects);
+    assert.match(said[0]!, /^\/opt\/cni\/bin\/flannel: version \S+ (installed|is already installed)/);
+    await until(() => node.isUnavailable() === false, "NetworkUnavailable", 20_000);
+    const conflist = readFileSync(join(node.directory, "net.d/10-flannel.conflist"), "utf8");
+    assert.equal(conflist, objects[0]!.data!["cni-conf.json"]);
+    const { stdout } = await exec(join(node.directory, "bin/flannel"), [], {
+      env: { PATH: process.env.PATH, CNI_COMMAND: "VERSION" },
+      input: '{"cniVersion": "1.0.0"}',
+    });
+    assert.ok(JSON.parse(stdout).supportedVersions.includes("1.0.0"));
+  });
+}
+
+test("F17 mk-docker-opts.sh can be copied out of the image", async () => {
+  const out = join(h1.directory, "scripts");
+  mkdirSync(out);
+  await engine.docker([
+    ...["run", ...FEW_RIGHTS, "--volume", `${out}:/out`, "--entrypoint", "cp", IMAGE],
+    ...["/opt/bin/mk-docker-opts.sh", "/out"],
+  ]);
+  const copy = join(out, "mk-docker-opts.sh");
+  assert.deepEqual(readFileSync(copy), readFileSync(join(ROOT, "deploy/docker/mk-docker-opts.sh")));
+  assert.equal(statSync(copy).mode & 0o777, 0o755);
+});
 
 test("the network config that it installs is the ConfigMap's", async () => {
   const netd = join(h1.directory, "net.d");
@@ -291,6 +340,75 @@ test("the network config that it installs is the ConfigMap's", async () => {
   await assert.rejects(install(), /is not valid JSON/);
 });
 
+/**
+ * The ConfigMap and DaemonSet of Go flannel's kube-flannel.yml (v0.28; with `cp` as up to v0.27), as far as a node sees
+ * them: its init containers have all rights that a container has, and the directories of the node are this test's.
+ */
+function goManifest(directory: string, installer: string): readonly ManifestObject[] {
+  const config = ["/etc/kube-flannel/cni-conf.json", "/etc/cni/net.d/10-flannel.conflist"];
+  const field = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
+  const pod: ManifestPod = {
+    hostNetwork: true,
+    initContainers: [
+      {
+        ...{ name: "install-cni-plugin", image: IMAGE, command: ["cp"] },
+        args: ["-f", "/flannel", "/opt/cni/bin/flannel"],
+        volumeMounts: [{ name: "cni-plugin", mountPath: "/opt/cni/bin" }],
+      },
+      {
+        ...{ name: "install-cni", image: IMAGE, command: [installer] },
+        args: installer === "cp" ? ["-f", ...config] : config,
+        volumeMounts: [
+          { name: "cni", mountPath: "/etc/cni/net.d" },
+          { name: "flannel-cfg", mountPath: "/etc/kube-flannel/" },
+        ],
+      },
+    ],
+    containers: [
+      {
+        ...{ name: "kube-flannel", image: IMAGE, command: ["/opt/bin/flanneld"] },
+        args: ["--ip-masq", "--kube-subnet-mgr", "--healthz-port=8081"],
+        securityContext: { privileged: false, capabilities: { add: ["NET_ADMIN", "NET_RAW"] } },
+        env: [
+          { name: "POD_NAME", ...field("metadata.name") },
+          { name: "POD_NAMESPACE", ...field("metadata.namespace") },
+          { name: "EVENT_QUEUE_DEPTH", value: "5000" },
+          { name: "CONT_WHEN_CACHE_NOT_READY", value: "false" },
+        ],
+        volumeMounts: [
+          { name: "run", mountPath: "/run/flannel" },
+          { name: "flannel-cfg", mountPath: "/etc/kube-flannel/" },
+          { name: "xtables-lock", mountPath: "/run/xtables.lock" },
+        ],
+      },
+    ],
+    volumes: [
+      { name: "run", hostPath: { path: "/run/flannel" } },
+      { name: "cni-plugin", hostPath: { path: join(directory, "bin") } },
+      { name: "cni", hostPath: { path: join(directory, "net.d") } },
+      { name: "flannel-cfg", configMap: { name: "kube-flannel-cfg" } },
+      { name: "xtables-lock", hostPath: { path: "/run/xtables.lock", type: "FileOrCreate" } },
+    ],
+  };
+  const metadata = (name: string) => ({ name, namespace: "kube-flannel" });
+  return [
+    {
+      ...{ apiVersion: "v1", kind: "ConfigMap", metadata: metadata("kube-flannel-cfg") },
+      data: {
+        "cni-conf.json":
+          '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel", "delegate": {"hairpinMode": true, ' +
+          '"isDefaultGateway": true}}, {"type": "portmap", "capabilities": {"portMappings": true}}]}\n',
+        "net-conf.json":
+          '{"Network": "10.244.0.0/16", "EnableNFTables": false, "Backend": {"Type": "vxlan"}}\n',
+      },
+    },
+    {
+      ...{ apiVersion: "apps/v1", kind: "DaemonSet", metadata: metadata("kube-flannel-ds") },
+      spec: { template: { spec: pod } },
+    },
+  ];
+}
+
 async function startEngine(host: TestHost): Promise<DockerEngine> {
   const started = await DockerEngine.start(host, ["--iptables=false", "--bridge=none"]);
   const context = join(ROOT, "dist/image");
@@ -309,14 +427,14 @@ async function makeNodeOf(
     readonly ca: string;
     readonly stack: AsyncDisposableStack;
     readonly backend: string;
+    readonly name?: string;
   },
 ) {
-  const { api, ca, stack, backend } = cluster;
-  const name = `node-${number}`;
+  const { api, ca, stack, backend, name = `node-${number}` } = cluster;
   const { host } = nodeEngine;
   api.nodes.create(makeNode(name, { podCIDRs: [`10.244.${number}.0/24`] }));
   const line = stack.use(await startTcpProxy(api.port, { netns: host.netns }));
-  const directory = join(host.directory, "node");
+  const directory = join(host.directory, name);
   const serviceAccount = join(directory, "account");
   mkdirSync(serviceAccount, { recursive: true });
   writeFileSync(join(serviceAccount, "token"), "the-pods-token");
@@ -360,9 +478,9 @@ async function makeNodeOf(
     engine: nodeEngine,
     runtime: undefined as CniRuntime | undefined,
     /** Starts the pod; what its init containers said. */
-    async apply(): Promise<readonly string[]> {
+    async apply(objects: readonly ManifestObject[] = readObjects(stdout)): Promise<readonly string[]> {
       const place = { engine: nodeEngine, directory, fields, serviceAccount, apiPort: line.port };
-      return (await runManifestPod(readObjects<ManifestObject>(stdout), place)).said;
+      return (await runManifestPod(objects, place)).said;
     },
     async remove(): Promise<void> {
       await nodeEngine.docker(["stop", "--time=10", pod]);

@@ -13,11 +13,11 @@ interface ManifestContainer {
   readonly image: string;
   readonly command: readonly string[];
   readonly args: readonly string[];
-  readonly securityContext: {
-    readonly privileged: boolean;
-    readonly allowPrivilegeEscalation: boolean;
-    readonly readOnlyRootFilesystem: boolean;
-    readonly capabilities: { readonly drop: readonly string[]; readonly add?: readonly string[] };
+  readonly securityContext?: {
+    readonly privileged?: boolean;
+    readonly allowPrivilegeEscalation?: boolean;
+    readonly readOnlyRootFilesystem?: boolean;
+    readonly capabilities?: { readonly drop?: readonly string[]; readonly add?: readonly string[] };
   };
   readonly env?: readonly {
     readonly name: string;
@@ -27,13 +27,13 @@ interface ManifestContainer {
   readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
 }
 
-interface ManifestPod {
+export interface ManifestPod {
   readonly hostNetwork: boolean;
   readonly initContainers: readonly ManifestContainer[];
   readonly containers: readonly ManifestContainer[];
   readonly volumes: readonly {
     readonly name: string;
-    readonly hostPath?: { readonly path: string; readonly type: string };
+    readonly hostPath?: { readonly path: string; readonly type?: string };
     readonly configMap?: { readonly name: string };
   }[];
 }
@@ -73,12 +73,12 @@ export async function runManifestPod(
 }
 
 function dockerFlags(
-  { image, command, args, securityContext, env = [], volumeMounts }: ManifestContainer,
+  { image, command, args, securityContext = {}, env = [], volumeMounts }: ManifestContainer,
   pod: ManifestPod,
   objects: readonly ManifestObject[],
   place: PodPlace,
 ): string[] {
-  const { allowPrivilegeEscalation, readOnlyRootFilesystem, capabilities } = securityContext;
+  const { allowPrivilegeEscalation = true, readOnlyRootFilesystem, capabilities = {} } = securityContext;
   const variables = env.map(
     ({ name, value, valueFrom }) => `${name}=${value ?? place.fields[valueFrom!.fieldRef.fieldPath]!}`,
   );
@@ -92,7 +92,7 @@ function dockerFlags(
     ...(pod.hostNetwork ? ["--network=host"] : []),
     ...(readOnlyRootFilesystem ? ["--read-only"] : []),
     ...(allowPrivilegeEscalation ? [] : ["--security-opt=no-new-privileges"]),
-    ...capabilities.drop.map((name) => `--cap-drop=${name}`),
+    ...(capabilities.drop ?? []).map((name) => `--cap-drop=${name}`),
     ...(capabilities.add ?? []).map((name) => `--cap-add=${name}`),
     ...[...variables, ...cluster].map((variable) => `--env=${variable}`),
     ...volumes.map((volume) => `--volume=${volume}`),
