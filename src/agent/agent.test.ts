@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { parseIp } from "../address/ip.ts";
+import { formatIp, parseIp } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { parseFlags } from "../config/flags.ts";
 import { readOptions } from "../config/options.ts";
@@ -40,6 +40,8 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
   const logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
   const files = new Map([["/proc/sys/net/bridge/bridge-nf-call-iptables", "1"]]);
   const counts = { ready: 0 };
+  /** Addresses at which other hosts answer. */
+  const answering = new Set<string>();
   const store = createMemoryLeaseStore(data, { random: () => 0 });
   const drift = new DriftLedger({ logger, timers, wallClockMs: Date.now });
   const ports: AgentPorts = {
@@ -47,6 +49,7 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
     configPlace: "the test",
     providers: [kernel],
     rtnetlink: host.rtnetlink,
+    hostAnswers: async (ip) => answering.has(formatIp(ip)),
     openNotifications: () => host.openNotifications(),
     firewall: {
       exec: { run: async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: "" }) },
@@ -69,7 +72,7 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
     data[Symbol.dispose]();
     await store[Symbol.asyncDispose]();
   });
-  return { data, host, kernel, timers, log, files, counts, ports };
+  return { data, host, kernel, timers, log, files, counts, answering, ports };
 }
 
 const optionsOf = (...args: string[]) => {

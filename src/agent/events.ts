@@ -13,6 +13,8 @@ export type AgentEvent =
   | { readonly type: "repair"; readonly repair: Repair }
   /** The host acquired a lease of other subnets than before. */
   | { readonly type: "subnets"; readonly own: OwnLease }
+  /** Another host has the identity of this host's backend: one of the two is a clone. */
+  | { readonly type: "copied" }
   /** The leases of the network were received or changed. */
   | { readonly type: "peers" }
   /** The next hop of a peer changed. */

@@ -32,7 +32,8 @@ import {
   sameSubnets,
 } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
-import { describeOwner, isOwn } from "../lease/ownership.ts";
+import { describeOwner, type HostIdentity, isOwn } from "../lease/ownership.ts";
+import type { Contested, Held, LeaseState } from "./lease-state.ts";
 import { describeLife, marginWarning, renewalDelayMs } from "./renewal-delay.ts";
 
 const RETRY_MS = 1_000;
@@ -46,6 +47,10 @@ export interface LeaseKeeperOptions {
   readonly previous: SubnetPair | undefined;
   /** Prefixes of these networks that this host uses itself: no subnet is drawn from them. */
   readonly usedPrefixes: (network: NetworkFamilies) => readonly Prefix[];
+  /** How to find a lease of this host under an earlier address. */
+  readonly identity?: Omit<HostIdentity, "replace">;
+  /** Called when another host has the identity of this host's backend; has to {@link LeaseKeeper.update} the attributes. */
+  readonly onCopied?: () => void;
   /** How long before its expiry a lease is renewed. */
   readonly renewMarginMs: number;
   readonly logger: Logger;
@@ -55,37 +60,6 @@ export interface LeaseKeeperOptions {
   /** Called when the host has acquired a lease of other subnets than before. */
   readonly onSubnets: (own: OwnLease) => void;
 }
-
-/** There is no lease yet, or it was lost. */
-interface Acquiring {
-  readonly name: "acquiring";
-  /** The lost lease. */
-  readonly own: OwnLease | undefined;
-  readonly problem: string;
-}
-
-interface Held {
-  readonly name: "held";
-  readonly own: OwnLease;
-  /** The attributes that were published last; others than the current ones are to be replaced at once. */
-  readonly published: LeaseAttributes;
-  /** When to renew next and when the lease expires: monotonic, so that a step of the wall clock moves neither. */
-  readonly dueAtMs: number;
-  readonly endsAtMs: number;
-  /** Set once the lease has expired without a renewal. */
-  readonly problem: string | undefined;
-}
-
-/** Another host publishes the public IP of this one. */
-interface Contested {
-  readonly name: "contested";
-  readonly own: OwnLease;
-  readonly problem: string;
-  /** To return to. */
-  readonly held: Held;
-}
-
-type LeaseState = Acquiring | Held | Contested;
 
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
@@ -134,11 +108,15 @@ export class LeaseKeeper {
     const attempt = async () => {
       const [attributes] = this.#attributes;
       const own = await this.#options.store.acquire({
-        ...{ network: this.#network, attributes, previous, signal },
+        ...{ network: this.#network, attributes, previous, signal, identity: this.#identity() },
         avoid: this.#options.usedPrefixes(this.#network),
         onWait: (reason) => this.#fail(`no lease yet: ${reason}`),
       });
-      this.#take(own, attributes);
+      // The identity may have been replaced meanwhile.
+      this.#take(
+        own,
+        isDeepStrictEqual(own.attributes, this.#attributes[0]) ? this.#attributes[0] : attributes,
+      );
       return own;
     };
     const onProblem = (problem: string | undefined) => {
@@ -148,6 +126,15 @@ export class LeaseKeeper {
       { failure: "Failed to acquire lease", attempt, pauseMs: RETRY_MS, signal, onProblem },
       this.#options,
     );
+  }
+
+  #identity(): HostIdentity | undefined {
+    const { identity, onCopied } = this.#options;
+    const replace = () => {
+      onCopied?.();
+      return this.#attributes[0];
+    };
+    return identity && { ...identity, replace };
   }
 
   /** Keeps the lease until aborted. */

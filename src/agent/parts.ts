@@ -3,9 +3,10 @@
  * direction is an event ({@link AgentEvents}). Nothing runs and nothing is programmed yet.
  */
 
-import { type Ip, sameIp } from "../address/ip.ts";
+import { formatIp, type Ip, sameIp } from "../address/ip.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { Lease } from "../lease/lease.ts";
+import type { HostAddresses } from "../lease/ownership.ts";
 import { Reconciler } from "../state/reconciler.ts";
 import { AgentEvents } from "./events.ts";
 import type { ExternalInterface } from "./external-interface.ts";
@@ -39,7 +40,7 @@ const RESYNC_MS = 60_000;
 
 /** Throws ConfigError if the backend does not work on this host. */
 export function build(
-  { resolver, chosen, config }: Resolved,
+  { resolver, chosen, config, isIdentityKept }: Resolved,
   options: FlanneldOptions,
   ports: AgentPorts,
   readiness: Readiness,
@@ -61,6 +62,8 @@ export function build(
     attributes: resolver.attributesOf(config),
     previous: previousSubnets(ports.readFile(options.subnetFile), config.network),
     usedPrefixes: (network) => usedPrefixes(ports.rtnetlink, network),
+    identity: { isKept: isIdentityKept, isInUse: (addresses) => isInUse(addresses, ports) },
+    onCopied: () => events.emit({ type: "copied" }),
     renewMarginMs: options.renewMarginMs,
     logger,
     timers,
@@ -109,6 +112,18 @@ export function build(
       chosen,
     );
   return { events, reconciler, keeper, follower, planner, firewall, publisher, createWatch };
+}
+
+/** Whether another host answers at one of these addresses. */
+async function isInUse(
+  { publicIp, publicIpv6 }: HostAddresses,
+  { rtnetlink, hostAnswers }: Pick<AgentPorts, "rtnetlink" | "hostAnswers">,
+): Promise<boolean> {
+  const own = new Set(rtnetlink.addresses().map(({ address }) => address));
+  for (const ip of [publicIp, publicIpv6]) {
+    if (ip !== undefined && !own.has(formatIp(ip)) && (await hostAnswers(ip))) return true;
+  }
+  return false;
 }
 
 const addressesOf = (leases: readonly Lease[]): Ip[] =>

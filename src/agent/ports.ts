@@ -1,5 +1,6 @@
 /** Everything outside of the agent, as `cmd` joins it on a real host and tests do in memory. */
 
+import type { Ip } from "../address/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
 import type { AtomicFileWriter } from "../config/subnet-env.ts";
@@ -18,6 +19,8 @@ export interface AgentPorts {
   /** Providers of all kinds of desired objects. */
   readonly providers: readonly Provider[];
   readonly rtnetlink: Rtnetlink;
+  /** Whether a host with this address answers; resolves within seconds. */
+  readonly hostAnswers: (ip: Ip) => Promise<boolean>;
   /** Subscribes to the kernel's notifications from this call on. */
   readonly openNotifications: () => NotificationSource;
   readonly firewall: FirewallSystem;

@@ -27,6 +27,8 @@ export interface Resolved {
   readonly resolver: Resolver;
   readonly chosen: ExternalInterface;
   readonly config: ResolvedConfig;
+  /** Whether the backend has the identity (MACs) of an earlier run. */
+  readonly isIdentityKept: boolean;
 }
 
 /** Undefined if aborted before. Throws ConfigError if no interface or backend fits, NetlinkError. */
@@ -53,7 +55,8 @@ export async function resolve(
   for (const note of backend.notes) ports.logger.warn(note);
   const config = { network, backend, host: hostOf(chosen) };
   ports.logger.info(`External interface ${resolver.describe(config)}`);
-  return { resolver, chosen, config };
+  const isIdentityKept = existing.length > 0 || record.attributes !== undefined;
+  return { resolver, chosen, config, isIdentityKept };
 }
 
 /** The source addresses of the tunnels that an earlier run left in the kernel. */
@@ -92,6 +95,11 @@ export class Resolver {
   createBackend(network: Network, existing: readonly StateObject[]): Backend {
     const { randomBytes } = this.#ports;
     return createBackend(network, { existing, published: this.#record.attributes, randomBytes });
+  }
+
+  /** A backend with fresh MACs. Throws ConfigError. */
+  createFreshBackend(network: Network): Backend {
+    return createBackend(network, { existing: [], randomBytes: this.#ports.randomBytes });
   }
 
   /** What this host publishes in its lease. */

@@ -77,6 +77,12 @@ export class RunningAgent {
         planner.replan();
         publisher.publish(this.#signal);
         break;
+      case "copied":
+        this.#ports.logger.warn(
+          "Another host has this host's VTEP MAC: one of the two is a clone; taking a fresh MAC and another subnet",
+        );
+        this.#change({ backend: this.#resolver.createFreshBackend(planner.config.network) });
+        break;
       case "peers":
         planner.replan();
         break;

@@ -19,6 +19,7 @@ import { DescriptorStore } from "../linux/descriptor-store.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
+import { hostAnswers } from "../linux/host-probe.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
@@ -153,6 +154,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       configPlace,
       providers: [kernel, new TunnelProvider(tunnels)],
       rtnetlink,
+      hostAnswers: (ip) => hostAnswers(rtnetlink, ip),
       openNotifications,
       firewall: { exec: { run: runCommand }, openNftNotifications, digestXtables },
       drift,

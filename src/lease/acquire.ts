@@ -1,7 +1,7 @@
 /**
- * How a host gets its lease, whatever the datastore: the one it holds already (see ownership.ts), else the subnet of
- * its previous run, else a random one of the first free. Every write is a compare-and-swap; a host that loses a race
- * lists again and picks another (W4).
+ * How a host acquires its lease, whatever the datastore: the one it has already (see ownership.ts), else the subnet of its
+ * previous run, else a random one of the first free. Every write is a compare-and-swap; a host that loses a race lists
+ * again and picks another (W4).
  */
 
 import type { FamilyName } from "../address/family.ts";
@@ -11,11 +11,11 @@ import { StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
 import { createFreeSubnets, drawSubnet, isCompatiblePair } from "./allocation.ts";
-import { type LeaseAttributes, type OwnLease, type SubnetPair, sameSubnets } from "./lease.ts";
+import { type Lease, type LeaseAttributes, type OwnLease, type SubnetPair, sameSubnets } from "./lease.ts";
 import type { AcquireRequest } from "./lease-store.ts";
-import { isOwn } from "./ownership.ts";
+import { describeOwner, isOwn, recognizeLeases } from "./ownership.ts";
 
-/** How often a lost race is run again. */
+/** Attempts before a host that keeps losing the race gives up for now. */
 const MAX_ATTEMPTS = 10;
 
 /** One key under `subnets/` as it is in the store now. */
@@ -24,9 +24,11 @@ export interface StoredLease {
   readonly subnets: SubnetPair;
   /** Undefined = the value is malformed. The subnet is taken nevertheless. */
   readonly attributes: LeaseAttributes | undefined;
+  /** See {@link Lease.renewedAt}. */
+  readonly renewedAt?: bigint | undefined;
 }
 
-/** What the algorithm needs of a datastore. Undefined or false = another host was faster: list again. */
+/** What the algorithm needs of a datastore. Undefined or false = another host was faster; list again. */
 export interface LeaseWriter<Stored extends StoredLease> {
   list(): Promise<readonly Stored[]>;
   /** Creates a lease, if the key is free and no lease created since `list` overlaps it. */
@@ -44,27 +46,34 @@ export async function acquireLease<Stored extends StoredLease>(
   random: () => number,
   logger: Logger,
 ): Promise<OwnLease> {
-  const { network, attributes, previous } = request;
+  const { network, previous } = request;
+  let { attributes } = request;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     const stored = await writer.list();
-    const own = stored.filter((lease) => isOwn(lease.attributes, { published: [attributes] }));
+    const recognition = await recognizeLeases(stored, { ...request, attributes });
+    const { own } = recognition;
+    attributes = recognition.attributes;
     const usable = own.filter((lease) => isCompatiblePair(network, lease.subnets));
     const reused =
       usable.find((lease) => previous !== undefined && sameSubnets(lease.subnets, previous)) ?? usable[0];
     if (reused !== undefined) {
       const lease = await writer.refresh(reused, attributes);
-      if (lease !== undefined) return lease;
-      continue;
+      if (lease === undefined) continue;
+      if (!isOwn(reused.attributes, { published: [attributes] }))
+        logger.info(
+          `Lease ${lease.key} of this host's earlier address ${describeOwner(reused.attributes!)} now has address ${describeOwner(attributes)}`,
+        );
+      return lease;
     }
     for (const lease of own) {
-      logger.info(`the lease ${lease.key} of this host does not fit the network config: deleting it`);
+      logger.info(`Deleting lease ${lease.key} of this host; it does not fit the network config`);
     }
     const removed = await Promise.all(own.map((lease) => writer.remove(lease)));
     if (removed.includes(false)) continue;
     const taken = stored.filter((lease) => !own.includes(lease)).map((lease) => lease.subnets);
     const lease = await writer.create(chooseSubnets(request, taken, random, attempt), attributes);
     if (lease !== undefined) return lease;
-    logger.debug(`another host took the subnet first (attempt ${attempt} of ${MAX_ATTEMPTS})`);
+    logger.debug(`Another host took the subnet first (attempt ${attempt} of ${MAX_ATTEMPTS})`);
   }
   throw new StoreError(
     "CONFLICT",
@@ -99,6 +108,6 @@ function outOfSubnets(config: FamilyConfig, taken: number): StoreError {
   return new StoreError(
     "OUT_OF_SUBNETS",
     `out of subnets: all /${config.subnetLength} from ${range} in ${formatPrefix(config.network)} are taken (${taken} leases); ` +
-      "enlarge the network in the network config, or delete leases of hosts that are gone",
+      "enlarge the network in the network config, or delete the leases of hosts that no longer exist",
   );
 }

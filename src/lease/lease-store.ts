@@ -7,6 +7,7 @@ import type { Ip } from "../address/ip.ts";
 import type { Prefix } from "../address/prefix.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease, LeaseAttributes, OwnLease, SubnetPair } from "./lease.ts";
+import type { HostIdentity } from "./ownership.ts";
 
 /** Changes of the set of leases, the own one included: first a snapshot, then single changes; again a snapshot after a gap. */
 export type LeaseUpdate =
@@ -25,6 +26,8 @@ export interface AcquireRequest {
    * has already, or had in its previous run, is kept. Undefined = none. Without effect in Kubernetes.
    */
   readonly avoid?: readonly Prefix[];
+  /** How to find a lease of this host under an earlier address, and to tell a clone; undefined = neither. */
+  readonly identity?: HostIdentity | undefined;
   /** Ends an acquisition that waits for others (Kubernetes: for the node's podCIDR); it then throws UNAVAILABLE. */
   readonly signal?: AbortSignal;
   /** Told what the acquisition waits for, as the end of "no lease yet: …". */

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseIp } from "../address/ip.ts";
+import { formatIp, parseIp } from "../address/ip.ts";
+import { parsePrefix } from "../address/prefix.ts";
 import type { LeaseAttributes } from "./lease.ts";
-import { describeOwner, isOwn, isSameHost } from "./ownership.ts";
+import { describeOwner, isOwn, isSameHost, recognizeLeases } from "./ownership.ts";
 
 const host = (publicIp?: string, publicIpv6?: string): LeaseAttributes => ({
   publicIp: publicIp === undefined ? undefined : parseIp(publicIp),
@@ -49,4 +50,98 @@ test("the owner is named by its address, IPv4 first", () => {
     "fd00::1",
     "another host",
   ]);
+});
+
+const SUBNETS = [1, 2, 3].map((number) => ({ ipv4: parsePrefix(`10.5.${number}.0/24`), ipv6: undefined }));
+const vxlan = (publicIp: string, mac?: string): LeaseAttributes => ({
+  ...host(publicIp),
+  backendData: mac === undefined ? undefined : { VNI: 1, VtepMAC: mac },
+});
+const MAC = "0a:00:00:00:00:0b";
+
+/** Leases 1, 2, 3 as listed, seen by a host that publishes `attributes` and at whose network `living` addresses answer. */
+async function recognize(
+  leases: readonly LeaseAttributes[],
+  attributes: LeaseAttributes,
+  {
+    living = [] as string[],
+    previous = undefined as number | undefined,
+    isKept = true,
+    renewedAt = [] as bigint[],
+  } = {},
+) {
+  const asked: string[] = [];
+  const fresh = { ...attributes, backendData: { VNI: 1, VtepMAC: "0e:ff:ff:ff:ff:ff" } };
+  const listed = leases.map((lease, index) => ({
+    subnets: SUBNETS[index]!,
+    attributes: lease,
+    renewedAt: renewedAt[index],
+  }));
+  const recognition = await recognizeLeases(listed, {
+    attributes,
+    previous: previous === undefined ? undefined : SUBNETS[previous - 1],
+    identity: {
+      isKept,
+      async isInUse({ publicIp }) {
+        asked.push(formatIp(publicIp!));
+        return living.includes(formatIp(publicIp!));
+      },
+      replace: () => fresh,
+    },
+  });
+  return {
+    own: recognition.own.map((lease) => listed.indexOf(lease) + 1),
+    isFresh: recognition.attributes === fresh,
+    asked,
+  };
+}
+
+test("F1 a host that moved knows its lease by the MAC of its device, unless another host answers there", async () => {
+  const leases = [vxlan("10.0.0.11", MAC.toUpperCase()), vxlan("10.0.0.12", "0a:00:00:00:00:0c")];
+  const me = vxlan("10.0.0.21", MAC);
+  assert.deepEqual(await recognize(leases, me), { own: [1], isFresh: false, asked: ["10.0.0.11"] });
+  assert.deepEqual(await recognize(leases, me, { living: ["10.0.0.11"], previous: 1 }), {
+    ...{ own: [], isFresh: true, asked: ["10.0.0.11"] },
+  });
+});
+
+test("F1 without a MAC the subnet of the previous run is the evidence", async () => {
+  const leases = [vxlan("10.0.0.11"), vxlan("10.0.0.12")];
+  const me = vxlan("10.0.0.21");
+  assert.deepEqual((await recognize(leases, me, { previous: 2 })).own, [2]);
+  assert.deepEqual(await recognize(leases, me, { previous: 2, living: ["10.0.0.12"] }), {
+    ...{ own: [], isFresh: false, asked: ["10.0.0.12"] },
+  });
+  assert.deepEqual(await recognize(leases, me), { own: [], isFresh: false, asked: [] });
+});
+
+test("F1 a kept MAC that differs from the lease's outweighs the previous subnet; a MAC just drawn does not", async () => {
+  const leases = [vxlan("10.0.0.11", "0a:00:00:00:00:0c")];
+  const me = vxlan("10.0.0.21", MAC);
+  assert.deepEqual((await recognize(leases, me, { previous: 1 })).own, []);
+  assert.deepEqual((await recognize(leases, me, { previous: 1, isKept: false })).own, [1]);
+});
+
+test("F1 of several own leases the one with the host's MAC comes first; other backends' are not own", async () => {
+  const leases = [vxlan("10.0.0.21", "0a:00:00:00:00:0c"), vxlan("10.0.0.11", MAC)];
+  assert.deepEqual((await recognize(leases, vxlan("10.0.0.21", MAC))).own, [2, 1]);
+  const wireguard = { ...vxlan("10.0.0.11", MAC), backendType: "wireguard" };
+  assert.deepEqual((await recognize([wireguard], vxlan("10.0.0.21", MAC), { previous: 1 })).own, []);
+});
+
+test("F1 hosts that swap their addresses are no clones", async () => {
+  const other = "0a:00:00:00:00:0c";
+  const swapped = [vxlan("10.0.0.11", MAC), vxlan("10.0.0.12", other)];
+  const living = ["10.0.0.11", "10.0.0.12"];
+  assert.deepEqual(await recognize(swapped, vxlan("10.0.0.12", MAC), { living }), {
+    ...{ own: [1, 2], isFresh: false, asked: [] },
+  });
+  const half = [vxlan("10.0.0.12", MAC), vxlan("10.0.0.12", other)];
+  assert.deepEqual(await recognize(half, vxlan("10.0.0.11", other), { living, renewedAt: [9n, 5n] }), {
+    ...{ own: [2], isFresh: false, asked: [] },
+  });
+  assert.equal(
+    (await recognize(half, vxlan("10.0.0.11", other), { living, renewedAt: [5n, 9n] })).isFresh,
+    true,
+  );
 });

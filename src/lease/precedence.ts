@@ -9,6 +9,8 @@
 
 import type { Lease } from "./lease.ts";
 
+type Renewed = Pick<Lease, "renewedAt">;
+
 /** The established lease first. Leases of unknown age come last; equal ones are ordered by key. For Array.sort. */
 export function byEstablishment(a: Lease, b: Lease): number {
   if (a.establishedAt !== b.establishedAt) {
@@ -23,7 +25,7 @@ export function byEstablishment(a: Lease, b: Lease): number {
  * Whether `lease` has what both claim although `established` was there first: it was renewed later. Reservations, which
  * operators write and nobody renews, neither supersede a lease nor are superseded.
  */
-export const supersedes = (lease: Lease, established: Lease): boolean =>
+export const supersedes = (lease: Renewed, established: Renewed): boolean =>
   lease.renewedAt !== undefined &&
   established.renewedAt !== undefined &&
   lease.renewedAt > established.renewedAt;

@@ -25,6 +25,7 @@ export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 const RTM_GETNEIGH = 30;
 // ndm_state
+export const NUD_REACHABLE = 0x02;
 export const NUD_PERMANENT = 0x80;
 // ndm_flags
 const NTF_SELF = 0x02;

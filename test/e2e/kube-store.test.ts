@@ -472,3 +472,40 @@ test("a network of one family takes no notice of a podCIDR of the other", async 
   await until(() => watch.table.size === 1, "the own lease");
   assert.deepEqual(subnetsOf(watch.table.get("node-1")), ["10.5.1.0/24"]);
 });
+
+test("F1 a node that starts with the MAC of another node takes a fresh one", async (t) => {
+  const mac = (address: string) => ({ ...attributesOf(1), backendData: { VNI: 1, VtepMAC: address } });
+  const fresh = mac("0e:00:00:00:00:01");
+  for (const [what, isKept, given, published, listings] of [
+    ["the MAC of another node", true, mac(macOf(7)), fresh, 2],
+    ["a MAC just drawn", false, attributesOf(1), attributesOf(1), 1],
+    ["a kept MAC that no other node has", true, attributesOf(1), attributesOf(1), 2],
+  ] as const) {
+    const bed = await makeBed(t);
+    addPeer(bed.api, 7);
+    const isInUse = async () => assert.fail("the node's name says whose lease it is");
+    const request = { network: NETWORK, attributes: given, previous: undefined };
+    const identity = { isKept, isInUse, replace: () => fresh };
+    assert.deepEqual((await bed.store.acquire({ ...request, identity })).attributes, published, what);
+    const data = annotationsIn(bed.api, "node-1")["backend-data"];
+    assert.equal(data, JSON.stringify(published.backendData), what);
+    await until(() => bed.requests("watch") === 1, "the watch on the own node");
+    assert.equal(bed.requests("list"), listings, what);
+    const again = { ...request, attributes: published, identity };
+    assert.deepEqual((await bed.store.acquire(again)).attributes, published, `${what}, again`);
+    assert.equal(bed.requests("list"), listings, `${what}: the node has published it by itself`);
+  }
+});
+
+test("F2 a lease is as old as its node", async (t) => {
+  const bed = await makeBed(t);
+  const node = makeNode("older", { podCIDRs: ["10.5.9.0/24"] });
+  const creationTimestamp = "2020-01-01T00:00:00Z";
+  bed.api.nodes.create({ ...node, metadata: { ...node.metadata, creationTimestamp } });
+  bed.annotate({ "kube-subnet-manager": "true", "public-ip": "192.168.0.9" }, "older");
+  await bed.acquire();
+  await using watch = follow(bed.store);
+  await until(() => watch.table.size === 2, "both leases");
+  assert.equal(watch.table.get("older")!.establishedAt, BigInt(Date.parse(creationTimestamp)));
+  assert.ok(watch.table.get("node-1")!.establishedAt! > watch.table.get("older")!.establishedAt!);
+});

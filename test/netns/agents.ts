@@ -148,6 +148,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
       configPlace: "the test",
       providers: [kernel],
       rtnetlink,
+      hostAnswers: async () => false,
       openNotifications: () => openNotifications({ netns }),
       firewall: {
         exec: { run: (command, args, input) => runIn(netns, command, args, input) },

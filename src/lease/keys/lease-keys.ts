@@ -30,6 +30,8 @@ export interface DecodedRecord {
   readonly attributes: LeaseAttributes | undefined;
   /** What is wrong with key or value, as the end of a sentence. */
   readonly problem: string | undefined;
+  /** See {@link Lease.renewedAt}. */
+  readonly renewedAt: bigint | undefined;
 }
 
 /** A key that names a subnet. If its value is malformed, the subnet is taken nevertheless. */
@@ -41,17 +43,25 @@ export const namesSubnet = (decoded: DecodedRecord): decoded is SubnetRecord => 
 export function decodeRecord(leasePath: string, record: KeyRecord): DecodedRecord {
   const key = record.key.slice(leasePath.length);
   const subnets = decodeLeaseKey(key);
-  if (isProblem(subnets)) return { key, record, subnets: undefined, attributes: undefined, ...subnets };
+  const renewedAt = record.lifeId === undefined ? undefined : record.revision;
+  const base = { key, record, renewedAt };
+  if (isProblem(subnets)) return { ...base, subnets: undefined, attributes: undefined, ...subnets };
   const attributes = decodeLeaseValue(record.value);
   return isProblem(attributes)
-    ? { key, record, subnets, attributes: undefined, ...attributes }
-    : { key, record, subnets, attributes, problem: undefined };
+    ? { ...base, subnets, attributes: undefined, ...attributes }
+    : { ...base, subnets, attributes, problem: undefined };
 }
 
 /** What peers see of a key. */
-export function leaseEntryOf({ key, record, subnets, attributes, problem }: DecodedRecord): LeaseEntry {
+export function leaseEntryOf({
+  key,
+  record,
+  subnets,
+  attributes,
+  problem,
+  renewedAt,
+}: DecodedRecord): LeaseEntry {
   if (subnets === undefined || attributes === undefined) return [key, { problem: problem! }];
-  const renewedAt = record.lifeId === undefined ? undefined : record.revision;
   return [key, { key, subnets, attributes, establishedAt: record.createdAt, renewedAt }];
 }
 

@@ -8,7 +8,8 @@
 
 import type { Logger } from "../../base/logger.ts";
 import { systemTimers } from "../../base/timers.ts";
-import type { LeaseAttributes, OwnLease } from "../lease.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "../lease.ts";
+import { isProblem, type Problem } from "../lease-codec.ts";
 import type { AcquireRequest, HostRecord, LeaseStore, LeaseUpdate } from "../lease-store.ts";
 import { type AnnotationNames, annotationNames } from "./annotations.ts";
 import { type ApiAccess, openAccess } from "./api-access.ts";
@@ -24,7 +25,9 @@ import {
 import { watchNodeLeases } from "./lease-watch.ts";
 import { readConfigFile, watchConfigFile } from "./net-config-file.ts";
 import { hostRecordOf } from "./node-annotations.ts";
-import { packedNodeReader } from "./node-record.ts";
+import { leaseOfNode } from "./node-lease.ts";
+import { type PackedNode, packedNodeReader, unpackNode } from "./node-record.ts";
+import { listNewestNodes, type NodeSource } from "./node-watch.ts";
 import { OwnLeaseHolder } from "./own-lease.ts";
 import { checkIdentity, OwnNode } from "./own-node.ts";
 
@@ -86,7 +89,11 @@ class Store implements KubeLeaseStore {
     const quiet = quietLogger(ports.logger, () => this.#leaseWatches > 0);
     const parts = { client: this.#client, options, names, timings, signal };
     this.#node = new OwnNode({ ...parts, ports: { ...ports, logger: quiet, onOutage() {} } });
-    this.#own = new OwnLeaseHolder({ node: this.#node, names, timings, ports, signal });
+    const listLeases = async () => {
+      const nodes = await listNewestNodes(this.#source(), signal);
+      return nodes.map((node) => leaseOfNode(unpackNode(node))).filter(isLease);
+    };
+    this.#own = new OwnLeaseHolder({ node: this.#node, names, timings, ports, listLeases, signal });
   }
 
   get nodeName(): string | undefined {
@@ -124,12 +131,7 @@ class Store implements KubeLeaseStore {
   }
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseUpdate, void> {
-    const source = {
-      client: this.#client,
-      timings: this.#timings,
-      what: "the nodes",
-      read: packedNodeReader(this.#names),
-    };
+    const source = this.#source();
     const asHeld = this.#own.asHeld.bind(this.#own);
     this.#leaseWatches++;
     try {
@@ -154,10 +156,18 @@ class Store implements KubeLeaseStore {
     await Promise.all([this.#own.ended(), this.#node.ended()]);
   }
 
+  #source(): NodeSource<PackedNode> {
+    const [client, timings] = [this.#client, this.#timings];
+    return { client, timings, what: "the nodes", read: packedNodeReader(this.#names) };
+  }
+
   #until(signal: AbortSignal): AbortSignal {
     return AbortSignal.any([signal, this.#disposed.signal]);
   }
 }
+
+const isLease = (lease: Lease | Problem | undefined): lease is Lease =>
+  lease !== undefined && !isProblem(lease);
 
 /** Says only to whoever wants to know all what another part says anyway: two watches lose the API server together. */
 function quietLogger(logger: Logger, isQuiet: () => boolean): Logger {

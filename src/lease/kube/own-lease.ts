@@ -6,14 +6,15 @@
 import { parsePrefix } from "../../address/prefix.ts";
 import { isNotFound, StoreError } from "../../base/error.ts";
 import { sleep } from "../../base/timers.ts";
-import { includesSubnets, type LeaseAttributes, type OwnLease } from "../lease.ts";
+import { includesSubnets, type Lease, type LeaseAttributes, type OwnLease } from "../lease.ts";
 import { isProblem } from "../lease-codec.ts";
 import type { AcquireRequest } from "../lease-store.ts";
 import type { OutagePorts } from "../outage.ts";
+import { type HostIdentity, hasSameIdentity } from "../ownership.ts";
 import type { Annotation, AnnotationNames } from "./annotations.ts";
 import { FIELD_MANAGER } from "./api-client.ts";
 import type { KubeTimings } from "./kube-options.ts";
-import { annotationsOf, missingAnnotations, subnetsOf, usableSubnets } from "./node-lease.ts";
+import { annotationsOf, attributesOf, missingAnnotations, subnetsOf, usableSubnets } from "./node-lease.ts";
 import type { NodeRecord, OwnNodeRecord } from "./node-record.ts";
 import type { OwnNode } from "./own-node.ts";
 import { createContest, FREE_ROUNDS, persist } from "./persist.ts";
@@ -23,6 +24,8 @@ export interface OwnLeaseParts {
   readonly names: AnnotationNames;
   readonly timings: KubeTimings;
   readonly ports: OutagePorts;
+  /** All leases at this moment. Throws StoreError. */
+  readonly listLeases: () => Promise<readonly Lease[]>;
   /** Ends all waiting. */
   readonly signal: AbortSignal;
 }
@@ -43,7 +46,13 @@ export class OwnLeaseHolder {
   }
 
   /** See LeaseStore. Waits for the node's podCIDRs, for a minute at most: then the caller may have another network (W40). */
-  async acquire({ network, attributes, signal: callers, onWait }: AcquireRequest): Promise<OwnLease> {
+  async acquire({
+    network,
+    attributes: given,
+    identity,
+    signal: callers,
+    onWait,
+  }: AcquireRequest): Promise<OwnLease> {
     const { node, timings, ports } = this.#parts;
     const signal =
       callers === undefined ? this.#parts.signal : AbortSignal.any([callers, this.#parts.signal]);
@@ -55,6 +64,7 @@ export class OwnLeaseHolder {
       const subnets =
         record instanceof StoreError ? { problem: record.message } : usableSubnets(record, network);
       if (!(record instanceof StoreError) && !isProblem(subnets)) {
+        const attributes = await this.#distinct(record, given, identity);
         return this.#hold(record, { key: record.name, subnets, attributes, expiresAtMs: undefined });
       }
       const { problem } = subnets as { problem: string };
@@ -100,6 +110,25 @@ export class OwnLeaseHolder {
   /** Resolves when nothing is under way any more. */
   async ended(): Promise<void> {
     await this.#keeping;
+  }
+
+  /**
+   * What this host publishes, with a VTEP of its own: a cloned machine starts with the MAC of the original. A MAC that this
+   * node published already, or that was drawn just now, needs no look at the other nodes.
+   */
+  async #distinct(
+    record: OwnNodeRecord,
+    attributes: LeaseAttributes,
+    identity: HostIdentity | undefined,
+  ): Promise<LeaseAttributes> {
+    if (identity === undefined || !identity.isKept) return attributes;
+    const published = attributesOf(record);
+    if (!isProblem(published) && hasSameIdentity(published, attributes)) return attributes;
+    const leases = await this.#parts.listLeases();
+    const isShared = leases.some(
+      (lease) => lease.key !== record.name && hasSameIdentity(lease.attributes, attributes),
+    );
+    return isShared ? identity.replace() : attributes;
   }
 
   async #hold(record: OwnNodeRecord, lease: OwnLease): Promise<OwnLease> {
