@@ -78,11 +78,11 @@ export async function bundlePrograms(
   }
 }
 
-/** An entry for each word of the bundle: positions in V8's stacks are those of words. Words of libraries have no source. */
+/** An entry for each call in the bundle, at the name of what it calls, where V8's stacks have it. Libraries have no source. */
 function* entriesOf(text: string, map: SourceMap, linesBefore: number): Generator<SourceEntry> {
   for (const [index, line] of text.split("\n").entries()) {
     if (index <= linesBefore) continue; // the banner
-    for (const { index: bundleColumn } of line.matchAll(/[\w$]+/g)) {
+    for (const { index: bundleColumn } of line.matchAll(/[\w$]+(?=(?:\?\.)?\()/g)) {
       const found = map.findEntry(index - linesBefore, bundleColumn);
       const isOurs = "originalSource" in found && !found.originalSource.includes("node_modules/");
       yield {

@@ -37,6 +37,17 @@ test("finds the source of each position, also between and after entries", () => 
   for (const [line, column, source] of expected) assert.equal(table.find(line, column), source);
 });
 
+test("a minified bundle has everything on one line: columns far apart are told from each other", () => {
+  const entries = Array.from({ length: 500 }, (_, index) =>
+    entry(7, index * 3000, `file-${index}.ts`, index),
+  );
+  const table = new SourceTable(encodeSourceTable(entries));
+  for (const { bundleColumn, file, line } of entries.slice(1)) {
+    assert.equal(table.find(7, bundleColumn + 2999), `${file}:${line}`);
+    assert.notEqual(table.find(7, bundleColumn - 1), `${file}:${line}`);
+  }
+});
+
 test("what the entry before implies takes no space", () => {
   const lines = Array.from({ length: 5000 }, (_, index) => entry(index + 1, 0, "main.ts", index + 7));
   const table = encodeSourceTable(lines);

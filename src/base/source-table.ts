@@ -1,9 +1,9 @@
 /**
  * Where each part of a bundle comes from, as one string that the build puts into the bundle itself: what the log needs of
- * a source map (https://tc39.es/ecma426/), in a thirtieth of its size.
+ * a source map (https://tc39.es/ecma426/).
  *
- * The string is the names of the source files, separated by blanks, a colon, and entries of 8 bytes in base64, sorted by
- * position: u32 position in the bundle (line << 12 | column), u16 number of the file, u16 line in it; little-endian.
+ * The string is the names of the source files, separated by blanks, a colon, and entries of 10 bytes in base64, sorted by
+ * position: u48 position in the bundle (line * 2^24 + column), u16 number of the file, u16 line in it; little-endian.
  * An entry holds from its position on to the next one, and each further line of the bundle is the next one of the source.
  */
 
@@ -16,9 +16,10 @@ export interface SourceEntry {
   readonly line: number;
 }
 
-const ENTRY_BYTES = 8;
-const COLUMN_BITS = 12;
-const MAX_COLUMN = (1 << COLUMN_BITS) - 1;
+const ENTRY_BYTES = 10;
+const POSITION_BYTES = 6;
+/** A minified bundle is a few lines of many thousand columns; longer columns are cut to this. */
+const COLUMNS = 2 ** 24;
 
 /** The table of these entries, which are sorted by position. At most 65,535 files, each of at most 65,535 lines. */
 export function encodeSourceTable(entries: Iterable<SourceEntry>): string {
@@ -37,9 +38,9 @@ export function encodeSourceTable(entries: Iterable<SourceEntry>): string {
   }
   const bytes = Buffer.alloc((kept.length / 3) * ENTRY_BYTES);
   for (let index = 0; index * ENTRY_BYTES < bytes.length; index++) {
-    bytes.writeUInt32LE(kept[index * 3]!, index * ENTRY_BYTES);
-    bytes.writeUInt16LE(kept[index * 3 + 1]!, index * ENTRY_BYTES + 4);
-    bytes.writeUInt16LE(kept[index * 3 + 2]!, index * ENTRY_BYTES + 6);
+    bytes.writeUIntLE(kept[index * 3]!, index * ENTRY_BYTES, POSITION_BYTES);
+    bytes.writeUInt16LE(kept[index * 3 + 1]!, index * ENTRY_BYTES + POSITION_BYTES);
+    bytes.writeUInt16LE(kept[index * 3 + 2]!, index * ENTRY_BYTES + POSITION_BYTES + 2);
   }
   return `${files.join(" ")}:${bytes.toString("base64")}`;
 }
@@ -61,18 +62,18 @@ export class SourceTable {
     let [low, high] = [0, Math.floor(this.#bytes.length / ENTRY_BYTES)];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.#bytes.readUInt32LE(middle * ENTRY_BYTES) <= position) low = middle + 1;
+      if (this.#bytes.readUIntLE(middle * ENTRY_BYTES, POSITION_BYTES) <= position) low = middle + 1;
       else high = middle;
     }
     if (low === 0) return undefined;
     const at = (low - 1) * ENTRY_BYTES;
-    const file = this.#files[this.#bytes.readUInt16LE(at + 4)] ?? "";
+    const file = this.#files[this.#bytes.readUInt16LE(at + POSITION_BYTES)] ?? "";
     if (file === "") return undefined;
-    const linesSince = bundleLine - (this.#bytes.readUInt32LE(at) >>> COLUMN_BITS);
-    return `${file}:${this.#bytes.readUInt16LE(at + 6) + linesSince}`;
+    const linesSince = bundleLine - Math.floor(this.#bytes.readUIntLE(at, POSITION_BYTES) / COLUMNS);
+    return `${file}:${this.#bytes.readUInt16LE(at + POSITION_BYTES + 2) + linesSince}`;
   }
 }
 
 function positionOf(line: number, column: number): number {
-  return ((line << COLUMN_BITS) | Math.min(column, MAX_COLUMN)) >>> 0;
+  return line * COLUMNS + Math.min(column, COLUMNS - 1);
 }
