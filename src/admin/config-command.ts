@@ -6,6 +6,7 @@ import type { LeaseAdmin, LeaseInspector, StoredConfig } from "../lease/lease-ad
 import type { AdminPorts } from "./admin-ports.ts";
 import { obstaclesToChange } from "./config-change.ts";
 import { type ConfigReport, describeConfig, effectiveConfig, reportConfig } from "./config-report.ts";
+import { leasesOf } from "./lease-text.ts";
 import { defineStoreChange, defineStoreCommand } from "./store-command.ts";
 
 export const configCommands = (ports: AdminPorts): Command =>
@@ -79,7 +80,10 @@ async function runSet(
   }
   const stored = await store.readNetworkConfig();
   if (stored !== undefined && !force) {
-    const obstacles = obstaclesToChange(reportConfig(stored.text), report, await store.listRecords());
+    const records = await store.listRecords();
+    const leases = leasesOf(records);
+    const [before, after] = [reportConfig(stored.text, leases), reportConfig(text, leases)];
+    const obstacles = obstaclesToChange(before, after, records);
     if (obstacles.length > 0) {
       for (const obstacle of obstacles) context.printError(`flannelctl: ${printable(obstacle)}`);
       context.printError("flannelctl: nothing was written; --force writes it all the same");

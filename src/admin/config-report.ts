@@ -4,9 +4,10 @@ import { FAMILIES } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, sizeOf } from "../address/prefix.ts";
 import type { Backend } from "../backend/backend.ts";
-import { checkNetwork, createBackend } from "../backend/backends.ts";
+import { checkNetwork, chooseBackend, createBackend } from "../backend/backends.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { FAMILY_RULES, type FamilyConfig, type FamilyRules } from "../config/network-family.ts";
+import type { Lease } from "../lease/lease.ts";
 
 export interface ConfigReport {
   /** Undefined if there is any fault. */
@@ -19,9 +20,9 @@ export interface ConfigReport {
   readonly notes: readonly string[];
 }
 
-/** Checks the text of a config as flanneld will. Never throws. */
-export function reportConfig(text: string): ConfigReport {
-  const { network, config, faults } = checkNetwork(text);
+/** Checks the text of a config as flanneld will where these leases exist, if they are known. Never throws. */
+export function reportConfig(text: string, leases?: Iterable<Lease>): ConfigReport {
+  const { network, config, faults } = checkNetwork(text, leases && chooseBackend(text, leases));
   const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
   const backend = network && createBackend(network, { existing: [], randomBytes });
   return {

@@ -6,6 +6,7 @@
 import { formatIp } from "../address/ip.ts";
 import { formatPrefix, type Prefix } from "../address/prefix.ts";
 import { printable } from "../base/printable.ts";
+import type { Lease } from "../lease/lease.ts";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
 
 /** Longest key and longest data of a node that are shown in full, in characters. */
@@ -88,6 +89,14 @@ export function jsonOf(
     problem: problem ?? null,
   };
 }
+
+/** The records that are leases, as hosts see them. */
+export const leasesOf = (records: readonly LeaseRecord[]): Lease[] =>
+  records.flatMap(({ key, subnets, attributes, lifeId, revision }) =>
+    subnets === undefined || attributes === undefined
+      ? []
+      : [{ key, subnets, attributes, renewedAt: lifeId === undefined ? undefined : BigInt(revision) }],
+  );
 
 /** By subnet, IPv4 first; what names no subnet comes last, by key. */
 export function compareRecords(a: LeaseRecord, b: LeaseRecord): number {

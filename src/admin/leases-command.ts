@@ -1,12 +1,13 @@
 /** `flannelctl leases`: who holds which subnet, and for how long; once, or as it changes. */
 
+import { describeTypes } from "../backend/backend-types.ts";
 import { StoreError } from "../base/error.ts";
-import { printableJson } from "../base/printable.ts";
+import { printable, printableJson } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, type CommandContext, defineGroup } from "../config/command.ts";
 import type { LeaseInspector, LeaseRecord, RecordUpdate } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./admin-ports.ts";
-import { compareRecords, describeExpiry, headerOf, jsonOf, rowOf } from "./lease-text.ts";
+import { compareRecords, describeExpiry, headerOf, jsonOf, leasesOf, rowOf } from "./lease-text.ts";
 import { releaseCommand } from "./release.ts";
 import { reserveCommand } from "./reserve.ts";
 import { defineStoreCommand } from "./store-command.ts";
@@ -111,7 +112,11 @@ async function expiriesIfAny(store: LeaseInspector, records: readonly LeaseRecor
   }
 }
 
-function tableOutput({ print }: CommandContext, keysAreNodes: boolean, { wallClockMs }: AdminPorts): Output {
+function tableOutput(
+  { print, printError }: CommandContext,
+  keysAreNodes: boolean,
+  { wallClockMs }: AdminPorts,
+): Output {
   const cells = (record: LeaseRecord, expiries: Expiries): string[] => {
     const known = expiries?.get(record.key);
     const expiry =
@@ -125,6 +130,8 @@ function tableOutput({ print }: CommandContext, keysAreNodes: boolean, { wallClo
     else {
       const rows = records.map((record) => cells(record, expiries));
       formatTable([headerOf(keysAreNodes), ...rows]).forEach(print);
+      const conflict = describeTypes(leasesOf(records));
+      if (conflict !== undefined) printError(`flannelctl: ${printable(conflict)}`);
     }
   };
   return {

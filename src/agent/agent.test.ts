@@ -258,3 +258,26 @@ test("F11 a host that is given its own LAN by a reservation says so", async (t) 
     /W Subnet 10\.5\.1\.0\/24 of this host overlaps its own route 10\.5\.1\.0\/24 dev eth0/,
   );
 });
+
+test("F9 a mixed cluster: without Backend the agent runs what the peers run; another type is reported", async (t) => {
+  const agent = start(t, { Network: "10.5.0.0/16" });
+  const lease = (host: number, backendType: string) =>
+    PEER.replace("192.168.7.2", `192.168.7.${host}`).replace(
+      '"BackendType":"vxlan"',
+      `"BackendType":"${backendType}"`,
+    );
+  agent.data.put("10.5.98.0-24", lease(8, "host-gw"), 60_000);
+  agent.data.put("10.5.99.0-24", lease(9, "host-gw"), 60_000);
+  await agent.ready();
+  assert.ok([...agent.kernel.objects.values()].some(({ kind }) => kind === "route"));
+  assert.match(agent.data.entries.get(ownKey(agent)!)!.value, /"BackendType":"host-gw"/);
+  agent.data.put("10.5.97.0-24", lease(7, "vxlan"), 60_000);
+  await agent.until("conflict", () => agent.readiness.notes.some((note) => /10\.5\.97/.test(note)));
+  assert.match(
+    agent.readiness.notes.join(),
+    /^Peer 10\.5\.97\.0-24 runs backend "vxlan" and this host "host-gw", so there is no route/,
+  );
+  assert.equal(agent.log.filter((line) => line.startsWith("W Peer 10.5.97.0-24 runs")).length, 1);
+  assert.deepEqual(agent.readiness.reasons, [], "the host stays ready");
+  assert.ok(!agent.log.some((line) => /changed and applied/.test(line)), "the config has not changed");
+});

@@ -136,7 +136,7 @@ test("the notes of an applied config are logged", async (t) => {
   const { change, log } = await start(t);
   await change('{"Network":"10.5.0.0/16","EnableNFTables":true}');
   assert.deepEqual(log, [
-    "I network config has no Backend: using vxlan",
+    "I network config has no Backend: using vxlan, because this host runs it",
     "I Network config changed and applied",
   ]);
 });

@@ -41,7 +41,9 @@ export async function followNetwork(options: NetworkFollowerOptions, signal: Abo
   function tryApply(text: string, { createBackend, apply }: NetworkFollowerOptions): string | undefined {
     try {
       const { network, backend } = current();
-      const next = parseNetwork(text);
+      // Without a backend the config means the one in effect: leases decide at startup only.
+      const inEffect = { type: network.backend.type, reason: "this host runs it" };
+      const next = parseNetwork(text, network.defaultBackend ?? inEffect);
       if (isDeepStrictEqual(next, network)) return undefined;
       const refused = fixedNetworkDifferences(network, next);
       if (next.backend.type !== network.backend.type) return refusal(refused);

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { parseIp } from "../address/ip.ts";
 import { ConfigError, StoreError } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
+import { encodeLeaseValue } from "../lease/lease-codec.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../testing/memory-lease-store.ts";
 import { waitForNetwork } from "./network.ts";
@@ -36,6 +38,29 @@ test("a config that is there is used, and what it leaves to us is said", async (
   assert.equal(usable?.ipv4?.subnetLength, 24);
   assert.match(log.join(), /no Backend: using vxlan/); // W12
   assert.deepEqual(problems, [undefined]);
+});
+
+const lease = (host: number, backendType: string) =>
+  encodeLeaseValue({
+    publicIp: parseIp(`192.168.7.${host}`),
+    publicIpv6: undefined,
+    backendType,
+    backendData: undefined,
+    backendV6Data: undefined,
+  });
+
+test("F9 a config without Backend follows the leases that exist, and says so", async (t) => {
+  for (const [types, backend, reason] of [
+    [["", ""], "udp", "2 of 2 leases run it"],
+    [["host-gw", "", "host-gw"], "host-gw", "2 of 3 leases run it"],
+  ] as const) {
+    const { data, log, found, timers } = start(t);
+    for (const [index, type] of types.entries()) data.put(`10.5.${index}.0-24`, lease(index, type), 60_000);
+    data.setConfig('{"Network":"10.5.0.0/16"}');
+    await timers.advance(1_000);
+    assert.equal((await found)?.backend.type, backend);
+    assert.match(log.join(), new RegExp(`no Backend: using ${backend}, because ${reason}`));
+  }
 });
 
 test("each problem is said once, with the place and an example, tried every second, until it is mended", async (t) => {

@@ -4,9 +4,10 @@
  * change by itself: its faults end the start.
  */
 
-import { type Network, parseNetwork } from "../backend/backends.ts";
+import { chooseBackend, leavesBackendToLeases, type Network, parseNetwork } from "../backend/backends.ts";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import { type RetryPorts, retry } from "../base/retry.ts";
+import type { Lease } from "../lease/lease.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
 
 const RETRY_MS = 1_000;
@@ -26,7 +27,9 @@ export function waitForNetwork(
     {
       failure: "No usable network config",
       async attempt() {
-        const network = parseNetwork(await store.readNetworkConfig());
+        const text = await store.readNetworkConfig();
+        const leases = leavesBackendToLeases(text) ? await readLeases(store, signal) : undefined;
+        const network = parseNetwork(text, leases && chooseBackend(text, leases));
         for (const note of network.notes) ports.logger.info(note);
         return network;
       },
@@ -42,4 +45,10 @@ export function waitForNetwork(
     },
     ports,
   );
+}
+
+/** All leases now. Waits until the datastore is available; empty if aborted before. */
+async function readLeases(store: LeaseStore, signal: AbortSignal): Promise<readonly Lease[]> {
+  for await (const update of store.watchLeases(signal)) if (update.type === "snapshot") return update.leases;
+  return [];
 }

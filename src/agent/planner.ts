@@ -5,6 +5,7 @@
 
 import { formatPrefix } from "../address/prefix.ts";
 import type { Backend, Host, NextHopLookup } from "../backend/backend.ts";
+import { typeConflicts } from "../backend/backend-types.ts";
 import type { Network } from "../backend/backends.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Lease, OwnLease, SubnetPair } from "../lease/lease.ts";
@@ -87,7 +88,8 @@ export class Planner {
     const plan = backend.plan({ host, network, own: subnets, peers: known, nextHop: nextHop() });
     const duplicates = sharedAddressProblems(sharedIps(), held?.key, plan.problems);
     const refused = ownSubnetProblems(this.#options.listedOwn?.(), known ?? []);
-    this.#problems.report([...plan.problems, ...duplicates], refused);
+    const conflicts = typeConflicts(known ?? [], backend.type);
+    this.#problems.report([...plan.problems, ...duplicates], [...refused, ...conflicts]);
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     setTarget({
       state: blackholeRoute && subnets !== undefined ? withBlackholes(plan.state, subnets) : plan.state,

@@ -4,8 +4,15 @@
  */
 
 import { ConfigError } from "../base/error.ts";
-import { checkNetworkConfig, type NetworkConfig, type NetworkFamilies } from "../config/network-config.ts";
+import {
+  checkNetworkConfig,
+  type DefaultBackend,
+  type NetworkConfig,
+  type NetworkFamilies,
+} from "../config/network-config.ts";
+import type { Lease } from "../lease/lease.ts";
 import type { Backend, BackendContext, BackendModule, DevicePattern } from "./backend.ts";
+import { defaultBackend } from "./backend-types.ts";
 import { hostGw } from "./host-gw.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
@@ -34,14 +41,16 @@ export const FLANNEL_DEVICES: readonly DevicePattern[] = [...BACKENDS, ...NOT_YE
   ({ devices }) => devices,
 );
 
-/** The config of one backend, told apart by its `type`. */
+/** The config of one backend, distinguished by its `type`. */
 export type BackendConfig = ReturnType<(typeof BACKENDS)[number]["parse"]>;
 
 /** The network config with everything read and every default filled in: plain data that compares by value. */
 export interface Network extends NetworkFamilies {
   readonly enableNftables: boolean;
   readonly backend: BackendConfig;
-  /** Things an operator should read (e.g. "no Backend given: vxlan"), to be logged once by the caller. */
+  /** Why it is this backend, if the config names none. */
+  readonly defaultBackend?: DefaultBackend;
+  /** For the operator (e.g. "network config has no Backend: …"), to be logged once by the caller. */
   readonly notes: readonly string[];
 }
 
@@ -55,24 +64,52 @@ export interface CheckedNetwork {
   readonly faults: readonly ConfigError[];
 }
 
-/** Parses the text of a network config. Throws {@link ConfigError} for the first fault. */
-export function parseNetwork(json: string): Network {
-  const { network, faults } = checkNetwork(json);
+/**
+ * Parses the text of a network config; `ifNone` is the backend if it names none. Throws {@link ConfigError} for the first
+ * fault.
+ */
+export function parseNetwork(json: string, ifNone?: DefaultBackend): Network {
+  const { network, faults } = checkNetwork(json, ifNone);
   if (network === undefined) throw faults[0]!;
   return network;
 }
 
 /** As {@link parseNetwork}, with all faults at once. Never throws. */
-export function checkNetwork(json: string): CheckedNetwork {
-  const { config, backend: section, families, faults } = checkNetworkConfig(json);
+export function checkNetwork(json: string, ifNone?: DefaultBackend): CheckedNetwork {
+  const { config, backend: section, families, faults } = checkNetworkConfig(json, ifNone);
   try {
     const backend = section && findBackend(section.type).parse(section.members, families);
-    const network = config && backend && { ...config, backend };
+    const inferred = section?.isDefault && ifNone ? { defaultBackend: ifNone } : {};
+    const network = config && backend && { ...config, ...inferred, backend };
     return { network, config: network && config, faults };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return { network: undefined, config: undefined, faults: [...faults, error] };
   }
+}
+
+/** Whether a valid network config leaves the backend to the leases that exist. */
+export function leavesBackendToLeases(json: string): boolean {
+  const { config } = checkNetworkConfig(json);
+  return config?.backend.isDefault === true;
+}
+
+/** The backend of a config that names none, where these leases exist; see backend-types.ts. Never throws. */
+export function chooseBackend(json: string, leases: Iterable<Lease>): DefaultBackend {
+  const { families } = checkNetworkConfig(json);
+  const usable = BACKENDS.filter((backend) => {
+    try {
+      backend.parse({}, families);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return false;
+    }
+  });
+  return defaultBackend(
+    leases,
+    usable.map(({ type }) => type),
+  );
 }
 
 /** The backend of this type (any case). Throws ConfigError naming those there are. */

@@ -31,6 +31,8 @@ export interface NetworkConfig extends NetworkFamilies {
 interface BackendSection {
   readonly type: string;
   readonly members: Members;
+  /** The config names no type. */
+  readonly isDefault?: true;
 }
 
 /** A config, or what is wrong with it. */
@@ -44,7 +46,15 @@ export interface CheckedConfig {
   readonly faults: readonly ConfigError[];
 }
 
-const DEFAULT_BACKEND = "vxlan";
+/** The backend of a config that names none, and why it is this one, as the end of "using vxlan, because …". */
+export interface DefaultBackend {
+  /** In lower case. */
+  readonly type: string;
+  readonly reason: string;
+}
+
+/** Where the leases are not known. */
+const VXLAN: DefaultBackend = { type: "vxlan", reason: "no leases are known here, which decide at startup" };
 
 /** Parses the text of a network config. Throws {@link ConfigError} for the first fault. */
 export function parseNetworkConfig(json: string): NetworkConfig {
@@ -54,7 +64,7 @@ export function parseNetworkConfig(json: string): NetworkConfig {
 }
 
 /** As {@link parseNetworkConfig}, with all faults at once: if there is any, there is no config. */
-export function checkNetworkConfig(json: string): CheckedConfig {
+export function checkNetworkConfig(json: string, ifNone: DefaultBackend = VXLAN): CheckedConfig {
   const faults: ConfigError[] = [];
   const attempt: Attempt = (read) => {
     try {
@@ -81,7 +91,7 @@ export function checkNetworkConfig(json: string): CheckedConfig {
   const ipv4 = enableIpv4 ? parseFamily(members, FAMILY_RULES.ipv4, attempt) : undefined;
   const ipv6 = enableIpv6 ? parseFamily(members, FAMILY_RULES.ipv6, attempt) : undefined;
   const enableNftables = attempt(() => readBoolean(members, "EnableNFTables", false));
-  const backend = attempt(() => parseBackend(members, notes));
+  const backend = attempt(() => parseBackend(members, ifNone, notes));
   if (faults.length > 0 || enableNftables === undefined || backend === undefined) {
     return { config: undefined, backend, families, faults };
   }
@@ -113,11 +123,13 @@ function parseObject(json: string): Members {
   return value;
 }
 
-function parseBackend(members: Members, notes: string[]): BackendSection {
+function parseBackend(members: Members, ifNone: DefaultBackend, notes: string[]): BackendSection {
   const backend = readMember(members, "Backend");
+  const noteAbsence = (key: string) =>
+    notes.push(`network config has no ${key}: using ${ifNone.type}, because ${ifNone.reason}`);
   if (backend === undefined) {
-    notes.push(`network config has no Backend: using ${DEFAULT_BACKEND}`);
-    return { type: DEFAULT_BACKEND, members: {} };
+    noteAbsence("Backend");
+    return { type: ifNone.type, members: {}, isDefault: true };
   }
   if (!isObject(backend)) {
     throw new ConfigError(
@@ -131,8 +143,9 @@ function parseBackend(members: Members, notes: string[]): BackendSection {
     );
   }
   if (type === undefined || type === "") {
-    notes.push(`network config has no Backend.Type: using ${DEFAULT_BACKEND}`);
+    noteAbsence("Backend.Type");
   }
   const others = Object.entries(backend).filter(([key]) => key.toLowerCase() !== "type");
-  return { type: (type || DEFAULT_BACKEND).toLowerCase(), members: Object.fromEntries(others) };
+  const written = { members: Object.fromEntries(others) };
+  return type ? { type: type.toLowerCase(), ...written } : { type: ifNone.type, ...written, isDefault: true };
 }

@@ -4,6 +4,7 @@
  * difference to what there is. Exit codes: 0 nothing would change, 3 something would, or something stands in the way.
  */
 
+import { leasesOf } from "../admin/lease-text.ts";
 import { firewallWish } from "../agent/firewall-keeper.ts";
 import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
 import { attributesOf, NOTHING_KNOWN, withRecord } from "../agent/host-record.ts";
@@ -12,7 +13,13 @@ import { NextHops } from "../agent/next-hops.ts";
 import { Planner } from "../agent/planner.ts";
 import { previousSubnets } from "../agent/subnet-file.ts";
 import type { Backend, Host } from "../backend/backend.ts";
-import { createBackend, deviceNamesOf, type Network, parseNetwork } from "../backend/backends.ts";
+import {
+  chooseBackend,
+  createBackend,
+  deviceNamesOf,
+  type Network,
+  parseNetwork,
+} from "../backend/backends.ts";
 import { ConfigError, messageOf, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
@@ -51,9 +58,10 @@ export const planCommand = (ports: OperatePorts): Command =>
       const logger = loggerOf(context);
       for (const note of flags.notes) logger.warn(note);
       await using store = await ports.admin.inspectStore(options.datastore, logger);
-      const network = parseNetwork(await readConfig(file, store, ports));
-      const assigned = await store.readAssignedHost?.(network);
+      const text = await readConfig(file, store, ports);
       const records = await readRecords(store, file !== undefined, logger);
+      const network = parseNetwork(text, chooseBackend(text, leasesOf(records ?? [])));
+      const assigned = await store.readAssignedHost?.(network);
       using host = ports.openKernel();
       return await plan({ ports, options, network, assigned, records, host, logger }, context);
     },
