@@ -4,8 +4,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "../base/logger.ts";
 import { systemTimers, type Timers } from "../base/timers.ts";
 import { Watch } from "../etcd-api/rpc_pb.ts";
+import { FairQueue } from "./grpc/fair-queue.ts";
 import { FrontDoor, type Listen, type ServerTls } from "./grpc/front-door.ts";
 import { type Methods, pathOf, serveStream } from "./grpc/grpc-server.ts";
+import type { TrafficLimits } from "./grpc/traffic.ts";
 import { clusterMethods, SERVER_VERSION } from "./services/cluster-service.ts";
 import { Encoding } from "./services/etcd-messages.ts";
 import { kvMethods } from "./services/kv-service.ts";
@@ -19,6 +21,8 @@ export interface EmbeddedServerOptions {
   readonly tls?: ServerTls | undefined;
   readonly logger: Logger;
   readonly timers?: Timers;
+  /** Budgets of memory and time for clients; default: traffic.ts. */
+  readonly limits?: TrafficLimits | undefined;
 }
 
 export class EmbeddedServer implements AsyncDisposable {
@@ -30,6 +34,7 @@ export class EmbeddedServer implements AsyncDisposable {
   static async start(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
     const { store, logger, tls, timers = systemTimers } = options;
     const encoding = new Encoding(store);
+    const queue = new FairQueue();
     let endpoints: readonly string[] = [];
     const methods: Methods = {
       unary: new Map([
@@ -46,7 +51,9 @@ export class EmbeddedServer implements AsyncDisposable {
       listen: options.listen,
       tls,
       logger,
-      onStream: (stream, headers) => serveStream(stream, headers, methods, logger),
+      limits: options.limits,
+      onStream: (stream, headers, traffic) =>
+        serveStream(stream, headers, { methods, traffic, queue, logger }),
       onRequest: (request, response) => answerHttp(store, request, response),
     });
     endpoints = door.addresses.map(({ address, port, family }) => {
@@ -72,7 +79,7 @@ export class EmbeddedServer implements AsyncDisposable {
 /** Health and version for people, load balancers and probes. */
 function answerHttp(store: EmbeddedStore, { url, method }: IncomingMessage, response: ServerResponse): void {
   const answer = (status: number, body: object) => {
-    response.writeHead(status, { "content-type": "application/json" });
+    response.writeHead(status, { "content-type": "application/json", connection: "close" });
     response.end(`${JSON.stringify(body)}\n`);
   };
   if (method !== "GET" && method !== "HEAD") answer(405, { error: "only GET" });

@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import { type Logger, silentLogger } from "../../src/base/logger.ts";
 import { EmbeddedServer } from "../../src/etcd-server/embedded-server.ts";
 import type { ServerTls } from "../../src/etcd-server/grpc/front-door.ts";
+import type { TrafficLimits } from "../../src/etcd-server/grpc/traffic.ts";
 import { EmbeddedStore, type EmbeddedStoreOptions } from "../../src/etcd-server/store/embedded-store.ts";
 
 const START_DEADLINE_MS = 15_000;
@@ -39,14 +40,24 @@ export interface RunningStore extends AsyncDisposable {
 
 /** Serves a store in this process; `dataDirectory` = one that is the caller's. */
 export async function startEmbedded(
-  options: Partial<EmbeddedStoreOptions> & { readonly tls?: ServerTls; readonly port?: number } = {},
+  options: Partial<EmbeddedStoreOptions> & {
+    readonly tls?: ServerTls;
+    readonly port?: number;
+    readonly limits?: TrafficLimits;
+  } = {},
 ): Promise<RunningStore> {
   const logger: Logger = options.logger ?? silentLogger;
   const own = options.dataDirectory === undefined ? makeDataDirectory() : undefined;
   const dataDirectory = options.dataDirectory ?? own!.path;
   const store = EmbeddedStore.open({ ...options, dataDirectory, logger });
   const listen = [{ host: "127.0.0.1", port: options.port ?? 0 }];
-  const server = await EmbeddedServer.start({ store, listen, tls: options.tls, logger });
+  const server = await EmbeddedServer.start({
+    store,
+    listen,
+    tls: options.tls,
+    limits: options.limits,
+    logger,
+  });
   return {
     store,
     endpoint: server.endpoints[0]!,

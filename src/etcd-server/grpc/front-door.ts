@@ -26,13 +26,19 @@ import { RpcError } from "../protocol/rpc-error.ts";
 import { AuthorityFilter } from "./authority-filter.ts";
 import { FilteredSocket } from "./filtered-socket.ts";
 import { refuse } from "./grpc-server.ts";
+import { ConnectionTraffic, Traffic, type TrafficLimits } from "./traffic.ts";
 
 export interface FrontDoorOptions {
   readonly listen: readonly Listen[];
   readonly tls: ServerTls | undefined;
   readonly logger: Logger;
+  readonly limits?: TrafficLimits | undefined;
   /** Serves an HTTP/2 request. */
-  readonly onStream: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+  readonly onStream: (
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    traffic: ConnectionTraffic,
+  ) => void;
   /** Serves an HTTP/1.1 request. */
   readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
 }
@@ -55,10 +61,17 @@ export interface ServerTls {
 const FIRST_BYTES_TIMEOUT_MS = 10_000;
 /** Then the system asks whether the other end still lives; without an answer the connection ends some seconds later. */
 const KEEPALIVE_DELAY_MS = 30_000;
-/** As etcd: a client's streams are not counted. Memory is bounded for each of them. */
-const MAX_STREAMS = 2 ** 31 - 1;
-/** What node:http2 may hold for one connection, in MB: a listing of 100,000 keys goes out in one piece. */
+/** Streams of one connection; traffic.ts bounds those of all. */
+const MAX_STREAMS = 4096;
+/** What node:http2 may hold for one connection, in MB: a listing of 100,000 keys is sent in one piece. */
 const MAX_SESSION_MB = 256;
+/** A gRPC request of etcd's clients has some hundred bytes of headers. */
+const MAX_HEADER_LIST_BYTES = 16 * 1024;
+/** Connections at a time. Above it those without streams are closed, the oldest first. */
+const MAX_CONNECTIONS = 8192;
+/** An HTTP/1.1 connection serves one request in this time. */
+const HTTP1_TIMEOUT_MS = 10_000;
+const SWEEP_INTERVAL_MS = 1_000;
 
 /** What serves the two protocols of a connection. */
 interface Servers {
@@ -69,7 +82,9 @@ interface Servers {
 export class FrontDoor implements AsyncDisposable {
   readonly #servers: readonly Server[];
   readonly #sockets = new Set<Socket>();
-  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sessions = new Map<ServerHttp2Session, ConnectionTraffic>();
+  readonly #traffic: Traffic;
+  readonly #sweeping: NodeJS.Timeout;
   readonly #serving: Servers;
   /** For clients without a trusted certificate: they receive that error and nothing else. */
   readonly #refusing: Servers;
@@ -95,14 +110,19 @@ export class FrontDoor implements AsyncDisposable {
   private constructor(options: FrontDoorOptions) {
     this.#options = options;
     const http2 = createHttp2Server({
-      settings: { maxConcurrentStreams: MAX_STREAMS },
+      settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_LIST_BYTES },
       maxSessionMemory: MAX_SESSION_MB,
     });
-    onRequests(http2, (stream, headers) => options.onStream(stream, headers), options.logger);
-    http2.on("session", (session) => {
-      this.#sessions.add(session);
-      session.on("close", () => this.#sessions.delete(session));
-    });
+    this.#traffic = new Traffic(options.limits);
+    this.#sweeping = setInterval(() => this.#traffic.sweep(performance.now()), SWEEP_INTERVAL_MS).unref();
+    onRequests(
+      http2,
+      (stream, headers) => {
+        const traffic = stream.session && this.#sessions.get(stream.session as ServerHttp2Session);
+        if (traffic !== undefined) options.onStream(stream, headers, traffic);
+      },
+      options.logger,
+    );
     http2.on("sessionError", (error) => options.logger.debug(`store client: ${messageOf(error)}`));
     this.#serving = { http2, http1: createHttp1Server(options.onRequest) };
     const refusingHttp2 = createHttp2Server();
@@ -125,7 +145,8 @@ export class FrontDoor implements AsyncDisposable {
     const closed = this.#servers
       .filter((server) => server.listening)
       .map((server) => new Promise((resolve) => server.close(resolve)));
-    for (const session of this.#sessions) session.destroy();
+    clearInterval(this.#sweeping);
+    for (const session of this.#sessions.keys()) session.destroy();
     for (const socket of this.#sockets) socket.destroy();
     for (const { http1, http2 } of [this.#serving, this.#refusing]) {
       http1.close();
@@ -155,7 +176,7 @@ export class FrontDoor implements AsyncDisposable {
         if (!isTrusted) this.#turnAway(socket);
         const servers = isTrusted ? this.#serving : this.#refusing;
         if (isHttp2) this.#sniff(socket, servers);
-        else enter(servers, socket, false, Buffer.alloc(0));
+        else this.#enter(servers, socket, false, Buffer.alloc(0));
       },
     );
     server.on("tlsClientError", (error) => logger.debug(`store client refused: ${messageOf(error)}`));
@@ -164,6 +185,7 @@ export class FrontDoor implements AsyncDisposable {
 
   #track<S extends Server>(server: S): S {
     server.on("connection", (socket: Socket) => {
+      if (this.#sockets.size >= MAX_CONNECTIONS) this.#makeRoom(socket);
       this.#sockets.add(socket);
       socket.on("error", () => {});
       socket.on("close", () => this.#sockets.delete(socket));
@@ -181,7 +203,7 @@ export class FrontDoor implements AsyncDisposable {
       if (start.length < PREFACE_START.length && PREFACE_START.startsWith(start)) return;
       clearTimeout(deadline);
       socket.off("data", look).off("end", giveUp).pause();
-      enter(servers, socket, start === PREFACE_START, bytes);
+      this.#enter(servers, socket, start === PREFACE_START, bytes);
     };
     const giveUp = () => socket.destroy();
     socket
@@ -190,21 +212,43 @@ export class FrontDoor implements AsyncDisposable {
       .on("close", () => clearTimeout(deadline));
   }
 
+  /** Closes the oldest connection without streams, else the new one. */
+  #makeRoom(newcomer: Socket): void {
+    for (const [session, { streams }] of this.#sessions) {
+      if (streams.size > 0 || session.destroyed) continue;
+      session.destroy();
+      return;
+    }
+    newcomer.destroy();
+  }
+
+  /** Serves a connection, of which `bytes` have been read. */
+  #enter({ http2, http1 }: Servers, socket: Socket, isHttp2: boolean, bytes: Buffer): void {
+    if (!isHttp2) {
+      const deadline = setTimeout(() => socket.destroy(), HTTP1_TIMEOUT_MS);
+      socket.on("close", () => clearTimeout(deadline));
+      socket.unshift(bytes);
+      http1.emit("connection", socket);
+      socket.resume();
+      return;
+    }
+    const onSession = (session: ServerHttp2Session) => {
+      const traffic = new ConnectionTraffic(this.#traffic, socket);
+      this.#sessions.set(session, traffic);
+      session.on("close", () => {
+        this.#sessions.delete(session);
+        traffic.close();
+      });
+    };
+    http2.once("session", onSession); // emitted at once
+    http2.emit("connection", withFilter(socket, bytes));
+    http2.off("session", onSession);
+  }
+
   #turnAway(socket: TLSSocket): void {
     this.#options.logger.debug(`Client refused by the store: ${socket.authorizationError}`);
     socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
   }
-}
-
-/** Serves a connection, of which `bytes` have been read. */
-function enter({ http2, http1 }: Servers, socket: Socket, isHttp2: boolean, bytes: Buffer): void {
-  if (isHttp2) {
-    http2.emit("connection", withFilter(socket, bytes));
-    return;
-  }
-  socket.unshift(bytes);
-  http1.emit("connection", socket);
-  socket.resume();
 }
 
 /**

@@ -11,11 +11,16 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { messageOf } from "../../base/error.ts";
 import { type Logger, silentLogger } from "../../base/logger.ts";
 import { RpcError, STATUS } from "../protocol/rpc-error.ts";
+import type { FairQueue } from "./fair-queue.ts";
 import { FrameReader, frame, prefixOf } from "./grpc-frames.ts";
 import { end as endOutput, isOpen, respond, write } from "./stream-output.ts";
+import { type ConnectionTraffic, StreamTraffic, type TrafficStream } from "./traffic.ts";
 
-/** Answers one request with one response, both encoded. Throws RpcError. */
-export type UnaryMethod = (message: Uint8Array) => Promise<Uint8Array>;
+/**
+ * Answers one request with one response, both encoded. `reserve` is to be called before a response that can be large is
+ * encoded, with its length in bytes; it throws if that is too much. Throws RpcError.
+ */
+export type UnaryMethod = (message: Uint8Array, reserve: (bytes: number) => void) => Promise<Uint8Array>;
 
 /** Takes a stream of requests. */
 export interface StreamMethod {
@@ -36,7 +41,7 @@ export interface StreamHandlers {
 
 /** The answering half of a stream. Nothing is sent once it has ended. */
 export interface ResponseStream {
-  /** Bytes that wait for the client to take them. */
+  /** Bytes that wait for the client to read them; infinite while the connection or the server holds too many. */
   readonly bufferedBytes: number;
   send(message: Uint8Array): void;
   /** Ends it: well, or with an error. */
@@ -59,108 +64,154 @@ const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
 const LARGE_BYTES = 16 * 1024;
 const CONTENT_TYPE = "application/grpc";
 
-/** Serves one request. The caller handles the stream's "error" events. */
+/** What the streams of a connection share. */
+export interface ServedConnection {
+  readonly methods: Methods;
+  readonly traffic: ConnectionTraffic;
+  /** Of all connections. */
+  readonly queue: FairQueue;
+  readonly logger: Logger;
+}
+
+/** Serves one request. The caller handles the stream's "error" events. Throws RpcError: too many streams. */
 export function serveStream(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
-  methods: Methods,
-  logger: Logger,
+  connection: ServedConnection,
 ): void {
   if (headers[":method"] !== "POST" || !headers["content-type"]?.startsWith(CONTENT_TYPE)) {
     respond(stream, { ":status": headers[":method"] === "POST" ? 415 : 405 });
     stream.resume();
     return;
   }
+  const { methods, logger } = connection;
   const path = headers[":path"] ?? "";
   const unary = methods.unary.get(path);
   const streaming = methods.streams.get(path);
-  if (unary !== undefined) serveUnary(stream, unary, logger);
-  else if (streaming !== undefined) serveStreaming(stream, streaming, logger);
+  if (unary !== undefined) serveUnary(stream, unary, connection);
+  else if (streaming !== undefined) serveStreaming(stream, streaming, connection);
   else refuse(stream, new RpcError("UNIMPLEMENTED", `the embedded store does not have ${path}`), logger);
 }
 
-function serveUnary(stream: ServerHttp2Stream, method: UnaryMethod, logger: Logger): void {
-  const reader = new FrameReader(MAX_MESSAGE_BYTES);
+/** The account of a stream, open until the stream is closed. */
+function openAccount(
+  stream: ServerHttp2Stream,
+  traffic: ConnectionTraffic,
+  actions: TrafficStream,
+): StreamTraffic {
+  const account = new StreamTraffic(traffic, actions, performance.now());
+  stream.on("close", () => account.close());
+  return account;
+}
+
+function serveUnary(stream: ServerHttp2Stream, method: UnaryMethod, connection: ServedConnection): void {
+  const { traffic, queue, logger } = connection;
+  const expire = () => {
+    if (stream.headersSent)
+      stream.close(); // answered, but the client does not end its request
+    else fail(new RpcError("RESOURCE_EXHAUSTED", "etcdserver: the request takes too long"));
+  };
+  const account = openAccount(stream, traffic, { expire, resume: () => {} });
+  const reader = new FrameReader(MAX_MESSAGE_BYTES, (bytes) => account.receive(bytes));
   let request: Uint8Array | undefined;
+  const fail = (error: unknown) => {
+    request = undefined;
+    reader.discard();
+    account.releaseReceived();
+    refuse(stream, error, logger);
+  };
   stream.on("data", (piece: Buffer) => {
     try {
       for (const message of reader.push(piece)) {
         if (request !== undefined) throw new RpcError("INTERNAL", "grpc: more than one request message");
-        request = message;
+        if (reader.isOwnMemory(message)) request = message;
+        else {
+          account.receive(message.length);
+          request = Buffer.from(message);
+        }
       }
     } catch (error) {
-      refuse(stream, error, logger);
+      fail(error);
     }
   });
   stream.on("end", () => {
     if (stream.headersSent || !isOpen(stream)) return;
+    account.complete();
     if (request === undefined || reader.isWithinMessage) {
-      refuse(stream, new RpcError("INTERNAL", "grpc: the request message is cut off"), logger);
+      fail(new RpcError("INTERNAL", "grpc: the request message is cut off"));
       return;
     }
-    method(request).then(
-      (response) => {
-        respond(stream, RESPONSE_HEADERS, () => ({ "grpc-status": "0" }));
-        writeMessage(stream, response);
-        endOutput(stream);
-      },
-      (error) => refuse(stream, error, logger),
-    );
+    const message = request;
+    queue.run(traffic, () => {
+      if (!isOpen(stream)) return;
+      answer(message).catch(fail);
+    });
   });
+  const answer = async (message: Uint8Array) => {
+    account.admit();
+    const response = await method(message, (bytes) => account.reserve(bytes));
+    request = undefined;
+    account.releaseReceived();
+    respond(stream, RESPONSE_HEADERS, () => ({ "grpc-status": "0" }));
+    writeMessage(stream, response, account);
+    endOutput(stream);
+  };
 }
 
-function serveStreaming(stream: ServerHttp2Stream, method: StreamMethod, logger: Logger): void {
-  const reader = new FrameReader(MAX_MESSAGE_BYTES);
+function serveStreaming(
+  stream: ServerHttp2Stream,
+  method: StreamMethod,
+  { traffic, logger }: ServedConnection,
+): void {
   let trailers: Record<string, string> | undefined;
   const end = (error?: unknown) => {
     if (trailers !== undefined || !isOpen(stream)) return;
     trailers = error === undefined ? { "grpc-status": "0" } : statusOf(error, logger);
     endOutput(stream);
   };
-  if (!respond(stream, RESPONSE_HEADERS, () => trailers ?? { "grpc-status": "0" })) return;
-  const handlers = method.open({
-    get bufferedBytes() {
-      return stream.writableLength;
-    },
-    send(message) {
-      if (trailers === undefined) writeMessage(stream, message);
-    },
-    end,
-  });
   /** A handler that throws ends its stream, nothing else. */
-  const guarded = (run: () => void) => () => {
+  const guard = (run: () => void) => {
     try {
       run();
     } catch (error) {
       end(error);
     }
   };
+  const account = openAccount(stream, traffic, {
+    expire: () => {},
+    resume: () => guard(() => handlers.drained()),
+  });
+  account.complete();
+  const reader = new FrameReader(MAX_MESSAGE_BYTES, (bytes) => account.receive(bytes));
+  if (!respond(stream, RESPONSE_HEADERS, () => trailers ?? { "grpc-status": "0" })) return;
+  const handlers = method.open({
+    get bufferedBytes() {
+      return account.isCongested ? Number.POSITIVE_INFINITY : stream.writableLength;
+    },
+    send(message) {
+      if (trailers === undefined) writeMessage(stream, message, account);
+    },
+    end,
+  });
   stream.on("data", (piece: Buffer) => {
     if (trailers !== undefined) return;
-    guarded(() => {
+    guard(() => {
       for (const message of reader.push(piece)) handlers.message(message);
-    })();
+      if (!reader.isWithinMessage) account.releaseReceived();
+    });
   });
-  stream.on(
-    "end",
-    guarded(() => handlers.end()),
-  );
-  stream.on(
-    "drain",
-    guarded(() => handlers.drained()),
-  );
-  stream.on(
-    "close",
-    guarded(() => handlers.closed()),
-  );
+  stream.on("end", () => guard(() => handlers.end()));
+  stream.on("drain", () => guard(() => handlers.drained()));
+  stream.on("close", () => guard(() => handlers.closed()));
 }
 
 const RESPONSE_HEADERS = { ":status": 200, "content-type": CONTENT_TYPE };
 
 /** A large message is not copied: many streams may share it. */
-function writeMessage(stream: ServerHttp2Stream, message: Uint8Array): void {
-  if (message.length < LARGE_BYTES) write(stream, frame(message));
-  else write(stream, prefixOf(message), message);
+function writeMessage(stream: ServerHttp2Stream, message: Uint8Array, account: StreamTraffic): void {
+  const isLarge = message.length >= LARGE_BYTES;
+  const pieces = isLarge ? [prefixOf(message), message] : [frame(message)];
+  if (write(stream, pieces, () => account.sent(message.length))) account.queue(message.length);
 }
 
 /** Answers with an error and nothing else, and reads no more of the request. */

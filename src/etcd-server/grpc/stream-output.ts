@@ -29,11 +29,12 @@ export function respond(
   );
 }
 
-/** Writes pieces of a message. False = the stream is closed; nothing was written. */
-export function write(stream: ServerHttp2Stream, ...pieces: readonly Uint8Array[]): boolean {
+/** Writes pieces of a message; `sent` is called when they have been sent, or not at all. False = the stream is closed. */
+export function write(stream: ServerHttp2Stream, pieces: readonly Uint8Array[], sent: () => void): boolean {
   if (!isOpen(stream) || stream.writableEnded) return false;
   return attempt(stream, () => {
-    for (const piece of pieces) stream.write(piece);
+    for (const piece of pieces.slice(0, -1)) stream.write(piece);
+    stream.write(pieces.at(-1)!, () => sent());
   });
 }
 

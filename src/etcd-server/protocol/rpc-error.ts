@@ -45,6 +45,7 @@ export const futureRevision = refusal(
   "etcdserver: mvcc: required revision is a future revision",
 );
 export const requestTooLarge = refusal("INVALID_ARGUMENT", "etcdserver: request is too large");
+export const responseTooLarge = refusal("RESOURCE_EXHAUSTED", "etcdserver: response is too large");
 export const leaseNotFound = refusal("NOT_FOUND", "etcdserver: requested lease not found");
 export const leaseExists = refusal("FAILED_PRECONDITION", "etcdserver: lease already exists");
 export const leaseTtlTooLarge = refusal("OUT_OF_RANGE", "etcdserver: too large lease TTL");

@@ -25,8 +25,9 @@ export function kvMethods(store: EmbeddedStore, encoding: Encoding): [path: stri
   return [
     [
       pathOf(KV.method.range),
-      async (bytes) => {
+      async (bytes, reserve) => {
         const { revision, result } = await store.range(decode(RangeRequestSchema, bytes));
+        reserve(result.records.reduce((sum, { encoded }) => sum + encoded.length, 0));
         const header = encoding.encodedHeader(revision);
         return encodeRangeResponse(header, result.records, result.more, result.count);
       },

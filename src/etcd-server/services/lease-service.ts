@@ -14,6 +14,7 @@ import {
 } from "../../etcd-api/rpc_pb.ts";
 import { pathOf, type StreamMethod, type UnaryMethod } from "../grpc/grpc-server.ts";
 import { bytesOf } from "../protocol/keys.ts";
+import { RpcError } from "../protocol/rpc-error.ts";
 import type { EmbeddedStore } from "../store/embedded-store.ts";
 import { decode, type Encoding } from "./etcd-messages.ts";
 
@@ -68,6 +69,9 @@ export function leaseMethods(
   ];
 }
 
+/** Answers that a client may leave unread. */
+const MAX_BUFFERED_BYTES = 256 * 1024;
+
 export const KEEP_ALIVE_PATH = pathOf(Lease.method.leaseKeepAlive);
 
 /** Each request on the stream gives one lease its whole life again; a TTL of 0 says that there is no such lease. */
@@ -83,6 +87,9 @@ export const keepAliveMethod = (store: EmbeddedStore, encoding: Encoding): Strea
     };
     return {
       message(bytes) {
+        if (stream.bufferedBytes > MAX_BUFFERED_BYTES) {
+          throw new RpcError("RESOURCE_EXHAUSTED", "etcdserver: responses are not read");
+        }
         waiting++;
         answer(bytes).then(
           () => {

@@ -24,6 +24,8 @@ import { decode, type Encoding } from "./etcd-messages.ts";
 const MAX_BUFFERED_BYTES = 1024 * 1024;
 /** etcd's interval of progress_notify. */
 const PROGRESS_INTERVAL_MS = 10 * 60_000;
+/** Of one stream. */
+const MAX_WATCHES = 10_000;
 const NO_WATCH = -1n;
 /** etcd's, where the end of a watch by compaction says no revision. */
 const NO_REVISION = 0;
@@ -66,7 +68,7 @@ class WatchStream implements StreamHandlers {
 
   message(bytes: Uint8Array): void {
     if (this.#stream.bufferedBytes > 2 * MAX_BUFFERED_BYTES) {
-      throw new RpcError("RESOURCE_EXHAUSTED", "etcdserver: answers are not read");
+      throw new RpcError("RESOURCE_EXHAUSTED", "etcdserver: responses are not read");
     }
     const { requestUnion: request } = decode(WatchRequestSchema, bytes);
     switch (request.case) {
@@ -100,6 +102,8 @@ class WatchStream implements StreamHandlers {
   }
 
   #create(request: WatchCreateRequest): void {
+    if (this.#watches.size >= MAX_WATCHES)
+      throw new RpcError("RESOURCE_EXHAUSTED", "etcdserver: too many watches");
     const problem = this.#problemOf(request);
     if (problem !== undefined) {
       this.#send({ watchId: NO_WATCH, created: true, canceled: true, cancelReason: problem });

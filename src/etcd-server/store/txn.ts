@@ -19,11 +19,20 @@ import {
   type TxnResponseSchema,
 } from "../../etcd-api/rpc_pb.ts";
 import { keyOf, rangeOf } from "../protocol/keys.ts";
-import { compacted, keyNotFound, leaseNotFound, unknownCompare } from "../protocol/rpc-error.ts";
+import {
+  compacted,
+  keyNotFound,
+  leaseNotFound,
+  responseTooLarge,
+  unknownCompare,
+} from "../protocol/rpc-error.ts";
 import { type KeyRecord, NO_BYTES } from "../protocol/wire.ts";
 import type { Leases } from "./key-leases.ts";
 import type { Keyspace, RevisionWriter } from "./keyspace.ts";
 import { runRange } from "./listing.ts";
+
+/** Of the ranges of one transaction together. */
+const MAX_RESPONSE_BYTES = 64 * 1024 * 1024;
 
 export interface TxnPorts {
   readonly keyspace: Keyspace;
@@ -104,6 +113,18 @@ function check(ports: TxnPorts, plan: Plan): void {
     ports.keyspace.checkRevision(revision);
     // A negative revision means “now” to a range request, but not in a transaction (apply.go, checkRequestRange).
     if (revision < 0 && revision < ports.keyspace.compactedRevision) throw compacted();
+  }
+  checkResponseSize(ports.keyspace, steps);
+}
+
+/** One range alone cannot answer with more than there is; many of them could fill the memory. Throws RpcError. */
+function checkResponseSize(keyspace: Keyspace, steps: readonly Step[]): void {
+  const ranges = steps.filter((step) => step.case === "requestRange");
+  if (ranges.length < 2) return;
+  let bytes = 0;
+  for (const { value } of ranges) {
+    for (const { encoded } of runRange(keyspace, value).records) bytes += encoded.length;
+    if (bytes > MAX_RESPONSE_BYTES) throw responseTooLarge();
   }
 }
 
