@@ -1,4 +1,4 @@
-/** bin/flannel: the CNI plugin. Its bundle holds nothing that it does not need, as every container start waits for it. */
+/** bin/flannel: the CNI plugin. Its bundle is kept small, because every container start waits for it. */
 
 import { messageOf } from "../base/error.ts";
 import { CNI_CODE, CniError, formatError } from "../cni/cni-error.ts";
@@ -6,15 +6,15 @@ import { runFlannelPlugin } from "../cni/cni-plugin.ts";
 import { CURRENT_VERSION } from "../cni/versions.ts";
 import { VERSION } from "./version.ts";
 
-/** A config with the attachments of thousands of containers is not near this. */
+/** Far above a config with the attachments of thousands of containers. */
 const MAX_INPUT_BYTES = 16 * 1024 * 1024;
 /** The runtime has written its config by the time the plugin runs; a terminal or a forgotten pipe never will. */
 const PROMPT_INPUT_MS = 100;
 
 const print = (text: string): void => void process.stdout.write(text);
 
-process.stdout.on("error", () => process.exit(1)); // whoever read it has gone
-process.stderr.on("error", () => {}); // nobody has to read that
+process.stdout.on("error", () => process.exit(1)); // the reader has closed it
+process.stderr.on("error", () => {}); // stderr may be closed
 void main().then((exitCode) => {
   process.exitCode = exitCode;
 });
@@ -30,7 +30,7 @@ async function main(): Promise<number> {
       version: VERSION,
     });
   } catch (error) {
-    // A broken invariant: the runtime needs an object all the same, whoever mends it the trace.
+    // A broken invariant: the runtime needs an error object, and developers the stack trace.
     process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
     print(formatError(new CniError(CNI_CODE.internal, messageOf(error)), CURRENT_VERSION));
     return 1;

@@ -1,4 +1,4 @@
-/** The plugin with delegates that are shell scripts: what they are asked, and what becomes of what they answer. */
+/** The plugin with delegates that are shell scripts: how they are called, and what their answers lead to. */
 
 import assert from "node:assert/strict";
 import { readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { SUPPORTED_VERSIONS } from "./versions.ts";
 
 const NETNS = "/run/netns/none";
 
-test("ADD hands the delegate's result on as it is, and keeps what the delegate was told", async (t) => {
+test("ADD returns the delegate's result unchanged, and stores the delegate's config", async (t) => {
   const bed = makeBed(t);
   assert.deepEqual(await bed.run("ADD"), {
     exitCode: 0,
@@ -40,7 +40,7 @@ test("ADD answers in each version of the specification", async (t) => {
   assert.equal(bed.calls()[0]?.config.cniVersion, undefined, "a config without a version goes on without");
 });
 
-test("a failed ADD is undone, and its error passed on with code and details", async (t) => {
+test("a failed ADD is undone, and its error returned with code and details", async (t) => {
   const bed = makeBed(t);
   bed.on("ADD", FAILURE);
   const { exitCode, json } = await bed.run("ADD");
@@ -54,7 +54,7 @@ test("a failed ADD is undone, and its error passed on with code and details", as
   assert.deepEqual(bed.kept(), []);
 });
 
-test("an ADD that can be neither done nor undone leaves what the runtime's DEL needs", async (t) => {
+test("a failed ADD that cannot be undone leaves what the runtime's DEL needs", async (t) => {
   const bed = makeBed(t);
   bed.on("ADD", FAILURE);
   bed.on("DEL", "echo stuck >&2; exit 3");
@@ -72,7 +72,7 @@ test("an ADD that can be neither done nor undone leaves what the runtime's DEL n
   assert.deepEqual(bed.kept(), []);
 });
 
-test("a second ADD that fails does not take the interface of the first", async (t) => {
+test("a second ADD that fails does not delete the interface of the first", async (t) => {
   const bed = makeBed(t);
   await bed.run("ADD");
   const [first] = bed.calls();
@@ -101,7 +101,7 @@ test("a DEL that fails can be repeated", async (t) => {
   assert.deepEqual(bed.kept(), []);
 });
 
-test("DEL is told the last result if it is in the version of what was stored", async (t) => {
+test("DEL passes on prevResult if it has the version of the stored config", async (t) => {
   const bed = makeBed(t);
   const prevResult = JSON.parse(RESULT);
   for (const [cniVersion, expected] of [
@@ -115,7 +115,7 @@ test("DEL is told the last result if it is in the version of what was stored", a
   }
 });
 
-test("DEL with a damaged file goes by the config; if that cannot be, it names the file", async (t) => {
+test("DEL with a damaged file uses the config; if that is impossible, it names the file", async (t) => {
   const bed = makeBed(t);
   for (const damage of ["", "{", "[]", "{}", '{"type":1}']) {
     bed.keep("4f2a", damage);
@@ -133,7 +133,7 @@ test("DEL with a damaged file goes by the config; if that cannot be, it names th
   assert.deepEqual(bed.kept(), ["4f2a"]);
 });
 
-test("CHECK asks the delegate, with the result of ADD and a gateway on each route", async (t) => {
+test("CHECK runs the delegate's CHECK with the result of ADD and a gateway on each route", async (t) => {
   const bed = makeBed(t);
   const prevResult = {
     cniVersion: "1.0.0",
@@ -168,7 +168,7 @@ test("CHECK asks the delegate, with the result of ADD and a gateway on each rout
   assert.equal((await bed.run("CHECK", { cniVersion: "0.3.1", prevResult })).json.code, 1);
 });
 
-test("STATUS: whether an ADD could succeed, and what is in the way", async (t) => {
+test("STATUS: whether an ADD could succeed, and what prevents it", async (t) => {
   const bed = makeBed(t);
   const status = async (config: object = {}) => {
     const { exitCode, json } = await bed.run("STATUS", { cniVersion: "1.1.0", ...config });
@@ -243,7 +243,7 @@ test("GC deletes what is no longer attached to this network, and nothing else", 
   assert.equal(readlinkSync(join(bed.dataDir, ".halfgone")), "eth0");
 });
 
-test("GC goes on after a failure and reports it; without a list it touches nothing", async (t) => {
+test("GC continues after a failure and reports it; without a list it deletes nothing", async (t) => {
   const bed = makeBed(t);
   const config = { cniVersion: "1.1.0" };
   await bed.run("ADD", config, { CNI_CONTAINERID: "a" });
@@ -266,7 +266,7 @@ test("GC goes on after a failure and reports it; without a list it touches nothi
   assert.deepEqual(bed.kept(), []);
 });
 
-test("delegates that are missing, broken, silent or talk nonsense", async (t) => {
+test("delegates that are missing, broken, silent or print junk", async (t) => {
   const bed = makeBed(t);
   bed.addDelegate("silent", "#!/bin/sh\nexit 3\n");
   bed.addDelegate("speaks", "#!/bin/sh\necho 'panic: oh' >&2\nexit 2\n");
@@ -299,7 +299,7 @@ test("delegates that are missing, broken, silent or talk nonsense", async (t) =>
   }
 });
 
-test("what cannot be looked at is passed over: a directory of plugins, a namespace", async (t) => {
+test("paths that stat refuses are skipped: a directory of plugins, a namespace", async (t) => {
   const bed = makeBed(t);
   const loop = join(bed.root, "loop");
   symlinkSync("loop", loop);
@@ -308,7 +308,7 @@ test("what cannot be looked at is passed over: a directory of plugins, a namespa
   assert.deepEqual(bed.kept(), []);
 });
 
-test("the host's own network namespace is no container's, unless the runtime says so", async (t) => {
+test("the host's own network namespace is refused, unless the runtime allows it", async (t) => {
   const bed = makeBed(t);
   const own = { CNI_NETNS: "/proc/self/ns/net" };
   for (const command of ["ADD", "DEL"]) {
@@ -322,7 +322,7 @@ test("the host's own network namespace is no container's, unless the runtime say
   assert.equal((await bed.run("ADD", {}, { ...own, CNI_NETNS_OVERRIDE: "true" })).exitCode, 0);
 });
 
-test("VERSION answers in the version asked in; without a command it introduces itself", async (t) => {
+test("VERSION answers in the version of the request; without a command the plugin prints its version", async (t) => {
   const bed = makeBed(t);
   for (const [input, cniVersion] of [
     ['{"cniVersion":"0.4.0"}', "0.4.0"],
@@ -341,7 +341,7 @@ test("VERSION answers in the version asked in; without a command it introduces i
   );
 });
 
-test("errors are told in the config's version, or the newest", async (t) => {
+test("errors have the config's version, or the newest", async (t) => {
   const bed = makeBed(t);
   for (const [config, cniVersion, code] of [
     [{ cniVersion: "0.3.1", name: "" }, "0.3.1", 7],

@@ -36,7 +36,7 @@ const configFor = (t: TestContext, config: object, env = IPV4) =>
     readSubnetFile(writeEnv(t, env)),
   );
 
-/** What is refused, in the words and with the code of the error. */
+/** Code and message of the error. */
 function refusal(action: () => unknown): string {
   try {
     action();
@@ -65,7 +65,7 @@ test("JSON as Go writes it is the same JSON, sorted", () => {
   );
 });
 
-test("what is given wins over the defaults; the addresses are flanneld's", (t) => {
+test("given members take precedence over the defaults; the addresses are flanneld's", (t) => {
   const made = configFor(t, {
     delegate: { type: "ptp", mtu: 1200, ipMasq: true },
     ipam: { type: "host-local", ranges: "mine", routes: [{ dst: "0.0.0.0/0", gw: "10.5.72.9" }] },
@@ -111,7 +111,7 @@ for (const [title, config, fault] of [
   });
 }
 
-test("refuses what is no JSON object", () => {
+test("refuses what is not a JSON object", () => {
   for (const [text, fault] of [
     ["", /^6 .*standard input is empty/],
     ["{", /^6 cannot read the network config on standard input/],
@@ -125,7 +125,7 @@ test("refuses what is no JSON object", () => {
   }
 });
 
-test("subnet.env: says what is missing, wrong or cannot be read", (t) => {
+test("subnet.env: reports what is missing, invalid or unreadable", (t) => {
   for (const [env, fault] of [
     [IPV4.replace(/FLANNEL_IPMASQ.*\n/, ""), /^11 \S*subnet\.env is missing FLANNEL_IPMASQ:/],
     [
@@ -190,7 +190,7 @@ test("F24 a subnetFile that is a FIFO, a device, a directory or huge is refused 
   );
 });
 
-test("W40 a subnet.env that flanneld has yet to write: what it waits for, and to try again later", () => {
+test('W40 a subnet.env that flanneld has not written yet: the cause, and the code for "try again later"', () => {
   const fault = refusal(() => readSubnetFile("/nonexistent/subnet.env"));
   assert.match(fault, /^11 flanneld has not written \/nonexistent\/subnet\.env yet: is flanneld running/);
   assert.equal(CNI_CODE.tryAgainLater, 11);

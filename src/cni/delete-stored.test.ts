@@ -1,4 +1,4 @@
-/** F12: DEL after an ADD that never worked, and with a config that is not what it was. The delegates are shell scripts. */
+/** F12: DEL after an ADD that never worked, and with a config that has changed. The delegates are shell scripts. */
 
 import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { FAILURE, makeBed } from "../../test/support/cni-plugin-bed.ts";
 
-/** A delegate that rejects a config, whatever the command, unless the config has `"mended":true`. */
-const REJECTS = `grep -q '"mended":true' "$d/last" || { echo '{"code":7,"msg":"bad ipam"}'; exit 1; }`;
+/** A delegate that rejects a config, whatever the command, unless the config has `"corrected":true`. */
+const REJECTS = `grep -q '"corrected":true' "$d/last" || { echo '{"code":7,"msg":"bad ipam"}'; exit 1; }`;
 
 test("F12 an ADD whose config the delegate rejects leaves nothing, so DEL succeeds", async (t) => {
   const bed = makeBed(t);
@@ -34,10 +34,10 @@ test("F12 DEL after a failed ADD: by what is stored, else by the present config"
     /IPAM plugin "host-local" in network "cbr0".*remove \S+data\/4f2a only to give them up$/,
   );
   bed.calls();
-  const { exitCode, stderr } = await bed.run("DEL", { delegate: { mended: true } });
+  const { exitCode, stderr } = await bed.run("DEL", { delegate: { corrected: true } });
   assert.equal(exitCode, 0, stderr);
   assert.deepEqual(
-    bed.calls().map(({ config }) => config.mended),
+    bed.calls().map(({ config }) => config.corrected),
     [undefined, true],
   );
   assert.deepEqual(
@@ -51,7 +51,7 @@ test("F12 after an ADD that worked the present config is no substitute", async (
   const bed = makeBed(t);
   await bed.run("ADD");
   bed.on("DEL", REJECTS);
-  assert.equal((await bed.run("DEL", { delegate: { mended: true } })).exitCode, 1);
+  assert.equal((await bed.run("DEL", { delegate: { corrected: true } })).exitCode, 1);
   assert.deepEqual(bed.kept(), ["4f2a"]);
 });
 
@@ -141,7 +141,7 @@ test("F12 GC repeats a failed ADD's DEL by the same rule", async (t) => {
     bed.run("GC", { cniVersion: "1.1.0", delegate, "cni.dev/valid-attachments": [] });
   const failed = await gc({});
   assert.match(failed.json.details, /bad ipam.*may still have interface eth0/);
-  assert.equal((await gc({ mended: true })).exitCode, 0);
+  assert.equal((await gc({ corrected: true })).exitCode, 0);
   assert.deepEqual(bed.kept(), []);
 });
 

@@ -12,7 +12,7 @@ const ALL = {
   CNI_PATH: "/opt/cni/bin:/usr/lib/cni:",
 };
 
-/** "4 message; details" of what is refused. */
+/** "4 message; details" of the error. */
 function refusal(action: () => unknown): string {
   try {
     action();
@@ -42,7 +42,7 @@ test("reads all parameters", () => {
   }
 });
 
-test("names all variables that a command needs and that are missing or empty", () => {
+test("names all variables that a command requires and that are missing or empty", () => {
   const missing = (command: string) =>
     /\[(.*)\]/.exec(refusal(() => readParameters({ CNI_COMMAND: command, CNI_IFNAME: "" })))?.[1];
   assert.deepEqual(Object.fromEntries(COMMANDS.map((command) => [command, missing(command)])), {
@@ -55,7 +55,7 @@ test("names all variables that a command needs and that are missing or empty", (
   });
 });
 
-test("no path can be made of a container's ID, and an interface's name is one for the kernel", () => {
+test("a container ID contains no path, and an interface's name is valid for the kernel", () => {
   for (const id of ["../x", "a/b", ".x", "-x", "_x", "a b", "a:b", "é", "a\n"]) {
     assert.match(
       refusal(() => readParameters({ ...ALL, CNI_CONTAINERID: id })),
@@ -133,14 +133,14 @@ test("F24 control characters in the namespace's path and in CNI_ARGS, an ID that
   assert.equal(readParameters({ ...long, CNI_COMMAND: "DEL" }).attachment.containerId.length, 251);
 });
 
-test("an unknown command is named, with those that are known", () => {
+test("an unknown command is reported with the known ones", () => {
   assert.match(
     refusal(() => readParameters({ ...ALL, CNI_COMMAND: "add" })),
     /^4 unknown CNI_COMMAND: add; .*ADD, DEL, CHECK/,
   );
 });
 
-test("versions and the commands that they brought", () => {
+test("versions and the commands that they introduced", () => {
   const allows = (command: string) =>
     SUPPORTED_VERSIONS.filter((version) => refusal(() => checkVersion(version, command)) === "nothing");
   assert.deepEqual(allows("ADD"), SUPPORTED_VERSIONS);

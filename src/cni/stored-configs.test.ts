@@ -11,7 +11,7 @@ import { findConfig, listConfigs, removeConfig, storeConfig } from "./stored-con
 const ETH0 = { containerId: "4f2a", ifName: "eth0" };
 const NET1 = { containerId: "4f2a", ifName: "net1" };
 
-/** A data directory that is not there yet, and what Go's plugin does in it. */
+/** A data directory that does not exist yet, and what Go's plugin does in it. */
 function makeBed(t: TestContext) {
   const root = mkdtempSync(join(tmpdir(), `cni-store-${process.pid}-`));
   t.after(() => rmSync(root, { recursive: true, force: true }));
@@ -33,7 +33,7 @@ function makeBed(t: TestContext) {
   };
 }
 
-test("keeps a config where Go's plugin keeps it: one file, for root only", (t) => {
+test("stores a config where Go's plugin does: one file, for root only", (t) => {
   const bed = makeBed(t);
   assert.equal(bed.store(ETH0, "A"), undefined);
   assert.deepEqual(bed.names(), ["4f2a"]);
@@ -49,7 +49,7 @@ test("keeps a config where Go's plugin keeps it: one file, for root only", (t) =
   assert.equal(bed.find(ETH0), undefined);
 });
 
-test("a config for the same interface replaces the one before, and gives it back", (t) => {
+test("a config for the same interface replaces the previous one, and returns it", (t) => {
   const bed = makeBed(t);
   bed.store(ETH0, "A");
   assert.equal(bed.store(ETH0, "B"), "A");
@@ -57,7 +57,7 @@ test("a config for the same interface replaces the one before, and gives it back
   assert.deepEqual(bed.names(), ["4f2a"]);
 });
 
-test("a second interface does not cost the first its config, whichever goes first", (t) => {
+test("a second interface does not overwrite the config of the first, in any order", (t) => {
   for (const order of [
     [ETH0, NET1],
     [NET1, ETH0],
@@ -77,7 +77,7 @@ test("a second interface does not cost the first its config, whichever goes firs
   }
 });
 
-test("an interface that comes again after its container's first has gone has one config", (t) => {
+test("an interface that is added again after its container's first was deleted has one config", (t) => {
   const bed = makeBed(t);
   bed.store(ETH0, "A");
   bed.store(NET1, "B");
@@ -127,7 +127,7 @@ test("this plugin stores, Go's deletes, this one stores again", (t) => {
   }
 });
 
-test("two interfaces of a container at the same time, again and again", async (t) => {
+test("two interfaces of a container at the same time, repeatedly", async (t) => {
   const bed = makeBed(t);
   const rounds = 100;
   const shared = new Int32Array(new SharedArrayBuffer(4 * (rounds + 1)));
@@ -160,7 +160,7 @@ test("two interfaces of a container at the same time, again and again", async (t
   assert.deepEqual(bed.names(), []);
 });
 
-test("lists what is kept, and takes away what Go's plugin leaves of it", (t) => {
+test("lists what is stored, and removes what Go's plugin leaves", (t) => {
   const bed = makeBed(t);
   assert.deepEqual(listConfigs(bed.dataDir), []);
   bed.store(ETH0, "A");
@@ -176,7 +176,7 @@ test("lists what is kept, and takes away what Go's plugin leaves of it", (t) => 
   assert.deepEqual(bed.names(), [".4f2a", ".88", "4f2a", "4f2a:net1", "77", "88"]);
 });
 
-test("a directory that cannot be written: the reason, and no part of a file", (t) => {
+test("a directory that cannot be written: the reason, and no partial file", (t) => {
   const bed = makeBed(t);
   const refusal = (dataDir: string) => {
     try {

@@ -1,4 +1,4 @@
-/** bin/flannel as a process: what it makes of its standard streams, of signals, and of being called from elsewhere. */
+/** bin/flannel as a process: standard streams, signals, and being started through links and copies. */
 
 import assert from "node:assert/strict";
 import {
@@ -61,14 +61,14 @@ for (const [title, input, variables, fault] of [
   ["nothing on stdin", "", {}, /^1\.1\.0 6 .*standard input is empty/],
   ["half a config", '{"cniVersion": "1.0.0", "name', {}, /^1\.1\.0 6 cannot read the network config/],
   [
-    "bytes that are no text",
+    "bytes that are not text",
     Buffer.from([0xff, 0xfe, 0x00]),
     {},
     /^1\.1\.0 6 cannot read the network config/,
   ],
   ["a list", "[1]", {}, /^1\.1\.0 6 the network config must be a JSON object, but is a list/],
   [
-    "a config that is nested without end",
+    "a config that is nested very deeply",
     `{"name": "x", "delegate": {"x": ${"[".repeat(200_000)}${"]".repeat(200_000)}}}`,
     {},
     /^0\.1\.0 6 the network config is nested deeper than 500 levels/,
@@ -85,6 +85,24 @@ for (const [title, input, variables, fault] of [
     { CNI_CONTAINERID: "../../etc" },
     /^1\.1\.0 4 .*CNI_CONTAINERID "\.\.\/\.\.\/etc"/,
   ],
+  [
+    "F24 an interface that ip(8) takes for an option",
+    "{}",
+    { CNI_IFNAME: "-all" },
+    /^1\.1\.0 4 CNI_IFNAME .*"-all"/,
+  ],
+  [
+    "F24 an interface that the kernel would number",
+    "{}",
+    { CNI_IFNAME: "eth%d" },
+    /^1\.1\.0 4 CNI_IFNAME .*"eth%d"/,
+  ],
+  [
+    "F24 an interface with a terminal's escape",
+    "{}",
+    { CNI_IFNAME: "e\u001b[2J" },
+    /^1\.1\.0 4 CNI_IFNAME .*\\u001b/,
+  ],
   ["an unknown command", "{}", { CNI_COMMAND: "UPDATE" }, /^1\.1\.0 4 unknown CNI_COMMAND: UPDATE/],
   [
     "another version",
@@ -100,7 +118,7 @@ for (const [title, input, variables, fault] of [
   });
 }
 
-test("more than a config can be is not read to its end", async (t) => {
+test("input larger than any config is not read to its end", async (t) => {
   await using plugin = makeBed(t).start();
   const chunk = Buffer.alloc(1024 * 1024, " ");
   const isEnded = () => plugin.hasEnded;
@@ -115,7 +133,7 @@ test("more than a config can be is not read to its end", async (t) => {
   );
 });
 
-test("without a command it introduces itself, and VERSION needs no input", async (t) => {
+test("without a command it prints its version, and VERSION needs no input", async (t) => {
   const bed = makeBed(t);
   await using bare = bed.start({ CNI_COMMAND: "" });
   assert.equal(await bare.ended, 0);
@@ -147,7 +165,7 @@ test("a signal ends the delegate, which is undone and reported", async (t) => {
   assert.deepEqual(readdirSync(bed.dataDir), []);
 });
 
-test("a signal before that just ends the plugin", async (t) => {
+test("an earlier signal ends the plugin", async (t) => {
   const bed = makeBed(t);
   await using plugin = bed.start();
   plugin.stdin.write("{"); // and no more
@@ -157,7 +175,7 @@ test("a signal before that just ends the plugin", async (t) => {
   assert.equal(await plugin.stop("SIGTERM"), "SIGTERM");
 });
 
-test("what the delegate says on stderr is passed on", async (t) => {
+test("the delegate's stderr is passed on", async (t) => {
   const bed = makeBed(t, "#!/bin/sh\necho 'to whom it may concern' >&2\necho '{}'\n");
   const { end, stdout, stderr } = await bed.run(bed.config);
   assert.deepEqual(
@@ -166,7 +184,7 @@ test("what the delegate says on stderr is passed on", async (t) => {
   );
 });
 
-test("nobody has to listen on stderr", async (t) => {
+test("stderr may be closed", async (t) => {
   const bed = makeBed(t, "#!/bin/sh\necho talk >&2\necho '{}'\n");
   const shell = join(bed.root, "deaf");
   writeFileSync(
@@ -196,7 +214,7 @@ test("the delegate gets the whole environment of the call", async (t) => {
   }
 });
 
-test("as a symbolic link in the runtime's directory of plugins", async (t) => {
+test("started through a symbolic link in the runtime's plugin directory", async (t) => {
   const bed = makeBed(t);
   const link = join(bed.root, "link");
   symlinkSync(FLANNEL, link);

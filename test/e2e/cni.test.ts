@@ -37,7 +37,7 @@ const IPV4 = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\n";
 const IPV6 = "FLANNEL_IPV6_NETWORK=fc00:5::/48\nFLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64\n";
 const REST = "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
 
-/** A host with subnet.env, and a runtime for the network that flannel's own manifest has. */
+/** A host with subnet.env, and a runtime with the network of flannel's manifest. */
 function makeHost(
   t: TestContext,
   { env = IPV4 + REST, cniVersion = "1.0.0", ipam = {}, delegate = {} } = {},
@@ -76,15 +76,15 @@ function makeHost(
       const netns = freshNetns(t, "p");
       return { id: `pod${count++}-${process.pid}`, netns: netns.path, ns: netns, ...more };
     },
-    /** Files that ADD has left in the plugin's directory. */
+    /** Files in the plugin's data directory. */
     kept: () => (existsSync(dataDir) ? readdirSync(dataDir) : []),
-    /** The addresses that host-local holds. */
+    /** The addresses that host-local has reserved. */
     held: () => {
       const directory = join(networks, "cbr0");
       if (!existsSync(directory)) return [];
       return readdirSync(directory).filter((name) => name !== "lock" && !name.startsWith("last_reserved_ip"));
     },
-    /** Interfaces of the host beside lo and the bridge. */
+    /** The host's veth interfaces. */
     veths: () =>
       (host.json("ip", "-json", "link") as { ifname: string }[])
         .map(({ ifname }) => ifname)
@@ -122,7 +122,7 @@ const delegateVersions: string[] = JSON.parse(
 ).supportedVersions;
 
 for (const cniVersion of SUPPORTED_VERSIONS.filter((version) => delegateVersions.includes(version))) {
-  test(`pods come and go with version ${cniVersion}`, async (t) => {
+  test(`pods are added and deleted with version ${cniVersion}`, async (t) => {
     const node = makeHost(t, { cniVersion });
     const pods = [node.pod(), node.pod()];
     for (const pod of pods) {
@@ -149,7 +149,7 @@ for (const cniVersion of SUPPORTED_VERSIONS.filter((version) => delegateVersions
 }
 
 for (const cniVersion of SUPPORTED_VERSIONS.filter((version) => !delegateVersions.includes(version))) {
-  test(`a delegate that does not speak ${cniVersion} is the error, and nothing is left`, async (t) => {
+  test(`a delegate that does not support ${cniVersion} is the error, and nothing is left`, async (t) => {
     const node = makeHost(t, { cniVersion });
     await assert.rejects(node.add(node.pod()), isCniError(1, /incompatible CNI versions/));
     assert.deepEqual([node.held(), node.veths()], [[], []]);
@@ -183,7 +183,7 @@ test("IPv6 only", async (t) => {
   assert.equal(await ping(one.netns, addressesIn(other)[0]!), 5);
 });
 
-test("the delegate masquerades if flanneld does not, and takes its rules away again", async (t) => {
+test("the delegate masquerades if flanneld does not, and removes its rules", async (t) => {
   const node = makeHost(t, { env: (IPV4 + REST).replace("IPMASQ=true", "IPMASQ=false") });
   const pod = node.pod();
   await node.add(pod);
@@ -192,7 +192,7 @@ test("the delegate masquerades if flanneld does not, and takes its rules away ag
   assert.deepEqual(node.natRules(), []);
 });
 
-test("a chain with portmap: a port of the host leads into the pod", async (t) => {
+test("a chain with portmap: a port of the host is forwarded to the pod", async (t) => {
   const node = makeHost(t);
   const pod = node.pod({
     capabilities: {
@@ -219,7 +219,7 @@ test("a chain with portmap: a port of the host leads into the pod", async (t) =>
   );
 });
 
-test("CHECK finds what is gone", async (t) => {
+test("CHECK finds what is missing", async (t) => {
   const node = makeHost(t);
   const [pod, stranger] = [node.pod(), node.pod()];
   await node.add(pod);
@@ -315,7 +315,7 @@ test("F24 a FIFO as subnetFile is an error at once", async (t) => {
   await assert.rejects(node.add(node.pod()), isCniError(5, /is a FIFO and not a regular file/));
 });
 
-test("a full subnet is host-local's error, and deleting makes room", async (t) => {
+test("a full subnet is host-local's error, and a DEL frees an address", async (t) => {
   const node = makeHost(t, { env: IPV4.replace("10.5.72.1/24", "10.5.72.1/30") + REST });
   const [first, second] = [node.pod(), node.pod()];
   await node.add(first);
@@ -326,7 +326,7 @@ test("a full subnet is host-local's error, and deleting makes room", async (t) =
   await node.add(second);
 });
 
-test("eight pods at once get eight addresses, and go at once", async (t) => {
+test("eight pods at once get eight addresses, and are deleted at once", async (t) => {
   const node = makeHost(t);
   const pods = Array.from({ length: 8 }, () => node.pod());
   const results = await Promise.all(pods.map((pod) => node.add(pod)));
@@ -336,7 +336,7 @@ test("eight pods at once get eight addresses, and go at once", async (t) => {
   assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
 });
 
-test("two interfaces of one pod, made at once", async (t) => {
+test("two interfaces of one pod, added at once", async (t) => {
   const node = makeHost(t, { delegate: { isDefaultGateway: false } });
   const eth0 = node.pod();
   const net1 = { ...eth0, ifName: "net1" };
@@ -350,10 +350,10 @@ test("two interfaces of one pod, made at once", async (t) => {
   assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
 });
 
-test("pods that Go's plugin has made: deleted by this one", async (t) => {
+test("pods that Go's plugin has added: deleted by this one", async (t) => {
   const node = makeHost(t);
   const [made, deleted] = [node.pod(), node.pod()];
-  // What Go's plugin does, in its words (src/cni/vectors.json): stores this text and hands it to the delegate.
+  // As Go's plugin does (src/cni/vectors.json): it stores this text and passes it to the delegate.
   const text =
     '{"cniVersion":"1.0.0","hairpinMode":true,"ipMasq":false,"ipam":{"dataDir":' +
     `${JSON.stringify(node.network.plugins[0]!.ipam!.dataDir)},"ranges":[[{"subnet":"10.5.72.0/24"}]],"routes":` +
@@ -375,7 +375,7 @@ test("pods that Go's plugin has made: deleted by this one", async (t) => {
   mkdirSync(node.dataDir, { mode: 0o700 });
   writeFileSync(join(node.dataDir, made.id), text, { mode: 0o600 });
   await bridge("ADD", made, text);
-  // And pods of this plugin, deleted as Go's does it: the stored text to the delegate, then the file away.
+  // And pods of this plugin, deleted as by Go's: the stored text to the delegate, then the file is removed.
   await node.add(deleted);
   const stored = readFileSync(join(node.dataDir, deleted.id), "utf8");
   assert.equal(stored, text);
@@ -386,7 +386,7 @@ test("pods that Go's plugin has made: deleted by this one", async (t) => {
   assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
 });
 
-test("W40 without subnet.env pods have to wait; with it they come", async (t) => {
+test("W40 without subnet.env ADD fails with try again later; with it pods start", async (t) => {
   const node = makeHost(t);
   const pod = node.pod();
   const env = readFileSync(node.subnetFile, "utf8");
@@ -417,7 +417,7 @@ test("STATUS and GC with delegates from before 1.1.0", async (t) => {
   rmSync(node.subnetFile);
   await assert.rejects(flannelOnly.status(), isCniError(50, /flanneld has not written/));
   writeFileSync(node.subnetFile, env);
-  // Pods that were made when the network's config was in 1.0.0.
+  // Pods that were added when the network's config had version 1.0.0.
   const older = cniRuntime({ ...node.network, cniVersion: "1.0.0" }, node.host.path, PLUGIN_PATH);
   const [stays, goes] = [node.pod(), node.pod()];
   for (const pod of [stays, goes]) await older.add(pod);

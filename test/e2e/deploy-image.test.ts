@@ -1,5 +1,5 @@
 /**
- * The image as it is shipped: assembled, built by a real Docker, and run with no more rights than the manifests give.
+ * The image as it is shipped: assembled, built by a real Docker, and run with the permissions of the manifests.
  *
  *              hub 192.168.64.1: etcd
  *               ┌──────────┴──────────┐
@@ -46,7 +46,7 @@ const IMAGE = `flannel-ts:${version}`;
 /** Most of it is Node.js; docs/kubernetes.md names the size. */
 const MAX_IMAGE_MB = 140;
 const PREFIX = "/coreos.com/network";
-/** The rights of the DaemonSet's container. */
+/** The permissions of the DaemonSet's container. */
 const RIGHTS = [
   ...["--network=host", "--read-only", "--security-opt=no-new-privileges"],
   ...["--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_RAW"],
@@ -69,7 +69,7 @@ let endpoint: string;
 before(async () => {
   bed = new TestHosts("image", 2);
   [h1, h2] = bed.hosts as [TestHost, TestHost];
-  // A container's /proc/sys is read-only: what flanneld would set for its device is set for all new ones.
+  // A container's /proc/sys is read-only: what flanneld would set for its device is set as the default.
   writeSysctl("ipv6/conf/default/accept_ra", "0", { netns: h1.netns });
   ({ endpoint } = await startEtcdOn(bed.hub));
   await exec("node", [join(ROOT, "deploy/image/assemble.ts"), ARCHITECTURE], { timeoutMs: 120_000 });
@@ -81,7 +81,7 @@ after(async () => {
   await bed?.[Symbol.asyncDispose]();
 });
 
-test("the image is small, and holds no shell and nothing that is writable for others", async () => {
+test("the image is small, and has no shell and no world-writable file", async () => {
   const megabytes = Number(await engine.docker(["inspect", "--format={{.Size}}", IMAGE])) / 1e6;
   assert.ok(megabytes < MAX_IMAGE_MB, `${megabytes} MB`);
   const root = join(ROOT, `dist/image/root-${ARCHITECTURE}`);
@@ -94,7 +94,7 @@ test("the image is small, and holds no shell and nothing that is writable for ot
   assert.equal(stdout, "");
 });
 
-test("its commands run without any right and with nothing to write to", async () => {
+test("its commands run without capabilities and with a read-only file system", async () => {
   assert.equal(await engine.docker(["run", ...FEW_RIGHTS, IMAGE, "--version"]), `v${version}`);
   const run = (...command: string[]) =>
     engine.docker(["run", ...FEW_RIGHTS, "--entrypoint", command[0]!, IMAGE, ...command.slice(1)]);
@@ -120,7 +120,7 @@ for (const variant of ["iptables-nft", "iptables-legacy", "nftables"] as const) 
       ...args,
       `--subnet-file=${join(h2.directory, `${variant}.env`)}`,
     ]);
-    // As kubelet says which one it uses.
+    // kubelet's hint which variant it uses.
     if (variant !== "nftables") await h1.run(variant, ["-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
     const run = join(h1.directory, variant);
     mkdirSync(run);
@@ -167,7 +167,7 @@ for (const variant of ["iptables-nft", "iptables-legacy", "nftables"] as const) 
   });
 }
 
-test("the plugin that it installs runs on a host that has no library and no shell", async () => {
+test("the installed plugin runs on a host that has no library and no shell", async () => {
   // A host like that is a directory with the plugins and nothing else.
   const host = join(h1.directory, "bare-host");
   const plugins = join(host, "opt/cni/bin");
@@ -194,7 +194,7 @@ test("the plugin that it installs runs on a host that has no library and no shel
 });
 
 for (const backend of ["vxlan", "udp"] as const) {
-  test(`two nodes run the chart's DaemonSet (${backend}): pods reach each other, also while it is replaced`, async (t) => {
+  test(`two nodes run the chart's DaemonSet (${backend}): pods reach each other, even while it is replaced`, async (t) => {
     using certificates = makeCertificates();
     const [cert, key] = [certificates.server.cert, certificates.server.key].map((file) =>
       readFileSync(file, "utf8"),
@@ -238,7 +238,7 @@ for (const backend of ["vxlan", "udp"] as const) {
     const flannelctl = (...words: string[]) =>
       engine.docker(["exec", "kube-flannel-1", "flannelctl", ...words, "--kube-subnet-mgr"]);
     const leases = await flannelctl("leases");
-    const type = backend === "udp" ? "-" : backend; // udp's hosts tell none
+    const type = backend === "udp" ? "-" : backend; // udp publishes none
     for (const [index, { name }] of nodes.entries()) {
       assert.match(leases, new RegExp(`^${name} +10\\.244\\.${index + 1}\\.0/24 +[\\d.]+ +${type} `, "m"));
     }
@@ -254,7 +254,7 @@ for (const backend of ["vxlan", "udp"] as const) {
     await until(() => nodes[0]!.isReady(), "flanneld again");
     await stream.more(5);
     const { answers } = stream;
-    // Somebody has to carry the packets of the udp backend.
+    // With udp the replaced pod forwards the packets itself.
     if (backend === "vxlan") {
       assert.deepEqual(
         answers,
@@ -316,7 +316,7 @@ test("F17 mk-docker-opts.sh can be copied out of the image", async () => {
   assert.equal(statSync(copy).mode & 0o777, 0o755);
 });
 
-test("the network config that it installs is the ConfigMap's", async () => {
+test("the installed network config is the ConfigMap's", async () => {
   const netd = join(h1.directory, "net.d");
   const config = join(h1.directory, "cni-conf.json");
   mkdirSync(netd);
@@ -418,7 +418,7 @@ async function startEngine(host: TestHost): Promise<DockerEngine> {
   return started;
 }
 
-/** A node of a cluster: its object, its way to the API server, and the chart's DaemonSet on it. */
+/** A node of a cluster: its object, its connection to the API server, and the chart's DaemonSet on it. */
 async function makeNodeOf(
   nodeEngine: DockerEngine,
   number: number,
@@ -440,7 +440,7 @@ async function makeNodeOf(
   writeFileSync(join(serviceAccount, "token"), "the-pods-token");
   copyFileSync(ca, join(serviceAccount, "ca.crt"));
   writeSysctl("ipv4/ip_forward", "1", { netns: host.netns });
-  // Places of this test's own where the plugins would keep theirs on the machine.
+  // Directories of this test in the place of the machine's.
   const cniConf = {
     ...{ name: "cbr0", cniVersion: "0.3.1" },
     plugins: [
@@ -477,7 +477,7 @@ async function makeNodeOf(
     directory,
     engine: nodeEngine,
     runtime: undefined as CniRuntime | undefined,
-    /** Starts the pod; what its init containers said. */
+    /** Starts the pod; returns the output of its init containers. */
     async apply(objects: readonly ManifestObject[] = readObjects(stdout)): Promise<readonly string[]> {
       const place = { engine: nodeEngine, directory, fields, serviceAccount, apiPort: line.port };
       return (await runManifestPod(objects, place)).said;

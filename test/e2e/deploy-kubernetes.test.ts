@@ -1,6 +1,6 @@
 /**
- * The manifest, the kustomization and the chart: by Kubernetes' own schemas, with real helm and kubectl, and by what they
- * mean to flanneld.
+ * The manifest, the kustomization and the chart: checked with Kubernetes' own schemas, with real helm and kubectl, and with
+ * flanneld's own parsers.
  */
 
 import assert from "node:assert/strict";
@@ -70,7 +70,7 @@ async function render(...settings: readonly string[]): Promise<AnyObject[]> {
   return readObjects<AnyObject>(stdout);
 }
 
-/** What holds for every way of installing flannel, whatever the settings. */
+/** What is true for every way of installing flannel, with any settings. */
 async function check(objects: readonly AnyObject[]): Promise<void> {
   assert.deepEqual(await schemaFaults(objects), []);
   const clusterWide = ["Namespace", "ClusterRole", "ClusterRoleBinding"];
@@ -119,7 +119,7 @@ function checkVolumes({ initContainers, containers, volumes }: ReturnType<typeof
   );
 }
 
-/** What flanneld itself says of its flags, environment and config. */
+/** flanneld's own parsers accept its flags, environment and config. */
 function checkFlanneld(
   { command, args, env, volumeMounts, ...rest }: Container,
   config: NetworkConfig,
@@ -127,7 +127,7 @@ function checkFlanneld(
   assert.deepEqual(command, ["/opt/bin/flanneld"]);
   const variables = Object.fromEntries(env!.map(({ name, value }) => [name, value ?? "a-name"]));
   const parsed = parseFlags(FLANNELD_FLAGS, { args, environment: { variables, prefix: ENVIRONMENT_PREFIX } });
-  if (parsed.type !== "ok") assert.fail(`flanneld does not take ${args.join(" ")}`);
+  if (parsed.type !== "ok") assert.fail(`flanneld does not accept ${args.join(" ")}`);
   const options = readOptions(parsed.flags, variables);
   assert.equal(parsed.flags.values["kube-subnet-mgr"], true);
   for (const name of ["POD_NAME", "POD_NAMESPACE", "NODE_NAME"])
@@ -150,7 +150,7 @@ function checkFlanneld(
   }
 }
 
-test("the manifest is what Kubernetes and flanneld expect", async () => {
+test("the manifest is valid for Kubernetes and flanneld", async () => {
   await check(manifest);
   const namespace = ofKind(manifest, "Namespace");
   assert.equal(namespace.metadata.name, NAMESPACE);
@@ -158,7 +158,7 @@ test("the manifest is what Kubernetes and flanneld expect", async () => {
   assert.deepEqual(new Set(imagesOf(manifest)), new Set([`flannel-ts:${version}`]));
 });
 
-test("kubectl's kustomize gives the manifest, with an image of one's own", async (t) => {
+test("kubectl's kustomize renders the manifest, with another image", async (t) => {
   const { stdout } = await kubectl(["kustomize", join(DEPLOY, "kubernetes")]);
   assert.deepEqual(byName(readObjects<AnyObject>(stdout)), byName(manifest));
   const overlay = temporaryDirectory(t);
@@ -175,7 +175,7 @@ test("kubectl's kustomize gives the manifest, with an image of one's own", async
   assert.deepEqual(new Set(imagesOf(built)), new Set(["images.example/net/flannel-ts:7"]));
 });
 
-test("the chart as it comes is the manifest", async () => {
+test("the chart with default values is the manifest", async () => {
   const rendered = await render();
   const { tolerations, ...pod } = podOf(rendered);
   const { tolerations: manifestTolerations, ...manifestPod } = podOf(manifest);
@@ -291,7 +291,7 @@ for (const [setting, fault] of [
     /is Go flannel's image, which this chart cannot/,
   ],
 ] as const) {
-  test(`the chart refuses ${setting} and says what to do`, async () => {
+  test(`the chart refuses ${setting} with a remedy`, async () => {
     await assert.rejects(render(setting), fault);
   });
 }
@@ -406,7 +406,7 @@ test("F17 the values that the chart knows are those of its schema", () => {
   );
 });
 
-test("the chart has nothing for helm's linter, and one version with the rest", async () => {
+test("the chart passes helm's linter, and has the version of package.json", async () => {
   await helm(["lint", "--strict", "--quiet", CHART]);
   const chart = readObjects<KubeObject & { version: string; appVersion: string }>(
     readFileSync(join(CHART, "Chart.yaml"), "utf8"),
@@ -414,7 +414,7 @@ test("the chart has nothing for helm's linter, and one version with the rest", a
   assert.deepEqual([chart.version, chart.appVersion], [version, version]);
 });
 
-test("after the installation helm says what to look at, and what is not used", async () => {
+test("the notes after the installation say what to check, and what is not used", async () => {
   const { stdout } = await helm([
     ...["install", "flannel", CHART, "--dry-run=client", "--namespace", NAMESPACE],
     ...["--set", "flannel.flannel_cni.image.repository=somewhere/plugin"],
@@ -431,7 +431,7 @@ test("after the installation helm says what to look at, and what is not used", a
   );
 });
 
-test("what Kubernetes would drop or refuse does not pass the schemas", async () => {
+test("what Kubernetes would drop or refuse fails the schemas", async () => {
   const text = JSON.stringify(ofKind(manifest, "DaemonSet"));
   const faultsWith = async (from: string, to: string): Promise<string> => {
     assert.ok(text.includes(from), from);

@@ -37,7 +37,7 @@ interface Answer {
   readonly stderr: string;
 }
 
-/** A node in a directory of its own, and the plugin on it. */
+/** A node in its own temporary directory, and the plugin on it. */
 export function makeBed(t: TestContext) {
   const root = mkdtempSync(join(tmpdir(), `cni-plugin-${process.pid}-`));
   t.after(() => rmSync(root, { recursive: true, force: true }));
@@ -89,13 +89,13 @@ export function makeBed(t: TestContext) {
     run,
     root,
     dataDir,
-    /** A shell command for the delegate; none = it succeeds. */
+    /** A shell script for the delegate's command; undefined = it succeeds. */
     on: (command: string, script: string | undefined) => {
       const path = join(plugins, `on-${command}`);
       if (script === undefined) rmSync(path, { force: true });
       else writeFileSync(path, script);
     },
-    /** "ADD 4f2a eth0" of each call since the last time asked, and what came on stdin. */
+    /** "ADD 4f2a eth0" and the config of each call since the last time. */
     calls: () => {
       const path = join(plugins, "calls");
       const lines = existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : [];
