@@ -70,12 +70,12 @@ export function build(
     wallClockMs: ports.wallClockMs,
     onSubnets: (own) => events.emit({ type: "subnets", own }),
   });
-  const follower = new PeerFollower(store, keeper, logger, () => events.emit({ type: "peers" }));
+  const follower = new PeerFollower(ports, keeper, () => events.emit({ type: "peers" }));
   const planner = new Planner(config, {
     blackholeRoute: options.blackholeRoute,
     own: () => keeper.own,
     listedOwn: () => (keeper.own === undefined ? undefined : follower.table.get(keeper.own.key)),
-    peers: () => (follower.isKnown ? follower.table.peers(keeper.own?.key) : undefined),
+    peers: () => (follower.isKnown ? follower.peers() : undefined),
     sharedIps: () => follower.table.sharedPublicIps(),
     nextHop: () => nextHops.lookup,
     setTarget: (target) => reconciler.setTarget(target),
@@ -89,7 +89,7 @@ export function build(
   });
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const publisher = new Publisher(options.firewall, { planner, keeper, firewall, subnetFile });
-  const peers = () => follower.table.peers(keeper.own?.key);
+  const peers = () => follower.peers();
   const createWatch = (onInterface: (chosen: ExternalInterface) => void) =>
     new HostWatch(
       {

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { parseIp } from "../address/ip.ts";
 import { parsePrefix } from "../address/prefix.ts";
+import { silentLogger } from "../base/logger.ts";
 import type { Lease } from "../lease/lease.ts";
+import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable } from "../lease/lease-table.ts";
-import { ownSubnetProblems, sharedAddressProblems } from "./peers.ts";
+import { FakeTimers } from "../testing/fake-timers.ts";
+import { ownSubnetProblems, PeerFollower, sharedAddressProblems } from "./peers.ts";
 
 const node = (key: string, publicIp: string, publicIpv6?: string): Lease => ({
   key,
@@ -58,4 +61,81 @@ test("F2 a host whose subnet overlaps an established one learns that peers do no
     /^Peers do not route to this host: its subnet 10\.5\.0\.0\/22 overlaps 10\.5\.0\.0\/24 of h1, which was established first/,
   );
   assert.deepEqual(ownSubnetProblems(undefined, [h1]), []);
+});
+
+const leaseOf = (number: number, publicIp = `192.0.2.${number}`): Lease => ({
+  ...node(`10.5.${number}.0-24`, publicIp),
+  subnets: { ipv4: parsePrefix(`10.5.${number}.0/24`), ipv6: undefined },
+});
+
+/** A follower of the updates that a test sends; this host has lease 1. */
+async function startFollower(t: TestContext) {
+  const timers = new FakeTimers();
+  const updates: LeaseUpdate[] = [];
+  const abort = new AbortController();
+  let wake = () => {};
+  async function* watchLeases(signal: AbortSignal) {
+    signal.addEventListener("abort", () => wake());
+    while (!signal.aborted) {
+      if (updates.length > 0) yield updates.shift()!;
+      else await new Promise<void>((resolve) => (wake = resolve));
+    }
+  }
+  const log: string[] = [];
+  const observed: (Lease | undefined)[] = [];
+  const follower = new PeerFollower(
+    {
+      store: { watchLeases } as unknown as LeaseStore,
+      logger: { ...silentLogger, info: (line) => log.push(line) },
+      timers,
+    },
+    { own: { ...leaseOf(1), expiresAtMs: undefined }, observe: (lease) => void observed.push(lease) },
+    () => {},
+  );
+  const running = follower.run(abort.signal);
+  t.after(async () => {
+    abort.abort();
+    await running;
+  });
+  const send = async (...sent: LeaseUpdate[]) => {
+    updates.push(...sent);
+    wake();
+    while (updates.length > 0) await new Promise(setImmediate);
+    await new Promise(setImmediate);
+  };
+  await send({ type: "snapshot", leases: [leaseOf(1), leaseOf(2), leaseOf(3)] });
+  const keys = () => follower.peers().map(({ key }) => key);
+  return { timers, follower, send, keys, log, observed };
+}
+
+test("F25 a peer whose lease was deleted counts for one more second, and stays if it acquires the lease again", async (t) => {
+  const { timers, send, keys, log } = await startFollower(t);
+  await send({ type: "delete", key: "10.5.2.0-24" });
+  await timers.advance(900);
+  assert.deepEqual(keys(), ["10.5.3.0-24", "10.5.2.0-24"]);
+  await send({ type: "put", lease: leaseOf(2) });
+  await timers.advance(5_000);
+  assert.deepEqual(keys().sort(), ["10.5.2.0-24", "10.5.3.0-24"]);
+  assert.match(log.at(-1)!, /^Peer acquired its lease again: 10\.5\.2\.0\/24/);
+  await send({ type: "delete", key: "10.5.2.0-24" });
+  await timers.advance(1_000);
+  assert.deepEqual(keys(), ["10.5.3.0-24"]);
+  assert.match(log.at(-1)!, /^Peer left: 10\.5\.2\.0\/24/);
+});
+
+test("F25 another claim on its subnet or another lease of the host ends that second at once", async (t) => {
+  const { send, keys } = await startFollower(t);
+  await send({ type: "delete", key: "10.5.2.0-24" }, { type: "delete", key: "10.5.3.0-24" });
+  const heir: Lease = { ...leaseOf(9), subnets: { ipv4: parsePrefix("10.5.2.0/25"), ipv6: undefined } };
+  await send({ type: "put", lease: heir }, { type: "put", lease: leaseOf(4, "192.0.2.3") });
+  assert.deepEqual(keys(), ["10.5.9.0-24", "10.5.4.0-24"]);
+});
+
+test("F25 the same for peers that a new snapshot lacks, and never for the own lease", async (t) => {
+  const { timers, send, keys, observed } = await startFollower(t);
+  await send({ type: "snapshot", leases: [leaseOf(3)] });
+  assert.deepEqual(keys(), ["10.5.3.0-24", "10.5.2.0-24"]);
+  assert.equal(observed.at(-1), undefined);
+  await timers.advance(1_000);
+  assert.deepEqual(keys(), ["10.5.3.0-24"]);
 });

@@ -1,53 +1,126 @@
-/** The peers of this host: follows the leases of the network, and says what changed in the words of an operator. */
+/**
+ * The peers of this host: follows the leases of the network and logs what changed.
+ *
+ * A lease that disappears (deleted, revoked, expired) counts for one more second. A host that lives notices the loss and
+ * acquires its lease again within some 40 ms, and no packet is lost meanwhile. A lease of another host for the same
+ * subnet, or of the same host for another one, ends that second at once. The same holds for every datastore.
+ */
 
 import { formatIp } from "../address/ip.ts";
 import type { PeerProblem } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
+import type { Timers } from "../base/timers.ts";
 import { describeSubnets, type Lease, overlapsPair } from "../lease/lease.ts";
 import { encodeLeaseKey } from "../lease/lease-codec.ts";
 import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable, type LeaseTable, type SharedPublicIp } from "../lease/lease-table.ts";
+import { replaces } from "../lease/lost-data.ts";
 import { byEstablishment } from "../lease/precedence.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
+export interface PeerFollowerPorts {
+  readonly store: LeaseStore;
+  readonly logger: Logger;
+  readonly timers: Timers;
+}
+
+/** How long a lease counts after it disappeared. */
+const RETURN_MS = 1_000;
+
+/** A lease that disappeared and still counts. */
+interface DepartedPeer {
+  readonly lease: Lease;
+  readonly callOff: () => void;
+}
+
 export class PeerFollower {
+  /** The leases as the datastore has them. */
   readonly table: LeaseTable = createLeaseTable();
+  readonly #departed = new Map<string, DepartedPeer>();
   readonly #store: LeaseStore;
-  readonly #keeper: LeaseKeeper;
+  readonly #keeper: Pick<LeaseKeeper, "own" | "observe">;
   readonly #logger: Logger;
+  readonly #timers: Timers;
   readonly #replan: () => void;
   #isKnown = false;
   #isReplanDue = false;
 
   /** `replan` is called in the turn after a change: a burst of changes costs one plan. */
-  constructor(store: LeaseStore, keeper: LeaseKeeper, logger: Logger, replan: () => void) {
+  constructor(
+    { store, logger, timers }: PeerFollowerPorts,
+    keeper: Pick<LeaseKeeper, "own" | "observe">,
+    replan: () => void,
+  ) {
     this.#store = store;
     this.#keeper = keeper;
     this.#logger = logger;
+    this.#timers = timers;
     this.#replan = replan;
   }
 
-  /** Whether the leases were seen yet: until then, nobody can tell which routes of an earlier run are stale. */
+  /** Whether the leases were received yet: until then it is unknown which routes of an earlier run are stale. */
   get isKnown(): boolean {
     return this.#isKnown;
   }
 
+  /** The leases of the other hosts, including those that disappeared just now. */
+  peers(): readonly Lease[] {
+    const listed = this.table.peers(this.#keeper.own?.key);
+    return this.#departed.size === 0
+      ? listed
+      : [...listed, ...this.#departed.values().map(({ lease }) => lease)];
+  }
+
   /** Follows the leases until aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    for await (const update of this.#store.watchLeases(signal)) this.#take(update);
+    try {
+      for await (const update of this.#store.watchLeases(signal)) this.#take(update);
+    } finally {
+      for (const { callOff } of this.#departed.values()) callOff();
+    }
   }
 
   #take(update: LeaseUpdate): void {
     const key = keyOf(update);
     const before = key === undefined ? undefined : this.table.get(key);
+    const listedBefore = update.type === "snapshot" && this.#isKnown ? this.table.peers(undefined) : [];
     const ownKey = this.#keeper.own?.key;
     const isChanged = this.table.apply(update);
-    // The first snapshot may be the listing from which the lease was taken: it need not hold the lease yet.
-    const tellsOfOwn = key === undefined ? this.#isKnown : key === ownKey;
-    if (ownKey !== undefined && tellsOfOwn) this.#keeper.observe(this.table.get(ownKey));
-    if (isChanged && key !== ownKey) logUpdate(this.#logger, update, before);
-    if (isChanged || !this.#isKnown) this.#replanSoon();
+    const hasReturned = update.type === "put" && this.#departed.has(update.lease.key);
+    const isDisplaced = this.#displaceDeparted(update);
+    const gone = update.type === "delete" ? (before === undefined ? [] : [before]) : listedBefore;
+    for (const lease of gone) {
+      if (lease.key !== ownKey && this.table.get(lease.key) === undefined) this.#depart(lease);
+    }
+    // The first snapshot may be the listing before the own lease was acquired: it need not contain the lease yet.
+    const concernsOwn = key === undefined ? this.#isKnown : key === ownKey;
+    if (ownKey !== undefined && concernsOwn) this.#keeper.observe(this.table.get(ownKey));
+    if (isChanged && key !== ownKey) logUpdate(this.#logger, update, before, hasReturned);
+    if (isChanged || isDisplaced || !this.#isKnown) this.#replanSoon();
     this.#isKnown = true;
+  }
+
+  #depart(lease: Lease): void {
+    const callOff = this.#timers.after(RETURN_MS, () => {
+      this.#departed.delete(lease.key);
+      this.#logger.info(`Peer left: ${describePeer(lease)}`);
+      this.#replanSoon();
+    });
+    this.#departed.set(lease.key, { lease, callOff });
+  }
+
+  /** Ends what contradicts the update; true = there was something. */
+  #displaceDeparted(update: LeaseUpdate): boolean {
+    if (this.#departed.size === 0 || update.type === "delete") return false;
+    const leases = update.type === "put" ? [update.lease] : update.leases;
+    const displaced = [...this.#departed.values()].filter((departed) =>
+      leases.some((lease) => replaces(lease, departed.lease)),
+    );
+    for (const { lease, callOff } of displaced) {
+      callOff();
+      this.#departed.delete(lease.key);
+    }
+    return displaced.length > 0;
   }
 
   #replanSoon(): void {
@@ -64,17 +137,23 @@ const keyOf = (update: LeaseUpdate): string | undefined =>
   update.type === "snapshot" ? undefined : update.type === "put" ? update.lease.key : update.key;
 
 /** One line for an update that changed something; a snapshot is one line however many leases it holds. */
-function logUpdate(logger: Logger, update: LeaseUpdate, before: Lease | undefined): void {
+function logUpdate(
+  logger: Logger,
+  update: LeaseUpdate,
+  before: Lease | undefined,
+  hasReturned: boolean,
+): void {
   switch (update.type) {
     case "snapshot":
       logger.info(`Leases in the network: ${update.leases.length}`);
       break;
     case "put":
-      logger.info(`Peer ${before === undefined ? "joined" : "changed"}: ${describePeer(update.lease)}`);
+      logger.info(
+        `Peer ${hasReturned ? "acquired its lease again" : before === undefined ? "joined" : "changed"}: ${describePeer(update.lease)}`,
+      );
       break;
     case "delete":
-      logger.info(`Peer left: ${before === undefined ? update.key : describePeer(before)}`);
-      break;
+      break; // logged when it no longer counts
   }
 }
 

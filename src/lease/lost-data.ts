@@ -47,7 +47,7 @@ export async function* outliveLostData(
   const takeDisplaced = (lease: Lease) => {
     const displaced = survivors
       .values()
-      .filter((survivor) => isDisplaced(survivor, lease))
+      .filter((survivor) => replaces(lease, survivor))
       .map(({ key }) => key)
       .toArray();
     for (const key of displaced) survivors.delete(key);
@@ -104,7 +104,8 @@ function startGrace(graceMs: number, timers: Timers): Grace {
   return { isOver: promise, callOff: timers.after(graceMs, () => resolve(undefined)) };
 }
 
-const isDisplaced = (survivor: Lease, lease: Lease): boolean =>
-  survivor.key === lease.key ||
-  overlapsPair(survivor.subnets, lease.subnets) ||
-  isSameHost(survivor.attributes, lease.attributes);
+/** Whether `lease` shows that `missing` is no longer in effect: the same key, the same host, or the same addresses. */
+export const replaces = (lease: Lease, missing: Lease): boolean =>
+  missing.key === lease.key ||
+  overlapsPair(missing.subnets, lease.subnets) ||
+  isSameHost(missing.attributes, lease.attributes);

@@ -8,8 +8,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { formatIp, parseIp } from "../../src/address/ip.ts";
 import { formatPrefix, parsePrefix } from "../../src/address/prefix.ts";
+import { PeerFollower } from "../../src/agent/peers.ts";
 import { hasCode } from "../../src/base/error.ts";
 import { type Logger, silentLogger } from "../../src/base/logger.ts";
+import { systemTimers } from "../../src/base/timers.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../../src/config/network-config.ts";
 import { type Lease, type LeaseAttributes, overlapsPair, type SubnetPair } from "../../src/lease/lease.ts";
 import { encodeLeaseValue } from "../../src/lease/lease-codec.ts";
@@ -489,6 +491,33 @@ function describeAllocation(name: string, start: () => Promise<LeaseStoreHarness
       await assert.rejects(store.renew(lease, lease.attributes), (error) => hasCode(error, "LEASE_LOST"));
       assert.equal((await acquire(store, 1, NETWORK, lease.subnets)).key, lease.key);
       await until(() => watch.table.size === 1, "own lease again");
+    });
+
+    test("F25 a lease that is revoked and acquired again at once costs no peer its routes", async (harness) => {
+      await using store = await harness.open();
+      await using theirs = await harness.open();
+      const lease = await acquire(theirs, 1);
+      const missing: string[] = [];
+      let changes = 0;
+      const ports = { store, logger: silentLogger, timers: systemTimers };
+      const host = { own: undefined, observe() {} };
+      const follower = new PeerFollower(ports, host, () => {
+        changes++;
+        if (!follower.peers().some(({ key }) => key === lease.key)) missing.push(lease.key);
+      });
+      const abort = new AbortController();
+      const running = follower.run(abort.signal);
+      await until(() => follower.peers().length === 1, "the peer");
+      await harness.revoke(lease.key);
+      await until(() => follower.table.size === 0, "the revocation");
+      const before = changes;
+      assert.equal((await acquire(theirs, 1, NETWORK, lease.subnets)).key, lease.key);
+      await until(() => follower.table.size === 1 && changes > before, "the lease again");
+      assert.deepEqual(missing, []);
+      await harness.revoke(lease.key);
+      await until(() => missing.length > 0 && follower.peers().length === 0, "the peer to leave for good");
+      abort.abort();
+      await running;
     });
 
     test("a lease that is not renewed expires, one that is does not", async (harness) => {

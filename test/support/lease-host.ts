@@ -78,8 +78,9 @@ export async function startLeaseHost(
     wallClockMs: options.wallClockMs ?? Date.now,
     onSubnets: ({ key }) => void keys.push(key),
   });
-  const follower = new PeerFollower(store, keeper, logger, () => {
-    for (const key of expected) if (follower.table.get(key) === undefined) missedPeers.add(key);
+  const follower = new PeerFollower({ store, logger, timers: systemTimers }, keeper, () => {
+    const known = new Set(follower.peers().map(({ key }) => key));
+    for (const key of expected) if (!known.has(key)) missedPeers.add(key);
   });
   const stop = new AbortController();
   await store.readNetworkConfig();
