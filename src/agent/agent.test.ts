@@ -86,11 +86,11 @@ const optionsOf = (...args: string[]) => {
 };
 
 /** Starts an agent on that host; it is stopped after the test. */
-function start(t: TestContext, config?: unknown) {
+function start(t: TestContext, config?: unknown, ...args: string[]) {
   const world = makeHost(t, config);
   const readiness = new Readiness();
   const stop = new AbortController();
-  const ended = runAgent(optionsOf(), world.ports, readiness, stop.signal).then(
+  const ended = runAgent(optionsOf(...args), world.ports, readiness, stop.signal).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -280,4 +280,25 @@ test("F9 a mixed cluster: without Backend the agent runs what the peers run; ano
   assert.equal(agent.log.filter((line) => line.startsWith("W Peer 10.5.97.0-24 runs")).length, 1);
   assert.deepEqual(agent.readiness.reasons, [], "the host stays ready");
   assert.ok(!agent.log.some((line) => /changed and applied/.test(line)), "the config has not changed");
+});
+
+test("F20 a wrong --iface is reported before the datastore has answered", async (t) => {
+  for (const [arg, problem] of [
+    ["--iface=eth9", /Tried --iface=eth9: there is no such interface/],
+    ["--iface=192.168.7.77", /Tried --iface=192\.168\.7\.77: no interface has this address/],
+    ["--iface-regex=^wlan", /Tried --iface-regex=\^wlan: matches no address and no name/],
+  ] as const) {
+    const agent = start(t, undefined, arg);
+    agent.data.setConfig(undefined);
+    await settle();
+    assert.match(agent.log[0]!, /^W Waiting for the network config; no usable external interface/);
+    assert.match(agent.log[0]!, problem);
+    assert.match(agent.readiness.reasons.join(), problem);
+    agent.data.setConfig(JSON.stringify(CONFIG));
+    await agent.timers.advance(2_000);
+    assert.ok((await agent.ended) instanceof ConfigError);
+  }
+  const right = start(t, undefined, "--iface=eth0");
+  await right.ready();
+  assert.ok(!right.log.some((line) => /external interface; |no usable/.test(line)));
 });

@@ -2,6 +2,7 @@
 
 import { formatIp, type Ip } from "../address/ip.ts";
 import type { Host } from "../backend/backend.ts";
+import { ConfigError } from "../base/error.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { InterfaceOptions } from "../config/options.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
@@ -20,6 +21,25 @@ export function chooseInterface(
   const own = [network.ipv4?.network, network.ipv6?.network].filter((prefix) => prefix !== undefined);
   const networks = [...own, ...(context.networks ?? [])];
   return chooseExternalInterface(readHostInterfaces(rtnetlink), options, families, { ...context, networks });
+}
+
+/**
+ * Why no interface can be chosen by these options now, whatever families the network has; undefined = one can. For a report
+ * before the network config is known: the interface or its address may still appear. Throws NetlinkError.
+ */
+export function interfaceProblem(rtnetlink: Rtnetlink, options: InterfaceOptions): string | undefined {
+  const host = readHostInterfaces(rtnetlink);
+  let problem: string | undefined;
+  for (const ipv4 of [false, true]) {
+    try {
+      chooseExternalInterface(host, options, { ipv4, ipv6: !ipv4 });
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problem = error.message;
+    }
+  }
+  return problem;
 }
 
 export const hostOf = ({ name, mtuBytes, ipv4, ipv6, publicIp, publicIpv6 }: ExternalInterface): Host => ({

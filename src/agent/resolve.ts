@@ -14,7 +14,7 @@ import type { HostRecord } from "../lease/lease-store.ts";
 import type { StateObject } from "../state/objects.ts";
 import { observeAll } from "../state/provider.ts";
 import type { ExternalInterface } from "./external-interface.ts";
-import { chooseInterface, describeHost, hostOf } from "./host.ts";
+import { chooseInterface, describeHost, hostOf, interfaceProblem } from "./host.ts";
 import { attributesOf, readHostRecord, withRecord } from "./host-record.ts";
 import { waitForNetwork } from "./network.ts";
 import type { ResolvedConfig } from "./planner.ts";
@@ -38,6 +38,10 @@ export async function resolve(
   readiness: Readiness,
   signal: AbortSignal,
 ): Promise<Resolved | undefined> {
+  // Now, not once the datastore has answered: a wrong --iface is seen while the operator is there.
+  const problem = interfaceProblem(ports.rtnetlink, options.interface);
+  if (problem !== undefined) ports.logger.warn(`Waiting for the network config; ${problem}`);
+  readiness.set("external interface", problem);
   const network = await waitForNetwork(ports.store, ports.configPlace, signal, ports, (problem) =>
     readiness.set("network config", problem),
   );
@@ -51,6 +55,7 @@ export async function resolve(
   const devices = new Set(deviceNamesOf(network));
   const existing = await observeAll(ports.providers, { devices, networks: [] }, new Set(["link"]));
   const chosen = resolver.chooseInterface(network, { previousAddresses: localAddressesOf(existing) });
+  readiness.set("external interface", undefined);
   const backend = resolver.createBackend(network, existing);
   for (const note of backend.notes) ports.logger.warn(note);
   const config = { network, backend, host: hostOf(chosen) };
