@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154 # "here" is the launcher's
-# Sourced by the launchers beside it, with $here = this directory. Finds the bundle and Node.js, and becomes it.
+# Sourced by the launchers beside it, with $here = this directory. Finds the bundle and Node.js, and executes it.
 name=$(basename -- "$(readlink -f -- "$0")")
 bundle=$here/../dist/$name.cjs
 if [ ! -f "$bundle" ]; then
@@ -14,8 +14,7 @@ if [ ! -x "$node" ]; then
   echo "$name: $node is missing: run 'make build' in $(dirname -- "$here") first" >&2
   exit 1
 fi
-# For a daemon that mostly waits, resident memory counts: a small young generation, one helper thread for the garbage
-# collector, one malloc arena, and garbage given back after the start (gc). Warnings of the runtime are nothing that an
-# operator can act on.
+# A daemon that mostly waits should use little resident memory: a small young generation, one helper thread for the garbage
+# collector, one malloc arena, and a collection after startup (--expose-gc). Operators cannot act on warnings of Node.js.
 export MALLOC_ARENA_MAX=1
 exec "$node" --expose-gc --max-semi-space-size=2 --v8-pool-size=1 --no-warnings "$bundle" "$@"

@@ -8,109 +8,25 @@
  */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
-import { CniError } from "../../src/cni/cni-error.ts";
+import { test } from "node:test";
 import { runPlugin } from "../../src/cni/run-plugin.ts";
 import { SUPPORTED_VERSIONS } from "../../src/cni/versions.ts";
 import { withNetns } from "../../src/linux/netns.ts";
-import { freshNetns } from "../netns/support.ts";
-import { type Container, cniRuntime, type NetworkConfig } from "../support/cni-runtime.ts";
+import {
+  addressesIn,
+  DEBIAN_PLUGINS,
+  IPV4,
+  IPV6,
+  isCniError,
+  makeHost,
+  PLUGIN_PATH,
+  REST,
+} from "../support/cni-host.ts";
+import { type Container, cniRuntime } from "../support/cni-runtime.ts";
 import { ping } from "../support/ping.ts";
 import { TestProcess } from "../support/process.ts";
-
-const DEBIAN_PLUGINS = "/usr/lib/cni";
-const PLUGIN_PATH = [join(import.meta.dirname, "../../bin"), DEBIAN_PLUGINS];
-
-const IPV4 = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\n";
-const IPV6 = "FLANNEL_IPV6_NETWORK=fc00:5::/48\nFLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64\n";
-const REST = "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
-
-/** A host with subnet.env, and a runtime with the network of flannel's manifest. */
-function makeHost(
-  t: TestContext,
-  { env = IPV4 + REST, cniVersion = "1.0.0", ipam = {}, delegate = {} } = {},
-) {
-  const root = mkdtempSync(join(tmpdir(), `cni-e2e-${process.pid}-`));
-  t.after(() => rmSync(root, { recursive: true, force: true }));
-  const subnetFile = join(root, "run/subnet.env");
-  const dataDir = join(root, "flannel");
-  const networks = join(root, "networks");
-  mkdirSync(join(root, "run"));
-  writeFileSync(subnetFile, env);
-  const host = freshNetns(t, "h");
-  const network = {
-    cniVersion,
-    name: "cbr0",
-    plugins: [
-      {
-        type: "flannel",
-        subnetFile,
-        dataDir,
-        ipam: { dataDir: networks, ...ipam },
-        delegate: { hairpinMode: true, isDefaultGateway: true, ...delegate },
-      },
-      { type: "portmap", capabilities: { portMappings: true } },
-    ],
-  } satisfies NetworkConfig;
-  const runtime = cniRuntime(network, host.path, PLUGIN_PATH);
-  let count = 0;
-  return {
-    host,
-    subnetFile,
-    dataDir,
-    network,
-    ...runtime,
-    pod: (more: Partial<Container> = {}) => {
-      const netns = freshNetns(t, "p");
-      return { id: `pod${count++}-${process.pid}`, netns: netns.path, ns: netns, ...more };
-    },
-    /** Files in the plugin's data directory. */
-    kept: () => (existsSync(dataDir) ? readdirSync(dataDir) : []),
-    /** The addresses that host-local has reserved. */
-    held: () => {
-      const directory = join(networks, "cbr0");
-      if (!existsSync(directory)) return [];
-      return readdirSync(directory).filter((name) => name !== "lock" && !name.startsWith("last_reserved_ip"));
-    },
-    /** The host's veth interfaces. */
-    veths: () =>
-      (host.json("ip", "-json", "link") as { ifname: string }[])
-        .map(({ ifname }) => ifname)
-        .filter((name) => name.startsWith("veth")),
-    natRules: () => host.run("/usr/sbin/iptables-save", "-t", "nat").match(/^-A .*/gm) ?? [],
-  };
-}
-
-const addressesIn = (pod: { ns: { json(...words: [string, ...string[]]): unknown } }): string[] =>
-  (
-    pod.ns.json("ip", "-json", "address", "show", "dev", "eth0") as {
-      addr_info: { local: string; scope: string }[];
-    }[]
-  )
-    .flatMap(({ addr_info }) => addr_info)
-    .filter(({ scope }) => scope === "global")
-    .map(({ local }) => local);
-
-const isCniError =
-  (code: number, message: RegExp) =>
-  (error: unknown): boolean => {
-    assert.ok(error instanceof CniError, String(error));
-    assert.equal(error.cniCode, code, error.message);
-    assert.match(error.message, message);
-    return true;
-  };
 
 // Without the plugin's own runner a bridge that ends before it reads stdin is an EPIPE.
 const delegateVersions: string[] = JSON.parse(
@@ -235,84 +151,6 @@ test("an ADD that fails half-way leaves neither address nor interface nor file",
   // host-local has handed out an address by the time that bridge finds the name taken.
   await assert.rejects(node.add(pod), isCniError(999, /eth0/));
   assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
-});
-
-test("F10 a bridge with another subnet's address: the error says what to do, and doing it helps", async (t) => {
-  for (const [env, old, expected] of [
-    [
-      IPV4,
-      "10.5.71.1/24",
-      /^bridge "cni0" has 10\.5\.71\.1\/24, but this node's subnet is 10\.5\.72\.0\/24 .*ip link delete cni0/,
-    ],
-    [
-      IPV6,
-      "fc00:5::1/48",
-      /^bridge "cni0" has fc00:5::1\/48, but .* fc00:5:0:72::\/64 .*ip link delete cni0/,
-    ],
-  ] as const) {
-    const node = makeHost(t, { env: env + REST });
-    const pod = node.pod();
-    node.host.run("ip", "link", "add", "cni0", "type", "bridge");
-    node.host.run("ip", "link", "set", "cni0", "up");
-    node.host.run("ip", "address", "add", old, "dev", "cni0");
-    await assert.rejects(node.add(pod), isCniError(999, expected));
-    assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
-    await node.del(pod);
-    node.host.run("ip", "link", "delete", "cni0");
-    await node.add(node.pod());
-  }
-});
-
-test("F10 a cni0 that is not a bridge", async (t) => {
-  const node = makeHost(t);
-  node.host.run("ip", "link", "add", "cni0", "type", "veth", "peer", "name", "cni1");
-  await assert.rejects(node.add(node.pod()), isCniError(999, /^device "cni0" exists but is not a bridge, /));
-});
-
-for (const [title, ipam] of [
-  ["no such plugin", { type: "dhcpp" }],
-  ["a type that is a number", { type: 7 }],
-  ["a directory that cannot be", { dataDir: "/proc/nothing" }],
-  ["a route without a prefix length", { subnet: "10.9.0.0" }],
-] as const) {
-  test(`F12 ADD with a bad ipam (${title}) fails; DEL succeeds, now and with the corrected config`, async (t) => {
-    const node = makeHost(t, { ipam });
-    const [first, second] = [node.pod(), node.pod()];
-    for (const pod of [first, second]) await assert.rejects(node.add(pod));
-    await node.del(first);
-    Object.assign(node.network.plugins[0]!.ipam!, {
-      type: "host-local",
-      dataDir: join(node.dataDir, "../networks"),
-      subnet: undefined,
-    });
-    await node.del(second);
-    assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
-    // The bridge plugin leaves its bridge, and up to 1.1 it cannot use one without ports.
-    const third = node.pod();
-    await node.add(third).catch(async (error: Error) => {
-      assert.match(error.message, /^bridge "cni0" has no MAC address, .*: ip link delete cni0; the next ADD/);
-      node.host.run("ip", "link", "delete", "cni0");
-      await node.add({ ...third, netns: node.pod().netns });
-    });
-    await node.del(third);
-  });
-}
-
-test("F12 DEL with a delegate that has become invalid deletes by what is stored", async (t) => {
-  const node = makeHost(t);
-  const pod = node.pod();
-  await node.add(pod);
-  Object.assign(node.network.plugins[0]!, { delegate: { type: 5, name: "x" }, ipam: [] });
-  await assert.rejects(node.add(node.pod()), isCniError(7, /'delegate'/));
-  await node.del(pod);
-  assert.deepEqual([node.kept(), node.held(), node.veths()], [[], [], []]);
-});
-
-test("F24 a FIFO as subnetFile is an error at once", async (t) => {
-  const node = makeHost(t);
-  rmSync(node.subnetFile);
-  execFileSync("mkfifo", [node.subnetFile]);
-  await assert.rejects(node.add(node.pod()), isCniError(5, /is a FIFO and not a regular file/));
 });
 
 test("a full subnet is host-local's error, and a DEL frees an address", async (t) => {

@@ -1,6 +1,6 @@
 /**
- * The systemd units, by systemd's own checks and under a real one: flanneld with all its restrictions, and Docker's unit
- * with the drop-in (dockerd is a stand-in that says what it was given; e2e/docker*.test.ts have the real one).
+ * The systemd units, with systemd's own checks and under a real systemd: flanneld with all restrictions, and Docker's unit
+ * with the drop-in (dockerd is a stub that records its arguments; e2e/docker*.test.ts use the real one).
  *
  *              hub 192.168.64.1: etcd
  *               ┌──────────┴──────────┐
@@ -32,7 +32,7 @@ const THRESHOLD = 29;
 const PREFIX = "/site/net";
 
 const unit = (file: string): string => readFileSync(join(UNITS, file), "utf8");
-/** What Debian's docker.service has that matters here. */
+/** The relevant part of Debian's docker.service. */
 const DOCKER_SERVICE = `[Unit]
 After=network-online.target
 [Service]
@@ -82,8 +82,8 @@ after(async () => {
 
 const readInside = async (path: string): Promise<string> => (await systemd.run("cat", [path])).stdout;
 
-test("systemd finds nothing wrong with the unit, and the exposure is as low as the docs say", async () => {
-  // What it starts is not installed on the machine.
+test("systemd-analyze verifies the unit, and the exposure is as low as documented", async () => {
+  // ExecStart and ExecStartPost are not installed on this machine.
   const text = unit("flanneld.service")
     .replaceAll("/usr/local/bin/flanneld", FLANNELD)
     .replaceAll("/usr/local/bin/mk-docker-opts.sh", MK_DOCKER_OPTS);
@@ -94,7 +94,7 @@ test("systemd finds nothing wrong with the unit, and the exposure is as low as t
   await exec("systemd-analyze", ["security", "--offline=true", `--threshold=${THRESHOLD}`, file]);
 });
 
-test("flanneld takes all that the unit and the sysconfig file give it", () => {
+test("flanneld accepts all flags of the unit and the sysconfig file", () => {
   const settings = Object.fromEntries(
     [...unit("flanneld.sysconfig").matchAll(/^(\w+)="(.*)"$/gm)].map(([, name, value]) => [name!, value!]),
   );
@@ -111,7 +111,7 @@ test("flanneld takes all that the unit and the sysconfig file give it", () => {
   assert.equal(parseFlags(FLANNELD_FLAGS, source).type, "ok");
 });
 
-test("systemctl start docker: flanneld is ready first, Docker has its options, and packets come through", async () => {
+test("systemctl start docker: flanneld is ready first, Docker gets its options, and packets arrive", async () => {
   await systemd.systemctl("start", "docker");
   await systemd.untilActive("flanneld.service");
   const subnet = /^FLANNEL_SUBNET=(.*)$/m.exec(await readInside("/run/flannel/subnet.env"))![1]!;
@@ -144,7 +144,7 @@ test("systemctl start docker: flanneld is ready first, Docker has its options, a
   assert.equal(await ping(h2.netns, addressOf(subnet)), 5);
 });
 
-test("with all restrictions it does its whole work: settings of devices, firewall, repairs", async () => {
+test("with all restrictions everything works: device settings, firewall, repairs", async () => {
   const accepts = await readNetSysctl("ipv6/conf/flannel.1/accept_ra");
   assert.equal(accepts, "0");
   assert.match(await h1.run("iptables-save", ["-t", "nat"]), /flanneld masq.* -j MASQUERADE/);
@@ -158,7 +158,7 @@ test("with all restrictions it does its whole work: settings of devices, firewal
   assert.match(status, /^Seccomp:\s*2$/m);
 });
 
-test("a restart and a crash lose no packet, leave Docker alone and keep the subnet", async () => {
+test("a restart and a crash lose no packet, do not restart Docker and keep the subnet", async () => {
   const docker = await systemd.property("docker.service", "MainPID");
   const before = await readInside("/run/flannel/subnet.env");
   await using stream = new PingStream(h2.netns, addressOf(/^FLANNEL_SUBNET=(.*)$/m.exec(before)![1]!));
@@ -178,7 +178,7 @@ test("a restart and a crash lose no packet, leave Docker alone and keep the subn
   assert.equal(await readInside("/run/flannel/subnet.env"), before);
 });
 
-test("a flag that is wrong keeps Docker from starting with addresses of its own choice", async () => {
+test("an invalid flag keeps Docker from starting with addresses of its own choice", async () => {
   await systemd.systemctl("stop", "docker", "flanneld");
   await systemd.run("rm", ["/run/flannel/docker", "/run/dockerd-was-given"]);
   const file = join(h1.directory, "etc/flanneld");
@@ -202,7 +202,7 @@ test("a flag that is wrong keeps Docker from starting with addresses of its own 
   );
 });
 
-test("the udp backend has its device, and a restart loses no packet: systemd keeps the descriptors", async () => {
+test("the udp backend gets its device, and a restart loses no packet: systemd stores the descriptors", async () => {
   await systemd.systemctl("stop", "docker", "flanneld");
   await other.stop(); // two on one host would fight for their routes
   await putConfig("/site/udp", '{"Network": "10.8.0.0/16", "Backend": {"Type": "udp"}}');

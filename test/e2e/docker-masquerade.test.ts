@@ -1,6 +1,6 @@
 /**
- * Docker hosts whose flanneld masquerades (-ip-masq), so that Docker does not: containers keep their addresses towards
- * each other, and reach the outside with the host's.
+ * Docker hosts whose flanneld masquerades (-ip-masq), so that Docker does not: containers keep their addresses between
+ * hosts, and reach the outside with the host's.
  *
  *     hub 192.168.64.1: etcd, and the outside: it has no route to 10.2.0.0/16
  *          │                     │
@@ -52,7 +52,7 @@ test("a container of another host sees the container's own address", async () =>
   }
 });
 
-test("a container reaches the outside, which knows no way to its address", async () => {
+test("a container reaches the outside, which has no route to its address", async () => {
   for (const { container } of bed.hosts) {
     await assert.rejects(bed.hub.run("ip", ["route", "get", container.address]), /unreachable/);
     assert.equal(await ping(container.netns, bed.hub.address), 5);

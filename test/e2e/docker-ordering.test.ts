@@ -1,5 +1,5 @@
 /**
- * What Docker's unit relies on when it is ordered after flanneld's (Type=notify): flanneld says READY=1 only when
+ * What Docker's unit relies on when it is ordered after flanneld's (Type=notify): flanneld sends READY=1 only when
  * Docker can be started with what it wrote.
  *
  *     hub 192.168.64.1: etcd ── eth0 192.168.64.11 h1: flanneld ── NOTIFY_SOCKET ── this test
@@ -13,13 +13,13 @@ import { DockerHost, putNetworkConfig } from "../support/docker-hosts.ts";
 import { startEtcdOn, TestHosts } from "../support/hosts.ts";
 import { ServiceManager } from "../support/service-manager.ts";
 
-test("READY=1 comes once, and not before device, subnet.env and firewall are there", async () => {
+test("READY=1 is sent once, and not before device, subnet.env and firewall are in place", async () => {
   await using bed = new TestHosts("order", 1);
   const [host] = bed.hosts;
   const { endpoint } = await startEtcdOn(bed.hub);
   const docker = new DockerHost(host!, endpoint, []);
   using manager = new ServiceManager(join(host!.directory, "notify"));
-  // The file cannot be put in place as long as a directory has its name.
+  // The file cannot be written while a directory has its name.
   mkdirSync(docker.subnetFile, { recursive: true });
 
   const flanneld = docker.launchFlanneld({ NOTIFY_SOCKET: manager.path });
@@ -38,7 +38,7 @@ test("READY=1 comes once, and not before device, subnet.env and firewall are the
   rmdirSync(docker.subnetFile);
   await flanneld.brings("a message", () => manager.messages.length > 0);
   assert.deepEqual(manager.messages, ["READY=1"]);
-  // As ExecStartPost does, at once.
+  // As ExecStartPost does, immediately.
   assert.deepEqual(await docker.dockerOptions(), [
     `--bip=${docker.variable("FLANNEL_SUBNET")}`,
     "--ip-masq=true",

@@ -1,5 +1,5 @@
 /**
- * The users' scenario (docker.test.ts) on the udp backend: where VXLAN cannot be had.
+ * The users' scenario (docker.test.ts) on the udp backend: where VXLAN is unavailable.
  *
  *     c1 ── docker0 ── flannel0 ── flanneld ══ UDP 8285 ══ flanneld ── flannel0 ── docker0 ── c1
  */

@@ -1,5 +1,5 @@
 /**
- * Docker hosts as users build them: etcd, a network config put there with etcdctl, and on each host flanneld, Docker
+ * Docker hosts as users build them: etcd, a network config written with etcdctl, and on each host flanneld, Docker
  * with the options from mk-docker-opts.sh, and a container.
  *
  *              hub 192.168.64.1: etcd
@@ -55,18 +55,18 @@ test("docker0 has FLANNEL_SUBNET, containers have FLANNEL_MTU", async () => {
   assert.equal(subnets.size, 2);
 });
 
-test("Docker drops what is forwarded, flannel's rules let the network through", async () => {
+test("Docker drops forwarded packets, flannel's rules accept those of the network", async () => {
   for (const { run } of [h1, h2].map(bound)) {
     const rules = await run("iptables", "-S", "FORWARD");
     assert.match(rules, /^-P FORWARD DROP$/m);
     assert.match(rules, /^-A FORWARD .*-j FLANNEL-FWD$/m);
   }
-  // Both sides' rules: an accept on the way out is not enough.
+  // The rules of both hosts: accepting outgoing packets is not enough.
   for (const [from, to] of directions())
     assert.equal(await ping(from.container.netns, to.container.address), 5);
 });
 
-test("without flannel's rules nothing comes through", async () => {
+test("without flannel's rules no packet is forwarded", async () => {
   const jump = (await h2.run("iptables", "-S", "FORWARD")).match(/^-A (FORWARD .*-j FLANNEL-FWD)$/m)![1]!;
   const words = jump.match(/"[^"]*"|\S+/g)!.map((word) => word.replaceAll('"', ""));
   await h2.flanneld.stop();
@@ -106,10 +106,10 @@ test("container to the other host's docker0, host to container, host to host", a
   }
 });
 
-test("a TCP transfer arrives whole", async () => {
+test("a TCP transfer is complete", async () => {
   for (const [from, to] of directions()) {
     const transfer = await Transfer.open(from.container, to.container, 5000);
-    // Docker masquerades what leaves docker0, since flanneld was not told to (-ip-masq).
+    // Docker masquerades what leaves docker0, because flanneld does not (-ip-masq).
     assert.equal(transfer.seenFrom, addressOf(from.variable("FLANNEL_SUBNET")).replace(/\.1$/, ".0"));
     await transfer.send(TRANSFER_BYTES);
     const { isSame, receivedBytes } = await transfer.finish();
@@ -155,7 +155,7 @@ test("Docker restarts with the same options, and its containers reach the others
     assert.equal(await ping(from.container.netns, to.container.address), 5);
 });
 
-/** The parts of a host, to be taken apart. */
+/** The parts of a host, for the cleanup. */
 function bound(host: DockerHost) {
   return {
     host: host.host,

@@ -1,6 +1,6 @@
 /**
- * A lab that is a Kubernetes cluster, as a user has it: bin/flannelctl, real flanneld with flannel's own access, pods by
- * bin/flannel and the plugins that it delegates to, kubectl in the hub.
+ * A lab that is a Kubernetes cluster, as a user runs it: bin/flannelctl, real flanneld with flannel's own permissions, pods
+ * by bin/flannel and its delegates, kubectl in the hub.
  *
  *                hub: API server
  *           ┌───────┬───┴───┬───────┐
@@ -8,7 +8,7 @@
  *           │       │       │       │
  *         h1-c1   h2-c1   h3-c1   h4-c1
  *
- * That nothing stays behind is asked of the machine, not of the lab.
+ * That nothing remains is checked on the machine, not through the lab.
  */
 
 import assert from "node:assert/strict";
@@ -29,7 +29,7 @@ const [first, second, third] = ["a", "b", "c"].map((letter) => `k${process.pid}$
   string,
   string,
 ];
-/** kubectl keeps a cache there. */
+/** kubectl has its cache here. */
 const home = mkdtempSync(join(tmpdir(), `lab-kube-${process.pid}-`));
 
 after(async () => {
@@ -49,7 +49,7 @@ async function succeed(command: string, name: string, ...args: string[]): Promis
 const directoryOf = (name: string): string => `/run/flannel-lab/${name}`;
 const netnsOf = (name: string, node: string): string => netnsPath(`flannel-${name}-${node}`);
 
-/** kubectl in the hub, with the file that the lab made for it unless another one is named. */
+/** kubectl in the hub, with the lab's kubeconfig unless another one is given. */
 const kubectl = (name: string, args: readonly string[], file = "kubeconfig") =>
   lab(
     "exec",
@@ -71,14 +71,14 @@ async function nodesOf(name: string): Promise<Node[]> {
   return JSON.parse(stdout).items;
 }
 
-/** Routes to other hosts that flannel made. */
+/** flannel's routes to other hosts. */
 async function routesOf(name: string, host: string, family: 4 | 6 = 4): Promise<string[]> {
   const args = [`-${family}`, "-json", "route", "show", "proto", "70"];
   const { stdout } = await exec("ip", args, { netns: netnsOf(name, host) });
   return (JSON.parse(stdout) as { dst: string }[]).map(({ dst }) => dst).sort();
 }
 
-/** Everything on the machine that bears the lab's name. */
+/** Everything on the machine whose name contains the lab's. */
 function traces(name: string): string[] {
   const namespaces = readdirSync("/run/netns").filter((file) => file.startsWith(`flannel-${name}-`));
   const commands = readdirSync("/proc")
@@ -111,7 +111,7 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     ),
   );
 
-  await t.test("every pod and every host reaches every pod; status knows them", async () => {
+  await t.test("every pod and every host reaches every pod; status lists them", async () => {
     assert.match(await succeed("ping", first, "--count=2"), /^All 15 ways work/m);
     const status = await succeed("status", first);
     assert.match(status, /^hub +192\.168\.64\.1 +kube +\d+ /m);
@@ -162,16 +162,19 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     },
   );
 
-  await t.test("flannelctl sees the leases with flanneld's own rights, and has nothing to plan", async () => {
-    const flags = ["--kube-subnet-mgr", `--kubeconfig-file=${directoryOf(first)}/flanneld.kubeconfig`];
-    const leases = await succeed("exec", first, "hub", "--", FLANNELCTL, "leases", ...flags);
-    assert.match(leases, /^h2 +10\.5\.\d\.0\/24 +192\.168\.64\.12 +vxlan +never +\{"VNI":1,/m);
-    const config = `--net-config-path=${directoryOf(first)}/net-conf.json`;
-    const plan = ["NODE_NAME=h1", FLANNELCTL, "plan", "--ip-masq", config, ...flags];
-    assert.match(await succeed("exec", first, "h1", "--", "env", ...plan), /^Nothing to do/m);
-  });
+  await t.test(
+    "flannelctl lists the leases with flanneld's own permissions, and the plan is empty",
+    async () => {
+      const flags = ["--kube-subnet-mgr", `--kubeconfig-file=${directoryOf(first)}/flanneld.kubeconfig`];
+      const leases = await succeed("exec", first, "hub", "--", FLANNELCTL, "leases", ...flags);
+      assert.match(leases, /^h2 +10\.5\.\d\.0\/24 +192\.168\.64\.12 +vxlan +never +\{"VNI":1,/m);
+      const config = `--net-config-path=${directoryOf(first)}/net-conf.json`;
+      const plan = ["NODE_NAME=h1", FLANNELCTL, "plan", "--ip-masq", config, ...flags];
+      assert.match(await succeed("exec", first, "h1", "--", "env", ...plan), /^Nothing to do/m);
+    },
+  );
 
-  await t.test("a host joins: nothing is lost between the others, and all reach its pod", async () => {
+  await t.test("a host joins: no packet is lost between the others, and all reach its pod", async () => {
     await using stream = new PingStream(netnsOf(first, "h1-c1"), await podAddress(first, "h2"));
     await stream.more(20);
     const added = await succeed("add-host", first);
@@ -190,7 +193,7 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     );
   });
 
-  await t.test("a host leaves: the others forget it, and nothing of it stays", async () => {
+  await t.test("a host leaves: the others remove it, and nothing of it remains", async () => {
     const [subnet] = (await nodesOf(first))[1]!.spec.podCIDRs as [string];
     assert.ok((await routesOf(first, "h1")).includes(subnet));
     assert.match(await succeed("remove-host", first, "h2"), /^Host h2 is removed from lab/);
@@ -210,7 +213,7 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     assert.doesNotMatch(await succeed("status", first), /h2/);
   });
 
-  await t.test("its place is taken by the next one", async () => {
+  await t.test("the next host gets its name and address", async () => {
     assert.match(
       await succeed("add-host", first),
       /^h2 {3}192\.168\.64\.12 {2}flanneld, bridge 10\.5\.\d\.1/m,
@@ -219,7 +222,7 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     await succeed("remove-host", first, "h4");
   });
 
-  await t.test("commands at the same time: one changes the lab, the other one says so", async () => {
+  await t.test("concurrent commands: one changes the lab, the other reports that", async () => {
     const outcomes = await Promise.all([lab("add-host", first), lab("add-host", first)]);
     const done = outcomes.filter(({ code }) => code === 0);
     assert.ok(done.length > 0);
@@ -230,13 +233,13 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     for (const { stdout } of done) await succeed("remove-host", first, /^h\d/.exec(stdout)![0]);
   });
 
-  await t.test("what cannot be removed", async () => {
+  await t.test("hosts that cannot be removed are reported", async () => {
     const { code, stderr } = await lab("remove-host", first, "h9");
     assert.equal(code, 1);
     assert.match(stderr, /there is no host "h9" in lab .*; there are: h1, h2, h3/);
   });
 
-  await t.test("flanneld killed and started again: no packet is lost", async () => {
+  await t.test("flanneld killed and restarted: no packet is lost", async () => {
     await using stream = new PingStream(netnsOf(first, "h1-c1"), await podAddress(first, "h3"));
     await stream.more(20);
     const pid = /^h3 .* flanneld +(\d+) /m.exec(await succeed("status", first))![1]!;
@@ -260,7 +263,7 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     assert.deepEqual((await nodesOf(first))[2]!.metadata.annotations, before, "the MAC is kept");
   });
 
-  await t.test("down: pods are detached, nothing stays", async () => {
+  await t.test("down: pods are detached, nothing remains", async () => {
     const { code, stdout, stderr } = await lab("down", first);
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(stdout, /is removed/);
@@ -317,7 +320,7 @@ test("`lab up --kube` killed at any moment: `lab down` finds everything", async 
   }
 });
 
-test("a host that cannot join is taken away again, and the lab goes on", async () => {
+test("a host that cannot join is removed again, and the lab keeps running", async () => {
   await succeed("up", third, "--kube", "--hosts=1");
   const foreign = `flannel-${third}-h2`;
   await exec("ip", ["netns", "add", foreign]);
@@ -325,7 +328,7 @@ test("a host that cannot join is taken away again, and the lab goes on", async (
   await exec("ip", ["netns", "delete", foreign]);
   assert.equal(clash.code, 1);
   assert.match(clash.stderr, /the network namespace .*-h2 exists and is no lab's/);
-  // Without its access flanneld ends at once.
+  // Without its permissions flanneld exits.
   await exec("mv", [`${directoryOf(third)}/flanneld.kubeconfig`, `${directoryOf(third)}/away`]);
   const failed = await lab("add-host", third);
   await exec("mv", [`${directoryOf(third)}/away`, `${directoryOf(third)}/flanneld.kubeconfig`]);
@@ -340,7 +343,7 @@ test("a host that cannot join is taken away again, and the lab goes on", async (
   await succeed("down", third);
 });
 
-test("what contradicts itself or is missing is said in one line, and nothing is made", async () => {
+test("contradicting or missing options are one line, and nothing is created", async () => {
   const both = await lab("up", third, "--kube", "--etcd");
   assert.match(both.stderr, /--kube and --etcd exclude each other: leave one of the two out/);
   const node = [process.execPath, fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
@@ -371,7 +374,7 @@ test("make demo with --kube: up, a table without a gap, until SIGTERM, then noth
   assert.deepEqual(traces(third), []);
 });
 
-/** Of the only pod of a host. */
+/** The address of the only pod of a host. */
 async function podAddress(name: string, host: string): Promise<string> {
   return new RegExp(`${host}-c1 (\\S+)`).exec(await succeed("status", name))![1]!;
 }
