@@ -64,6 +64,7 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
     randomBytes: (count) => new Uint8Array(count).fill(7),
     readFile: (path) => files.get(path),
     writeFile: async (path, text) => void files.set(path, text),
+    claims: { claim: () => undefined, release: () => {} },
     notifyReady: () => counts.ready++,
     memory: { residentBytes: () => 0, release() {} },
   };

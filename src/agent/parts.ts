@@ -40,7 +40,7 @@ const RESYNC_MS = 60_000;
 
 /** Throws ConfigError if the backend does not work on this host. */
 export function build(
-  { resolver, chosen, config, isIdentityKept }: Resolved,
+  { resolver, chosen, config, isIdentityKept, formerNetworks }: Resolved,
   options: FlanneldOptions,
   ports: AgentPorts,
   readiness: Readiness,
@@ -73,6 +73,7 @@ export function build(
   const follower = new PeerFollower(ports, keeper, () => events.emit({ type: "peers" }));
   const planner = new Planner(config, {
     blackholeRoute: options.blackholeRoute,
+    formerNetworks,
     own: () => keeper.own,
     listedOwn: () => (keeper.own === undefined ? undefined : follower.table.get(keeper.own.key)),
     peers: () => (follower.isKnown ? follower.peers() : undefined),

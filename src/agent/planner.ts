@@ -3,7 +3,7 @@
  * handed to the reconciler whenever one of these changes.
  */
 
-import { formatPrefix } from "../address/prefix.ts";
+import { formatPrefix, type Prefix } from "../address/prefix.ts";
 import type { Backend, Host, NextHopLookup } from "../backend/backend.ts";
 import { typeConflicts } from "../backend/backend-types.ts";
 import type { Network } from "../backend/backends.ts";
@@ -22,6 +22,8 @@ export interface ResolvedConfig {
 }
 
 export interface PlannerOptions {
+  /** Networks of an earlier run, owned until {@link Planner.forgetFormerNetworks}. */
+  readonly formerNetworks?: readonly Prefix[];
   /** `--ip-blackhole-route`. */
   readonly blackholeRoute: boolean;
   readonly own: () => OwnLease | undefined;
@@ -41,6 +43,8 @@ export class Planner {
   readonly #problems: ProblemLog;
   #config: ResolvedConfig;
   #links: readonly StateObject[] = [];
+  #formerNetworks: readonly Prefix[];
+  #isComplete = false;
 
   /** Throws ConfigError if the backend cannot work on this host. */
   constructor(config: ResolvedConfig, options: PlannerOptions) {
@@ -48,6 +52,7 @@ export class Planner {
     this.#config = config;
     this.#options = options;
     this.#problems = new ProblemLog(options.logger);
+    this.#formerNetworks = options.formerNetworks ?? [];
   }
 
   /** The config in effect. */
@@ -78,6 +83,15 @@ export class Planner {
     this.replan();
   }
 
+  /** Gives up former networks, once they were planned to be empty; returns those given up. To be called after a pass that converged. */
+  forgetFormerNetworks(): readonly Prefix[] {
+    if (this.#formerNetworks.length === 0 || !this.#isComplete) return [];
+    const former = this.#formerNetworks;
+    this.#formerNetworks = [];
+    this.replan();
+    return former;
+  }
+
   /** Plans again and sets the reconciler's target. */
   replan(): void {
     const { network, backend, host } = this.#config;
@@ -91,9 +105,11 @@ export class Planner {
     const conflicts = typeConflicts(known ?? [], backend.type);
     this.#problems.report([...plan.problems, ...duplicates], [...refused, ...conflicts]);
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
+    this.#isComplete = known !== undefined;
+    const ownership = backend.ownership(network);
     setTarget({
       state: blackholeRoute && subnets !== undefined ? withBlackholes(plan.state, subnets) : plan.state,
-      ownership: backend.ownership(network),
+      ownership: { ...ownership, networks: [...ownership.networks, ...this.#formerNetworks] },
       keepOthers: known === undefined,
     });
   }

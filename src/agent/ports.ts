@@ -11,6 +11,7 @@ import type { Provider } from "../state/provider.ts";
 import type { DriftLedger } from "./drift.ts";
 import type { FirewallSystem } from "./firewall-keeper.ts";
 import type { Memory } from "./memory-keeper.ts";
+import type { NameClaims } from "./network-claim.ts";
 
 export interface AgentPorts {
   readonly store: LeaseStore;
@@ -34,6 +35,7 @@ export interface AgentPorts {
   /** Text of a file; undefined if it does not exist or cannot be read. */
   readonly readFile: (path: string) => string | undefined;
   readonly writeFile: AtomicFileWriter;
+  readonly claims: NameClaims;
   /** Notifies the service manager that the daemon is ready. */
   readonly notifyReady: () => void;
   readonly memory: Memory;

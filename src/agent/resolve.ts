@@ -1,7 +1,7 @@
 /**
- * Stage 1 of the agent: resolves what it works with. Reads the network config and the host record from the datastore, chooses the
- * external interface and creates the backend. {@link Resolver} does the last two for any network, also while the agent
- * runs with another one.
+ * Stage 1 of the agent: resolves what it works with. Reads the network config and the host record from the datastore,
+ * claims the network on this host, chooses the external interface and creates the backend. {@link Resolver} does the last
+ * two for any network, also while the agent runs with another one.
  */
 
 import { type Ip, parseIp } from "../address/ip.ts";
@@ -17,6 +17,7 @@ import type { ExternalInterface } from "./external-interface.ts";
 import { chooseInterface, describeHost, hostOf, interfaceProblem } from "./host.ts";
 import { attributesOf, readHostRecord, withRecord } from "./host-record.ts";
 import { waitForNetwork } from "./network.ts";
+import { claimFree, claimNetwork } from "./network-claim.ts";
 import type { ResolvedConfig } from "./planner.ts";
 import type { AgentPorts } from "./ports.ts";
 import type { Readiness } from "./readiness.ts";
@@ -29,6 +30,8 @@ export interface Resolved {
   readonly config: ResolvedConfig;
   /** Whether the backend has the identity (MACs) of an earlier run. */
   readonly isIdentityKept: boolean;
+  /** Networks of an earlier run, whose routes are removed. */
+  readonly formerNetworks: readonly Prefix[];
 }
 
 /** Undefined if aborted before. Throws ConfigError if no interface or backend fits, NetlinkError. */
@@ -50,9 +53,13 @@ export async function resolve(
     readiness.set("host", problem),
   );
   if (record === undefined) return undefined;
+  const devices = new Set(deviceNamesOf(network));
+  const isClaimed = await claimNetwork(network, [...devices], ports.claims, signal, ports, (problem) =>
+    readiness.set("network", problem),
+  );
+  if (!isClaimed) return undefined;
   const former = formerNetworks(ports.readFile(options.subnetFile), network);
   const resolver = new Resolver(ports, withRecord(options.interface, record, ports.logger), record, former);
-  const devices = new Set(deviceNamesOf(network));
   const existing = await observeAll(ports.providers, { devices, networks: [] }, new Set(["link"]));
   const chosen = resolver.chooseInterface(network, { previousAddresses: localAddressesOf(existing) });
   readiness.set("external interface", undefined);
@@ -61,7 +68,7 @@ export async function resolve(
   const config = { network, backend, host: hostOf(chosen) };
   ports.logger.info(`External interface ${resolver.describe(config)}`);
   const isIdentityKept = existing.length > 0 || record.attributes !== undefined;
-  return { resolver, chosen, config, isIdentityKept };
+  return { resolver, chosen, config, isIdentityKept, formerNetworks: claimFree(former, ports.claims) };
 }
 
 /** The source addresses of the tunnels that an earlier run left in the kernel. */

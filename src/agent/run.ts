@@ -14,6 +14,7 @@ import { hostOf } from "./host.ts";
 import { adviceFor } from "./host-advice.ts";
 import { keepMemoryLow } from "./memory-keeper.ts";
 import { followNetwork } from "./network-change.ts";
+import { releaseNetworks } from "./network-claim.ts";
 import type { AgentParts } from "./parts.ts";
 import type { ResolvedConfig } from "./planner.ts";
 import type { AgentPorts } from "./ports.ts";
@@ -68,6 +69,7 @@ export class RunningAgent {
       case "pass":
         this.#isProgrammed ||= follower.isKnown && reconciler.status.converged;
         if (this.#isProgrammed) this.#programmed.resolve();
+        if (reconciler.status.converged) releaseNetworks(planner.forgetFormerNetworks(), this.#ports.claims);
         this.#readiness.changed();
         break;
       case "repair":

@@ -21,6 +21,7 @@ import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { hostAnswers } from "../linux/host-probe.ts";
 import { openRtnetlink } from "../linux/netlink-socket.ts";
+import { NetworkClaims } from "../linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory } from "../linux/release-memory.ts";
@@ -112,6 +113,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const outages = new Outages(systemTimers);
   using drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
   using rtnetlink = openRtnetlink();
+  using claims = new NetworkClaims({ logger, uid: process.geteuid!() });
   const { notifySocket } = options;
   const handedOver = takeListenFds(process.env, process.pid);
   const descriptors = new DescriptorStore({ handedOver, notifySocket, logger });
@@ -166,6 +168,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       readFile,
       writeFile: writeFileAtomic,
       memory: { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory },
+      claims,
       notifyReady() {
         descriptors.closeUnclaimed();
         if (notifySocket !== undefined) sdNotify(notifySocket, "READY=1");

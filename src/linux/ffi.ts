@@ -59,6 +59,10 @@ export interface Msghdr {
 export const sys = {
   socket: declare<(domain: number, type: number, protocol: number) => number>("int socket(int, int, int)"),
   bind: declare<(fd: Fd, address: Uint8Array, length: number) => number>("int bind(int, void *, uint32_t)"),
+  listen: declare<(fd: Fd, backlog: number) => number>("int listen(int, int)"),
+  accept4: declare<(fd: Fd, address: null, length: null, flags: number) => number>(
+    "int accept4(int, void *, void *, int)",
+  ),
   getsockname: declare<(fd: Fd, address: Uint8Array, length: Uint32Array) => number>(
     "int getsockname(int, void *, void *)",
   ),
@@ -141,8 +145,8 @@ export function check(result: number, call: string, detail = ""): number {
 }
 
 /** errno numbers that callers tell apart (asm-generic/errno-base.h, asm-generic/errno.h). */
-export const { EINTR, EAGAIN, ENOBUFS, ENOPROTOOPT } = koffi.os.errno as Record<
-  "EINTR" | "EAGAIN" | "ENOBUFS" | "ENOPROTOOPT",
+export const { EINTR, EAGAIN, EADDRINUSE, ENOBUFS, ENOPROTOOPT } = koffi.os.errno as Record<
+  "EINTR" | "EAGAIN" | "EADDRINUSE" | "ENOBUFS" | "ENOPROTOOPT",
   number
 >;
 

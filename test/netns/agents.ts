@@ -23,6 +23,7 @@ import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { ExecError, exec } from "../../src/linux/exec.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { withNetns } from "../../src/linux/netns.ts";
+import { NetworkClaims } from "../../src/linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../../src/linux/notifications.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";
 import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
@@ -134,6 +135,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
   const stop = new AbortController();
   const store = createMemoryLeaseStore(data, { logger });
   const rtnetlink = openRtnetlink({ netns });
+  const claims = new NetworkClaims({ logger, uid: 0, netns });
   const kernel = new NetlinkProvider({
     rtnetlink,
     settings: createDeviceSettings({ logger, netns }),
@@ -165,6 +167,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
       writeFile: async (_, content) => {
         text = content;
       },
+      claims,
       notifyReady: () => {},
       memory: { residentBytes: () => 0, release: () => {} },
     },
@@ -193,6 +196,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
       const error = await ended;
       await store[Symbol.asyncDispose]();
       rtnetlink.close();
+      claims[Symbol.dispose]();
       return error;
     },
   };
