@@ -47,7 +47,9 @@ async function main(): Promise<number> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      logger.info(`${signal}: stopping; the data path stays as it is`);
+      logger.info(
+        `${signal}: stopping; devices, routes and rules stay, except those of the udp backend without a service manager`,
+      );
       stop.abort();
       setTimeout(() => process.exit(0), GRACE_MS).unref();
     });
@@ -120,6 +122,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   await using tunnels = new TunnelDriver({
     system: createTunnelSystem(rtnetlink, descriptors),
     wantOffloads: options.udpOffloads,
+    isKept: notifySocket !== undefined,
     logger,
     timers: systemTimers,
   });

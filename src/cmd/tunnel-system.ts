@@ -2,12 +2,14 @@
 
 import { closeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
+import { isNotFound } from "../base/error.ts";
 import type { Report } from "../datapath/messages.ts";
 import type { TunnelSystem, TunnelThread } from "../datapath/tunnel-driver.ts";
 import type { DescriptorStore } from "../linux/descriptor-store.ts";
 import { adoptTun, openTun } from "../linux/tun.ts";
 import { adoptUdp, openRaw, openUdp } from "../linux/udp-socket.ts";
 import { openWake, wake } from "../linux/wake.ts";
+import { deleteLink } from "../netlink/link.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 
 /** The thread's own memory: it allocates next to nothing, and what it does is short-lived. */
@@ -43,6 +45,10 @@ export const createTunnelSystem = (rtnetlink: Rtnetlink, store: DescriptorStore)
   wake,
   close: closeSync,
   indexOf: (device) => rtnetlink.link(device)?.index,
+  removeDevice(index) {
+    const [error] = rtnetlink.connection.batch([deleteLink(index)]);
+    if (error !== undefined && !isNotFound(error)) throw error;
+  },
   startThread,
 });
 

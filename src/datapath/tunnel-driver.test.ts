@@ -33,6 +33,7 @@ class FakeSystem implements TunnelSystem {
   threads = 0;
   deviceIndex: number | undefined = 7;
   portTaken = false;
+  removalFails = false;
   failsAtOnce = false;
   forwarding: Forwarding | undefined;
   readonly #tunnel = new Map<string, number>();
@@ -60,6 +61,11 @@ class FakeSystem implements TunnelSystem {
     assert.ok(this.open.delete(fd), `${fd} closed twice`);
   }
   indexOf = () => this.deviceIndex;
+  removeDevice(index: number): void {
+    if (this.removalFails) throw new FlannelError("EPERM", "RTM_DELLINK: EPERM");
+    assert.equal(this.deviceIndex, index);
+    this.deviceIndex = undefined;
+  }
   startThread(onReport: (report: Report) => void) {
     this.threads++;
     const { promise, resolve } = Promise.withResolvers<Error | undefined>();
@@ -97,10 +103,10 @@ class FakeSystem implements TunnelSystem {
   }
 }
 
-function make() {
+function make({ isKept = true, logger = silentLogger } = {}) {
   const system = new FakeSystem();
   const timers = new FakeTimers();
-  const driver = new TunnelDriver({ system, wantOffloads: true, logger: silentLogger, timers });
+  const driver = new TunnelDriver({ system, wantOffloads: true, isKept, logger, timers });
   const kernel = new TunnelProvider(driver);
   const observe = () => kernel.observe({ devices: new Set(["flannel0"]), networks: [] }, kernel.kinds);
   return { system, timers, driver, kernel, observe };
@@ -219,4 +225,47 @@ test("a thread that dies while it starts is the operation's failure", async () =
   const [error] = await kernel.apply([{ action: "create", object: TUNNEL }]);
   assert.match(error!.message, /has failed: no memory/);
   assert.equal(system.open.size, 2);
+});
+
+/** A started tunnel that is disposed, as at the end of the process. */
+async function endOf(options: Parameters<typeof make>[0], prepare: (system: FakeSystem) => void = () => {}) {
+  const made = make(options);
+  await made.kernel.apply([
+    { action: "create", object: TUNNEL },
+    { action: "create", object: forwarding(2) },
+  ]);
+  prepare(made.system);
+  await made.driver[Symbol.asyncDispose]();
+  return made.system;
+}
+
+test("F13 the end of the process removes the device, unless a service manager keeps it open", async () => {
+  const kept = await endOf({ isKept: true });
+  assert.equal(kept.deviceIndex, 7);
+  assert.equal(kept.open.size, 2, "device and socket, which the manager has copies of");
+  const removed = await endOf({ isKept: false });
+  assert.equal(removed.deviceIndex, undefined);
+  assert.equal(removed.open.size, 0);
+});
+
+test("F13 a device that took the place of ours stays, and a removal that fails names the command", async () => {
+  const replaced = await endOf({ isKept: false }, (system) => {
+    system.deviceIndex = 8;
+  });
+  assert.equal(replaced.deviceIndex, 8);
+  const warnings: string[] = [];
+  const failed = await endOf(
+    { isKept: false, logger: { ...silentLogger, warn: (message: string) => void warnings.push(message) } },
+    (system) => {
+      system.removalFails = true;
+    },
+  );
+  assert.equal(failed.deviceIndex, 7);
+  assert.match(
+    warnings.join(),
+    /^Failed to remove device flannel0; run 'ip link delete flannel0': RTM_DELLINK: EPERM$/,
+  );
+  const idle = make({ isKept: false });
+  await idle.driver[Symbol.asyncDispose]();
+  assert.equal(idle.system.deviceIndex, 7, "of another backend's process");
 });

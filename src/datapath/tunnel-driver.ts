@@ -40,6 +40,8 @@ export interface TunnelSystem {
   close(fd: number): void;
   /** Index of the device now; undefined if there is none. */
   indexOf(device: string): number | undefined;
+  /** Deletes the device with this index, if it still exists. Throws FlannelError. */
+  removeDevice(index: number): void;
   /** Loads the thread, which says when it is ready for its start. */
   startThread(onReport: (report: Report) => void): TunnelThread;
 }
@@ -48,6 +50,11 @@ export interface TunnelDriverOptions {
   readonly system: TunnelSystem;
   /** Off = one packet per system call, whatever the kernel can do. */
   readonly wantOffloads: boolean;
+  /**
+   * Whether a service manager keeps the descriptors for the next process. If not, nothing reads the device after the end of
+   * this process, so it is removed then: Go's flanneld would create another one and route past it.
+   */
+  readonly isKept: boolean;
   readonly logger: Logger;
   readonly timers: Timers;
 }
@@ -136,8 +143,24 @@ export class TunnelDriver implements AsyncDisposable {
     await running.thread.ended;
   }
 
+  /** Ends the tunnel with the process. */
   async [Symbol.asyncDispose](): Promise<void> {
+    const { system, isKept, logger } = this.#options;
+    const running = this.#running;
     await this.stop();
+    if (isKept || running === undefined) return;
+    const { tunnel, deviceIndex } = running;
+    system.closeTunnel();
+    if (deviceIndex === undefined || system.indexOf(tunnel.device) !== deviceIndex) return;
+    try {
+      system.removeDevice(deviceIndex);
+      logger.info(`Removed device ${tunnel.device} with its routes, because nothing reads it now`);
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      logger.warn(
+        `Failed to remove device ${tunnel.device}; run 'ip link delete ${tunnel.device}': ${error.message}`,
+      );
+    }
   }
 
   /** Tells the thread to end, without waiting for it. */
