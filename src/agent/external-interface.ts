@@ -6,6 +6,7 @@
 
 import { type Family, formatIp, type Ip, parseIp, sameIp } from "../address/ip.ts";
 import type { Prefix } from "../address/prefix.ts";
+import type { LocalAddress } from "../backend/backend.ts";
 import { ConfigError } from "../base/error.ts";
 import type { InterfaceOptions } from "../config/options.ts";
 import { isUsable } from "./host-address.ts";
@@ -36,6 +37,8 @@ export interface ExternalInterface {
   /** What is published: the addresses at which peers reach it. */
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
+  /** Addresses of all interfaces: see {@link Host.localAddresses}. */
+  readonly localAddresses?: readonly LocalAddress[];
 }
 
 /** Chooses. Throws ConfigError that names everything that was tried and what the host has. */

@@ -1,7 +1,8 @@
 /** The host as backends see it, from the external interface that was chosen. */
 
 import { formatIp, type Ip } from "../address/ip.ts";
-import type { Host } from "../backend/backend.ts";
+import { containsIp, type Prefix } from "../address/prefix.ts";
+import type { Host, LocalAddress } from "../backend/backend.ts";
 import { ConfigError } from "../base/error.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { InterfaceOptions } from "../config/options.ts";
@@ -9,6 +10,7 @@ import type { LeaseAttributes } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { type ChoiceContext, chooseExternalInterface, type ExternalInterface } from "./external-interface.ts";
 import { readHostInterfaces } from "./host-interfaces.ts";
+import type { HostInterfaces } from "./network-interface.ts";
 
 /** Chooses among the existing interfaces. Throws ConfigError if none is usable, NetlinkError. */
 export function chooseInterface(
@@ -20,7 +22,9 @@ export function chooseInterface(
   const families = { ipv4: network.ipv4 !== undefined, ipv6: network.ipv6 !== undefined };
   const own = [network.ipv4?.network, network.ipv6?.network].filter((prefix) => prefix !== undefined);
   const networks = [...own, ...(context.networks ?? [])];
-  return chooseExternalInterface(readHostInterfaces(rtnetlink), options, families, { ...context, networks });
+  const host = readHostInterfaces(rtnetlink);
+  const chosen = chooseExternalInterface(host, options, families, { ...context, networks });
+  return { ...chosen, localAddresses: localAddressesOf(host, own) };
 }
 
 /**
@@ -42,13 +46,18 @@ export function interfaceProblem(rtnetlink: Rtnetlink, options: InterfaceOptions
   return problem;
 }
 
-export const hostOf = ({ name, mtuBytes, ipv4, ipv6, publicIp, publicIpv6 }: ExternalInterface): Host => ({
+/** In an order that does not depend on the kernel's. Those inside the network come and go with flannel's own devices. */
+const localAddressesOf = ({ interfaces }: HostInterfaces, networks: readonly Prefix[]): LocalAddress[] =>
+  interfaces
+    .flatMap(({ addresses }) => addresses)
+    .filter(({ ip, scope }) => scope === "global" && !networks.some((network) => containsIp(network, ip)))
+    .map(({ ip, prefixLength }) => ({ ip, prefixLength }))
+    .sort((a, b) => a.ip.family - b.ip.family || Number(a.ip.value - b.ip.value));
+
+export const hostOf = ({ name, mtuBytes, index: _, ...addresses }: ExternalInterface): Host => ({
   interfaceName: name,
   interfaceMtuBytes: mtuBytes,
-  ipv4,
-  ipv6,
-  publicIp,
-  publicIpv6,
+  ...addresses,
 });
 
 /** "eth0: 192.168.7.1, MTU 1500, published as 203.0.113.7", for the log; `published` = what the lease names. */

@@ -444,3 +444,26 @@ test("a rival in IPv6 only is a rival too", async (t) => {
   keeper.observe(seen(keeper.own!, { backendV6Data: { VNI: 1, VtepMAC: "02:00:00:00:00:66" } }));
   assert.match(keeper.problem!, /another host uses this host's public IP/);
 });
+
+test("F1 evidence of an earlier run counts for the first lease only", async (t) => {
+  const timers = new FakeTimers();
+  const store = new ScriptedStore(timers);
+  const keeper = new LeaseKeeper({
+    ...{ store, network: NETWORK, attributes: MINE, previous: undefined, renewMarginMs: HOUR_MS, timers },
+    identity: { isKept: true, isInUse: async () => false },
+    usedPrefixes: () => [],
+    logger: { info() {}, warn() {}, error() {}, debug() {} },
+    wallClockMs: () => store.wallClockMs(),
+    onSubnets() {},
+  });
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const own = await keeper.acquire(stop.signal);
+  keeper.observe(undefined);
+  await keeper.acquire(stop.signal);
+  assert.ok(own !== undefined);
+  assert.deepEqual(
+    store.requests.map((request) => request !== "renew" && request.identity !== undefined),
+    [true, false],
+  );
+});

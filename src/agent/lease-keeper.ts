@@ -128,7 +128,9 @@ export class LeaseKeeper {
     );
   }
 
+  /** For the first lease only: later, what this host had before may be another host's. */
   #identity(): HostIdentity | undefined {
+    if (this.#state.own !== undefined) return undefined;
     const { identity, onCopied } = this.#options;
     const replace = () => {
       onCopied?.();

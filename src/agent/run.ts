@@ -4,6 +4,7 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
+import type { Host } from "../backend/backend.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/timers.ts";
 import { describeSubnets } from "../lease/lease.ts";
@@ -140,7 +141,8 @@ export class RunningAgent {
     const host = hostOf(chosen);
     this.#change({ host }, () => {
       if (!isDeepStrictEqual([host.ipv4, host.ipv6], [before.ipv4, before.ipv6])) store.addressesChanged?.();
-      logger.info(`External interface ${this.#resolver.describe(planner.config)}`);
+      if (!isDeepStrictEqual(withoutOthers(host), withoutOthers(before)))
+        logger.info(`External interface ${this.#resolver.describe(planner.config)}`);
     });
   }
 
@@ -185,3 +187,6 @@ export class RunningAgent {
     }
   }
 }
+
+/** What concerns the external interface itself. */
+const withoutOthers = (host: Host): Host => ({ ...host, localAddresses: undefined });

@@ -21,6 +21,14 @@ export interface Host {
   /** The addresses that peers use to reach it; not its own behind NAT. */
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
+  /** All addresses of this host but those of loopback and link scope: no peer is at one. Undefined = unknown. */
+  readonly localAddresses?: readonly LocalAddress[] | undefined;
+}
+
+/** An address of this host, and how many leading bits of it name its link. */
+export interface LocalAddress {
+  readonly ip: Ip;
+  readonly prefixLength: number;
 }
 
 /** What a backend publishes in the lease. */

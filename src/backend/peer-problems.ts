@@ -4,8 +4,17 @@
  */
 
 import { formatIp, type Ip, sameIp } from "../address/ip.ts";
-import { containsPrefix, formatPrefix, overlaps, type Prefix } from "../address/prefix.ts";
+import {
+  containsIp,
+  containsPrefix,
+  formatPrefix,
+  overlaps,
+  type Prefix,
+  prefixOf,
+  sizeOf,
+} from "../address/prefix.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
+import type { LocalAddress } from "./backend.ts";
 
 /** What is wrong with a peer's subnet of one family; undefined = may be routed to. */
 export function subnetProblem(
@@ -22,15 +31,55 @@ export function subnetProblem(
   return undefined;
 }
 
-/** What is wrong with the public IP of a peer (`own` is that of this host); undefined = usable. */
-export function publicIpProblem(ip: Ip | undefined, own: Ip | undefined): string | undefined {
+/** What a peer's public IP is compared with, in its family. */
+export interface PublicIpContext {
+  /** The public IP of this host. */
+  readonly own: Ip | undefined;
+  /** The address that this host's tunnels are bound to. */
+  readonly local: Ip | undefined;
+  /** Addresses of this host, of any family. */
+  readonly localAddresses: readonly LocalAddress[];
+  /** The flannel network. */
+  readonly network: Prefix;
+  /** The subnets of the peer and of this host. */
+  readonly subnets: readonly Prefix[];
+}
+
+/**
+ * What is wrong with the public IP of a peer; undefined = usable. Packets to it have to leave this host, by another way than
+ * through the network itself, for one other host.
+ */
+export function publicIpProblem(ip: Ip | undefined, context: PublicIpContext): string | undefined {
   if (ip === undefined) return "it has no public IP";
-  if (!isUnicast(ip)) return `its public IP ${formatIp(ip)} is not a unicast address of a host`;
-  if (own !== undefined && sameIp(ip, own)) {
-    return `its public IP ${formatIp(ip)} is this host's own: two hosts have one public IP; give one of them another with --public-ip`;
+  const text = formatIp(ip);
+  if (!isUnicast(ip)) return `its public IP ${text} is not a unicast address of a host`;
+  if (context.own !== undefined && sameIp(ip, context.own)) {
+    return `its public IP ${text} is this host's own: two hosts have one public IP; give one of them another with --public-ip`;
   }
+  for (const { ip: local, prefixLength } of context.localAddresses) {
+    if (local.family !== ip.family) continue;
+    if (sameIp(local, ip))
+      return `its public IP ${text} is an address of this host; give the peer another with --public-ip or --iface`;
+    const link = prefixOf(local, prefixLength);
+    if (isReservedOn(link, ip))
+      return `its public IP ${text} is the ${ip.value === link.base ? "network" : "broadcast"} address of ${formatPrefix(link)}, a link of this host, and no host's`;
+  }
+  const { network, local, subnets } = context;
+  const subnet = subnets.find((prefix) => containsIp(prefix, ip));
+  if (subnet !== undefined)
+    return `its public IP ${text} is inside the subnet ${formatPrefix(subnet)}, where packets to it would loop`;
+  // Where the hosts themselves live inside the network, a public IP beside all subnets is one of theirs.
+  const isAmongHosts = local !== undefined && containsIp(network, local);
+  if (containsIp(network, ip) && !isAmongHosts)
+    return `its public IP ${text} is inside the flannel network ${formatPrefix(network)}, where packets to it would loop`;
   return undefined;
 }
+
+/** The first and the last address of an IPv4 link are no host's (RFC 919, RFC 1122 §3.2.1.3), except where it has two or one (RFC 3021). */
+const isReservedOn = (link: Prefix, ip: Ip): boolean =>
+  ip.family === 4 &&
+  link.length <= 30 &&
+  (ip.value === link.base || ip.value === link.base + sizeOf(link) - 1n);
 
 function isUnicast(ip: Ip): boolean {
   if (ip.family === 4) {

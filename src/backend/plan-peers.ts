@@ -122,7 +122,13 @@ function outcomeOf<F extends FamilyFields>(
   if (subnet === undefined) return refused(`it has no IPv${family.family} subnet`);
   const problem =
     subnetProblem(subnet, input.network[name]!, input.own?.[name]) ??
-    publicIpProblem(publicIp, input.host[publicName]);
+    publicIpProblem(publicIp, {
+      own: input.host[publicName],
+      local: input.host[name],
+      localAddresses: input.host.localAddresses ?? [],
+      network: input.network[name]!.network,
+      subnets: [subnet, input.own?.[name]].filter((prefix) => prefix !== undefined),
+    });
   if (problem !== undefined) return refused(problem);
   const reach = rules.reach({ subnet, publicIp: publicIp!, data: peer.attributes[dataName] }, family, input);
   if (typeof reach === "string") return refused(reach);

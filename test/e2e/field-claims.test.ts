@@ -136,3 +136,32 @@ test("F2 a reservation over a living host's subnet is refused, and both sides sa
   assert.equal(health?.status, 200);
   assert.match(health!.body, new RegExp(`Peer ${wide.replaceAll(".", "\\.")} cannot be reached`));
 });
+
+test("F24 a peer at an address of this host is refused as long as the host has it", async (t) => {
+  await using etcd = await startEtcd();
+  const [one] = await startHosts(t, etcd, 1);
+  const { host, flanneld } = one!;
+  const put = (third: number, publicIp: string) =>
+    etcd.ctl(
+      "put",
+      `${PREFIX}/subnets/10.5.${third}.0-24`,
+      `{"PublicIP":"${publicIp}","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:${third}"}}`,
+    );
+  const free = [71, 72, 73, 74].filter((third) => one!.subnet !== `10.5.${third}.1/24`);
+  const [second, broadcast, inside] = free as [number, number, number];
+  await put(second, "192.168.7.200");
+  const isRouted = () => host.run("ip", "route", "show", `10.5.${second}.0/24`) !== "";
+  await until(isRouted, "the route to the peer");
+  await put(broadcast, "192.168.7.255");
+  await put(inside, "10.5.250.9");
+  await flanneld.logged(
+    /cannot be reached: its public IP 192\.168\.7\.255 is the broadcast address of 192\.168\.7\.0\/24/,
+  );
+  await flanneld.logged(/cannot be reached: its public IP 10\.5\.250\.9 is inside the flannel network/);
+  host.run("ip", "address", "add", "192.168.7.200/32", "dev", "eth0");
+  await flanneld.logged(/cannot be reached: its public IP 192\.168\.7\.200 is an address of this host/);
+  await until(() => !isRouted(), "the route to go");
+  host.run("ip", "address", "del", "192.168.7.200/32", "dev", "eth0");
+  await until(isRouted, "the route again");
+  assert.match(host.run("ip", "route", "show", "proto", "70").trim(), /^10\.5\.\d+\.0\/24 [^\n]*$/);
+});
