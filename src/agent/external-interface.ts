@@ -41,7 +41,18 @@ export interface ExternalInterface {
   readonly localAddresses?: readonly LocalAddress[];
 }
 
-/** Chooses. Throws ConfigError that names everything that was tried and what the host has. */
+/** No interface is usable. The message names what was tried and what the host has. */
+export class NoInterfaceError extends ConfigError {
+  /** What was tried and why it failed: stays the same when other interfaces come and go. */
+  readonly attempts: string;
+
+  constructor(failures: string, hints: string) {
+    super(`no usable external interface. Tried ${failures}. ${hints}`);
+    this.attempts = failures;
+  }
+}
+
+/** Chooses. Throws {@link NoInterfaceError}, NetlinkError. */
 export function chooseExternalInterface(
   host: HostInterfaces,
   options: InterfaceOptions,
@@ -56,9 +67,9 @@ export function chooseExternalInterface(
     if (typeof outcome !== "string") return outcome;
     failures.push(`${label}: ${outcome}`);
   }
-  throw new ConfigError(
-    `no usable external interface. Tried ${failures.join("; ")}. This host has ${describe(host.interfaces)}. ` +
-      `${hintFor(host.interfaces, families)}Name one of them with --iface`,
+  throw new NoInterfaceError(
+    failures.join("; "),
+    `This host has ${describe(host.interfaces)}. ${hintFor(host.interfaces, families)}Name one of them with --iface`,
   );
 }
 
@@ -114,14 +125,9 @@ class Choice {
       });
     if (attempts.length > 0) return attempts;
     const held = this.#publicIps().filter((ip) => this.#sources.holders(ip).length > 0 || this.#isInUse(ip));
-    return held.length > 0
-      ? [
-          {
-            label: `the public IP ${held.map(formatIp).join(", ")}`,
-            find: () => this.#findHolding(held),
-          },
-        ]
-      : [{ label: "the default route", find: () => this.#findDefault() }];
+    if (held.length === 0) return [{ label: "the default route", find: () => this.#findDefault() }];
+    const label = `the public IP ${held.map(formatIp).join(", ")}`;
+    return [{ label, find: () => this.#findHolding(held) }];
   }
 
   /** The result for an interface that was found, or the reason why it cannot be used. */

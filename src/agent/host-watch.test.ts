@@ -59,6 +59,8 @@ async function start(
         return world.choice();
       },
       onInterface: ({ ipv4 }) => events.push(`interface ${formatIp(ipv4!)}`),
+      isPresent: () => true,
+      onHostChange: () => {},
       nextHops,
       peerAddresses: () => world.peers,
       onNextHops: () => events.push("next hops"),

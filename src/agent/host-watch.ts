@@ -11,7 +11,7 @@ import { ConfigError, FlannelError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { monitor, type Notification, type NotificationSource } from "../netlink/monitor.ts";
-import type { ExternalInterface } from "./external-interface.ts";
+import { type ExternalInterface, NoInterfaceError } from "./external-interface.ts";
 import type { NextHops } from "./next-hops.ts";
 
 export interface HostWatchOptions {
@@ -25,11 +25,15 @@ export interface HostWatchOptions {
   readonly choose: (current: ExternalInterface) => ExternalInterface;
   /** Called when the choice changed, or is usable again. Throws ConfigError if the backend cannot work with it. */
   readonly onInterface: (chosen: ExternalInterface) => void;
+  /** Whether the interface with this index exists and is up. Throws NetlinkError. */
+  readonly isPresent: (index: number) => boolean;
   readonly nextHops: NextHops;
   /** The addresses for which {@link nextHops} keeps next hops. */
   readonly peerAddresses: () => Iterable<Ip>;
   /** Called when the next hop of a peer changed. */
   readonly onNextHops: () => void;
+  /** Called when links, addresses or default routes have changed, and once at the start of the watch. */
+  readonly onHostChange: () => void;
   /** Called with the reason why no external interface is usable; undefined = one is. */
   readonly onProblem: (problem: string | undefined) => void;
   readonly logger: Logger;
@@ -46,6 +50,8 @@ export class HostWatch {
   readonly #options: HostWatchOptions;
   #chosen: ExternalInterface;
   #problem: string | undefined;
+  /** What was logged last; undefined = the interface is usable. */
+  #loggedCause: string | undefined;
   #isChoiceDue = false;
 
   constructor(options: HostWatchOptions, chosen: ExternalInterface) {
@@ -75,19 +81,23 @@ export class HostWatch {
   }
 
   #heed(notices: readonly Notification[], signal: AbortSignal): void {
-    const { nextHops, onNextHops } = this.#options;
-    if (nextHops.heed(notices)) onNextHops();
+    const { nextHops, onNextHops, isPresent } = this.#options;
+    // While the external interface is missing there is no better plan than the current one, and one problem to report.
+    if (nextHops.update(notices) && (nextHops.hasAny || isPresent(this.#chosen.index))) onNextHops();
     if (this.#isChoiceDue || !notices.some((notice) => this.#mayChangeChoice(notice))) return;
     this.#isChoiceDue = true;
     this.#options.timers.after(SETTLE_MS, () => {
       this.#isChoiceDue = false;
-      if (!signal.aborted) this.#chooseAgain(signal);
+      if (signal.aborted) return;
+      this.#chooseAgain(signal);
+      this.#options.onHostChange();
     });
   }
 
   #chooseAgain(signal: AbortSignal): void {
     const { choose, onInterface, onProblem, logger, timers } = this.#options;
     let problem: string | undefined;
+    let cause: string | undefined;
     try {
       const chosen = choose(this.#chosen);
       if (!isDeepStrictEqual(chosen, this.#chosen) || this.#problem !== undefined) onInterface(chosen);
@@ -95,15 +105,18 @@ export class HostWatch {
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;
       problem = messageOf(error);
+      cause = error instanceof NoInterfaceError ? error.attempts : problem;
       // A ConfigError lasts until the next change of the host, which is notified; a NetlinkError needs a retry.
       if (!(error instanceof ConfigError))
         timers.after(RETRY_MS, () => this.#heed([{ type: "overrun" }], signal));
     }
     if (problem === this.#problem) return;
     this.#problem = problem;
+    onProblem(problem);
+    if (cause === this.#loggedCause) return;
+    this.#loggedCause = cause;
     if (problem === undefined) logger.info("External interface is usable again");
     else logger.warn(`Keeping the previous external interface: ${problem}`);
-    onProblem(problem);
   }
 
   async #refreshPeriodically(signal: AbortSignal): Promise<void> {

@@ -72,7 +72,7 @@ for (const [title, notice, asks] of CONCERNS) {
     const { lookup } = hops;
     for (const ip of [A, B]) lookup(ip);
     routing.asked.length = 0;
-    assert.equal(hops.heed([notice]), false);
+    assert.equal(hops.update([notice]), false);
     assert.deepEqual(routing.asked, asks);
     assert.equal(hops.lookup, lookup, "the same answers, the same function");
   });
@@ -84,11 +84,11 @@ test("a change gives another function; a device that is renamed, too", () => {
   const first = hops.lookup;
   first(A);
   routing.names.set(2, "lan0");
-  assert.equal(hops.heed([link(2)]), true);
+  assert.equal(hops.update([link(2)]), true);
   assert.notEqual(hops.lookup, first);
   assert.deepEqual(hops.lookup(A), { device: "lan0", via: undefined });
   routing.ways.delete("192.168.7.2");
-  assert.equal(hops.heed([route("192.168.7.0/24")]), true);
+  assert.equal(hops.update([route("192.168.7.0/24")]), true);
   assert.equal(hops.lookup(A), undefined);
 });
 

@@ -1,7 +1,7 @@
 /**
- * The ways to the peers' public addresses, as the kernel's routing decides them, remembered until something happens
- * that may have changed them. Only what a kernel notice concerns is asked again: a host where containers come and go
- * has many notices, and thousands of peers.
+ * Next hops to the peers' public addresses, as the kernel routes them, cached until a notification says that they may
+ * have changed. Only those that the notification concerns are looked up again: a host where containers come and go has
+ * many notifications, and thousands of peers.
  */
 
 import { formatIp, type Ip } from "../address/ip.ts";
@@ -12,16 +12,16 @@ import { RTN_UNICAST } from "../netlink/route.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { RTPROT_FLANNEL } from "../state/objects.ts";
 
-interface Way {
+interface CachedHop {
   readonly ip: Ip;
-  /** Undefined = no way. */
+  /** Undefined = unreachable. */
   readonly ifindex: number | undefined;
   readonly hop: NextHop | undefined;
 }
 
 export class NextHops {
   readonly #rtnetlink: Pick<Rtnetlink, "link" | "lookupRoute">;
-  readonly #ways = new Map<string, Way>();
+  readonly #cache = new Map<string, CachedHop>();
   readonly #names = new Map<number, string | undefined>();
   #lookup: NextHopLookup = this.#newLookup();
 
@@ -29,38 +29,43 @@ export class NextHops {
     this.#rtnetlink = rtnetlink;
   }
 
-  /** Another function after an answer that it gave has changed. Throws NetlinkError. */
+  /** Looks up next hops. A new function whenever a result that it returned has changed. Throws NetlinkError. */
   get lookup(): NextHopLookup {
     return this.#lookup;
   }
 
-  /** Takes note of what happened on the host; true = a way has changed, and with it {@link lookup}. Throws NetlinkError. */
-  heed(notices: readonly Notification[]): boolean {
-    const concerns: ((way: Way) => boolean)[] = [];
+  /** Whether any peer is reachable, as far as it was looked up. */
+  get hasAny(): boolean {
+    return this.#cache.values().some(({ hop }) => hop !== undefined);
+  }
+
+  /** Updates what the notifications concern; true = a next hop has changed, and with it {@link lookup}. Throws NetlinkError. */
+  update(notices: readonly Notification[]): boolean {
+    const concerns: ((cached: CachedHop) => boolean)[] = [];
     for (const notice of notices) {
       const isConcerned = concernOf(notice);
       if (isConcerned !== undefined) concerns.push(isConcerned);
     }
     if (concerns.length === 0) return false;
-    this.#names.clear(); // a device may bear another name now
-    return this.#askAgain((way) => concerns.some((isConcerned) => isConcerned(way)));
+    this.#names.clear(); // a device may have been renamed
+    return this.#lookUpAgain((cached) => concerns.some((isConcerned) => isConcerned(cached)));
   }
 
-  /** Asks for all of `addresses` again and forgets the others; true as for {@link heed}. */
+  /** Looks all of `addresses` up again and forgets the others; true as for {@link update}. */
   refresh(addresses: Iterable<Ip>): boolean {
-    const wanted = new Set(Array.from(addresses, formatIp));
-    for (const key of this.#ways.keys()) if (!wanted.has(key)) this.#ways.delete(key);
+    const keep = new Set(Array.from(addresses, formatIp));
+    for (const key of this.#cache.keys()) if (!keep.has(key)) this.#cache.delete(key);
     this.#names.clear();
-    return this.#askAgain(() => true);
+    return this.#lookUpAgain(() => true);
   }
 
-  #askAgain(isConcerned: (way: Way) => boolean): boolean {
+  #lookUpAgain(isConcerned: (cached: CachedHop) => boolean): boolean {
     let isChanged = false;
-    for (const [key, way] of this.#ways) {
-      if (!isConcerned(way)) continue;
-      const now = this.#ask(way.ip);
-      isChanged ||= !isSameHop(now.hop, way.hop);
-      this.#ways.set(key, now);
+    for (const [key, cached] of this.#cache) {
+      if (!isConcerned(cached)) continue;
+      const now = this.#lookUp(cached.ip);
+      isChanged ||= !isSameHop(now.hop, cached.hop);
+      this.#cache.set(key, now);
     }
     if (isChanged) this.#lookup = this.#newLookup();
     return isChanged;
@@ -69,16 +74,16 @@ export class NextHops {
   #newLookup(): NextHopLookup {
     return (ip) => {
       const key = formatIp(ip);
-      let way = this.#ways.get(key);
-      if (way === undefined) {
-        way = this.#ask(ip);
-        this.#ways.set(key, way);
+      let cached = this.#cache.get(key);
+      if (cached === undefined) {
+        cached = this.#lookUp(ip);
+        this.#cache.set(key, cached);
       }
-      return way.hop;
+      return cached.hop;
     };
   }
 
-  #ask(ip: Ip): Way {
+  #lookUp(ip: Ip): CachedHop {
     const route = this.#rtnetlink.lookupRoute(formatIp(ip));
     const ifindex = route?.type === RTN_UNICAST ? route.oif : undefined;
     const device = ifindex === undefined ? undefined : this.#nameOf(ifindex);
@@ -91,13 +96,13 @@ export class NextHops {
   }
 }
 
-/** Which ways may be others after a notice; undefined = none. */
-function concernOf(notice: Notification): ((way: Way) => boolean) | undefined {
+/** Which next hops a notification may have changed; undefined = none. */
+function concernOf(notice: Notification): ((cached: CachedHop) => boolean) | undefined {
   switch (notice.type) {
     case "overrun":
       return () => true;
     case "link":
-      // What comes up brings routes, of which there are notices of their own; what goes down takes them in silence.
+      // A device that goes up brings routes, which are notified; one that goes down takes its routes without a notification.
       return ({ ifindex }) => ifindex === notice.value.index;
     case "address":
       return ({ ifindex }) => ifindex === notice.value.ifindex;

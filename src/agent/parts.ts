@@ -4,6 +4,8 @@
  */
 
 import { formatIp, type Ip, sameIp } from "../address/ip.ts";
+import type { Prefix } from "../address/prefix.ts";
+import type { NetworkFamilies } from "../config/network-config.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { HostAddresses } from "../lease/ownership.ts";
@@ -21,6 +23,7 @@ import type { AgentPorts } from "./ports.ts";
 import { Publisher } from "./publisher.ts";
 import type { Readiness } from "./readiness.ts";
 import type { Resolved } from "./resolve.ts";
+import { StaleBridges } from "./stale-bridge.ts";
 import { previousSubnets, SubnetFile } from "./subnet-file.ts";
 
 export interface AgentParts {
@@ -31,6 +34,7 @@ export interface AgentParts {
   readonly planner: Planner;
   readonly firewall: FirewallKeeper;
   readonly publisher: Publisher;
+  readonly bridges: StaleBridges;
   /** Watches the host; `changeHost` is called with each other external interface. */
   readonly createWatch: (changeHost: (chosen: ExternalInterface) => void) => HostWatch;
 }
@@ -91,6 +95,15 @@ export function build(
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });
   const publisher = new Publisher(options.firewall, { planner, keeper, firewall, subnetFile });
   const peers = () => follower.peers();
+  const bridges = new StaleBridges({
+    rtnetlink: ports.rtnetlink,
+    isRemovalAllowed: options.removeStaleBridge,
+    own: () => keeper.own?.subnets,
+    networks: () => [...networksOf(planner.config.network), ...resolver.formerNetworks],
+    problems: () => reconciler.status.problems,
+    logger,
+  });
+  readiness.addNotes(() => bridges.notes);
   const createWatch = (onInterface: (chosen: ExternalInterface) => void) =>
     new HostWatch(
       {
@@ -103,16 +116,18 @@ export function build(
             isPeerAddress: (ip) => addressesOf(peers()).some((other) => sameIp(other, ip)),
           }),
         onInterface,
+        isPresent: (index) => ports.rtnetlink.link(index)?.isUp === true,
         nextHops,
         peerAddresses: () => addressesOf(peers()),
         onNextHops: () => events.emit({ type: "next-hops" }),
+        onHostChange: () => bridges.check(),
         onProblem: (problem) => readiness.set("external interface", problem),
         logger,
         timers,
       },
       chosen,
     );
-  return { events, reconciler, keeper, follower, planner, firewall, publisher, createWatch };
+  return { events, reconciler, keeper, follower, planner, firewall, publisher, bridges, createWatch };
 }
 
 /** Whether another host answers at one of these addresses. */
@@ -126,6 +141,9 @@ async function isInUse(
   }
   return false;
 }
+
+const networksOf = ({ ipv4, ipv6 }: NetworkFamilies): Prefix[] =>
+  [ipv4?.network, ipv6?.network].filter((prefix) => prefix !== undefined);
 
 const addressesOf = (leases: readonly Lease[]): Ip[] =>
   leases.flatMap(({ attributes: { publicIp, publicIpv6 } }) =>

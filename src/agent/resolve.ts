@@ -80,7 +80,8 @@ export class Resolver {
   readonly interfaceOptions: InterfaceOptions;
   readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">;
   readonly #record: HostRecord;
-  readonly #formerNetworks: readonly Prefix[];
+  /** Networks of an earlier run. */
+  readonly formerNetworks: readonly Prefix[];
 
   constructor(
     ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">,
@@ -88,7 +89,7 @@ export class Resolver {
     record: HostRecord,
     formerNetworks: readonly Prefix[],
   ) {
-    this.#formerNetworks = formerNetworks;
+    this.formerNetworks = formerNetworks;
     this.#ports = ports;
     this.interfaceOptions = interfaceOptions;
     this.#record = record;
@@ -99,7 +100,7 @@ export class Resolver {
     const { rtnetlink } = this.#ports;
     return chooseInterface(rtnetlink, this.interfaceOptions, network, {
       ...context,
-      networks: this.#formerNetworks,
+      networks: this.formerNetworks,
     });
   }
 

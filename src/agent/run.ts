@@ -65,7 +65,7 @@ export class RunningAgent {
   }
 
   #react(event: AgentEvent): void {
-    const { planner, publisher, reconciler, follower } = this.#parts;
+    const { planner, publisher, reconciler, follower, bridges } = this.#parts;
     switch (event.type) {
       case "pass":
         this.#isProgrammed ||= follower.isKnown && reconciler.status.converged;
@@ -78,6 +78,7 @@ export class RunningAgent {
         break;
       case "subnets":
         planner.replan();
+        bridges.check();
         publisher.publish(this.#signal);
         break;
       case "copied":

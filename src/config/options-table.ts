@@ -132,6 +132,10 @@ export const FLANNELD_FLAGS = {
     kind: "bool",
     help: "blackhole route for the own subnet, for when no bridge owns it",
   },
+  "remove-stale-bridge": {
+    kind: "bool",
+    help: "delete a container bridge that has the address of another subnet and no port",
+  },
   "iptables-forward-rules": {
     kind: "bool",
     default: true,

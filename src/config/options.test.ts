@@ -59,6 +59,7 @@ test("the defaults are Go flannel's", () => {
     subnetFile: "/run/flannel/subnet.env",
     renewMarginMs: 3_600_000,
     blackholeRoute: false,
+    removeStaleBridge: false,
     udpOffloads: true,
     healthz: undefined,
     verbosity: 0,

@@ -36,6 +36,8 @@ export interface FlanneldOptions {
   /** How long before its expiry a lease is renewed. */
   readonly renewMarginMs: number;
   readonly blackholeRoute: boolean;
+  /** `--remove-stale-bridge`. */
+  readonly removeStaleBridge: boolean;
   /** Whether the udp backend uses what the kernel can do for it (`--udp-offloads`). */
   readonly udpOffloads: boolean;
   /** Undefined = no health server. */
@@ -73,6 +75,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     subnetFile: read.required("subnet-file"),
     renewMarginMs: read.int("subnet-lease-renew-margin", 1, 1439) * 60_000,
     blackholeRoute: values["ip-blackhole-route"],
+    removeStaleBridge: values["remove-stale-bridge"],
     udpOffloads: values["udp-offloads"],
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     verbosity: read.int("v", 0, 100),
