@@ -17,7 +17,7 @@ export async function runAgent(
   readiness: Readiness,
   stop: AbortSignal,
 ): Promise<void> {
-  // A part that fails ends all: half a daemon would look alive.
+  // A part that fails ends all of them: half a daemon would look healthy.
   const failed = new AbortController();
   const signal = AbortSignal.any([stop, failed.signal]);
   for (const subject of ["network config", "lease", "subnet.env", "firewall", "peers", "kernel"]) {

@@ -1,4 +1,4 @@
-/** The ledger with a clock of the test's own. */
+/** The ledger with a fake clock. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -45,7 +45,7 @@ test("every entry is kept, counted, and dated", () => {
   });
 });
 
-test("bounded: the oldest go, the counts stay", () => {
+test("bounded: the oldest entries are dropped, the counts stay", () => {
   const { ledger } = ledgerOf(3);
   for (let index = 0; index < 5; index++) ledger.record([drift(`${index}`)]);
   assert.deepEqual(
@@ -55,7 +55,7 @@ test("bounded: the oldest go, the counts stay", () => {
   assert.deepEqual(ledger.counts, { route: 5 });
 });
 
-test("logged at the start of a burst, and once for all that follows while it lasts", () => {
+test("a burst is logged when it begins, and once for all that follows while it lasts", () => {
   const { ledger, warnings, burstEnds, isTimerSet } = ledgerOf();
   ledger.record([]);
   assert.deepEqual(warnings, []);
@@ -67,7 +67,7 @@ test("logged at the start of a burst, and once for all that follows while it las
   burstEnds();
   assert.equal(
     warnings[1],
-    "Something else goes on changing what is flannel's; repaired in the last 10 s: 100 route",
+    "Something else keeps changing what is flannel's; repaired in the last 10 s: 100 route",
   );
   burstEnds();
   assert.equal(warnings.length, 2);
@@ -110,7 +110,7 @@ test("what the reconciler repaired, with the name of the process behind the sock
     },
     {
       kind: "route",
-      what: "route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 onlink (not wanted)",
+      what: "route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 onlink (not desired)",
       tookMs: 2,
       by: undefined,
     },

@@ -1,6 +1,6 @@
 /**
- * The drift ledger: what others changed of ours and we put right. Kept so that “NetworkManager removes my routes” can be
- * seen as such, bounded so that a fight that never ends costs no memory, and logged once per burst.
+ * The drift ledger: repairs of what something else changed of flannel's. It shows that “NetworkManager removes my routes”,
+ * is bounded so that an endless conflict costs no memory, and is logged once per burst.
  */
 
 import type { Logger } from "../base/logger.ts";
@@ -8,7 +8,7 @@ import type { Timers } from "../base/timers.ts";
 import { describeObject, keyOf } from "../state/objects.ts";
 import type { Repair } from "../state/reconciler.ts";
 
-/** One thing that was put right. */
+/** One repair. */
 export interface DriftEntry {
   /** Wall-clock time of the repair, ISO 8601. */
   readonly at: string;
@@ -16,18 +16,18 @@ export interface DriftEntry {
   readonly kind: string;
   /** "route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink (missing)". */
   readonly what: string;
-  /** From when it was noticed until it was put right. */
+  /** From the first notice of the loss until it was repaired, in ms; failed attempts included. */
   readonly tookMs: number;
   /** Who changed it: "NetworkManager (pid 812)"; undefined = the kernel does not say. */
   readonly by: string | undefined;
 }
 
-/** Entries by kind, since the start. */
+/** Entries by kind, since startup. */
 export type DriftCounts = Readonly<Record<string, number>>;
 
 /** Entries kept; the oldest go first. */
 const CAPACITY = 1_000;
-/** What happens within this time of the first is one burst. */
+/** Repairs within this time of the first are one burst. */
 const BURST_MS = 10_000;
 const NAMED = 3;
 
@@ -38,8 +38,8 @@ export class DriftLedger implements Disposable {
   readonly #capacity: number;
   readonly #counts = new Map<string, number>();
   #entries: DriftEntry[] = [];
-  /** What the burst under way has not told yet; undefined = there is none. */
-  #untold: DriftEntry[] | undefined;
+  /** Entries of the current burst that are not logged yet; undefined = no burst. */
+  #unlogged: DriftEntry[] | undefined;
   #cancelBurst = () => {};
 
   constructor(ports: {
@@ -63,15 +63,15 @@ export class DriftLedger implements Disposable {
     return Object.fromEntries(this.#counts);
   }
 
-  /** Takes note of what was put right together. */
+  /** Records what was repaired in one pass. */
   record(repaired: readonly Omit<DriftEntry, "at">[]): void {
     if (repaired.length === 0) return;
     const at = new Date(this.#wallClockMs()).toISOString();
     const entries = repaired.map((entry) => ({ at, ...entry }));
     for (const { kind } of entries) this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1);
     this.#entries = [...this.#entries, ...entries].slice(-this.#capacity);
-    if (this.#untold !== undefined) {
-      this.#untold.push(...entries);
+    if (this.#unlogged !== undefined) {
+      this.#unlogged.push(...entries);
       return;
     }
     const tookMs = Math.max(...entries.map((entry) => entry.tookMs));
@@ -88,29 +88,29 @@ export class DriftLedger implements Disposable {
     return { counts: this.counts, entries: this.entries };
   }
 
-  /** What the burst under way has not told yet stays untold. */
+  /** Ends the current burst without logging it. */
   [Symbol.dispose](): void {
     this.#cancelBurst();
   }
 
   #openBurst(): void {
-    this.#untold = [];
+    this.#unlogged = [];
     this.#cancelBurst = this.#timers.after(BURST_MS, () => {
-      const entries = this.#untold!;
-      this.#untold = undefined;
+      const entries = this.#unlogged!;
+      this.#unlogged = undefined;
       if (entries.length === 0) return;
       const kinds = [...Map.groupBy(entries, ({ kind }) => kind)].map(
         ([kind, { length }]) => `${length} ${kind}`,
       );
       this.#logger.warn(
-        `Something else goes on changing what is flannel's; repaired in the last ${BURST_MS / 1000} s: ${kinds.join(", ")}${blame(entries)}`,
+        `Something else keeps changing what is flannel's; repaired in the last ${BURST_MS / 1000} s: ${kinds.join(", ")}${blame(entries)}`,
       );
       this.#openBurst();
     });
   }
 }
 
-/** What the reconciler repaired, as entries; `nameOf` finds the process behind a netlink socket's port id. */
+/** Entries for what the reconciler repaired; `nameOf` returns the process behind a netlink socket's port id. */
 export function driftOf(
   { operations, tookMs, portIds }: Repair,
   nameOf: (portId: number) => string | undefined,
@@ -124,7 +124,7 @@ export function driftOf(
   }));
 }
 
-const FINDINGS = { create: "missing", replace: "changed", remove: "not wanted" } as const;
+const FINDINGS = { create: "missing", replace: "changed", remove: "not desired" } as const;
 
 function blame(entries: readonly DriftEntry[]): string {
   const names = new Set(entries.flatMap(({ by }) => (by === undefined ? [] : [by])));

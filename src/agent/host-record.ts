@@ -1,6 +1,6 @@
 /**
- * What the datastore knows about this host before it has a lease, and how it is used: addresses that an operator wrote
- * on the node, and what an earlier run published, so that peers need not learn new MACs.
+ * What the datastore knows about this host before it has a lease, and how it is used: addresses that an operator set on the
+ * node, and what an earlier run published, so that peers need not learn new MACs.
  */
 
 import { formatIp, type Ip, sameIp } from "../address/ip.ts";
@@ -41,14 +41,14 @@ export async function readHostRecord(
   );
 }
 
-/** The options with the record's public addresses: what is written on one node takes precedence over a flag of all nodes. */
+/** The options with the record's public addresses: the annotation of one node takes precedence over a flag of all nodes. */
 export function withRecord(options: InterfaceOptions, record: HostRecord, logger: Logger): InterfaceOptions {
-  const choose = (flag: string, given: Ip | undefined, written: Ip | undefined): Ip | undefined => {
-    if (given !== undefined && written !== undefined && !sameIp(given, written))
+  const choose = (flag: string, given: Ip | undefined, annotated: Ip | undefined): Ip | undefined => {
+    if (given !== undefined && annotated !== undefined && !sameIp(given, annotated))
       logger.info(
-        `The node's annotation names ${formatIp(written)}: --${flag}=${formatIp(given)} is not used`,
+        `The node's annotation names ${formatIp(annotated)}: --${flag}=${formatIp(given)} is not used`,
       );
-    return written ?? given;
+    return annotated ?? given;
   };
   return {
     ...options,
@@ -57,7 +57,7 @@ export function withRecord(options: InterfaceOptions, record: HostRecord, logger
   };
 }
 
-/** What this host publishes: its public addresses, or those that the record has in their place. */
+/** What this host publishes: its public addresses, or those that the record overrides them with. */
 export const attributesOf = (host: Host, data: PublishedData, record: HostRecord): LeaseAttributes => ({
   publicIp: host.publicIp && (record.publishedIp ?? host.publicIp),
   publicIpv6: host.publicIpv6 && (record.publishedIpv6 ?? host.publicIpv6),

@@ -40,10 +40,10 @@ export interface HostWatchOptions {
   readonly timers: Timers;
 }
 
-/** One change causes several notices: one choice for all of them. */
+/** One change causes several notifications: one choice for all of them. */
 const SETTLE_MS = 10;
 const RETRY_MS = 1_000;
-/** Changes of policy rules (ip-rule(8)) are not notified in the groups subscribed to; this is also the safety net. */
+/** Changes of policy rules (ip-rule(8)) are not notified in the subscribed groups; this is also the safety net. */
 const REFRESH_MS = 60_000;
 
 export class HostWatch {
@@ -70,8 +70,9 @@ export class HostWatch {
         const close = () => source[Symbol.dispose]();
         signal.addEventListener("abort", close);
         scope.defer(() => signal.removeEventListener("abort", close));
-        this.#heed([{ type: "overrun" }], signal); // changes from before the subscription
-        for await (const notices of monitor(source, { ignorePortId: ownPortId })) this.#heed(notices, signal);
+        this.#handle([{ type: "overrun" }], signal); // changes from before the subscription
+        for await (const notices of monitor(source, { ignorePortId: ownPortId }))
+          this.#handle(notices, signal);
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
         logger.warn(`Failed to watch the interfaces of this host; retrying: ${messageOf(error)}`);
@@ -80,7 +81,7 @@ export class HostWatch {
     }
   }
 
-  #heed(notices: readonly Notification[], signal: AbortSignal): void {
+  #handle(notices: readonly Notification[], signal: AbortSignal): void {
     const { nextHops, onNextHops, isPresent } = this.#options;
     // While the external interface is missing there is no better plan than the current one, and one problem to report.
     if (nextHops.update(notices) && (nextHops.hasAny || isPresent(this.#chosen.index))) onNextHops();
@@ -108,7 +109,7 @@ export class HostWatch {
       cause = error instanceof NoInterfaceError ? error.attempts : problem;
       // A ConfigError lasts until the next change of the host, which is notified; a NetlinkError needs a retry.
       if (!(error instanceof ConfigError))
-        timers.after(RETRY_MS, () => this.#heed([{ type: "overrun" }], signal));
+        timers.after(RETRY_MS, () => this.#handle([{ type: "overrun" }], signal));
     }
     if (problem === this.#problem) return;
     this.#problem = problem;

@@ -1,22 +1,21 @@
 /**
- * Keeps resident memory near what is needed. A start with thousands of peers, another listing of all of them, hours of
- * events that concern nobody: all leave garbage that the runtime would keep until memory is short, on a machine that is
- * there for others.
+ * Keeps resident memory near what is needed. A start with thousands of peers, another listing of all of them, and hours of
+ * events leave garbage that the runtime would keep until memory is short, on a host that runs other workloads.
  */
 
 import { sleep, type Timers } from "../base/timers.ts";
 
 export interface Memory {
-  /** What the process has of the machine's memory. */
+  /** Resident set size of the process. */
   residentBytes(): number;
-  /** Gives back what is not needed; may block for some 50 ms. */
+  /** Collects garbage and returns free pages to the kernel; may block for some 50 ms. */
   release(): void;
 }
 
-/** Until what the start left behind is cleared away. */
+/** Delay before the garbage of the start is collected. */
 const SETTLED_MS = 1_000;
 const LOOK_MS = 2_000;
-/** Memory comes and goes by this much without being garbage: code that runs again, buffers of a burst. */
+/** Memory fluctuates by this much without being garbage: code that runs again, buffers of a burst. */
 const GROWTH_BYTES = 16 * 1024 * 1024;
 
 /** From the readiness of the host until aborted. */
@@ -31,7 +30,7 @@ export async function keepMemoryLow(memory: Memory, timers: Timers, signal: Abor
       leanBytes = Math.min(leanBytes, residentBytes);
     } else if (!signal.aborted) {
       memory.release();
-      // What is in use comes back at once, pages of the program above all: what there is next time is what it takes.
+      // Pages in use, above all the program's, are faulted in again at once: the next reading is the new baseline.
       leanBytes = Number.POSITIVE_INFINITY;
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Stage 2 of the agent: builds its parts. Each is given only parts that exist before it; what flows in the other
+ * Stage 2 of the agent: builds its parts. Each receives only parts that exist before it; what flows in the other
  * direction is an event ({@link AgentEvents}). Nothing runs and nothing is programmed yet.
  */
 

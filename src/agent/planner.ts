@@ -1,6 +1,6 @@
 /**
  * Plans the desired state of this host: the backend's plan for the current host, network config, own lease and peers is
- * handed to the reconciler whenever one of these changes.
+ * set as the reconciler's target whenever one of these changes.
  */
 
 import { formatPrefix, type Prefix } from "../address/prefix.ts";

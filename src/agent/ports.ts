@@ -1,4 +1,4 @@
-/** Everything outside of the agent, as `cmd` joins it on a real host and tests do in memory. */
+/** Everything outside of the agent: `cmd` provides it on a real host, tests in memory. */
 
 import type { Ip } from "../address/ip.ts";
 import type { Logger } from "../base/logger.ts";

@@ -1,4 +1,4 @@
-/** Hands the own subnets and the config in effect to this host's other consumers: firewall and subnet.env. */
+/** Publishes the own subnets and the config in effect to this host's other consumers: firewall and subnet.env. */
 
 import { isDeepStrictEqual } from "node:util";
 import type { FlanneldOptions } from "../config/options.ts";

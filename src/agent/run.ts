@@ -105,13 +105,13 @@ export class RunningAgent {
     await Promise.all([...work, this.#onceReady()]);
   }
 
-  /** Later: starting the tools blocks this thread, which has thousands of routes to program first. */
+  /** After the initial programming: starting the tools blocks this thread, which has thousands of routes to program first. */
   async #keepFirewall(): Promise<void> {
     await this.#whenProgrammed(FIREWALL_WAITS_MS);
     await this.#parts.firewall.run(this.#signal);
   }
 
-  /** Later: thousands of notices about our own initial programming carry no news. */
+  /** After the initial programming: its thousands of notifications carry no news. */
   async #watchHost(): Promise<void> {
     await this.#whenProgrammed(UNWATCHED_MS);
     await this.#parts.createWatch((chosen) => this.#changeHost(chosen)).run(this.#signal);

@@ -26,7 +26,7 @@ export interface SubnetFilePorts {
 export class SubnetFile {
   readonly #path: string;
   readonly #ports: SubnetFilePorts;
-  #wanted: SubnetEnv | undefined;
+  #pending: SubnetEnv | undefined;
   #isWriting = false;
 
   constructor(path: string, ports: SubnetFilePorts) {
@@ -34,9 +34,9 @@ export class SubnetFile {
     this.#ports = ports;
   }
 
-  /** Writes `env` as soon as the file can be written; of several only the latest. */
+  /** Writes `env`, with retries until the file can be written; of several only the latest. */
   publish(env: SubnetEnv, signal: AbortSignal): void {
-    this.#wanted = env;
+    this.#pending = env;
     if (!this.#isWriting) void this.#write(signal);
   }
 
@@ -47,10 +47,10 @@ export class SubnetFile {
       {
         failure: "Failed to publish the subnets",
         attempt: async () => {
-          while (this.#wanted !== undefined && !signal.aborted) {
-            const env = this.#wanted;
+          while (this.#pending !== undefined && !signal.aborted) {
+            const env = this.#pending;
             await writeSubnetEnv(this.#path, env, writeFile);
-            if (this.#wanted === env) this.#wanted = undefined;
+            if (this.#pending === env) this.#pending = undefined;
             logger.info(`Wrote ${this.#path}`);
           }
         },
@@ -60,7 +60,7 @@ export class SubnetFile {
       this.#ports,
     );
     this.#isWriting = false;
-    if (this.#wanted !== undefined && !signal.aborted) this.publish(this.#wanted, signal); // published just now
+    if (this.#pending !== undefined && !signal.aborted) this.publish(this.#pending, signal); // published just now
   }
 }
 
@@ -74,7 +74,7 @@ export function previousSubnets(text: string | undefined, network: NetworkFamili
   return isSameNetwork ? subnets : undefined;
 }
 
-/** The networks that the file of an earlier run names and that are not this network's: what is left of them is stale. */
+/** The networks that the file of an earlier run names and that are not this network's: their routes are stale. */
 export function formerNetworks(text: string | undefined, network: NetworkFamilies): Prefix[] {
   if (text === undefined) return [];
   const { network: previous } = parseSubnetEnv(text);

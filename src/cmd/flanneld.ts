@@ -1,4 +1,4 @@
-/** flanneld: builds the parts and joins them. */
+/** flanneld: reads the options, opens the system's side of every port, and runs the agent. */
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -37,7 +37,7 @@ import { VERSION } from "./version.ts";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
-/** How long whatever is under way may take after the signal to stop; nothing of it has to be finished. */
+/** Longest time between the signal to stop and the exit; no work in progress has to be completed. */
 const GRACE_MS = 800;
 
 async function main(): Promise<number> {
@@ -75,7 +75,7 @@ async function main(): Promise<number> {
   }
 }
 
-/** The options, or the exit code where there is nothing to run. */
+/** The options, or the exit code if there is nothing to run. */
 function read(): FlanneldOptions | number {
   const environment = { variables: process.env, prefix: ENVIRONMENT_PREFIX };
   const parsed = parseFlags(FLANNELD_FLAGS, { args: process.argv.slice(2), environment });
@@ -102,7 +102,7 @@ function read(): FlanneldOptions | number {
   }
 }
 
-/** A password given in a flag would stand in `ps` for everybody to read: what ps shows is written anew, without it. */
+/** A password in a flag would be readable in `ps` by every user: the process title is replaced by one without it. */
 function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
   const isFlag = (name: "etcd-password" | "etcd-endpoints") => flags.sources[name]?.startsWith("-") === true;
   const isInEndpoint = flags.values["etcd-endpoints"].some((endpoint) => endpoint.includes("@"));
@@ -126,7 +126,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     logger,
     timers: systemTimers,
   });
-  // A thread that blocks in the kernel would hold up the end of the process.
+  // A thread that blocks in the kernel would delay the exit of the process.
   process.once("exit", () => tunnels.halt());
   await using health =
     options.healthz === undefined
@@ -143,7 +143,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     onOutage: (what, problem) => outages.note(what, problem),
   });
   const { store, configPlace } = datastore;
-  // Whoever waits for an answer of the datastore waits no longer.
+  // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   const kernel = new NetlinkProvider({
     rtnetlink,
@@ -190,5 +190,5 @@ function readFile(path: string): string | undefined {
   }
 }
 
-// Whatever still waits then (a reply that nobody will read) must not hold up the end.
+// What is still pending (a response that is no longer read) must not delay the exit.
 void main().then((exitCode) => process.exit(exitCode));
