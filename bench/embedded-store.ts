@@ -1,6 +1,6 @@
 /**
  * The embedded store beside a real etcd, in alternating turns, each turn with fresh servers on the machine's disk:
- * hosts registering at once, watchers told of a put, a long listing, durable puts.
+ * hosts that register at once, notifications of watchers, a long listing, durable puts.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -46,7 +46,7 @@ const DISK = "/var/tmp";
 
 const NETWORK = parseNetworkConfig('{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}');
 
-/** What one server took. */
+/** The results of one server. */
 interface Turn {
   readonly registerMs: number;
   readonly plainRegisterMs: number;
@@ -63,7 +63,7 @@ export const embeddedStore: Benchmark = {
     const ours: Turn[] = [];
     const theirs: Turn[] = [];
     for (let turn = 0; turn < context.turns; turn++) {
-      // Whoever goes second finds the machine warm.
+      // The second one runs on a warm machine.
       const order = turn % 2 === 0 ? [ours, theirs] : [theirs, ours];
       for (const turns of order) {
         await rest();
@@ -72,7 +72,7 @@ export const embeddedStore: Benchmark = {
     }
     return [
       ...compare(`${HOSTS} hosts register at once`, "registerMs", ours, theirs),
-      ...compare("the same requests, no races, no client to speak of", "plainRegisterMs", ours, theirs),
+      ...compare("the same requests, no races, minimal client", "plainRegisterMs", ours, theirs),
       ...compare(`put to ${WATCHERS} watchers, p50`, "notifyP50Ms", ours, theirs, false),
       ...compare(`put to ${WATCHERS} watchers, p99`, "notifyP99Ms", ours, theirs),
       ...compare(`listing ${KEYS.toLocaleString("en-US")} keys`, "listMs", ours, theirs),
@@ -133,7 +133,7 @@ async function measure({ progress }: BenchContext, start: () => Promise<Server>)
   };
 }
 
-/** Every host with a store and a connection of its own takes a lease. */
+/** Every host, with its own store and connection, acquires a lease. */
 async function registerAll(endpoint: string): Promise<number> {
   const stores = Array.from({ length: HOSTS }, () => openEtcdStore(endpoint));
   try {
@@ -148,7 +148,7 @@ async function registerAll(endpoint: string): Promise<number> {
   }
 }
 
-/** As the agent does, a host that lost too many races begins anew. */
+/** Like the agent, a host that lost too many races starts again. */
 async function acquireAsHost(store: LeaseStore, index: number): Promise<OwnLease> {
   const attributes = {
     publicIp: parseIp(`172.16.${index >> 8}.${index & 255}`),
@@ -166,7 +166,7 @@ async function acquireAsHost(store: LeaseStore, index: number): Promise<OwnLease
   }
 }
 
-/** What a host asks for when nobody gets in its way: the listing, a lease, the transaction that makes the record. */
+/** The requests of a host without competition: the listing, a lease, the transaction that creates the record. */
 async function registerPlainly(endpoint: string): Promise<number> {
   const clients = Array.from({ length: HOSTS }, () => new RawGrpc(endpoint));
   const list = encode(RangeRequestSchema, { ...PREFIX, key: Buffer.from(PLAIN_PATH) });
@@ -207,7 +207,7 @@ async function registerPlainly(endpoint: string): Promise<number> {
   }
 }
 
-/** Each watcher on a connection of its own; all samples of all watchers. */
+/** Each watcher has its own connection; returns the samples of all watchers. */
 async function notifyAll(endpoint: string): Promise<number[]> {
   const samples: number[] = [];
   let putAtMs = 0;
@@ -248,7 +248,7 @@ async function listAll(endpoint: string): Promise<number> {
     const startedMs = performance.now();
     const { length } = await client.unary(pathOf(KV.method.range), request);
     samples.push(performance.now() - startedMs);
-    if (length < KEYS * 100) throw new Error(`a listing of ${length} bytes cannot be all`);
+    if (length < KEYS * 100) throw new Error(`a listing of ${length} bytes is incomplete`);
   }
   return median(samples);
 }
@@ -284,7 +284,7 @@ const PATH = "/coreos.com/network/subnets/";
 const PLAIN_PATH = "/coreos.com/network/subnets/plain-";
 const PREFIX = { key: Buffer.from(PATH), rangeEnd: Buffer.from("/coreos.com/network/subnets0") };
 
-/** Leases as they are in a large network; keys beyond its size are numbered on. */
+/** Leases of a large network; further keys continue the numbers. */
 function keyValueOf(index: number) {
   const { value } = peerAt(index % 60_000);
   return { key: Buffer.from(`${PATH}${String(index).padStart(6, "0")}`), value: Buffer.from(value) };
@@ -297,7 +297,7 @@ const encode = <D extends DescMessage>(schema: D, fields: MessageInitShape<D>): 
 
 type TimeOf = Exclude<keyof Turn, "putsPerSecond">;
 
-/** Ours, then how many times etcd's that is: the median of the turns' ratios. */
+/** Our result and its ratio to etcd's: the median of the turns' ratios. */
 function compare(
   what: string,
   name: TimeOf,

@@ -1,4 +1,4 @@
-/** Serves an embedded store to etcd's clients: gRPC, and over HTTP /health and /version as etcd has them. */
+/** Serves an embedded store to etcd clients: gRPC, and etcd's /health and /version over HTTP. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "../base/logger.ts";
@@ -15,6 +15,8 @@ import { KEEP_ALIVE_PATH, keepAliveMethod, leaseMethods } from "./services/lease
 import { watchMethod } from "./services/watch-service.ts";
 import type { EmbeddedStore } from "./store/embedded-store.ts";
 
+/** What {@link EmbeddedServer.start} needs. */
+/** What {@link EmbeddedServer.start} needs. */
 export interface EmbeddedServerOptions {
   readonly store: EmbeddedStore;
   readonly listen: readonly Listen[];
@@ -25,12 +27,14 @@ export interface EmbeddedServerOptions {
   readonly limits?: TrafficLimits | undefined;
 }
 
+/** The listening server of a store. */
+/** The listening server of a store. */
 export class EmbeddedServer implements AsyncDisposable {
   readonly #door: FrontDoor;
-  /** Where clients reach it: "http://127.0.0.1:2379". */
+  /** The URLs of the server: "http://127.0.0.1:2379". */
   readonly endpoints: readonly string[];
 
-  /** Throws ConfigError if it cannot listen there. The store is the caller's, to be closed after the server. */
+  /** Throws ConfigError if it fails to listen. The caller closes the store, after the server. */
   static async start(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
     const { store, logger, tls, timers = systemTimers } = options;
     const encoding = new Encoding(store);
@@ -61,7 +65,7 @@ export class EmbeddedServer implements AsyncDisposable {
       return `${tls === undefined ? "http" : "https"}://${host}:${port}`;
     });
     logger.info(
-      `the embedded store serves etcd's clients at ${endpoints.join(", ")}; it is one server, no cluster`,
+      `Embedded store serves etcd's clients at ${endpoints.join(", ")}; it is a single server, not a cluster`,
     );
     return new EmbeddedServer(door, endpoints);
   }
@@ -76,14 +80,14 @@ export class EmbeddedServer implements AsyncDisposable {
   }
 }
 
-/** Health and version for people, load balancers and probes. */
+/** Health and version for operators, load balancers and probes. */
 function answerHttp(store: EmbeddedStore, { url, method }: IncomingMessage, response: ServerResponse): void {
   const answer = (status: number, body: object) => {
     response.writeHead(status, { "content-type": "application/json", connection: "close" });
     response.end(`${JSON.stringify(body)}\n`);
   };
-  if (method !== "GET" && method !== "HEAD") answer(405, { error: "only GET" });
+  if (method !== "GET" && method !== "HEAD") answer(405, { error: "only GET and HEAD are allowed" });
   else if (url === "/version") answer(200, { etcdserver: SERVER_VERSION, etcdcluster: "3.4.0" });
   else if (url === "/health") answer(store.isHealthy ? 200 : 503, { health: String(store.isHealthy) });
-  else answer(404, { error: "there are /health and /version; all else is gRPC" });
+  else answer(404, { error: "not found; try /health or /version" });
 }

@@ -1,4 +1,4 @@
-/** Where the embedded store's server listens, and with which certificates, as etcd's flags name them. */
+/** Listen addresses and certificates of the embedded store's server, from etcd-style flags. */
 
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
@@ -6,7 +6,7 @@ import { ConfigError, messageOf } from "../base/error.ts";
 import type { Listen, ServerTls } from "./grpc/front-door.ts";
 
 /**
- * "127.0.0.1:2379", "[::1]:2379" or "store.example.com:2379"; port 0 = any free one. `flag`: the flag it came from, for
+ * Parses "127.0.0.1:2379", "[::1]:2379" or "store.example.com:2379"; port 0 = any free port. `flag` names its source in
  * messages. Throws ConfigError.
  */
 export function parseListenAddress(text: string, flag: string): Listen {
@@ -20,11 +20,11 @@ export function parseListenAddress(text: string, flag: string): Listen {
   return { host: (match[1] ?? match[2])!, port };
 }
 
-/** Whether only this machine can reach it. */
+/** Whether the address is reachable from this machine only. */
 export const isLoopback = ({ host }: Listen): boolean =>
   host === "localhost" || host === "::1" || host.startsWith("127.");
 
-/** Paths of PEM files, each with the flag it came from; "" = not given. */
+/** Paths of PEM files, each with its flag; "" = not given. */
 export interface ServerTlsFiles {
   readonly cert: NamedFile;
   readonly key: NamedFile;
@@ -37,19 +37,18 @@ interface NamedFile {
   readonly path: string;
 }
 
-/** Undefined = none given: no TLS. Throws ConfigError naming the flag and the file. */
+/** Reads and checks the files; undefined = none given: no TLS. Throws ConfigError that names the flag and the file. */
 export function readServerTls({ cert, key, clientCa }: ServerTlsFiles): ServerTls | undefined {
   if (cert.path === "" && key.path === "") {
     if (clientCa.path === "") return undefined;
-    throw new ConfigError(
-      `${clientCa.flag} asks clients for certificates, which needs TLS: give ${cert.flag} and ${key.flag} too`,
-    );
+    throw new ConfigError(`${clientCa.flag} requires TLS; give ${cert.flag} and ${key.flag} too`);
   }
   for (const [missing, given] of [
     [cert, key],
     [key, cert],
   ] as const) {
-    if (missing.path === "") throw new ConfigError(`${given.flag} needs ${missing.flag} beside it`);
+    if (missing.path === "")
+      throw new ConfigError(`${given.flag} and ${missing.flag} go together; give both`);
   }
   const tls = {
     cert: readPem(cert),
@@ -60,7 +59,7 @@ export function readServerTls({ cert, key, clientCa }: ServerTlsFiles): ServerTl
     createSecureContext({ cert: tls.cert, key: tls.key, ...(tls.clientCa && { ca: tls.clientCa }) });
   } catch (cause) {
     throw new ConfigError(
-      `${cert.flag} ${cert.path} and ${key.flag} ${key.path} cannot be used together: ${messageOf(cause)}`,
+      `${cert.flag} ${cert.path} and ${key.flag} ${key.path} do not match: ${messageOf(cause)}`,
       { cause },
     );
   }
@@ -72,8 +71,8 @@ function readPem({ flag, path }: NamedFile): string {
   try {
     text = readFileSync(path, "utf8");
   } catch (cause) {
-    throw new ConfigError(`${flag}: cannot read ${path}: ${messageOf(cause)}`, { cause });
+    throw new ConfigError(`${flag}: failed to read ${path}: ${messageOf(cause)}`, { cause });
   }
-  if (!text.includes("-----BEGIN ")) throw new ConfigError(`${flag}: ${path} is not in PEM form`);
+  if (!text.includes("-----BEGIN ")) throw new ConfigError(`${flag}: ${path} is not a PEM file`);
   return text;
 }

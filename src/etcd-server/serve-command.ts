@@ -1,4 +1,4 @@
-/** `flannelctl store serve`: the embedded store as a server of its own. */
+/** `flannelctl store serve`: the embedded store as a separate server. */
 
 import { Klog, writeToStderr } from "../base/klog.ts";
 import { type Command, defineCommand, defineGroup } from "../config/command.ts";
@@ -12,29 +12,29 @@ const SERVE = {
     kind: "list",
     value: "address:port",
     default: ["127.0.0.1:2379"],
-    help: "where clients reach it; several with commas",
+    help: "addresses to listen on, separated by commas",
   },
   "data-dir": {
     kind: "string",
     value: "directory",
     default: "/var/lib/flannel/store",
-    help: "where it keeps its data; made if it is not there",
+    help: "data directory; created if missing",
   },
-  "cert-file": { kind: "string", value: "file", help: "its certificate (PEM), for TLS" },
-  "key-file": { kind: "string", value: "file", help: "the certificate's key (PEM)" },
+  "cert-file": { kind: "string", value: "file", help: "server certificate (PEM), for TLS" },
+  "key-file": { kind: "string", value: "file", help: "private key of the certificate (PEM)" },
   "trusted-ca-file": {
     kind: "string",
     value: "file",
-    help: "let in only clients with a certificate of this authority (PEM)",
+    help: "accept only clients with a certificate signed by this authority (PEM)",
   },
-  v: { kind: "int", value: "level", default: 0, help: "how much is logged" },
+  v: { kind: "int", value: "level", default: 0, help: "log verbosity" },
 } as const satisfies FlagTable;
 
 /** The commands of `flannelctl store`. */
 export const storeCommands = (): Command =>
-  defineGroup("The embedded store: an etcd for one machine and small clusters, on one server.", {
+  defineGroup("The embedded store: an etcd-compatible server for one machine and small clusters.", {
     serve: defineCommand({
-      summary: "run it until SIGTERM or Ctrl-C",
+      summary: "run the store until SIGTERM or Ctrl-C",
       synopsis: "[flags]",
       flags: SERVE,
       run: ({ values }) => runServe(values),
@@ -55,10 +55,10 @@ async function runServe(values: FlagValues<typeof SERVE>): Promise<number> {
   await using _server = await EmbeddedServer.start({ store, listen, tls, logger });
   if (tls?.clientCa === undefined && !listen.every(isLoopback)) {
     logger.warn(
-      "whoever reaches this server may change the network: let in only clients with a certificate (--trusted-ca-file)",
+      "Every client that reaches this server may change the network; accept only clients with a certificate (--trusted-ca-file)",
     );
   }
   await stopped.promise;
-  logger.info("stopping: what was acknowledged is on disk");
+  logger.info("Stopping; all acknowledged writes are on disk");
   return 0;
 }

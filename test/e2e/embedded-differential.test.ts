@@ -337,7 +337,7 @@ test("random requests: etcd and the embedded store give the same answers and eve
   await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
 });
 
-test("many watches on a stream: created, refused, filtered, cancelled, compacted, asked for progress", async () => {
+test("many watches on a stream: create, refuse, filter, cancel, compact, progress request", async () => {
   const START = bytes("w");
   const [first] = await Promise.all(sides.map(({ kv }) => kv.put({ key: START })));
   const base = first!.header!.revision;

@@ -58,7 +58,7 @@ test("SIGKILL in the middle of writing: nothing acknowledged is lost, no revisio
   }
 });
 
-test("a full disk: writes are refused, nothing is lost, and it goes on when there is room", async () => {
+test("a full disk: writes are refused, nothing is lost, and writes succeed again when there is space", async () => {
   using directory = makeDataDirectory();
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "flannel-test", directory.path]);
   const unmount = () => execFileSync("umount", ["-l", directory.path]);
@@ -90,7 +90,9 @@ test("a full disk: writes are refused, nothing is lost, and it goes on when ther
     assert.ok(acknowledged.size > 5);
     assert.equal((await fetch(`${server.endpoint}/health`)).status, 503);
     assert.ok(
-      server.log.some((line) => /^E.*cannot write to .*store\.db.*nothing acknowledged is lost/.test(line)),
+      server.log.some((line) =>
+        /^E.*Failed to write to .*store\.db; acknowledged writes are safe/.test(line),
+      ),
     );
 
     const full = await contents(kv);
@@ -111,16 +113,16 @@ test("a full disk: writes are refused, nothing is lost, and it goes on when ther
   }
 });
 
-test("two processes on one directory: the second is told whose it is, and may have it afterwards", async () => {
+test("two processes on one directory: the error of the second names the first, and it can start afterwards", async () => {
   using directory = makeDataDirectory();
   await using first = await startStoreProcess(directory.path);
   const second = startStoreProcess(directory.path);
-  await assert.rejects(second, new RegExp(`in use by process ${first.pid}: stop that one`));
+  await assert.rejects(second, new RegExp(`in use by process ${first.pid}; stop it`));
   await first.kill();
   await using _third = await startStoreProcess(directory.path);
 });
 
-test("SIGTERM: it ends well at once, also with clients on it", async () => {
+test("SIGTERM: the store exits at once with code 0, also with connected clients", async () => {
   using directory = makeDataDirectory();
   await using server = await startStoreProcess(directory.path);
   const kv = clientOf(server.endpoint);

@@ -31,8 +31,8 @@ async function run(endpoint: string, args: readonly string[], input = ""): Promi
   child.stdin!.on("error", () => {}); // EPIPE: most commands end without reading it
   child.stdin!.end(input);
   const [out, errors] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
-  const told = errors.split("\n").filter((line) => !line.startsWith("{"));
-  return out + told.join("\n");
+  const ownLines = errors.split("\n").filter((line) => !line.startsWith("{"));
+  return out + ownLines.join("\n");
 }
 
 /** Without what differs from one server to another. */
@@ -82,14 +82,14 @@ test("put, get, del: the same output in every form", async () => {
   await same(["get", "", "--prefix", "--write-out", "json"]);
 });
 
-test("txn: both branches, and a request that is wrong", async () => {
+test("txn: both branches, and an invalid request", async () => {
   const compares = 'mod("c") > "0"\nvalue("c") = "value of c"\nver("c") < "9"\n';
   assert.match(await same(["txn", "-i"], `${compares}\nput d 1\nget c\ndel b\n\nput e 1\n\n`), /SUCCESS/);
   assert.match(await same(["txn", "-i"], 'create("none") > "0"\n\nput x 1\n\nget d\n\n'), /FAILURE/);
   assert.match(await same(["txn", "-i"], "\nput d 1\nput d 2\n\n\n"), /duplicate key/);
 });
 
-test("leases: granted, listed, kept alive, told of, revoked", async () => {
+test("leases: grant, list, keep-alive, time to live, revoke", async () => {
   const ids = await Promise.all(
     [etcd, embedded].map(async ({ endpoint }) => {
       const granted = await run(endpoint, ["lease", "grant", "100"]);
@@ -117,7 +117,7 @@ test("leases: granted, listed, kept alive, told of, revoked", async () => {
   await same(["put", "x", "1", "--lease", "123"]);
 });
 
-test("watch: a prefix, from a revision, with what was before; a compacted revision", async () => {
+test("watch: a prefix, from a revision, with previous values; a compacted revision", async () => {
   const outputs = await Promise.all(
     [etcd, embedded].map(async ({ endpoint }) => {
       const child = start(endpoint, ["watch", "w", "--prefix", "--rev", "2", "--prev-kv"]);
@@ -201,7 +201,7 @@ test("F14 the documented commands, as they are documented", async () => {
   assert.equal(await ctl("del", "/coreos.com/network/config"), "1\n");
 });
 
-test("what is not there is answered Unimplemented, users as by an etcd without them", async () => {
+test("missing methods are answered Unimplemented, users as by an etcd without authentication", async () => {
   const ask = (...args: string[]) => run(embedded.endpoint, args);
   for (const args of [
     ["user", "list"],
@@ -212,6 +212,6 @@ test("what is not there is answered Unimplemented, users as by an etcd without t
     const said = await ask(...args);
     assert.doesNotMatch(said, /\bOK\b|^$/, args.join(" "));
   }
-  assert.match(await ask("user", "list"), /Unimplemented.*does not have \/etcdserverpb\.Auth\/UserList/);
+  assert.match(await ask("user", "list"), /Unimplemented.*does not implement \/etcdserverpb\.Auth\/UserList/);
   await same(["get", "c", "--user", "root:secret"]);
 });

@@ -1,4 +1,4 @@
-/** The embedded store with TLS: who is let in, on which protocol. */
+/** The embedded store with TLS: which clients are accepted, on which protocol. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -26,7 +26,7 @@ after(async () => {
   directory[Symbol.dispose]();
 });
 
-test("our own client gets in with a certificate of the authority, and not without", async () => {
+test("flanneld's client is accepted with a certificate of the authority, and not without", async () => {
   const read = async (files: { certFile?: string; keyFile?: string; caFile?: string }) => {
     await using opened = openEtcdStore(server.endpoint, files);
     return await opened.store.readNetworkConfig();
@@ -45,7 +45,7 @@ test("our own client gets in with a certificate of the authority, and not withou
   await assert.rejects(plain.store.readNetworkConfig(), { code: "UNAVAILABLE" });
 });
 
-test("etcdctl gets in with a certificate", async () => {
+test("etcdctl is accepted with a certificate", async () => {
   let endpoint = new URL(server.endpoint).host;
   const ctl = async (...args: string[]) => {
     const { ca, client } = certificates;
@@ -70,24 +70,24 @@ test("health over HTTP/1.1, with a certificate too", async () => {
       get(`${server.endpoint}/health`, options, (response) => resolve(json(response))).on("error", reject);
     });
   assert.deepEqual(await health(certificates.client), { health: "true" });
-  const refusal = { error: "this server wants a client certificate that it trusts" };
+  const refusal = { error: "this server requires a trusted client certificate" };
   assert.deepEqual(await health(undefined), refusal);
   assert.deepEqual(await health(certificates.stranger), refusal);
 });
 
-test("files that are missing or do not fit are told by flag and name", async () => {
+test("missing and mismatched files are reported with flag and name", async () => {
   const { server: own, client, ca } = certificates;
   const refused = async (flags: string[], message: RegExp) => {
     using other = makeDataDirectory();
     await assert.rejects(startStoreProcess(other.path, flags), message);
   };
-  await refused(["--cert-file", own.cert], /--cert-file needs --key-file/);
-  await refused(["--trusted-ca-file", ca], /--trusted-ca-file asks clients.*--cert-file and --key-file/);
+  await refused(["--cert-file", own.cert], /--cert-file and --key-file go together/);
+  await refused(["--trusted-ca-file", ca], /--trusted-ca-file requires TLS; give --cert-file and --key-file/);
   await refused(
     ["--cert-file", "/nowhere.pem", "--key-file", own.key],
-    /--cert-file: cannot read \/nowhere.pem/,
+    /--cert-file: failed to read \/nowhere.pem/,
   );
-  await refused(["--cert-file", own.cert, "--key-file", client.key], /cannot be used together/);
+  await refused(["--cert-file", own.cert, "--key-file", client.key], /do not match/);
   await refused(["--listen", "127.0.0.1"], /--listen: "127.0.0.1" is not ADDRESS:PORT/);
-  await refused(["--listen", "192.0.2.1:0"], /cannot listen on 192.0.2.1 port 0/);
+  await refused(["--listen", "192.0.2.1:0"], /failed to listen on 192.0.2.1 port 0/);
 });

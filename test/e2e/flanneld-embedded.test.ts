@@ -64,7 +64,7 @@ test("flanneld serves the store itself, for itself and others, over restarts", a
   assert.ok(tookMs < 1000, `took ${tookMs} ms`);
 });
 
-test("two flannelds on one data directory, an address that is not there: one line that says so", async (t) => {
+test("two flannelds on one data directory, a foreign listen address: one line that explains it", async (t) => {
   const host = freshNetns(t, "e3-");
   const directory = mkdtempSync(join(tmpdir(), `flanneld-embedded-${process.pid}-`));
   t.after(() => rmSync(directory, { recursive: true, force: true }));

@@ -20,7 +20,7 @@ export class FairQueue {
     else tasks.push(task);
   }
 
-  /** Begins a slice if there is none. */
+  /** Starts a slice if none is running. */
   #hasTime(): boolean {
     if (this.#sliceStartMs !== undefined) return performance.now() - this.#sliceStartMs < SLICE_MS;
     this.#sliceStartMs = performance.now();

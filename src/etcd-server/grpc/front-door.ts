@@ -1,6 +1,6 @@
 /**
- * One port for HTTP/2 (gRPC) and HTTP/1.1 (/health, /version), plain or TLS. With TLS the client says which (ALPN,
- * RFC 7301); without, its first bytes do: HTTP/2 with prior knowledge begins with a preface (RFC 9113, 3.4).
+ * One port for HTTP/2 (gRPC) and HTTP/1.1 (/health, /version), plain or TLS. With TLS the client chooses the protocol by ALPN
+ * (RFC 7301); without, its first bytes show it: HTTP/2 with prior knowledge starts with a preface (RFC 9113, 3.4).
  */
 
 import { once } from "node:events";
@@ -28,6 +28,8 @@ import { FilteredSocket } from "./filtered-socket.ts";
 import { refuse } from "./grpc-server.ts";
 import { ConnectionTraffic, Traffic, type TrafficLimits } from "./traffic.ts";
 
+/** What {@link FrontDoor.open} needs. */
+/** What {@link FrontDoor.open} needs. */
 export interface FrontDoorOptions {
   readonly listen: readonly Listen[];
   readonly tls: ServerTls | undefined;
@@ -43,23 +45,23 @@ export interface FrontDoorOptions {
   readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
-/** Port 0 = any free one. */
+/** A TCP address to listen on; port 0 = any free port. */
 export interface Listen {
   readonly host: string;
   readonly port: number;
 }
 
-/** PEM texts. */
+/** Certificates and key as PEM texts. */
 export interface ServerTls {
   readonly cert: string;
   readonly key: string;
-  /** Whoever has no certificate signed by one of these is refused; undefined = everybody is let in. */
+  /** Clients without a certificate signed by one of these are refused; undefined = all clients are accepted. */
   readonly clientCa: string | undefined;
 }
 
-/** A client that says nothing for so long is not one of ours. */
+/** A client that sends nothing for this long is disconnected. */
 const FIRST_BYTES_TIMEOUT_MS = 10_000;
-/** Then the system asks whether the other end still lives; without an answer the connection ends some seconds later. */
+/** TCP keepalive: after this much silence the kernel probes the peer. */
 const KEEPALIVE_DELAY_MS = 30_000;
 /** Streams of one connection; traffic.ts bounds those of all. */
 const MAX_STREAMS = 4096;
@@ -90,14 +92,14 @@ export class FrontDoor implements AsyncDisposable {
   readonly #refusing: Servers;
   readonly #options: FrontDoorOptions;
 
-  /** Throws ConfigError if an address is taken or not this host's, or if the certificates do not fit. */
+  /** Throws ConfigError if an address is in use or foreign, or if certificate and key do not match. */
   static async open(options: FrontDoorOptions): Promise<FrontDoor> {
     const door = new FrontDoor(options);
     try {
       for (const [index, server] of door.#servers.entries()) {
         await listen(server, options.listen[index]!);
         server.on("error", (error) =>
-          options.logger.warn(`the store cannot take a client: ${messageOf(error)}`),
+          options.logger.warn(`Embedded store failed to accept a client: ${messageOf(error)}`),
         );
       }
     } catch (error) {
@@ -123,7 +125,7 @@ export class FrontDoor implements AsyncDisposable {
       },
       options.logger,
     );
-    http2.on("sessionError", (error) => options.logger.debug(`store client: ${messageOf(error)}`));
+    http2.on("sessionError", (error) => options.logger.debug(`Store client failed: ${messageOf(error)}`));
     this.#serving = { http2, http1: createHttp1Server(options.onRequest) };
     const refusingHttp2 = createHttp2Server();
     onRequests(refusingHttp2, refuseClient, options.logger);
@@ -136,7 +138,7 @@ export class FrontDoor implements AsyncDisposable {
     this.#servers = options.listen.map(() => this.#createServer());
   }
 
-  /** Where it listens, in the order of `options.listen`. */
+  /** The addresses it listens on, in the order of `options.listen`. */
   get addresses(): readonly AddressInfo[] {
     return this.#servers.map((server) => server.address() as AddressInfo);
   }
@@ -165,7 +167,7 @@ export class FrontDoor implements AsyncDisposable {
         ...common,
         cert: tls.cert,
         key: tls.key,
-        // Whoever is not authorized is refused below, in words: node:tls would just cut the connection.
+        // Unauthorized clients are refused below with an error status: node:tls would only close the connection.
         ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false }),
         ALPNProtocols: ["h2", "http/1.1"],
         handshakeTimeout: FIRST_BYTES_TIMEOUT_MS,
@@ -179,7 +181,7 @@ export class FrontDoor implements AsyncDisposable {
         else this.#enter(servers, socket, false, Buffer.alloc(0));
       },
     );
-    server.on("tlsClientError", (error) => logger.debug(`store client refused: ${messageOf(error)}`));
+    server.on("tlsClientError", (error) => logger.debug(`Store client refused: ${messageOf(error)}`));
     return this.#track(server);
   }
 
@@ -246,7 +248,7 @@ export class FrontDoor implements AsyncDisposable {
   }
 
   #turnAway(socket: TLSSocket): void {
-    this.#options.logger.debug(`Client refused by the store: ${socket.authorizationError}`);
+    this.#options.logger.debug(`Store client refused: ${socket.authorizationError}`);
     socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
   }
 }
@@ -264,7 +266,7 @@ function withFilter(socket: Socket, bytes: Buffer): Duplex {
 }
 
 const PREFACE_START = "PRI";
-const NOT_TRUSTED = "this server wants a client certificate that it trusts";
+const NOT_TRUSTED = "this server requires a trusted client certificate";
 
 function refuseClient(stream: ServerHttp2Stream): void {
   refuse(stream, new RpcError("UNAUTHENTICATED", NOT_TRUSTED));
@@ -292,7 +294,7 @@ async function listen(server: Server, { host, port }: Listen): Promise<void> {
     server.listen({ host, port, backlog: 4096 });
     await once(server, "listening");
   } catch (error) {
-    throw new ConfigError(`the store cannot listen on ${host} port ${port}: ${messageOf(error)}`, {
+    throw new ConfigError(`store failed to listen on ${host} port ${port}: ${messageOf(error)}`, {
       cause: error,
     });
   }

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { hasCode } from "../../base/error.ts";
 import { FrameReader, frame } from "./grpc-frames.ts";
 
-test("messages come out whole, however the bytes were cut", () => {
+test("messages are complete, however the bytes are split", () => {
   const messages = fc.array(fc.uint8Array({ maxLength: 50 }), { maxLength: 10 });
   const property = fc.property(messages, fc.array(fc.integer({ min: 1, max: 20 })), (sent, cuts) => {
     const bytes = Buffer.concat(sent.map(frame));
@@ -24,7 +24,7 @@ test("messages come out whole, however the bytes were cut", () => {
   fc.assert(property);
 });
 
-test("refuses what is too large as soon as the length is there, and what is compressed", () => {
+test("refuses messages that are too large, once the length is known, and compressed ones", () => {
   const refused = (bytes: Buffer, code: string) =>
     assert.throws(
       () => [...new FrameReader(100).push(bytes)],
@@ -35,7 +35,7 @@ test("refuses what is too large as soon as the length is there, and what is comp
   refused(Buffer.from([1, 0, 0, 0, 1, 0]), "UNIMPLEMENTED");
 });
 
-test("knows that a message is cut off", () => {
+test("detects a truncated message", () => {
   const reader = new FrameReader(100);
   assert.deepEqual([...reader.push(Buffer.from([0, 0, 0, 0, 2, 7]))], []);
   assert.equal(reader.isWithinMessage, true);

@@ -1,9 +1,8 @@
 /**
- * A gRPC server on node:http2: as much of the protocol as etcd's clients use, and nothing between the store and the
- * socket (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+ * A gRPC server on node:http2 with the parts of the protocol that etcd's clients use (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
  *
- * Requests for other methods are answered UNIMPLEMENTED. What a client sends is never trusted: sizes are limited,
- * bytes that are no message are refused, a stream that breaks takes nothing else along.
+ * Requests for other methods are answered UNIMPLEMENTED. Input is not trusted: sizes are limited, malformed messages are
+ * refused, and a failing stream does not affect others.
  */
 
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
@@ -22,42 +21,43 @@ import { type ConnectionTraffic, StreamTraffic, type TrafficStream } from "./tra
  */
 export type UnaryMethod = (message: Uint8Array, reserve: (bytes: number) => void) => Promise<Uint8Array>;
 
-/** Takes a stream of requests. */
+/** A method with a stream of requests and of responses. */
 export interface StreamMethod {
-  /** Begins a stream; the handlers are called from then on. */
+  /** Opens a stream; its handlers are called from then on. */
   open(stream: ResponseStream): StreamHandlers;
 }
 
+/** What a {@link StreamMethod} does on the events of a stream. */
 export interface StreamHandlers {
   /** Throws RpcError: ends the stream with it. */
   message(message: Uint8Array): void;
-  /** The client sends nothing more. */
+  /** The client has sent its last request. */
   end(): void;
-  /** The stream is over, however it came to that. */
+  /** The stream is closed, for whatever reason. */
   closed(): void;
-  /** What was sent has gone out, after {@link ResponseStream.bufferedBytes} was above 0. */
+  /** Buffered messages have been sent. */
   drained(): void;
 }
 
-/** The answering half of a stream. Nothing is sent once it has ended. */
+/** The response half of a stream. Nothing is sent after its end. */
 export interface ResponseStream {
   /** Bytes that wait for the client to read them; infinite while the connection or the server holds too many. */
   readonly bufferedBytes: number;
   send(message: Uint8Array): void;
-  /** Ends it: well, or with an error. */
+  /** Ends the stream with status OK or with an error. */
   end(error?: unknown): void;
 }
 
 /** "/etcdserverpb.KV/Range". */
 export const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
 
-/** Methods by path. */
+/** The methods of a server, by path. */
 export interface Methods {
   readonly unary: ReadonlyMap<string, UnaryMethod>;
   readonly streams: ReadonlyMap<string, StreamMethod>;
 }
 
-/** etcd's --max-request-bytes, and what it allows for the wrapping. */
+/** etcd's --max-request-bytes; etcd allows another 512 KiB for the gRPC message around it. */
 export const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
 const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
 
@@ -90,7 +90,7 @@ export function serveStream(
   const streaming = methods.streams.get(path);
   if (unary !== undefined) serveUnary(stream, unary, connection);
   else if (streaming !== undefined) serveStreaming(stream, streaming, connection);
-  else refuse(stream, new RpcError("UNIMPLEMENTED", `the embedded store does not have ${path}`), logger);
+  else refuse(stream, new RpcError("UNIMPLEMENTED", `the embedded store does not implement ${path}`), logger);
 }
 
 /** The account of a stream, open until the stream is closed. */
@@ -138,7 +138,7 @@ function serveUnary(stream: ServerHttp2Stream, method: UnaryMethod, connection: 
     if (stream.headersSent || !isOpen(stream)) return;
     account.complete();
     if (request === undefined || reader.isWithinMessage) {
-      fail(new RpcError("INTERNAL", "grpc: the request message is cut off"));
+      fail(new RpcError("INTERNAL", "grpc: the request message is truncated"));
       return;
     }
     const message = request;
@@ -214,18 +214,19 @@ function writeMessage(stream: ServerHttp2Stream, message: Uint8Array, account: S
   if (write(stream, pieces, () => account.sent(message.length))) account.queue(message.length);
 }
 
-/** Answers with an error and nothing else, and reads no more of the request. */
+/** Answers with an error status only, and ignores the rest of the request. */
 export function refuse(stream: ServerHttp2Stream, error: unknown, logger: Logger = silentLogger): void {
   if (!isOpen(stream) || stream.headersSent) return;
   respond(stream, { ...RESPONSE_HEADERS, ...statusOf(error, logger) });
-  // Resetting the stream could overtake the answer; what still comes is thrown away.
+  // Resetting the stream could overtake the answer; further data is discarded.
   stream.removeAllListeners("data").resume();
 }
 
-/** The trailers that say what went wrong. */
+/** The trailers of a failed request. */
 function statusOf(error: unknown, logger: Logger): Record<string, string> {
   const known = error instanceof RpcError ? error : undefined;
-  if (known === undefined) logger.error(`the store failed on a request: ${messageOf(error)}`);
+  if (known === undefined)
+    logger.error(`Embedded store failed on a request; report this as a bug: ${messageOf(error)}`);
   return {
     "grpc-status": String(STATUS[known?.code ?? "INTERNAL"]),
     "grpc-message": encodeMessage(known?.message ?? "etcdserver: internal error"),

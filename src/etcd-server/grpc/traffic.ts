@@ -67,7 +67,7 @@ export class Traffic {
     this.limits = limits;
   }
 
-  /** Cuts stalled clients, refuses requests that take too long, and resumes streams that wait for room. To be called often. */
+  /** Cuts stalled clients, refuses requests that take too long, and resumes streams that wait for room. Call it about every second. */
   sweep(nowMs: number): void {
     for (const connection of this.connections) {
       if (connection.isStalled(nowMs)) connection.destroy();

@@ -1,12 +1,12 @@
 /**
- * Keys and ranges of keys. A key's bytes are kept one to a character (ISO 8859-1): such strings compare as the bytes
- * do, and serve in maps.
+ * Keys and ranges of keys. A key is a string with one character per byte (ISO 8859-1): such strings compare like the bytes
+ * and are usable as map keys.
  */
 
 /** A key: characters 0…255. */
 export type Key = string;
 
-/** The keys from `from` up to but without `to`; `to` undefined = up to the last. */
+/** The keys from `from` to `to`, exclusive; `to` undefined = no upper end. */
 export interface KeyRange {
   readonly from: Key;
   readonly to: Key | undefined;
@@ -17,14 +17,14 @@ export const keyOf = (bytes: Uint8Array): Key =>
 
 export const bytesOf = (key: Key): Buffer => Buffer.from(key, "latin1");
 
-/** The range that `key` and `range_end` of a request mean: one key, all from a key on (end "\0"), or an interval. */
+/** The range of `key` and `range_end` in a request: one key, all keys from a key (end "\0"), or an interval. */
 export function rangeOf(key: Uint8Array, rangeEnd: Uint8Array): KeyRange {
   const from = keyOf(key);
   if (rangeEnd.length === 0) return { from, to: singleEnd(from) };
   return { from, to: rangeEnd.length === 1 && rangeEnd[0] === 0 ? undefined : keyOf(rangeEnd) };
 }
 
-/** The end of the range that holds `key` alone: the next string there is. */
+/** The end of the range that contains only `key`: the next string. */
 export const singleEnd = (key: Key): Key => `${key}\0`;
 
 export const isWithin = (key: Key, { from, to }: KeyRange): boolean =>

@@ -1,5 +1,5 @@
 /**
- * What etcd refuses before it looks at any key: the checks of its API layer (etcd, server/etcdserver/api/v3rpc/key.go),
+ * The checks of etcd's API layer, before any key is read (etcd, server/etcdserver/api/v3rpc/key.go),
  * in its order.
  */
 
@@ -61,13 +61,13 @@ function checkOps({ compare, success, failure }: TxnRequest, maxOps: number): vo
   }
 }
 
-/** What a list of operations may write. */
+/** The writes of a list of operations. */
 interface Writes {
   readonly puts: Set<Key>;
   readonly deletes: KeyRange[];
 }
 
-/** A key may be put once in a revision, and not be deleted in it too; of two branches of a transaction only one runs. */
+/** A key may be put once per revision and not also deleted in it; only one branch of a transaction runs. */
 function checkDuplicates(operations: readonly RequestOp[]): Writes {
   const puts = new Set<Key>();
   const deletes = operations.flatMap(({ request }) =>

@@ -1,5 +1,5 @@
 /**
- * Refusals in etcd's words: clients tell errors apart by gRPC status and text (etcd, api/v3rpc/rpctypes/error.go).
+ * Errors with etcd's texts: clients distinguish errors by gRPC status and text (etcd, api/v3rpc/rpctypes/error.go).
  * Status numbers: https://grpc.io/docs/guides/status-codes/
  */
 
@@ -22,7 +22,7 @@ export const STATUS = {
 
 export type StatusName = keyof typeof STATUS;
 
-/** A request that is answered with an error status. */
+/** An error that a request is answered with. */
 export class RpcError extends FlannelError {
   declare readonly code: StatusName;
   constructor(code: StatusName, message: string, options?: ErrorOptions) {

@@ -42,7 +42,7 @@ test("a record is encoded to the same bytes as by the generated code", () => {
   fc.assert(property);
 });
 
-test("a listing is read by the generated code as it was meant", () => {
+test("the generated code decodes a listing", () => {
   const property = fc.property(fc.array(record), fc.boolean(), fc.nat(), (records, more, count) => {
     const read = fromBinary(RangeResponseSchema, encodeRangeResponse(header, records, more, count));
     assert.equal(read.header?.revision, 300n);
@@ -60,7 +60,7 @@ test("a listing is read by the generated code as it was meant", () => {
   fc.assert(property);
 });
 
-test("events are read by the generated code as they were meant", () => {
+test("the generated code decodes events", () => {
   const id = fc.oneof(fc.constant(0n), fc.bigInt({ min: 1n, max: 2n ** 63n - 1n }));
   const property = fc.property(
     record,

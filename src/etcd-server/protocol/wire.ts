@@ -1,7 +1,6 @@
 /**
- * The few messages whose encoding decides how fast the store is, written straight to bytes: each record is encoded once,
- * when it is made, and copied into every listing and event it appears in. Everything else goes through the generated
- * code. Encoding: https://protobuf.dev/programming-guides/encoding/; field numbers: etcd-api/kv.proto, rpc.proto.
+ * Hand-written encoding of the messages that decide how fast the store is: each record is encoded once, when it is
+ * created, and copied into every listing and event. All other messages use the generated code. Encoding: https://protobuf.dev/programming-guides/encoding/; field numbers: etcd-api/kv.proto, rpc.proto.
  */
 
 import { bytesOf, type Key } from "./keys.ts";
@@ -11,12 +10,12 @@ export interface KeyRecord {
   readonly key: Key;
   readonly createRevision: number;
   readonly modRevision: number;
-  /** Counts the puts since the key was made, from 1. */
+  /** Number of puts since the key was created, from 1. */
   readonly version: number;
   readonly value: Uint8Array;
-  /** The lease it hangs on; 0 = none. */
+  /** Id of the lease that the key is attached to; 0 = none. */
   readonly lease: bigint;
-  /** The whole of it as a message. */
+  /** The encoded message. */
   readonly encoded: Uint8Array;
 }
 
@@ -24,7 +23,7 @@ const VARINT = 0;
 const BYTES = 2;
 const tag = (field: number, wireType: number): number => (field << 3) | wireType;
 
-/** Makes a record; the value is copied. */
+/** Creates a record; the value is copied. */
 export function makeRecord(fields: Omit<KeyRecord, "encoded">): KeyRecord {
   const { key, createRevision, modRevision, version, value, lease } = fields;
   const keyBytes = bytesOf(key);
@@ -55,7 +54,7 @@ export const withoutValue = (record: KeyRecord): KeyRecord => makeRecord({ ...re
 
 export const NO_BYTES = new Uint8Array();
 
-/** A RangeResponse around a header that is encoded already. */
+/** A RangeResponse with an encoded header. */
 export function encodeRangeResponse(
   header: Uint8Array,
   records: readonly KeyRecord[],
@@ -72,7 +71,7 @@ export function encodeRangeResponse(
   return buffer.subarray(0, at);
 }
 
-/** One entry of `WatchResponse.events`, its tag and length included. */
+/** One entry of `WatchResponse.events`, with tag and length. */
 export function encodeEventField(
   isDelete: boolean,
   encodedKv: Uint8Array,
@@ -91,7 +90,7 @@ export function encodeEventField(
   return buffer;
 }
 
-/** What is left of a deleted key: KeyValue with its name and when it was deleted. */
+/** The KeyValue of a deleted key: its name and the revision of the deletion. */
 export function encodeTombstone(key: Key, modRevision: number): Uint8Array {
   const keyBytes = bytesOf(key);
   const buffer = Buffer.allocUnsafe(bytesFieldLength(keyBytes) + 1 + varintLength(modRevision));
@@ -99,7 +98,7 @@ export function encodeTombstone(key: Key, modRevision: number): Uint8Array {
   return buffer;
 }
 
-/** A WatchResponse of events (each from {@link encodeEventField}) under a header that is encoded already. */
+/** A WatchResponse of events (each from {@link encodeEventField}) with an encoded header. */
 export function encodeWatchEvents(
   header: Uint8Array,
   watchId: bigint,
@@ -128,7 +127,7 @@ function writeByte(buffer: Buffer, at: number, byte: number): number {
   return at + 1;
 }
 
-/** `value`: a whole number from 0 on, below 2^53. */
+/** `value`: an integer from 0 to 2^53 - 1. */
 function writeVarint(buffer: Buffer, at: number, value: number): number {
   let rest = value;
   let next = at;
@@ -148,7 +147,7 @@ function writeInt64Field(buffer: Buffer, at: number, field: number, value: bigin
   return next;
 }
 
-/** Nothing for no bytes: proto3 leaves such a field out. */
+/** Writes nothing for no bytes: proto3 omits such a field. */
 function writeBytesField(buffer: Buffer, at: number, field: number, bytes: Uint8Array): number {
   if (bytes.length === 0) return at;
   const next = writeVarint(buffer, writeByte(buffer, at, tag(field, BYTES)), bytes.length);

@@ -1,4 +1,4 @@
-/** The services Cluster and Maintenance: a cluster of one, which says what it is. */
+/** The services Cluster and Maintenance of a cluster with one member. */
 
 import {
   AlarmRequest_AlarmAction,
@@ -14,12 +14,12 @@ import { RpcError } from "../protocol/rpc-error.ts";
 import type { EmbeddedStore } from "../store/embedded-store.ts";
 import { decode, type Encoding, RAFT_TERM } from "./etcd-messages.ts";
 
-/** The API that is spoken, and in the build part who speaks it (semver.org, 10). */
+/** The version of the API, with the implementation as build metadata (semver.org, 10). */
 export const SERVER_VERSION = "3.4.0+flannel-embedded";
 /** Shown in `member list`. */
 const MEMBER_NAME = "flannel-embedded";
 
-/** Methods by path. `urls`: where clients reach it. */
+/** Methods by path. `urls`: the server's client URLs. */
 export function clusterMethods(
   store: EmbeddedStore,
   encoding: Encoding,
@@ -44,14 +44,14 @@ export function clusterMethods(
           raftTerm: RAFT_TERM,
           raftIndex: BigInt(store.revision),
           raftAppliedIndex: BigInt(store.revision),
-          errors: store.isHealthy ? [] : ["the last write could not be stored: see the log"],
+          errors: store.isHealthy ? [] : ["failed to store the last write; see the log"],
         }),
     ],
     [
       pathOf(Maintenance.method.alarm),
       async (bytes) => {
         const { action } = decode(AlarmRequestSchema, bytes);
-        // None is ever raised, so there is none to end either; raising one by hand would have to stop writes.
+        // Alarms are never raised, so none can be disarmed; raising one by hand would have to stop writes.
         if (action === AlarmRequest_AlarmAction.ACTIVATE) {
           throw new RpcError("UNIMPLEMENTED", "the embedded store has no alarms");
         }

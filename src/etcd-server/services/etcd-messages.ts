@@ -18,10 +18,10 @@ import { RpcError } from "../protocol/rpc-error.ts";
 import { encodeWatchEvents } from "../protocol/wire.ts";
 import type { News } from "../store/watches.ts";
 
-/** There is one member, which was elected once and for all. */
+/** The only member was elected once. */
 export const RAFT_TERM = 1n;
 
-/** Throws RpcError if the bytes are no such message. */
+/** Decodes a request. Throws RpcError if it is malformed. */
 export function decode<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
   try {
     return fromBinary(schema, bytes);
@@ -30,6 +30,7 @@ export function decode<D extends DescMessage>(schema: D, bytes: Uint8Array): Mes
   }
 }
 
+/** Encodes responses with the header of this server. */
 export class Encoding {
   readonly #clusterId: bigint;
   readonly #memberId: bigint;
@@ -50,7 +51,7 @@ export class Encoding {
     };
   }
 
-  /** A header as bytes; that of one revision is encoded once. */
+  /** A header as bytes; encoded once per revision. */
   encodedHeader(revision: number): Uint8Array {
     if (this.#lastHeader?.revision !== revision) {
       const header = create(ResponseHeaderSchema, this.header(revision));
@@ -75,7 +76,7 @@ export class Encoding {
     );
   }
 
-  /** Events for a watch. The thousand watches that get the same news one after the other share the bytes. */
+  /** Events for a watch. Watches that receive the same events one after the other share the bytes. */
   news(watchId: bigint, news: News): Uint8Array {
     if (this.#lastNews?.news !== news || this.#lastNews.watchId !== watchId) {
       const encoded = encodeWatchEvents(this.encodedHeader(news.revision), watchId, news.events);

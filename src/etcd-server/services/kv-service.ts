@@ -70,7 +70,7 @@ export function kvMethods(store: EmbeddedStore, encoding: Encoding): [path: stri
   ];
 }
 
-/** Decodes what is to be stored, up to etcd's limit of one request. */
+/** Decodes a write request, up to etcd's limit for one request. */
 function decodeWrite<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
   if (bytes.length > MAX_REQUEST_BYTES) throw requestTooLarge();
   return decode(schema, bytes);

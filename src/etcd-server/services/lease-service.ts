@@ -45,7 +45,7 @@ export function leaseMethods(
       async (bytes) => {
         const request = decode(LeaseTimeToLiveRequestSchema, bytes);
         const { revision, result } = await store.leaseTimeToLive(request.ID);
-        // No error for a lease that is not there, but a TTL of -1.
+        // A missing lease is answered with a TTL of -1, not with an error.
         const fields =
           result === undefined
             ? { ID: request.ID, TTL: -1n }
@@ -74,7 +74,7 @@ const MAX_BUFFERED_BYTES = 256 * 1024;
 
 export const KEEP_ALIVE_PATH = pathOf(Lease.method.leaseKeepAlive);
 
-/** Each request on the stream gives one lease its whole life again; a TTL of 0 says that there is no such lease. */
+/** Each request on the stream renews one lease; a TTL of 0 means that the lease does not exist. */
 export const keepAliveMethod = (store: EmbeddedStore, encoding: Encoding): StreamMethod => ({
   open(stream) {
     let waiting = 0;

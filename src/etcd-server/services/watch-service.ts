@@ -1,9 +1,9 @@
 /**
  * The Watch method: many watches on one stream (etcd, server/etcdserver/api/v3rpc/watch.go).
  *
- * A watch is in step with the present or behind it. Behind are those that start in the past and those whose client does
- * not take what it is sent: the same catching up from the database serves both, so that what waits for a slow client is
- * bounded, and nothing is lost unless compaction takes it, which the client is told.
+ * A watch is up to date or behind. Behind are watches that start at an old revision and watches whose client does not read
+ * its responses. Both catch up from the database, so that the memory for a slow client is bounded. No event is lost unless it
+ * is compacted, which is reported to the client.
  */
 
 import type { Timers } from "../../base/timers.ts";
@@ -20,21 +20,21 @@ import type { EmbeddedStore } from "../store/embedded-store.ts";
 import type { Interest, News } from "../store/watches.ts";
 import { decode, type Encoding } from "./etcd-messages.ts";
 
-/** A client that has this much waiting for it is behind. */
+/** A client with more unsent bytes than this is behind. */
 const MAX_BUFFERED_BYTES = 1024 * 1024;
 /** etcd's interval of progress_notify. */
 const PROGRESS_INTERVAL_MS = 10 * 60_000;
 /** Of one stream. */
 const MAX_WATCHES = 10_000;
 const NO_WATCH = -1n;
-/** etcd's, where the end of a watch by compaction says no revision. */
+/** etcd sends no revision when compaction ends a watch. */
 const NO_REVISION = 0;
 
 interface Watch {
   readonly id: bigint;
   readonly interest: Interest;
   readonly notifiesProgress: boolean;
-  /** What is earlier is no concern of this watch, or was sent. */
+  /** Earlier events were sent or do not belong to this watch. */
   nextRevision: number;
   isBehind: boolean;
   unsubscribe: () => void;
@@ -42,7 +42,7 @@ interface Watch {
   hasNews: boolean;
 }
 
-/** The method; `encoding` makes its messages. */
+/** The Watch method. */
 export const watchMethod = (store: EmbeddedStore, encoding: Encoding, timers: Timers): StreamMethod => ({
   open: (stream) => new WatchStream(store, encoding, timers, stream),
 });
@@ -138,7 +138,7 @@ class WatchStream implements StreamHandlers {
     if (watch.notifiesProgress) this.#cancelProgress ??= this.#scheduleProgress();
   }
 
-  /** etcd's words for a watch that cannot be. */
+  /** etcd's message for an invalid watch; undefined = valid. */
   #problemOf(request: WatchCreateRequest): string | undefined {
     const { from, to } = rangeOfWatch(request);
     if (to !== undefined && from >= to) return "mvcc: watcher range is empty";
@@ -174,7 +174,7 @@ class WatchStream implements StreamHandlers {
     this.#stream.send(this.#encoding.news(watch.id, news));
   }
 
-  /** Brings those that are behind on, a piece each in turn, as far as the client takes it. */
+  /** Sends past events to watches that are behind, a part to each in turn, as long as the client reads. */
   #catchUp(): void {
     if (this.#isCatchingUp) return;
     this.#isCatchingUp = true;
@@ -183,7 +183,7 @@ class WatchStream implements StreamHandlers {
       if (this.#isClosed) return;
       let isWorkLeft = false;
       for (const watch of this.#watches.values()) {
-        if (this.#stream.bufferedBytes > MAX_BUFFERED_BYTES) return; // goes on when that is taken
+        if (this.#stream.bufferedBytes > MAX_BUFFERED_BYTES) return; // continues when that is sent
         try {
           if (watch.isBehind) this.#catchUpWith(watch);
         } catch (error) {
@@ -210,7 +210,7 @@ class WatchStream implements StreamHandlers {
     watch.isBehind = past.next <= this.#store.committedRevision;
   }
 
-  /** Answers a progress request, which speaks for all watches of the stream: true only once none is behind. */
+  /** Answers a progress request once no watch of the stream is behind. */
   #payProgress(): void {
     if (!this.#owesProgress || [...this.#watches.values()].some(({ isBehind }) => isBehind)) return;
     this.#owesProgress = false;
@@ -236,6 +236,6 @@ class WatchStream implements StreamHandlers {
   }
 }
 
-/** No key means the first key there is. */
+/** An empty key means the first key. */
 const rangeOfWatch = ({ key, rangeEnd }: WatchCreateRequest): KeyRange =>
   rangeOf(key.length === 0 ? Buffer.of(0) : key, rangeEnd);

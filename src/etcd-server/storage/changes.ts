@@ -1,4 +1,4 @@
-/** The changes of keys in the database: written one by one, read back whole, by range at a revision, or from a revision on. */
+/** The table of key changes: insert one; read all, a range at a revision, or the changes since a revision. */
 
 import type { StatementSync } from "node:sqlite";
 import { bytesOf, type Key, type KeyRange, keyOf } from "../protocol/keys.ts";
@@ -6,7 +6,7 @@ import { type KeyRecord, makeRecord, NO_BYTES } from "../protocol/wire.ts";
 import { checksumOf, isIntact } from "./checksum.ts";
 import { type Database, damaged } from "./database.ts";
 
-/** A key was put, or deleted. `previous`: its record before, if there was one. */
+/** A put or delete of a key. `previous`: the record that it replaced, if any. */
 export type Change =
   | { readonly type: "put"; readonly record: KeyRecord; readonly previous: KeyRecord | undefined }
   | { readonly type: "delete"; readonly key: Key; readonly previous: KeyRecord | undefined };
@@ -31,7 +31,7 @@ interface Row {
   readonly checksum: bigint;
 }
 
-/** What is read of history at once is bounded by both; a revision is always whole. */
+/** Bounds of one read of history; a revision is never split. */
 const MAX_CHANGES_AT_ONCE = 1000;
 const MAX_BYTES_AT_ONCE = 1024 * 1024;
 
@@ -75,7 +75,7 @@ export class ChangeTable {
     this.#insert.run(...cells, checksumOf(cells));
   }
 
-  /** Every change there is, in order. Throws ConfigError if one is damaged. */
+  /** All changes in order. Throws ConfigError if one is damaged. */
   *all(): Generator<readonly [revision: number, change: Change]> {
     for (const row of this.#selectAll.iterate() as Iterable<unknown> as Iterable<Row>) {
       yield [Number(row.revision), this.#read(row)];
@@ -94,8 +94,8 @@ export class ChangeTable {
   }
 
   /**
-   * The changes of a range in the revisions `first`…`last`, as many as are read at once; `next` = where to go on, last + 1
-   * if that was all. The changes lack `previous`.
+   * The changes of a range in the revisions `first`…`last`, as many as one read allows; `next` = the revision to continue
+   * with, last + 1 if there are no more. The changes lack `previous`.
    */
   since(range: KeyRange, first: number, last: number): { revisions: Revision[]; next: number } {
     const revisions: { revision: number; changes: Change[] }[] = [];
@@ -117,7 +117,7 @@ export class ChangeTable {
     return { revisions, next: last + 1 };
   }
 
-  /** The record that `key` had before `revision`, if it had one and that is not compacted. */
+  /** The record of `key` before `revision`; undefined = none, or compacted. */
   before(key: Key, revision: number): KeyRecord | undefined {
     const row = this.#selectBefore.get(bytesOf(key), revision);
     const change = row === undefined ? undefined : this.#read(row as unknown as Row);
@@ -127,7 +127,7 @@ export class ChangeTable {
   #read(row: Row): Change {
     const { revision, sub, is_delete, key: keyBytes, create_revision, version, lease, value } = row;
     const cells = [revision, sub, is_delete, keyBytes, create_revision, version, lease, value];
-    if (!isIntact(cells, row.checksum)) throw damaged(this.#path, "the checksum of a change is wrong");
+    if (!isIntact(cells, row.checksum)) throw damaged(this.#path, "checksum mismatch in a change");
     const key = keyOf(keyBytes);
     if (is_delete === 1n) return { type: "delete", key, previous: undefined };
     const record = makeRecord({

@@ -1,11 +1,11 @@
 /**
- * Checksums of rows: SQLite notices damage to the structure of its file, not to what is in the cells. CRC-32 as zlib has
- * it: made for accidents, no protection against intent.
+ * Checksums of rows: SQLite detects damage to the structure of its file, not to the content of cells. CRC-32 (zlib) detects
+ * accidental damage, not manipulation.
  */
 
 import { crc32 } from "node:zlib";
 
-/** What a cell of ours can hold; rows from a damaged file may hold anything. */
+/** The values that the store writes to cells; a damaged file may contain anything. */
 export type Cell = number | bigint | string | Uint8Array;
 
 /** The checksum of a row's cells in their order. */
@@ -15,7 +15,7 @@ export const checksumOf = (cells: readonly Cell[]): number =>
     return crc32(bytes, sum);
   }, 0);
 
-/** Whether `checksum`, as it was read, is that of the cells as they were read. */
+/** Whether `checksum` matches the cells, both as read. */
 export const isIntact = (cells: readonly (Cell | null | undefined)[], checksum: unknown): boolean =>
   cells.every((cell) => cell !== null && cell !== undefined) &&
   checksumOf(cells as readonly Cell[]) === Number(checksum);

@@ -1,9 +1,9 @@
 /**
- * Group commit. Everything written during one turn of the event loop is one transaction, forced to disk once; whoever
- * is answered waits for it. A thousand hosts that register at once so cost some dozen disk writes, not a thousand.
+ * Group commit. Everything written during one turn of the event loop is one transaction, forced to disk once; the
+ * answers wait for it. A thousand hosts that register at once cost some dozen disk writes, not a thousand.
  *
- * If a transaction cannot be stored (full disk), none of it has happened: memory is taken back to what is on disk and
- * everybody who waited is told.
+ * If a transaction fails (full disk), it is undone as a whole: the state in memory is reset to what is on disk, and all
+ * requests that waited fail.
  */
 
 import { messageOf } from "../../base/error.ts";
@@ -12,12 +12,12 @@ import type { Database } from "./database.ts";
 import { refusalFor } from "./database-errors.ts";
 
 interface Batch {
-  /** Takes the changes in memory back, the latest first. */
+  /** Revert the changes in memory, the latest first. */
   readonly undo: (() => void)[];
   readonly done: PromiseWithResolvers<void>;
 }
 
-/** Told when a batch is on disk, or when it was undone. */
+/** Notified when a batch is on disk or was undone. */
 export interface CommitListener {
   committed(): void;
   undone(): void;
@@ -47,8 +47,8 @@ export class Commits {
   }
 
   /**
-   * Writes what has just been changed in memory, as part of the open batch; `undo` takes that change back. Throws
-   * RpcError if it cannot be written: then everything in the batch is undone, this change included.
+   * Writes a change that was made in memory, as part of the open batch; `undo` reverts that change. Throws RpcError if the
+   * write fails: then the whole batch is undone, including this change.
    */
   write(undo: () => void, store: () => void): void {
     try {
@@ -77,7 +77,7 @@ export class Commits {
       return;
     }
     this.#batch = undefined;
-    if (!this.#isHealthy) this.#logger.info("the store's database takes writes again");
+    if (!this.#isHealthy) this.#logger.info("Database of the embedded store accepts writes again");
     this.#isHealthy = true;
     this.#listener?.committed();
     batch.done.resolve();
@@ -86,7 +86,7 @@ export class Commits {
   #begin(): Batch {
     this.#database.sql.exec("BEGIN IMMEDIATE");
     const batch: Batch = { undo: [], done: Promise.withResolvers() };
-    batch.done.promise.catch(() => {}); // nobody may be waiting
+    batch.done.promise.catch(() => {}); // possibly without a waiting request
     setImmediate(() => this.flush());
     return batch;
   }
@@ -95,8 +95,8 @@ export class Commits {
     const refusal = refusalFor(error);
     if (this.#isHealthy) {
       this.#logger.error(
-        `the store cannot write to ${this.#database.path}: ${messageOf(error)}; nothing acknowledged is lost, ` +
-          "requests that write are refused until it can",
+        `Failed to write to ${this.#database.path}; acknowledged writes are safe, new ones are refused until the disk ` +
+          `accepts them: ${messageOf(error)}`,
       );
     }
     this.#isHealthy = false;
@@ -105,7 +105,9 @@ export class Commits {
     try {
       if (this.#database.sql.isTransaction) this.#database.sql.exec("ROLLBACK");
     } catch (rollbackError) {
-      this.#logger.error(`the store cannot roll back: ${messageOf(rollbackError)}`);
+      this.#logger.error(
+        `Failed to roll back in ${this.#database.path}; restart the store if writes stay refused: ${messageOf(rollbackError)}`,
+      );
     }
     for (const undo of batch?.undo.reverse() ?? []) undo();
     this.#listener?.undone();

@@ -1,4 +1,4 @@
-/** What SQLite's errors mean here. Codes: https://www.sqlite.org/rescode.html */
+/** SQLite's result codes and the errors that clients receive for them. Codes: https://www.sqlite.org/rescode.html */
 
 import { messageOf } from "../../base/error.ts";
 import { corrupt, noSpace, RpcError } from "../protocol/rpc-error.ts";
@@ -8,7 +8,7 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
 
-/** The primary result code; undefined = no error of SQLite's. */
+/** The primary result code; undefined = not an SQLite error. */
 function resultCode(error: unknown): number | undefined {
   return error instanceof Error && "errcode" in error && typeof error.errcode === "number"
     ? error.errcode & 0xff
@@ -19,11 +19,11 @@ export const isBusy = (error: unknown): boolean => resultCode(error) === SQLITE_
 export const isDamage = (error: unknown): boolean =>
   [SQLITE_CORRUPT, SQLITE_NOTADB].includes(resultCode(error) ?? 0);
 
-/** The answer to a client whose write could not be stored. */
+/** The error for a client whose write failed. */
 export function refusalFor(error: unknown): RpcError {
   if (resultCode(error) === SQLITE_FULL) return noSpace();
   if (isDamage(error)) return corrupt();
-  return new RpcError("UNAVAILABLE", `etcdserver: cannot write to disk: ${messageOf(error)}`, {
+  return new RpcError("UNAVAILABLE", `etcdserver: failed to write to disk: ${messageOf(error)}`, {
     cause: error,
   });
 }

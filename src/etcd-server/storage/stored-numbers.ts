@@ -1,16 +1,16 @@
-/** The few numbers that the database holds besides keys and leases. */
+/** The table of single numbers, beside those of keys and leases. */
 
 import type { StatementSync } from "node:sqlite";
 import { checksumOf, isIntact } from "./checksum.ts";
 import { type Database, damaged } from "./database.ts";
 
 /**
- * - `revision`: the last one when the store was compacted, which its rows may not tell any more.
+ * - `revision`: the last one at the time of a compaction, which the remaining rows may not show.
  * - `compacted_revision`: nothing before it can be read.
- * - `swept_revision`: up to there the rows that compaction made superfluous are gone.
+ * - `swept_revision`: superfluous rows are deleted up to this revision.
  */
 export type NumberName = "revision" | "compacted_revision" | "swept_revision";
-/** Who we are to clients, drawn when the store is made. */
+/** The ids that clients see, drawn when the store is created. */
 export type IdName = "cluster_id" | "member_id";
 
 export class Numbers {
@@ -37,7 +37,7 @@ export class Numbers {
     this.#write(name, value);
   }
 
-  /** A number of 63 bits, drawn the first time it is asked for. Throws ConfigError if it is damaged. */
+  /** A number of 63 bits, drawn at its first use. Throws ConfigError if it is damaged. */
   id(name: IdName, draw: () => bigint): bigint {
     const known = this.#read(name);
     if (known !== undefined) return known;
@@ -50,7 +50,7 @@ export class Numbers {
     const row = this.#select.get(name);
     if (row === undefined) return undefined;
     const value = row.value as bigint;
-    if (!isIntact([name, value], row.checksum)) throw damaged(this.#path, `the checksum of ${name} is wrong`);
+    if (!isIntact([name, value], row.checksum)) throw damaged(this.#path, `checksum mismatch in ${name}`);
     return value;
   }
 

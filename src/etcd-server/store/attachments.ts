@@ -1,11 +1,11 @@
-/** Which keys hang on which lease. */
+/** The keys that are attached to each lease. */
 
 import type { Key } from "../protocol/keys.ts";
 
 export class Attachments {
   readonly #keys = new Map<bigint, Set<Key>>();
 
-  /** Takes a key from one lease to another; 0 = none. */
+  /** Moves a key from one lease to another; 0 = none. */
   move(key: Key, from: bigint, to: bigint): void {
     if (from === to) return;
     const left = this.#keys.get(from);
@@ -17,7 +17,7 @@ export class Attachments {
     else joined.add(key);
   }
 
-  /** In order. */
+  /** The lease's keys, sorted. */
   keysOf(lease: bigint): readonly Key[] {
     return [...(this.#keys.get(lease) ?? [])].sort();
   }

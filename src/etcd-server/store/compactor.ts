@@ -1,8 +1,8 @@
 /**
- * Takes superfluous rows out of the database: after a compaction, whatever was replaced or deleted by its revision. Done
- * in small pieces, so that nobody waits; a restart goes on where it was left.
+ * Deletes superfluous rows: after a compaction, all that was replaced or deleted by its revision. Works in small steps, so
+ * that requests do not wait; continues after a restart.
  *
- * Also compacts by itself, so that the database does not grow for ever.
+ * Also compacts automatically, so that the size of the database stays bounded.
  */
 
 import type { StatementSync } from "node:sqlite";
@@ -13,7 +13,7 @@ import type { Database } from "../storage/database.ts";
 import type { Numbers } from "../storage/stored-numbers.ts";
 import type { Keyspace } from "./keyspace.ts";
 
-/** So many revisions are kept at least, twice as many at most. */
+/** The minimum of revisions that are kept; the maximum is twice as many. */
 const KEPT_REVISIONS = 10_000;
 const REVISIONS_AT_ONCE = 200;
 
@@ -44,7 +44,7 @@ export class Compactor {
     if (this.#swept < keyspace.compactedRevision) void this.sweep();
   }
 
-  /** Compacts if there is much to gain. */
+  /** Compacts if enough revisions can be dropped. */
   compactIfLong(): void {
     const { revision, compactedRevision } = this.#keyspace;
     if (revision - Math.max(compactedRevision, 0) < 2 * KEPT_REVISIONS) return;
@@ -57,7 +57,7 @@ export class Compactor {
     void this.sweep();
   }
 
-  /** Removes what the last compaction made superfluous; resolves when that is done or has to be tried again later. */
+  /** Deletes the rows that the last compaction made superfluous; resolves when done, or when it failed and is retried later. */
   sweep(): Promise<void> {
     this.#sweeping ??= this.#sweep().finally(() => {
       this.#sweeping = undefined;
@@ -65,7 +65,7 @@ export class Compactor {
     return this.#sweeping;
   }
 
-  /** Resolves when nothing is done any more. */
+  /** Resolves when all work has stopped. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#sweeping;

@@ -86,7 +86,7 @@ const EVERYTHING: Interest = {
   previous: false,
 };
 
-test("after a restart everything is there: keys, revisions, history, who it is", async () => {
+test("a restart keeps keys, revisions, history and ids", async () => {
   using bed = makeBed();
   let identity: readonly bigint[];
   {
@@ -106,7 +106,7 @@ test("after a restart everything is there: keys, revisions, history, who it is",
   assert.deepEqual(await list(store, 3n), { a: "1", b: "2" });
 });
 
-test("the revision never goes back, though the last changes are compacted away", async () => {
+test("the revision never decreases, although the last changes are compacted", async () => {
   using bed = makeBed();
   {
     await using store = bed.open();
@@ -130,7 +130,7 @@ test("what is written in one turn of the event loop is one transaction", async (
   assert.deepEqual(heard, [100, 1]);
 });
 
-test("a reader is not told what is not on disk yet", async () => {
+test("a read is not answered before it is on disk", async () => {
   using bed = makeBed();
   await using store = bed.open();
   const order: string[] = [];
@@ -144,7 +144,7 @@ test("a reader is not told what is not on disk yet", async () => {
   assert.deepEqual(order, ["written", 'read {"a":"1"}']);
 });
 
-test("a lease ends at its time and takes its keys along, in one revision", async () => {
+test("a lease expires on time and its keys are deleted, in one revision", async () => {
   using bed = makeBed();
   await using store = bed.open();
   await store.grantLease(7n, 10n);
@@ -159,7 +159,7 @@ test("a lease ends at its time and takes its keys along, in one revision", async
   assert.equal((await store.leaseTimeToLive(7n)).result, undefined);
 });
 
-test("a lease kept alive lives on", async () => {
+test("a renewed lease does not expire", async () => {
   using bed = makeBed();
   await using store = bed.open();
   await store.grantLease(7n, 10n);
@@ -174,7 +174,7 @@ test("a lease kept alive lives on", async () => {
   assert.equal((await store.keepLeaseAlive(7n)).result, undefined);
 });
 
-test("leases keep their deadlines over a restart; what ended meanwhile is gone", async () => {
+test("leases keep their deadlines over a restart; what expired meanwhile is deleted", async () => {
   using bed = makeBed();
   {
     await using store = bed.open();
@@ -192,7 +192,7 @@ test("leases keep their deadlines over a restart; what ended meanwhile is gone",
   assert.deepEqual(await list(store), {});
 });
 
-test("a clock set back while the store was down makes no lease longer than it was", async () => {
+test("a clock set back while the store was down extends no lease", async () => {
   using bed = makeBed();
   {
     await using store = bed.open();
@@ -212,7 +212,7 @@ test("a clock that jumps while the store runs ends no lease", async () => {
   assert.equal((await store.leaseTimeToLive(1n)).result?.remainingMs, 5_000);
 });
 
-test("a lease so long that no timer takes it does not end early", async () => {
+test("a lease longer than the longest timer does not expire early", async () => {
   using bed = makeBed();
   await using store = bed.open();
   await store.grantLease(1n, 9_000_000_000n);
@@ -220,7 +220,7 @@ test("a lease so long that no timer takes it does not end early", async () => {
   assert.notEqual((await store.leaseTimeToLive(1n)).result, undefined);
 });
 
-test("compaction leaves the newest of each key and takes the rest off the disk", async () => {
+test("compaction keeps the newest version of each key and deletes the rest", async () => {
   using bed = makeBed();
   {
     await using store = bed.open();
@@ -235,7 +235,7 @@ test("compaction leaves the newest of each key and takes the rest off the disk",
   assert.deepEqual(await list(store), { k0: "297", k1: "298" });
 });
 
-test("history does not grow for ever", async () => {
+test("history is bounded", async () => {
   using bed = makeBed();
   {
     await using store = bed.open();
@@ -252,7 +252,7 @@ test("history does not grow for ever", async () => {
   assert.ok(count < 22_000, String(count));
 });
 
-test("the past is given in order, in pieces, with the record before", async () => {
+test("past events come in order, in parts, with the previous record", async () => {
   using bed = makeBed();
   await using store = bed.open();
   for (let round = 0; round < 25; round++) {
@@ -275,7 +275,7 @@ test("the past is given in order, in pieces, with the record before", async () =
   assert.notEqual(store.watches.past(EVERYTHING, 100), undefined);
 });
 
-test("a key can be written only if it is not there", async () => {
+test("a key can be written only if it does not exist", async () => {
   using bed = makeBed();
   await using store = bed.open();
   assert.equal(await store.putIfAbsent("config", "one"), true);
@@ -283,7 +283,7 @@ test("a key can be written only if it is not there", async () => {
   assert.deepEqual(await list(store), { config: "one" });
 });
 
-test("when it is closed, what was begun is on disk and nothing new is begun", async () => {
+test("a closed store has all started writes on disk and refuses new ones", async () => {
   using bed = makeBed();
   const store = bed.open();
   const writing = put(store, "a", "1");

@@ -1,6 +1,6 @@
 /**
  * The embedded store: etcd's data model (keys with revisions, transactions, leases, watches) on a database of one
- * process. No network: {@link EmbeddedServer} serves it. It is no cluster: it lives and dies with its machine.
+ * process, without a network; {@link EmbeddedServer} serves it. It is not a cluster: if its machine is down, it is unavailable.
  */
 
 import { randomBytes } from "node:crypto";
@@ -34,7 +34,7 @@ import {
 import { Watches } from "./watches.ts";
 
 export interface EmbeddedStoreOptions {
-  /** Made if it is not there. */
+  /** Created if missing. */
   readonly dataDirectory: string;
   readonly logger: Logger;
   readonly timers?: Timers;
@@ -51,8 +51,8 @@ export interface Answer<T> {
 }
 
 /**
- * Every method answers once what it saw and did is on disk; then it holds whatever happens to the process. All throw
- * RpcError, with etcd's words.
+ * Every method resolves once all that it read and wrote is on disk, and then survives a crash. All throw RpcError with
+ * etcd's texts.
  */
 export class EmbeddedStore implements AsyncDisposable {
   readonly clusterId: bigint;
@@ -66,7 +66,7 @@ export class EmbeddedStore implements AsyncDisposable {
   readonly #compactor: Compactor;
   #isOpen = true;
 
-  /** Throws ConfigError: in use, damaged, made by a newer version, or not to be used; the message says what to do. */
+  /** Throws ConfigError if the data directory is in use, damaged, unusable or of a newer version; the message has the remedy. */
   static open(options: EmbeddedStoreOptions): EmbeddedStore {
     const database = openDatabase(options.dataDirectory);
     try {
@@ -94,7 +94,7 @@ export class EmbeddedStore implements AsyncDisposable {
     this.#compactor = new Compactor(database, this.#keyspace, this.#commits, numbers, logger);
     this.watches = new Watches(this.#keyspace, table);
     logger.info(
-      `store in ${options.dataDirectory}: ${this.#keyspace.size} keys at revision ${this.#keyspace.revision}`,
+      `Store opened directory=${options.dataDirectory} keys=${this.#keyspace.size} revision=${this.#keyspace.revision}`,
     );
   }
 
@@ -102,7 +102,7 @@ export class EmbeddedStore implements AsyncDisposable {
     return this.#keyspace.revision;
   }
 
-  /** The last revision that watches know of. */
+  /** The last revision that watches have received. */
   get committedRevision(): number {
     return this.#keyspace.committedRevision;
   }
@@ -111,12 +111,12 @@ export class EmbeddedStore implements AsyncDisposable {
     return this.#keyspace.compactedRevision;
   }
 
-  /** Whether the last write could be stored. */
+  /** Whether the last write succeeded. */
   get isHealthy(): boolean {
     return this.#commits.isHealthy;
   }
 
-  /** Bytes that the database takes on disk. */
+  /** Size of the database on disk, in bytes. */
   get sizeBytes(): number {
     return statSync(this.#database.path).size;
   }
@@ -152,7 +152,7 @@ export class EmbeddedStore implements AsyncDisposable {
     });
   }
 
-  /** Forgets what was replaced or deleted by `revision`; with `isPhysical` answers when it is off the disk too. */
+  /** Compacts all that was replaced or deleted by `revision`; with `isPhysical` resolves when it is deleted from disk. */
   async compact(revision: number, isPhysical: boolean): Promise<Answer<void>> {
     const answer = await this.#answer(() => this.#keyspace.compact(revision));
     const sweeping = this.#compactor.sweep();
@@ -160,32 +160,32 @@ export class EmbeddedStore implements AsyncDisposable {
     return answer;
   }
 
-  /** `id` 0 = any. A TTL below a second is a second. */
+  /** Grants a lease; `id` 0 = any. The TTL is one second at least. */
   grantLease(id: bigint, ttlSeconds: bigint): Promise<Answer<Grant>> {
     return this.#answer(() => this.#leases.grant(id, ttlSeconds));
   }
 
-  /** Ends a lease and deletes its keys. */
+  /** Revokes a lease and deletes its keys. */
   revokeLease(id: bigint): Promise<Answer<void>> {
     return this.#answer(() => this.#leases.revoke(id));
   }
 
-  /** Undefined = no such lease. */
+  /** Undefined = the lease does not exist. */
   keepLeaseAlive(id: bigint): Promise<Answer<Grant | undefined>> {
     return this.#answer(() => this.#leases.keepAlive(id));
   }
 
-  /** Undefined = no such lease. */
+  /** Undefined = the lease does not exist. */
   leaseTimeToLive(id: bigint): Promise<Answer<TimeToLive | undefined>> {
     return this.#answer(() => this.#leases.timeToLive(id));
   }
 
-  /** In order. */
+  /** The ids of all leases, sorted. */
   leaseIds(): Promise<Answer<readonly bigint[]>> {
     return this.#answer(() => this.#leases.ids());
   }
 
-  /** Writes a key if it is not there; false = it is. */
+  /** Writes a key if it does not exist; false = it exists. */
   async putIfAbsent(key: string, value: string): Promise<boolean> {
     const keyName = keyOf(Buffer.from(key));
     const { result } = await this.#answer(() => {
@@ -205,7 +205,7 @@ export class EmbeddedStore implements AsyncDisposable {
     this.#database[Symbol.dispose]();
   }
 
-  /** What was read is answered only when it is on disk, too: a crash must not take back what somebody has seen. */
+  /** Reads are answered only when they are on disk, too: a crash must not revert what a client has seen. */
   async #answer<T>(run: () => T): Promise<Answer<T>> {
     if (!this.#isOpen) throw stopped();
     const result = run();

@@ -1,6 +1,6 @@
 /**
- * Leases: lives of limited length on which keys hang. Deadlines are stored as wall-clock time, so that they hold over a
- * restart; while running, they follow the monotonic clock and no clock step ends a lease.
+ * Leases with a time to live, and their keys. Deadlines are stored as wall-clock time, so that they survive a restart; while
+ * the store runs they follow the monotonic clock, so that no clock step ends a lease.
  */
 
 import type { StatementSync } from "node:sqlite";
@@ -18,9 +18,9 @@ import type { Keyspace } from "./keyspace.ts";
 /** etcd's longest (lease/lessor.go, MaxLeaseTTL). */
 const MAX_TTL_SECONDS = 9_000_000_000n;
 const MIN_TTL_SECONDS = 1;
-/** setTimeout takes no more than 2^31 - 1 ms. */
+/** setTimeout accepts at most 2^31 - 1 ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-/** After this the end of a lease is tried again if it could not be stored. */
+/** Delay before the expiry of a lease is retried after a failed write. */
 const RETRY_MS = 1000;
 
 export interface Grant {
@@ -79,10 +79,10 @@ export class Leases implements Disposable {
     const leftMs = (expiresAtMs: number) => expiresAtMs - ports.wallClockMs();
     for (const row of all.iterate()) {
       if (!isIntact([row.id, row.ttl_s, row.expires_at_ms] as Cell[], row.checksum)) {
-        throw damaged(database.path, "the checksum of a lease is wrong");
+        throw damaged(database.path, "checksum mismatch in a lease");
       }
       const ttlSeconds = Number(row.ttl_s);
-      // A clock set back must not make a life longer than it ever was.
+      // A clock that was set back must not extend a lease beyond its TTL.
       const remainingMs = Math.min(leftMs(Number(row.expires_at_ms)), ttlSeconds * 1000);
       const id = row.id as bigint;
       this.#leases.set(id, { id, ttlSeconds, deadlineMs: ports.timers.nowMs() + remainingMs });
@@ -99,7 +99,7 @@ export class Leases implements Disposable {
     return [...this.#leases.keys()].sort((a, b) => (a < b ? -1 : 1));
   }
 
-  /** Makes a lease; `id` 0 = any. A TTL too short is made longer. Throws RpcError: exists, too long. */
+  /** Creates a lease; `id` 0 = any. A TTL below the minimum is raised to it. Throws RpcError: exists, too long. */
   grant(id: bigint, ttlSeconds: bigint): Grant {
     if (ttlSeconds > MAX_TTL_SECONDS) throw leaseTtlTooLarge();
     if (this.#leases.has(id)) throw leaseExists();
@@ -113,7 +113,7 @@ export class Leases implements Disposable {
     return lease;
   }
 
-  /** Gives a lease its whole life again. Undefined = there is none. */
+  /** Renews a lease for its full TTL. Undefined = the lease does not exist. */
   keepAlive(id: bigint): Grant | undefined {
     const lease = this.#leases.get(id);
     if (lease === undefined) return undefined;
@@ -124,7 +124,7 @@ export class Leases implements Disposable {
     return lease;
   }
 
-  /** Ends a lease and deletes its keys, in one revision. Throws RpcError: not found. */
+  /** Revokes a lease and deletes its keys, in one revision. Throws RpcError: not found. */
   revoke(id: bigint): void {
     const lease = this.#leases.get(id);
     if (lease === undefined) throw leaseNotFound();
@@ -138,7 +138,7 @@ export class Leases implements Disposable {
     );
   }
 
-  /** Undefined = there is no such lease. */
+  /** Undefined = the lease does not exist. */
   timeToLive(id: bigint): TimeToLive | undefined {
     const lease = this.#leases.get(id);
     if (lease === undefined) return undefined;
@@ -171,7 +171,7 @@ export class Leases implements Disposable {
     return next;
   }
 
-  /** Wakes up at the deadline, or earlier. */
+  /** Schedules the next check, at the deadline or earlier. */
   #schedule(deadlineMs: number): void {
     if (deadlineMs >= this.#wakeAtMs) return;
     this.#cancelTimer?.();

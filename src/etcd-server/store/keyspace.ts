@@ -1,6 +1,6 @@
 /**
- * The keys and their revisions: multi-version as etcd has it. The present is in memory, the past is read from the
- * database. Every write makes one revision, whatever it changes.
+ * The keys and their revisions: multi-version as in etcd. The current state is in memory, past states are read
+ * from the database. Every write creates one revision, however many keys it changes.
  */
 
 import type { Key, KeyRange } from "../protocol/keys.ts";
@@ -12,12 +12,12 @@ import type { Numbers } from "../storage/stored-numbers.ts";
 import type { Attachments } from "./attachments.ts";
 import { SortedRecords } from "./sorted-records.ts";
 
-/** The revision of an empty store, as etcd counts. */
+/** The revision of an empty store, as in etcd. */
 const FIRST_REVISION = 1;
 
 export interface Listing {
   readonly records: readonly KeyRecord[];
-  /** How many there are, whatever the limit. */
+  /** The number of keys, regardless of the limit. */
   readonly count: number;
 }
 
@@ -44,7 +44,7 @@ export class Keyspace implements CommitListener {
   #uncommitted: Revision[] = [];
   #onCommitted: (revisions: readonly Revision[]) => void = () => {};
 
-  /** Reads everything back. Throws ConfigError if it is damaged. */
+  /** Loads the state from the database. Throws ConfigError if it is damaged. */
   constructor(table: ChangeTable, commits: Commits, attachments: Attachments, numbers: Numbers) {
     this.#table = table;
     this.#commits = commits;
@@ -63,12 +63,12 @@ export class Keyspace implements CommitListener {
     return this.#revision;
   }
 
-  /** The last revision that is on disk; watchers learn of nothing later. */
+  /** The last revision that is on disk; watchers receive nothing later. */
   get committedRevision(): number {
     return this.#committedRevision;
   }
 
-  /** What is older cannot be read any more; below 0 = everything can. */
+  /** Older revisions cannot be read; below 0 = all can. */
   get compactedRevision(): number {
     return this.#compactedRevision;
   }
@@ -77,7 +77,7 @@ export class Keyspace implements CommitListener {
     return this.#records.size;
   }
 
-  /** Told of the revisions of each commit. */
+  /** Registers the listener for the revisions of each commit. */
   onCommitted(listener: (revisions: readonly Revision[]) => void): void {
     this.#onCommitted = listener;
   }
@@ -104,7 +104,7 @@ export class Keyspace implements CommitListener {
     if (revision > 0 && revision < this.#compactedRevision) throw compacted();
   }
 
-  /** Makes changes that have one revision together. It counts up only if something changes. */
+  /** Makes changes in one revision. The revision is incremented only if something changes. */
   change<T>(make: (writer: RevisionWriter) => T): T {
     const base = this.#revision;
     const changes: Change[] = [];
@@ -142,7 +142,7 @@ export class Keyspace implements CommitListener {
     });
   }
 
-  /** From now on nothing before `revision` can be read. Throws RpcError: compacted already, future revision. */
+  /** Makes everything before `revision` unreadable. Throws RpcError: compacted already, future revision. */
   compact(revision: number): void {
     if (revision > this.#revision) throw futureRevision();
     if (revision <= this.#compactedRevision) throw compacted();
@@ -154,7 +154,7 @@ export class Keyspace implements CommitListener {
       },
       () => {
         this.#numbers.set("compacted_revision", revision);
-        // The rows that would tell it may go.
+        // The rows that show it may be deleted.
         this.#numbers.set("revision", this.#revision);
       },
     );
@@ -188,10 +188,10 @@ export class Keyspace implements CommitListener {
   }
 }
 
-/** Writes within one revision. Throws RpcError if the disk does not take it. */
+/** Writes within one revision. Throws RpcError if the write fails. */
 export interface RevisionWriter {
-  /** Writes a record, on `lease` or on none (0); gives the record before. */
+  /** Writes a record, attached to `lease` (0 = none); returns the previous record. */
   put(key: Key, value: Uint8Array, lease: bigint): KeyRecord | undefined;
-  /** Deletes a range; gives the records that were there. */
+  /** Deletes a range; returns the deleted records. */
   delete(range: KeyRange): readonly KeyRecord[];
 }

@@ -8,18 +8,18 @@ import type { Keyspace } from "./keyspace.ts";
 export interface RangeResult {
   readonly records: readonly KeyRecord[];
   readonly more: boolean;
-  /** All keys of the range, whatever the filters and the limit. */
+  /** Number of keys in the range, regardless of filters and limit. */
   readonly count: number;
 }
 
-/** Throws RpcError: compacted, future revision. */
+/** Runs a Range request. Throws RpcError: compacted, future revision. */
 export function runRange(keyspace: Keyspace, request: RangeRequest): RangeResult {
   const limit = request.limit > 0n ? Number(request.limit) : Number.POSITIVE_INFINITY;
   const filter = filterOf(request);
   const isWhole = filter !== undefined || request.sortOrder !== RangeRequest_SortOrder.NONE;
   const listing = keyspace.list(rangeOf(request.key, request.rangeEnd), {
     revision: Number(request.revision),
-    limit: isWhole ? Number.POSITIVE_INFINITY : limit + 1, // one more tells whether there are more
+    limit: isWhole ? Number.POSITIVE_INFINITY : limit + 1, // one more shows whether there are more
     countOnly: request.countOnly,
   });
   const filtered = filter === undefined ? listing.records : listing.records.filter(filter);
@@ -60,7 +60,7 @@ const COMPARISONS: Readonly<Record<RangeRequest_SortTarget, Comparison>> = {
   [RangeRequest_SortTarget.VALUE]: (a, b) => Buffer.compare(a.value, b.value),
 };
 
-/** Unsorted is sorted by key; another target without an order is sorted upwards. */
+/** No order means by key; another target without an order is ascending. */
 function sortRecords(
   records: readonly KeyRecord[],
   target: RangeRequest_SortTarget,

@@ -21,7 +21,7 @@ class SortedByHand {
 
 const key = fc.string({ unit: fc.constantFrom("\0", "a", "b", "\xff"), minLength: 1, maxLength: 4 });
 
-test("holds what a sorted list would, whatever was set and deleted", () => {
+test("equals a sorted list after any sets and deletes", () => {
   const change = fc.record({ key, isDelete: fc.boolean() });
   const range = fc.record({ from: key, to: fc.option(key, { nil: undefined }) });
   const property = fc.property(fc.array(change, { maxLength: 300 }), fc.array(range), (changes, ranges) => {
@@ -70,7 +70,7 @@ test("keeps thousands of keys in order, added and deleted in any order", () => {
   }
 });
 
-test("ranges as etcd writes them: one key, an interval, from a key on, everything", () => {
+test("ranges in etcd's notation: one key, an interval, from a key, all keys", () => {
   const bytes = (text: string) => Buffer.from(text, "latin1");
   const has = (range: KeyRange) =>
     ["\0", "a", "a\0", "ab", "b", "\xff\xff"].filter((each) => isWithin(each, range));

@@ -1,6 +1,6 @@
 /**
  * Records by key, in the order of the keys: a map for single ones, and sorted pieces of bounded length for ranges, so
- * that a change moves some hundred entries at most, however many there are.
+ * that a change moves some hundred entries at most, however many records exist.
  */
 
 import type { Key, KeyRange } from "../protocol/keys.ts";
@@ -74,7 +74,7 @@ export class SortedRecords<R extends { readonly key: Key }> {
     }
   }
 
-  /** The piece that holds `key`, or would: the last one that does not begin after it. */
+  /** The piece that contains `key` or would contain it: the last one that does not start after it. */
   #pieceOf(key: Key): number {
     let low = 0;
     let high = this.#pieces.length;
@@ -87,7 +87,7 @@ export class SortedRecords<R extends { readonly key: Key }> {
   }
 }
 
-/** The place of the first record whose key is not less than `key`. */
+/** The position of the first record whose key is not less than `key`. */
 function firstFrom(piece: readonly { readonly key: Key }[], key: Key): number {
   let low = 0;
   let high = piece.length;

@@ -1,6 +1,6 @@
 /**
- * Transactions as etcd runs them (apply.go, applyV3.Txn): all comparisons, also those of nested transactions, look at the
- * state before; then what was chosen is checked whole; then it runs, and nothing can fail any more.
+ * Transactions as etcd runs them (apply.go, applyV3.Txn): all comparisons, also those of nested transactions, see the
+ * state before the transaction; then all chosen operations are checked; then they run, and none can fail.
  */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
@@ -31,7 +31,7 @@ import type { Leases } from "./key-leases.ts";
 import type { Keyspace, RevisionWriter } from "./keyspace.ts";
 import { runRange } from "./listing.ts";
 
-/** Of the ranges of one transaction together. */
+/** Limit for the ranges of one transaction together. */
 const MAX_RESPONSE_BYTES = 64 * 1024 * 1024;
 
 export interface TxnPorts {
@@ -44,7 +44,7 @@ export type DeleteRangeResult = MessageInitShape<typeof DeleteRangeResponseSchem
 export type TxnResult = MessageInitShape<typeof TxnResponseSchema>;
 type ResponseOp = MessageInitShape<typeof ResponseOpSchema>;
 
-/** An operation that was chosen to run. */
+/** An operation of the chosen branch. */
 type Step =
   | { readonly case: "requestRange"; readonly value: RangeRequest }
   | { readonly case: "requestPut"; readonly value: PutRequest }
@@ -56,19 +56,19 @@ interface Plan {
   readonly steps: readonly Step[];
 }
 
-/** Throws RpcError; then nothing has been changed. */
+/** Runs a transaction. Throws RpcError; then nothing has changed. */
 export function runTxn(ports: TxnPorts, request: TxnRequest): TxnResult {
   const plan = choose(ports.keyspace, request);
   check(ports, plan);
   return ports.keyspace.change((writer) => execute(ports.keyspace, writer, plan));
 }
 
-/** Throws RpcError if there is no such lease. */
+/** Throws RpcError if the lease does not exist. */
 export function checkPutLease({ leases }: TxnPorts, { lease }: PutRequest): void {
   if (lease !== 0n && !leases.has(lease)) throw leaseNotFound();
 }
 
-/** Throws RpcError if a value or lease is to be kept and there is none. */
+/** Throws RpcError if the request keeps the value or lease of a key that does not exist. */
 export function checkPutKey({ keyspace }: TxnPorts, request: PutRequest): void {
   const isKept = request.ignoreValue || request.ignoreLease;
   if (isKept && keyspace.get(keyOf(request.key)) === undefined) throw keyNotFound();
@@ -99,7 +99,7 @@ function choose(keyspace: Keyspace, request: TxnRequest): Plan {
   return { succeeded, steps };
 }
 
-/** All writes are checked before any reading, as etcd's answers tell if several are wrong. */
+/** All writes are checked before any read, in etcd's order, which shows if several are invalid. */
 function check(ports: TxnPorts, plan: Plan): void {
   const steps = stepsOf(plan);
   for (const step of steps) {
@@ -117,7 +117,7 @@ function check(ports: TxnPorts, plan: Plan): void {
   checkResponseSize(ports.keyspace, steps);
 }
 
-/** One range alone cannot answer with more than there is; many of them could fill the memory. Throws RpcError. */
+/** Bounds the responses of many ranges together, before the transaction runs. Throws RpcError. */
 function checkResponseSize(keyspace: Keyspace, steps: readonly Step[]): void {
   const ranges = steps.filter((step) => step.case === "requestRange");
   if (ranges.length < 2) return;
@@ -166,11 +166,11 @@ function executeStep(
   }
 }
 
-/** Whether the comparison holds for every key of its range; for none: for a key that is all zero. */
+/** Whether the comparison holds for every key of its range; an empty range compares as a key with all fields zero. */
 function holds(keyspace: Keyspace, compare: Compare): boolean {
   const { records } = keyspace.list(rangeOf(compare.key, compare.rangeEnd));
   if (records.length > 0) return records.every((record) => holdsFor(compare, record));
-  // A value that is not there is no empty value.
+  // A missing value is not an empty value.
   return compare.target !== Compare_CompareTarget.VALUE && holdsFor(compare, ABSENT);
 }
 
@@ -194,7 +194,7 @@ function holdsFor(compare: Compare, record: Comparable): boolean {
   }
 }
 
-/** Negative, 0 or positive: how the record stands to what is asked for, which is zero if it is of another kind. */
+/** Negative, 0 or positive: the order of the record and the requested value, which is zero if it is of another type. */
 function orderOf({ target, targetUnion: wanted }: Compare, record: Comparable): number {
   const against = (actual: bigint | number, name: typeof wanted.case): number => {
     const other = wanted.case === name ? (wanted.value as bigint) : 0n;
@@ -216,7 +216,7 @@ function orderOf({ target, targetUnion: wanted }: Compare, record: Comparable): 
   }
 }
 
-/** A record as a message of the generated kind. */
+/** A record as a generated message. */
 export const toKeyValue = (record: KeyRecord) => ({
   key: Buffer.from(record.key, "latin1"),
   createRevision: BigInt(record.createRevision),

@@ -1,6 +1,6 @@
 /**
- * Who watches what. Watches of the same range share the work: what a commit means to them is found and encoded once,
- * however many there are.
+ * The subscriptions of watches. Watches of the same range share the work: the events of a commit are selected and encoded
+ * once for all of them.
  */
 
 import { isWithin, type KeyRange } from "../protocol/keys.ts";
@@ -9,12 +9,12 @@ import type { Change, ChangeTable, Revision } from "../storage/changes.ts";
 import { keyOfChange } from "../storage/changes.ts";
 import type { Keyspace } from "./keyspace.ts";
 
-/** What a watch wants to see. */
+/** The events that a watch subscribes to. */
 export interface Interest {
   readonly range: KeyRange;
   readonly puts: boolean;
   readonly deletes: boolean;
-  /** With the record before. */
+  /** With the previous record. */
   readonly previous: boolean;
 }
 
@@ -24,7 +24,7 @@ export interface News {
   readonly revision: number;
 }
 
-/** Takes the news that a commit brings; the same object goes to everybody with the same interest. */
+/** Receives the events of a commit; all receivers with the same interest receive the same object. */
 export type Receiver = (news: News, firstRevision: number) => void;
 
 interface Group {
@@ -32,7 +32,7 @@ interface Group {
   readonly receivers: Set<Receiver>;
 }
 
-/** News larger than this are given in parts. */
+/** Larger news are delivered in parts. */
 const MAX_NEWS_BYTES = 1024 * 1024;
 
 export class Watches {
@@ -46,7 +46,7 @@ export class Watches {
     keyspace.onCommitted((revisions) => this.#spread(revisions));
   }
 
-  /** Gives `receiver` all news of each commit from now on, until the returned function is called. */
+  /** Delivers the news of each commit to `receiver`, until the returned function is called. */
   subscribe(interest: Interest, receiver: Receiver): () => void {
     const name = JSON.stringify(interest);
     let group = this.#groups.get(name);
@@ -63,8 +63,8 @@ export class Watches {
   }
 
   /**
-   * What happened from revision `first` on, as much as is read at once; `next` = where to go on, beyond the committed
-   * revision if that was all. Undefined = it is compacted.
+   * The events since revision `first`, as many as one read allows; `next` = the revision to continue with, beyond the
+   * committed revision if there are no more. Undefined = compacted.
    */
   past(interest: Interest, first: number): { readonly news: News; readonly next: number } | undefined {
     const { compactedRevision, committedRevision } = this.#keyspace;
@@ -94,7 +94,7 @@ export class Watches {
   }
 }
 
-/** What revisions mean to an interest, in parts of bounded size; nothing if nothing. */
+/** The events of revisions for an interest, in parts of bounded size; empty if there are none. */
 function newsOf(
   interest: Interest,
   revisions: readonly Revision[],
