@@ -148,8 +148,9 @@ export class FrontDoor implements AsyncDisposable {
       .filter((server) => server.listening)
       .map((server) => new Promise((resolve) => server.close(resolve)));
     clearInterval(this.#sweeping);
-    for (const session of this.#sessions.keys()) session.destroy();
+    // Sockets first: a session that is destroyed while it can still write sends GOAWAY.
     for (const socket of this.#sockets) socket.destroy();
+    for (const session of this.#sessions.keys()) session.destroy();
     for (const { http1, http2 } of [this.#serving, this.#refusing]) {
       http1.close();
       http2.close();
@@ -216,9 +217,9 @@ export class FrontDoor implements AsyncDisposable {
 
   /** Closes the oldest connection without streams, else the new one. */
   #makeRoom(newcomer: Socket): void {
-    for (const [session, { streams }] of this.#sessions) {
-      if (streams.size > 0 || session.destroyed) continue;
-      session.destroy();
+    for (const [session, connection] of this.#sessions) {
+      if (connection.streams.size > 0 || session.destroyed) continue;
+      connection.destroy();
       return;
     }
     newcomer.destroy();
