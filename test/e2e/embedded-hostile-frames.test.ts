@@ -22,8 +22,10 @@ import {
   FRAME,
   frameOf,
   grpcFields,
+  grpcMessage,
   headerBlock,
   PREFACE,
+  setting,
   uint32,
 } from "../support/raw-http2.ts";
 
@@ -67,6 +69,41 @@ test("F22 a stream that is reset before its answer ends no process", async () =>
   }
   const kv = createClient(KV, createGrpcTransport({ baseUrl: server.endpoint }));
   assert.equal((await kv.range({ key: Buffer.from("a") })).count, 0n);
+});
+
+test("F22 a protocol error while a response is not read ends no process", async () => {
+  using directory = makeDataDirectory();
+  await using server = await startStoreProcess(directory.path);
+  const kv = createClient(KV, createGrpcTransport({ baseUrl: server.endpoint }));
+  for (const name of ["a", "b", "c"]) {
+    await kv.put({ key: Buffer.from(name), value: Buffer.alloc(1_400_000) });
+  }
+  const range = grpcMessage(Buffer.from([0x0a, 1, 0, 0x12, 1, 0]));
+  for (const authority of ["store", "http://store"]) {
+    for (let round = 0; round < 10; round++) {
+      const socket = await connectRaw(server.endpoint);
+      socket.pause();
+      const largest = 2 ** 31 - 1;
+      socket.write(Buffer.concat([PREFACE, frameOf(FRAME.SETTINGS, 0, 0, setting(4, largest))]));
+      await new Promise((resolve) => setTimeout(resolve, 5)); // as clients that wait for the server's SETTINGS
+      socket.write(
+        Buffer.concat([
+          frameOf(FRAME.WINDOW_UPDATE, 0, 0, uint32(largest - 65_535)),
+          frameOf(
+            FRAME.HEADERS,
+            FLAG.END_HEADERS,
+            1,
+            headerBlock(grpcFields("/etcdserverpb.KV/Range", authority)),
+          ),
+          frameOf(FRAME.DATA, FLAG.END_STREAM, 1, range),
+        ]),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      socket.write(frameOf(FRAME.DATA, 0, 0, range)); // on stream 0: a connection error
+      await kv.range({ key: Buffer.from("x") });
+      socket.destroy();
+    }
+  }
 });
 
 test("F22 random frames end no store", async () => {

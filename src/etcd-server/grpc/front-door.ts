@@ -18,13 +18,11 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { ConfigError, messageOf } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 import { RpcError } from "../protocol/rpc-error.ts";
-import { AuthorityFilter } from "./authority-filter.ts";
-import { FilteredSocket } from "./filtered-socket.ts";
+import { FilterRelay } from "./filter-relay.ts";
 import { refuse } from "./grpc-server.ts";
 import { ConnectionTraffic, Traffic, type TrafficLimits } from "./traffic.ts";
 
@@ -86,6 +84,7 @@ export class FrontDoor implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Map<ServerHttp2Session, ConnectionTraffic>();
   readonly #traffic: Traffic;
+  #relay: FilterRelay | undefined;
   readonly #sweeping: NodeJS.Timeout;
   readonly #serving: Servers;
   /** For clients without a trusted certificate: they receive that error and nothing else. */
@@ -96,6 +95,7 @@ export class FrontDoor implements AsyncDisposable {
   static async open(options: FrontDoorOptions): Promise<FrontDoor> {
     const door = new FrontDoor(options);
     try {
+      door.#relay = await FilterRelay.open();
       for (const [index, server] of door.#servers.entries()) {
         await listen(server, options.listen[index]!);
         server.on("error", (error) =>
@@ -155,7 +155,7 @@ export class FrontDoor implements AsyncDisposable {
       http1.close();
       http2.close();
     }
-    await Promise.all(closed);
+    await Promise.all([...closed, this.#relay?.[Symbol.asyncDispose]()]);
   }
 
   #createServer(): Server {
@@ -235,35 +235,27 @@ export class FrontDoor implements AsyncDisposable {
       socket.resume();
       return;
     }
-    const onSession = (session: ServerHttp2Session) => {
-      const traffic = new ConnectionTraffic(this.#traffic, socket);
-      this.#sessions.set(session, traffic);
-      session.on("close", () => {
-        this.#sessions.delete(session);
-        traffic.close();
-      });
-    };
-    http2.once("session", onSession); // emitted at once
-    http2.emit("connection", withFilter(socket, bytes));
-    http2.off("session", onSession);
+    this.#relay?.serve(socket, bytes, (inner) => {
+      const onSession = (session: ServerHttp2Session) => this.#account(session, socket);
+      http2.once("session", onSession); // emitted at once
+      http2.emit("connection", inner);
+      http2.off("session", onSession);
+    });
+  }
+
+  #account(session: ServerHttp2Session, client: Socket): void {
+    const traffic = new ConnectionTraffic(this.#traffic, client);
+    this.#sessions.set(session, traffic);
+    session.on("close", () => {
+      this.#sessions.delete(session);
+      traffic.close();
+    });
   }
 
   #turnAway(socket: TLSSocket): void {
     this.#options.logger.debug(`Store client refused: ${socket.authorizationError}`);
     socket.setTimeout(FIRST_BYTES_TIMEOUT_MS, () => socket.destroy());
   }
-}
-
-/**
- * The connection for node:http2, after its first bytes. A client whose first request is among them and needs no repair
- * (flanneld's own, which does not wait for the server's SETTINGS) is read natively.
- */
-function withFilter(socket: Socket, bytes: Buffer): Duplex {
-  const filter = new AuthorityFilter();
-  const passed = filter.push(bytes);
-  if (!filter.isConforming) return new FilteredSocket(socket, filter, passed);
-  socket.unshift(Buffer.concat([passed, filter.held])); // node:http2 reads by itself what was put back
-  return socket;
 }
 
 const PREFACE_START = "PRI";
