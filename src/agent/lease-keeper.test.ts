@@ -254,7 +254,11 @@ for (const [title, stepMs] of [
     await timers.advance(1 + 10 * MINUTE_MS);
     assert.ok(store.renewals >= 10 && store.renewals <= 12, `tried every minute: ${store.renewals}`);
     assert.equal(keeper.problem, undefined, "the lease still holds");
-    assert.match(errors().at(-1)!, /expires in 3000 s; retrying/);
+    assert.match(
+      errors().at(-1)!,
+      /expires in 3180 s; retrying/,
+      "logged at growing intervals: 0, 1, 3, 7 min",
+    );
     store.failure = undefined;
     await timers.advance(MINUTE_MS);
     const { renewals } = store;

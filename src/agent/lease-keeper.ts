@@ -18,7 +18,7 @@ import { formatIp } from "../address/ip.ts";
 import type { Prefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { OnceFilter } from "../base/once-filter.ts";
+import { RepetitionFilter } from "../base/repetition-filter.ts";
 import { retry } from "../base/retry.ts";
 import type { Timers } from "../base/timers.ts";
 import { WakeSignal } from "../base/wake-signal.ts";
@@ -64,7 +64,7 @@ export interface LeaseKeeperOptions {
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions;
   readonly #wake = new WakeSignal();
-  readonly #renewalProblems = new OnceFilter();
+  readonly #renewalProblems: RepetitionFilter;
   #isMarginReported = false;
   #network: NetworkFamilies;
   /** What this host publishes, and before it, latest first, what the datastore may still contain. */
@@ -75,6 +75,7 @@ export class LeaseKeeper {
     this.#options = options;
     this.#network = options.network;
     this.#attributes = [options.attributes];
+    this.#renewalProblems = new RepetitionFilter(options.timers);
   }
 
   /** Why this host has no lease of its own; undefined = it has one. */
@@ -251,7 +252,8 @@ export class LeaseKeeper {
         : isUpdate
           ? `Failed to update lease ${subnets}; retrying: ${cause}`
           : `Failed to renew lease ${subnets}, which expires in ${Math.round(leftMs / 1000)} s; retrying: ${cause}`;
-    if (this.#renewalProblems.isNew(line)) logger.error(line);
+    const nature = leftMs <= 0 ? `expired: ${cause}` : cause; // without the seconds left, which differ each time
+    if (this.#renewalProblems.isDue(nature)) logger.error(line);
     if (this.#state !== state) return; // changed while the renewal was under way: that decides what comes next
     const pauseMs = Math.min(isUpdate ? RETRY_MS : RENEWAL_RETRY_MS, Math.max(RETRY_MS, leftMs / 10));
     const problem = leftMs <= 0 ? `the lease has expired and failed to be renewed: ${cause}` : state.problem;

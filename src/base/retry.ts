@@ -1,11 +1,12 @@
 /**
  * The loop that every part of flanneld uses against what can pass by itself: attempts until one succeeds or the signal
- * is aborted, with a pause after each failure. Each distinct problem is logged once.
+ * is aborted, with a pause after each failure. Each distinct problem is logged once, and one that lasts at growing intervals
+ * (see repetition-filter.ts).
  */
 
 import { messageOf } from "./error.ts";
 import type { Logger } from "./logger.ts";
-import { OnceFilter } from "./once-filter.ts";
+import { RepetitionFilter } from "./repetition-filter.ts";
 import { sleep, type Timers } from "./timers.ts";
 
 /** The pause after a failed attempt, in ms; `failures` = how many attempts failed before it, from 0. */
@@ -39,7 +40,7 @@ export interface RetryOptions<T> {
  */
 export async function retry<T>(options: RetryOptions<T>, ports: RetryPorts): Promise<T | undefined> {
   const { failure, attempt, pauseMs, signal, level = "error", describe = messageOf } = options;
-  const problems = new OnceFilter();
+  const problems = new RepetitionFilter(ports.timers);
   for (let failures = 0; !signal.aborted; failures++) {
     try {
       const result = await attempt();
@@ -49,7 +50,7 @@ export async function retry<T>(options: RetryOptions<T>, ports: RetryPorts): Pro
     } catch (error) {
       if (signal.aborted) return undefined;
       const problem = describe(error);
-      if (problems.isNew(problem)) ports.logger[level](`${failure}; retrying: ${problem}`);
+      if (problems.isDue(problem)) ports.logger[level](`${failure}; retrying: ${problem}`);
       options.onProblem?.(problem);
       await sleep(ports.timers, typeof pauseMs === "number" ? pauseMs : pauseMs(failures), signal);
     }

@@ -31,8 +31,9 @@ const REASONS: readonly (readonly [
 ])[] = [
   [/^ECONNREFUSED$/, "UNAVAILABLE", "connection refused", "refused"],
   [/^(ENOTFOUND|EAI_AGAIN)$/, "UNAVAILABLE", "the name cannot be resolved"],
-  [/^(EHOSTUNREACH|ENETUNREACH)$/, "UNAVAILABLE", "no route to it"],
-  [/^ETIMEDOUT$/, "UNAVAILABLE", "does not answer"],
+  [/^ENETUNREACH$/, "UNAVAILABLE", "no route to it"],
+  // EHOSTUNREACH: no neighbour answered ARP or NDP. One host that is down gives both, by turns (F20).
+  [/^(ETIMEDOUT|EHOSTUNREACH)$/, "UNAVAILABLE", "does not answer"],
   [/^CERT_HAS_EXPIRED$/, "UNAUTHENTICATED", "its certificate has expired"],
   [
     /^CERT_NOT_YET_VALID$/,

@@ -5,18 +5,23 @@ import { FakeTimers, settle } from "../testing/fake-timers.ts";
 import { createOutage } from "./outage.ts";
 
 const TIMINGS = { retryMinMs: 100, retryMaxMs: 10_000 };
-const unavailable = new StoreError("UNAVAILABLE", "etcd is away");
+const unavailable = new StoreError("UNAVAILABLE", "etcd is down");
 
 function start({ random = () => 0.5 } = {}) {
   const timers = new FakeTimers();
   const log: string[] = [];
   const at = (level: string) => (message: string) => void log.push(`${level} ${message}`);
   const logger = { info: at("I"), warn: at("W"), error: at("E"), debug: at("D") };
-  const told: (string | undefined)[] = [];
+  const reported: (string | undefined)[] = [];
   const outage = createOutage(
     "the leases",
     TIMINGS,
-    { logger, timers, random, onOutage: (what, problem) => void told.push(problem && `${what}: ${problem}`) },
+    {
+      logger,
+      timers,
+      random,
+      onOutage: (what, problem) => void reported.push(problem && `${what}: ${problem}`),
+    },
     new AbortController().signal,
   );
   /** How long it pauses for. */
@@ -28,7 +33,7 @@ function start({ random = () => 0.5 } = {}) {
     await paused;
     return timers.nowMs() - startMs;
   };
-  return { timers, log, told, outage, pause };
+  return { timers, log, reported, outage, pause };
 }
 
 test("pauses double up to the limit; after a good while they begin anew, after a bad one they do not", async () => {
@@ -44,16 +49,16 @@ test("pauses double up to the limit; after a good while they begin anew, after a
   assert.equal(await pause(), 75);
 });
 
-test("who wants to know is told at each attempt, and of the end", async () => {
-  const { told, outage, pause } = start();
+test("each failed attempt and the end are reported", async () => {
+  const { reported, outage, pause } = start();
   await pause();
   await pause(new StoreError("UNAVAILABLE", "does not answer"));
   outage.over();
   outage.over();
-  assert.deepEqual(told, ["the leases: etcd is away", "the leases: does not answer", undefined]);
+  assert.deepEqual(reported, ["the leases: etcd is down", "the leases: does not answer", undefined]);
 });
 
-test("tells of the beginning, of the end, and once of each thing that an operator has to mend", async () => {
+test("logs the beginning, the end, and each change of its nature once", async () => {
   const { log, outage, pause } = start();
   const refused = new StoreError("UNAUTHENTICATED", "its certificate has expired");
   await pause();
@@ -64,10 +69,33 @@ test("tells of the beginning, of the end, and once of each thing that an operato
   outage.over();
   outage.over();
   assert.deepEqual(log, [
-    "W lost the watch on the leases, trying again: etcd is away",
-    "E no watch on the leases yet, trying on: its certificate has expired",
-    "I watching the leases again after 2.3 s",
+    "W Watch on the leases lost; retrying: etcd is down",
+    "E Watch on the leases lost for 0 s; retrying: its certificate has expired",
+    "I Watch on the leases restored after 2.3 s",
   ]);
+});
+
+test("F20 an endpoint that is down in two ways by turns is one line, repeated at growing intervals", async () => {
+  const { timers, log, outage, pause } = start();
+  const silent = new StoreError("UNAVAILABLE", "etcd at http://192.0.2.1:2379: does not answer");
+  const refused = new StoreError("UNAVAILABLE", "etcd at http://192.0.2.1:2379: connection refused");
+  for (let attempt = 0; timers.nowMs() < 3_600_000; attempt++)
+    await pause(attempt % 2 === 0 ? silent : refused);
+  assert.match(log[0]!, /^W Watch on the leases lost; retrying: etcd at .* does not answer$/);
+  const seconds = log
+    .slice(1)
+    .map((line) => Number(/^W Watch on the leases lost for (\d+) s; retrying: /.exec(line)![1]));
+  for (const [index, expected] of [60, 180, 420, 900, 1_860].entries()) {
+    assert.ok(Math.abs(seconds[index]! - expected) < 30, log.join("\n")); // at the next attempt
+  }
+  assert.equal(seconds.length, 5);
+  outage.over();
+  await pause(refused);
+  assert.equal(
+    log.at(-1),
+    `W Watch on the leases lost; retrying: ${refused.message}`,
+    "a new outage is logged at once",
+  );
 });
 
 test("5,000 hosts that lose the store in one moment spread: soon no second sees more than its share of them", () => {

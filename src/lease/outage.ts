@@ -1,12 +1,13 @@
 /**
- * How a watch on a datastore lives through an outage, whatever the store: pauses that grow while it lasts, drawn by lot
- * so that thousands of hosts that lost the store in one moment do not come back in one moment; one line in the log when
- * it begins, one when it is over, and one for whatever an operator has to mend in between.
+ * The pauses and log lines of a watch on a datastore during an outage, the same for every store. Pauses grow and are drawn
+ * at random, so that thousands of hosts that lost the store in one moment do not come back in one moment. The log has one
+ * line when the outage begins, one when its nature changes, one at growing intervals while it lasts, and one when it is
+ * over (F20).
  */
 
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { OnceFilter } from "../base/once-filter.ts";
+import { RepetitionFilter } from "../base/repetition-filter.ts";
 import { backoff } from "../base/retry.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 
@@ -15,7 +16,7 @@ export interface OutagePorts {
   readonly timers: Timers;
   /** 0 ≤ random() < 1. */
   readonly random: () => number;
-  /** Told what a watch lost and why, at each attempt, and with no problem once it is back. */
+  /** Called after each failed attempt with what the watch is on and why it failed, and without a problem once it is restored. */
   readonly onOutage?: (what: string, problem: string | undefined) => void;
 }
 
@@ -26,13 +27,13 @@ export interface RetryPauses {
 }
 
 export interface Outage {
-  /** Tells the failure if it is news, and pauses. */
+  /** Logs the failure if it is due, and pauses. */
   pause(failure: unknown): Promise<void>;
-  /** The watch is there (again). */
+  /** The watch works (again). */
   over(): void;
 }
 
-/** `what` is for the log: "the leases in etcd". A watch that breaks again soon goes on with the long pauses. */
+/** `what` is for the log: "the leases in etcd". A watch that breaks again soon continues with the long pauses. */
 export function createOutage(
   what: string,
   pauses: RetryPauses,
@@ -42,19 +43,24 @@ export function createOutage(
   let brokenSinceMs: number | undefined;
   let watchingSinceMs = 0;
   let failures = 0;
-  const messages = new OnceFilter();
+  const natures = new RepetitionFilter(timers);
   const pauseMs = backoff(pauses.retryMinMs, pauses.retryMaxMs, random);
   return {
     async pause(failure) {
       const nowMs = timers.nowMs();
       const message = messageOf(failure);
-      const isNew = messages.isNew(message);
+      // However a store is unreachable is one nature: "does not answer" and "connection refused" may alternate.
+      const isUnreachable = hasCode(failure, "UNAVAILABLE");
+      const isDue = natures.isDue(isUnreachable ? "UNAVAILABLE" : message);
       if (brokenSinceMs === undefined) {
         brokenSinceMs = nowMs;
         if (nowMs - watchingSinceMs > pauses.retryMaxMs) failures = 0;
-        logger.warn(`lost the watch on ${what}, trying again: ${message}`);
-      } else if (!hasCode(failure, "UNAVAILABLE") && isNew) {
-        logger.error(`no watch on ${what} yet, trying on: ${message}`);
+        logger.warn(`Watch on ${what} lost; retrying: ${message}`);
+      } else if (isDue) {
+        const seconds = Math.round((nowMs - brokenSinceMs) / 1000);
+        logger[isUnreachable ? "warn" : "error"](
+          `Watch on ${what} lost for ${seconds} s; retrying: ${message}`,
+        );
       }
       onOutage?.(what, message);
       await sleep(timers, pauseMs(failures++), signal);
@@ -63,9 +69,9 @@ export function createOutage(
       if (brokenSinceMs === undefined) return;
       watchingSinceMs = timers.nowMs();
       const seconds = ((watchingSinceMs - brokenSinceMs) / 1000).toFixed(1);
-      logger.info(`watching ${what} again after ${seconds} s`);
+      logger.info(`Watch on ${what} restored after ${seconds} s`);
       brokenSinceMs = undefined;
-      messages.reset();
+      natures.reset();
       onOutage?.(what, undefined);
     },
   };

@@ -62,7 +62,7 @@ describe(`${HOSTS} hosts on a cluster of three`, () => {
     await Promise.all(cluster.members.map((member) => member.start()));
     await cluster.leader();
     const isWatching = (host: LeaseHost) =>
-      host.log.filter((line) => /watching the .* in etcd again/.test(line)).length === 2;
+      host.log.filter((line) => /Watch on the .* in etcd restored/.test(line)).length === 2;
     await until(() => hosts.every(isWatching), "all watches", 30_000);
     const peer = `${SUBNETS}/10.5.240.0-24`;
     await cluster.members[0]!.ctl("put", peer, PEER);
@@ -99,7 +99,7 @@ describe("a member without a leader", () => {
     await until(() => host.keeper.problem === undefined, "it to be held");
     await host.store.renew(host.keeper.own!, attributesOf(1));
     assert.ok(
-      host.log.some((line) => /lost the watch on the leases .*no leader/.test(line)),
+      host.log.some((line) => /Watch on the leases .*lost.*no leader/.test(line)),
       host.log.join("\n"),
     );
   });

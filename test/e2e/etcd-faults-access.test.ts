@@ -72,7 +72,7 @@ describe("sessions of etcd's users", () => {
     await until(
       () =>
         host.log.some((text) =>
-          /^error no watch on the leases in etcd yet, trying on: .*(refuses|may not)/.test(text),
+          /^error Watch on the leases in etcd lost for \d+ s; retrying: .*(refuses|may not)/.test(text),
         ),
       "the refusal to be told",
     );
@@ -125,9 +125,7 @@ describe("TLS files", () => {
     await line.mend();
     await until(
       () =>
-        host.log.some((text) =>
-          /^error no watch on the leases.* client certificate that it trusts/.test(text),
-        ),
+        host.log.some((text) => /^error Watch on the leases.* client certificate that it trusts/.test(text)),
       "the new certificate to be refused",
     );
     copyFileSync(inUse.client.cert, files.certFile);

@@ -18,7 +18,7 @@ const NETWORKS = {
 };
 
 const told = (host: LeaseHost) =>
-  until(() => host.log.some((line) => /lost the watch on the leases/.test(line)), "the outage to be noticed");
+  until(() => host.log.some((line) => /Watch on the leases .*lost/.test(line)), "the outage to be noticed");
 
 for (const [store, start] of Object.entries(STORES)) {
   describe(`leases after an outage of ${store}`, () => {
@@ -54,7 +54,7 @@ for (const [store, start] of Object.entries(STORES)) {
       await told(host);
       await bed.start();
       await until(
-        () => host.log.some((line) => /watching the leases .*again/.test(line)),
+        () => host.log.some((line) => /Watch on the leases .*restored/.test(line)),
         "the end of the outage",
       );
       const renewed = await host.store.renew(host.keeper.own!, host.attributes);

@@ -280,7 +280,7 @@ async function takesConfigAgain(bed: FaultBed, hosts: readonly LeaseHost[]): Pro
 /** All hosts have noticed that the store is away. */
 const told = (hosts: readonly LeaseHost[]) =>
   until(
-    () => hosts.every(({ log }) => log.some((line) => /lost the watch on the leases/.test(line))),
+    () => hosts.every(({ log }) => log.some((line) => /Watch on the leases .*lost/.test(line))),
     "all to notice",
   );
 

@@ -60,8 +60,8 @@ for (const api of ETCD_APIS) {
       await until(() => watch.sees(2), "the second peer");
       assert.equal(watch.snapshots, 1);
       assert.equal(opened.log.length, 2, opened.log.join("\n"));
-      assert.match(opened.log[0]!, /^warn lost the watch on the leases in etcd, trying again: etcd at http/);
-      assert.match(opened.log[1]!, /^info watching the leases in etcd again after [\d.]+ s$/);
+      assert.match(opened.log[0]!, /^warn Watch on the leases in etcd lost; retrying: etcd at http/);
+      assert.match(opened.log[1]!, /^info Watch on the leases in etcd restored after [\d.]+ s$/);
     });
 
     it("is over when etcd comes up late", async () => {

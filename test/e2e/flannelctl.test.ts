@@ -236,7 +236,7 @@ test("leases --watch follows, through an outage too, and ends well", async (t) =
   await server.ctl("del", key("10.5.2.0-24"));
   await both("removed", / removed +10\.5\.2\.0\/24 /, /"removed","key":"10\.5\.2\.0-24"/);
   await server.kill();
-  await table.brings("the outage", () => /lost the watch/.test(table.stderr));
+  await table.brings("the outage", () => /Watch on .* lost/.test(table.stderr));
   await server.start();
   await server.ctl("put", key("10.5.9.0-24"), '{"PublicIP":"192.168.64.9"}');
   await both("after it", / added +10\.5\.9\.0\/24 /, /"added","key":"10\.5\.9\.0-24"/);

@@ -51,7 +51,7 @@ test("the API server is away for a while: no packet is lost, and who came meanwh
     ...["--healthz-ip=127.0.0.1", `--healthz-port=${HEALTH_PORT}`],
   ]);
   for (const { line } of [first, second]) await line.cut();
-  for (const flanneld of daemons) await flanneld.logged(/lost the watch on the nodes in Kubernetes/);
+  for (const flanneld of daemons) await flanneld.logged(/Watch on the nodes in Kubernetes lost/);
   addPeer(bed, 1);
   await ping.more(50);
   const { status, body } = (await askHealth(first, HEALTH_PORT, "/readyz"))!;
@@ -62,7 +62,7 @@ test("the API server is away for a while: no packet is lost, and who came meanwh
   );
   assert.ok(hasRoute(first, "10.244.2.0/24"), "nobody is forgotten");
   for (const { line } of [first, second]) await line.mend();
-  for (const flanneld of daemons) await flanneld.logged(/watching the nodes in Kubernetes again/);
+  for (const flanneld of daemons) await flanneld.logged(/Watch on the nodes in Kubernetes restored/);
   await until(() => hasRoute(first, "10.244.101.0/24"), "the route to who came");
   await assertNoneLost(ping);
 });
@@ -226,7 +226,7 @@ const PHASES: readonly Phase[] = [
     async enter(bed, host) {
       const flanneld = await bed.ready(host);
       await host.line.cut();
-      return logged(flanneld, /lost the watch/);
+      return logged(flanneld, /Watch on .* lost/);
     },
   },
   {

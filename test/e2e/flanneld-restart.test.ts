@@ -129,7 +129,7 @@ const PHASES: readonly Phase[] = [
       const flanneld = startFlanneld(t, host, at(prefix));
       await flanneld.logged(/flanneld is ready/);
       await host.line.cut();
-      await flanneld.logged(/lost the watch/);
+      await flanneld.logged(/Watch on .* lost/);
       return flanneld;
     },
   },

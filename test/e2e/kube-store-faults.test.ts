@@ -174,8 +174,8 @@ for (const [what, text] of [
     assert.deepEqual(bed.seen(), ["node-2", "node-3", "node-4"]);
     assert.equal(bed.requests("list"), 1);
     assert.equal(bed.warnings().length, 1, bed.log.text);
-    assert.match(bed.log.text, /W lost the watch on the nodes in Kubernetes, trying again: the API server/);
-    assert.match(bed.log.text, /I watching the nodes in Kubernetes again after/);
+    assert.match(bed.log.text, /W Watch on the nodes in Kubernetes lost; retrying: the API server/);
+    assert.match(bed.log.text, /I Watch on the nodes in Kubernetes restored after/);
   });
 }
 
@@ -218,7 +218,7 @@ test("the API server away and back: peers stay, one line when it goes, one when 
   await bed.line.mend();
   await until(() => bed.seen().join() === "node-3,node-4", "what happened meanwhile");
   assert.equal(bed.warnings().length, 1, bed.log.text);
-  assert.match(bed.log.text, /watching the nodes in Kubernetes again after/);
+  assert.match(bed.log.text, /Watch on the nodes in Kubernetes restored after/);
   assert.equal(bed.requests("list"), 1);
 });
 
@@ -278,7 +278,7 @@ test("500 to the list and the watch: tried again until it works", async (t) => {
   bed.api.dropWatches("expired");
   await bed.works(4);
   assert.equal(bed.warnings().length, 1, bed.log.text);
-  assert.match(bed.log.text, /W lost the watch .* cannot list nodes: HTTP 500, Internal Server Error/);
+  assert.match(bed.log.text, /W Watch on .* lost.* cannot list nodes: HTTP 500, Internal Server Error/);
 });
 
 test("429 and 503 with Retry-After: waits as it is told, and goes on", async (t) => {

@@ -79,7 +79,7 @@ export const networkUnavailable = (api: KubeApiServer, name: string) =>
 export const TEST_TIMINGS = { retryMinMs: 20, retryMaxMs: 200, configPollMs: 500 };
 
 export interface KeptLog extends Logger {
-  /** "W lost the watch on …" */
+  /** "W Watch on … lost" */
   readonly lines: readonly string[];
   readonly text: string;
 }
