@@ -1,88 +1,63 @@
 /**
- * Keeps the firewall as it should be: at once when the wish changes or when somebody else changed something that may
- * concern it, and, because nobody is infallible, once in a while though nothing seems to have happened.
+ * Keeps the firewall equal to the desired rules: checks it at once when they change or when a foreign program changed
+ * something that concerns them, and every few minutes without a cause.
  *
- * nftables tells of every change, those of iptables-nft included, and by whom; of the tables of iptables-legacy nobody
- * tells, so they are compared with what they were, twice every `resyncMs`. Neither costs a process while nothing happens (W31).
+ * The kernel notifies of every change of nftables, those of iptables-nft included, with the process. Of the tables of
+ * iptables-legacy it does not, so they are compared with their last state, twice per `resyncMs`. Neither costs a process
+ * while nothing happens (W31). Changes of foreign chains that packets pass are checked at intervals that bound the cost.
  */
 
+import type { Prefix } from "../address/prefix.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import type { NetworkConfig } from "../config/network-config.ts";
-import type { FamilyConfig } from "../config/network-family.ts";
-import type { FirewallOptions } from "../config/options.ts";
-import type { PrefixPair } from "../config/subnet-env.ts";
-import { concernsUs } from "../firewall/concern.ts";
+import { WakeSignal } from "../base/wake-signal.ts";
+import { concernsPackets, concernsUs } from "../firewall/concern.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import type { FirewallExec } from "../firewall/firewall-exec.ts";
-import { type FirewallNetwork, type FirewallRules, firewallRules } from "../firewall/rules.ts";
+import { networkOfRules, withNetwork } from "../firewall/ownership.ts";
 import type { NotificationSource } from "../netlink/monitor.ts";
-import { type NftNotice, nftNotices } from "../netlink/nfnetlink.ts";
+import { type NftChange, type NftNotice, nftNotices } from "../netlink/nfnetlink.ts";
+import type { DesiredFirewall } from "./desired-firewall.ts";
 import type { DriftLedger } from "./drift.ts";
 import type { Readiness } from "./readiness.ts";
 
-/** The host's firewall, as `cmd` joins it. */
+/** The host's firewall. */
 export interface FirewallSystem {
   readonly exec: FirewallExec;
   /** Subscribes to the changes of nftables from this call on. Throws FlannelError where the kernel has none. */
   readonly openNftNotifications: () => NotificationSource;
-  /** A text that is another one after each change of the tables of iptables-legacy. Throws FlannelError. */
+  /** A digest of the tables of iptables-legacy. Throws FlannelError. */
   readonly digestXtables: () => string;
 }
 
 export interface FirewallKeeperOptions {
   readonly system: FirewallSystem;
-  /** Within this time a change of the tables of iptables-legacy is put right; without notifications of nftables, how often is looked. */
+  /** Longest time until a change of the tables of iptables-legacy is repaired; without notifications of nftables, the check interval. */
   readonly resyncMs: number;
+  /** The networks of this and the previous run, whose rules are ours. */
+  readonly ownNetworks?: readonly Prefix[];
   readonly logger: Logger;
   readonly timers: Timers;
   readonly readiness: Readiness;
   readonly drift: DriftLedger;
 }
 
-/** What to hold. */
-export interface FirewallWish {
-  readonly mode: "iptables" | "nftables";
-  readonly rules: FirewallRules;
-}
-
-/** The wish that follows from options, network config and the host's own subnets. */
-export function firewallWish(
-  options: FirewallOptions,
-  network: Omit<NetworkConfig, "backend">,
-  subnets: PrefixPair,
-): FirewallWish {
-  const familyOf = (
-    config: FamilyConfig | undefined,
-    family: keyof PrefixPair,
-  ): FirewallNetwork | undefined => {
-    const subnet = subnets[family];
-    return config === undefined || subnet === undefined ? undefined : { network: config.network, subnet };
-  };
-  const { ipMasq, forwardRules, randomFully } = options;
-  return {
-    mode: network.enableNftables ? "nftables" : "iptables",
-    rules: firewallRules({
-      ipv4: familyOf(network.ipv4, "ipv4"),
-      ipv6: familyOf(network.ipv6, "ipv6"),
-      ...{ ipMasq, forwardRules, randomFully },
-    }),
-  };
-}
-
-/** After a failure. */
+/** Pause after a failure. */
 const RETRY_MS = 1_000;
-/** Longest time without a look. */
+/** Longest time between two checks. */
 const SAFETY_CHECK_MS = 300_000;
-/** So many looks that others gave rise to may follow each other within this time; then they are made this far apart. */
-const HASTY_LOOKS = 50;
+/** More checks than this within HASTE_MS that foreign changes caused are followed by checks CALM_MS apart. */
+const HASTY_CHECKS = 50;
 const HASTE_MS = 10_000;
 const CALM_MS = 1_000;
-/** Our own latest processes, by which our own changes are known. */
+/** Changes of foreign chains are checked this far apart, and not for more than one part in so many of the time. */
+const AUDIT_PAUSE_MS = 1_000;
+const AUDIT_SHARE = 20;
+/** Our own latest processes, which identify our own changes. */
 const REMEMBERED_PIDS = 16;
 
-/** Somebody may have changed what is ours. */
+/** A foreign change that concerns our rules. */
 interface News {
   readonly atMs: number;
   readonly notice: NftNotice;
@@ -92,21 +67,33 @@ export class FirewallKeeper {
   readonly #options: FirewallKeeperOptions;
   readonly #exec: FirewallExec;
   #ownPids: number[] = [];
-  #wish: FirewallWish | undefined;
-  /** The wish that was last worked on, and the one that the firewall was last made to be like. */
-  #tried: FirewallWish | undefined;
-  #fulfilled: FirewallWish | undefined;
+  #desired: DesiredFirewall | undefined;
+  /** The desired firewall of the last check, and of the last check that succeeded. */
+  #tried: DesiredFirewall | undefined;
+  #applied: DesiredFirewall | undefined;
   #firewall: Firewall | undefined;
+  #networks: readonly Prefix[];
   #problem: string | undefined;
   #news: News[] = [];
+  /** A foreign chain changed that packets of the network pass. */
+  #isAuditDue = false;
+  #nextAuditMs = 0;
+  /** Chains that changed during the check under way, of which it is only known afterwards whether packets pass them. */
+  #changedChains: Set<string> | undefined;
   #isListening = false;
-  /** Digest of the tables of iptables-legacy with which all was found right; undefined = not known, or not needed. */
-  #rightXtables: string | undefined;
-  #wake = () => {};
+  /** Digest of the tables of iptables-legacy when they were in sync; undefined = not known, or not needed. */
+  #syncedXtables: string | undefined;
+  /** Their digest when they were last searched for drops. */
+  #auditedXtables: string | undefined;
+  readonly #wake = new WakeSignal();
 
   constructor(options: FirewallKeeperOptions) {
     this.#options = options;
     const { exec } = options.system;
+    this.#networks = options.ownNetworks ?? [];
+    options.readiness.addNotes(() =>
+      (this.#firewall?.findings ?? []).map((finding) => `firewall: ${finding}`),
+    );
     this.#exec = {
       run: async (command, args, stdin) => {
         const result = await exec.run(command, args, stdin);
@@ -116,29 +103,27 @@ export class FirewallKeeper {
     };
   }
 
-  /** Sets what to hold from now on. */
-  hold(wish: FirewallWish): void {
-    this.#wish = wish;
-    this.#wake();
+  /** Sets the desired firewall. */
+  setDesired(desired: DesiredFirewall): void {
+    this.#desired = desired;
+    for (const rules of [desired.rules.ipv4, desired.rules.ipv6])
+      this.#networks = withNetwork(this.#networks, networkOfRules(rules));
+    this.#wake.wake();
   }
 
-  /** Works until aborted; the rules stay. */
+  /** Until aborted; the rules stay. */
   async run(signal: AbortSignal): Promise<void> {
     const { timers } = this.#options;
     const source = this.#subscribe();
-    const stop = () => {
-      source?.[Symbol.dispose]();
-      this.#wake();
-    };
-    signal.addEventListener("abort", stop, { once: true });
+    signal.addEventListener("abort", () => source?.[Symbol.dispose](), { once: true });
     const listening = source === undefined ? undefined : this.#listen(source);
     const hasty: number[] = [];
     while (!signal.aborted) {
-      if (this.#wish !== undefined) await this.#bring(this.#wish);
-      await this.#untilThereIsWork(signal);
+      if (this.#desired !== undefined) await this.#sync(this.#desired);
+      await this.#untilCheckIsDue(signal);
       if (this.#news.length === 0) continue;
       hasty.push(timers.nowMs());
-      if (hasty.length > HASTY_LOOKS && hasty.at(-1)! - hasty.shift()! < HASTE_MS) {
+      if (hasty.length > HASTY_CHECKS && hasty.at(-1)! - hasty.shift()! < HASTE_MS) {
         await sleep(timers, CALM_MS, signal);
       }
     }
@@ -146,45 +131,63 @@ export class FirewallKeeper {
     await listening;
   }
 
-  async #bring(wish: FirewallWish): Promise<void> {
+  async #sync(desired: DesiredFirewall): Promise<void> {
     const { logger, timers, readiness } = this.#options;
     const startedMs = timers.nowMs();
     const news = this.#news;
+    const isAuditDue = this.#isAuditDue;
     this.#news = [];
-    this.#tried = wish;
-    this.#rightXtables = undefined;
+    this.#isAuditDue = false;
+    this.#tried = desired;
+    this.#syncedXtables = undefined;
+    this.#changedChains = new Set();
     try {
-      const firewall = await this.#firewallFor(wish.mode);
-      const before = firewall.backend === "legacy" ? this.#digestXtables() : undefined;
-      const changes = await firewall.ensure(wish.rules);
-      if (changes.length === 0) this.#rightXtables = before;
-      this.#tell(wish, changes, news, startedMs);
-      if (this.#problem !== undefined) logger.info("The firewall is as it should be again");
+      const { firewall, isNew } = await this.#firewallFor(desired.mode);
+      const before = this.#digestXtables();
+      const changes = await firewall.ensure(desired.rules);
+      if (!isNew && isAuditDue) await firewall.audit("nftables", desired.rules);
+      if (!isNew && firewall.backend !== "legacy" && before !== this.#auditedXtables)
+        await firewall.audit("legacy", desired.rules);
+      this.#auditedXtables = before;
+      if (changes.length === 0 && firewall.backend === "legacy") this.#syncedXtables = before;
+      this.#report(desired, changes, news, startedMs);
+      if (this.#problem !== undefined) logger.info("Firewall is in sync");
       this.#problem = undefined;
-      this.#fulfilled = wish;
+      this.#applied = desired;
     } catch (error) {
       const problem = messageOf(error);
-      if (problem !== this.#problem)
-        logger.error(`The firewall is not as it should be, trying on: ${problem}`);
+      if (problem !== this.#problem) logger.error(`Failed to apply the firewall rules; retrying: ${problem}`);
       this.#problem = problem;
     }
+    const isWatched = (chain: string) => this.#firewall?.isWatched(chain) === true;
+    this.#isAuditDue ||= [...this.#changedChains].some(isWatched);
+    this.#changedChains = undefined;
+    const endedMs = timers.nowMs();
+    this.#nextAuditMs = endedMs + Math.max(AUDIT_PAUSE_MS, (endedMs - startedMs) * AUDIT_SHARE);
     readiness.set("firewall", this.#problem);
   }
 
-  /** Another mode is another Firewall, whose first look takes away what the former left, after the new rules are there. */
-  async #firewallFor(mode: FirewallWish["mode"]): Promise<Firewall> {
-    if (this.#firewall?.mode !== mode) {
+  /** Another mode is another Firewall, whose first check deletes the rules of the former, after the new ones are applied. */
+  async #firewallFor(mode: DesiredFirewall["mode"]): Promise<{ firewall: Firewall; isNew: boolean }> {
+    const isNew = this.#firewall?.mode !== mode;
+    if (isNew) {
       await this.#firewall?.[Symbol.asyncDispose]();
-      this.#firewall = new Firewall({ mode, exec: this.#exec, logger: this.#options.logger });
+      const { logger } = this.#options;
+      this.#firewall = new Firewall({ mode, exec: this.#exec, logger, formerNetworks: this.#networks });
     }
-    return this.#firewall;
+    return { firewall: this.#firewall!, isNew };
   }
 
-  /** What was changed is a repair only if it had been right before. */
-  #tell(wish: FirewallWish, changes: readonly string[], news: readonly News[], startedMs: number): void {
+  /** A change is a repair only if the firewall was in sync before. */
+  #report(
+    desired: DesiredFirewall,
+    changes: readonly string[],
+    news: readonly News[],
+    startedMs: number,
+  ): void {
     if (changes.length === 0) return;
     const { logger, drift, timers } = this.#options;
-    if (wish !== this.#fulfilled || this.#problem !== undefined) {
+    if (desired !== this.#applied || this.#problem !== undefined) {
       logger.info(`Firewall: ${changes.join("; ")}`);
       return;
     }
@@ -194,22 +197,25 @@ export class FirewallKeeper {
     drift.record(changes.map((what) => ({ kind: "firewall", what, tookMs, by })));
   }
 
-  /** Waits for another wish, for news, or until a look is due. */
-  async #untilThereIsWork(signal: AbortSignal): Promise<void> {
+  /** Waits for another desired firewall, for news, or until the next check. */
+  async #untilCheckIsDue(signal: AbortSignal): Promise<void> {
     const { timers, resyncMs } = this.#options;
     const dueMs = timers.nowMs() + (this.#problem === undefined ? SAFETY_CHECK_MS : RETRY_MS);
-    while (!signal.aborted && this.#wish === this.#tried && !this.#hasNews()) {
-      const leftMs = dueMs - timers.nowMs();
+    while (!signal.aborted && this.#desired === this.#tried && !this.#hasNews()) {
+      const leftMs = (this.#isAuditDue ? Math.min(dueMs, this.#nextAuditMs) : dueMs) - timers.nowMs();
       if (leftMs <= 0) return;
       const isLegacy = this.#firewall?.backend === "legacy";
-      const isTold = this.#isListening && !isLegacy;
-      // Twice in a period, so that a repair is done within one.
-      await this.#rest(isTold ? leftMs : Math.min(leftMs, isLegacy ? resyncMs / 2 : resyncMs));
-      if (!isTold && this.#hasNewXtables()) return;
+      const isNotified = this.#isListening && !isLegacy;
+      const isPolled = !isNotified || this.#firewall?.hasLegacyFindings === true;
+      // twice in a period, so that a repair is done within one
+      const timeoutMs = isPolled ? Math.min(leftMs, isLegacy ? resyncMs / 2 : resyncMs) : leftMs;
+      await this.#wake.wait({ timers, timeoutMs, signal });
+      if (isNotified ? isPolled && this.#auditedXtables !== this.#digestXtables() : this.#hasNewXtables())
+        return;
     }
   }
 
-  /** Only when a process of ours has ended it is known that its changes were our own. */
+  /** Only when a process of ours has ended its changes are known to be our own. */
   #hasNews(): boolean {
     this.#news = this.#news.filter(
       ({ notice }) => notice === "overrun" || !this.#ownPids.includes(notice.pid ?? 0),
@@ -218,10 +224,10 @@ export class FirewallKeeper {
   }
 
   #hasNewXtables(): boolean {
-    return this.#rightXtables === undefined || this.#rightXtables !== this.#digestXtables();
+    return this.#syncedXtables === undefined || this.#syncedXtables !== this.#digestXtables();
   }
 
-  /** Undefined where it cannot be had: while somebody writes, for instance. */
+  /** Undefined if the tables cannot be read, for example during a write. */
   #digestXtables(): string | undefined {
     try {
       return this.#options.system.digestXtables();
@@ -236,30 +242,33 @@ export class FirewallKeeper {
       return this.#options.system.openNftNotifications();
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;
-      this.#options.logger.debug(`nftables' notifications cannot be had: ${messageOf(error)}`);
+      this.#options.logger.debug(`Failed to subscribe to notifications of nftables: ${messageOf(error)}`);
       return undefined;
     }
   }
 
   async #listen(source: NotificationSource): Promise<void> {
     this.#isListening = true;
-    for await (const notices of nftNotices(source, concernsUs)) {
+    for await (const notices of nftNotices(source, (change) => this.#isOfInterest(change))) {
       const atMs = this.#options.timers.nowMs();
       this.#news.push(...notices.map((notice) => ({ atMs, notice })));
-      this.#wake();
+      this.#wake.wake();
     }
     this.#isListening = false;
   }
 
-  /** Resolves after this time or when woken. */
-  #rest(pauseMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#options.timers.after(pauseMs, resolve);
-      this.#wake = () => {
-        cancel();
-        resolve();
-      };
-    });
+  /** Changes that only an audit concerns are not news: they do not hurry the next check. */
+  #isOfInterest(change: NftChange): boolean {
+    if (concernsUs(change)) return true;
+    const isWatched = (chain: string): boolean => {
+      this.#changedChains?.add(chain);
+      return this.#firewall?.isWatched(chain) === true;
+    };
+    if (!this.#isAuditDue && concernsPackets(change, isWatched)) {
+      this.#isAuditDue = true;
+      this.#wake.wake();
+    }
+    return false;
   }
 }
 

@@ -90,6 +90,7 @@ export function build(
     ...ports,
     system: ports.firewall,
     resyncMs: options.firewall.resyncMs,
+    ownNetworks: [...formerNetworks, ...networksOf(config.network)],
     readiness,
   });
   const subnetFile = new SubnetFile(options.subnetFile, { ...ports, readiness });

@@ -3,7 +3,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { SubnetEnv } from "../config/subnet-env.ts";
-import { type FirewallKeeper, firewallWish } from "./firewall-keeper.ts";
+import { desiredFirewall } from "./desired-firewall.ts";
+import type { FirewallKeeper } from "./firewall-keeper.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import type { Planner } from "./planner.ts";
 import type { SubnetFile } from "./subnet-file.ts";
@@ -31,7 +32,7 @@ export class Publisher {
     if (keeper.own === undefined) return;
     const { network } = planner.config;
     const { subnets } = keeper.own;
-    firewall.hold(firewallWish(this.#options, network, subnets));
+    firewall.setDesired(desiredFirewall(this.#options, network, subnets));
     const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };
     const env = { network: networks, subnets, mtuBytes: planner.mtuBytes, ipMasq: this.#options.ipMasq };
     if (isDeepStrictEqual(env, this.#published)) return;

@@ -82,7 +82,7 @@ const ADVICE: readonly { readonly pattern: RegExp; readonly text: (command: stri
   {
     pattern: /CHAIN_ADD failed|incompatible/,
     text: () =>
-      `; somebody made a chain with nft in a table that iptables uses (see “nft list ruleset”): move it to a table of its own, ` +
+      `; another program made a chain with nft in a table that iptables uses (see “nft list ruleset”): move it to a table of its own, ` +
       `or set "EnableNFTables": true in the network config`,
   },
   {

@@ -119,7 +119,7 @@ test("cleanup goes on past a place that fails, and names it", async () => {
   assert.match(problems[0]!, /^iptables-legacy: .*needs root \(CAP_NET_ADMIN\)\. It said: Permission denied/);
 });
 
-test("leftovers that cannot be removed are a warning, and tried again", async () => {
+test("stale rules that cannot be deleted are a warning, and retried", async () => {
   const warnings: string[] = [];
   const logger: Logger = { ...silentLogger, warn: (message) => warnings.push(message) };
   let locked = true;
@@ -133,7 +133,10 @@ test("leftovers that cannot be removed are a warning, and tried again", async ()
   });
   await using firewall = new Firewall({ mode: "nftables", exec, logger });
   await firewall.ensure(RULES);
-  assert.match(warnings.join(), /leftovers in iptables-legacy are still there: .*held the xtables lock/);
+  assert.match(
+    warnings.join(),
+    /Failed to delete stale rules in iptables-legacy; retrying at the next check: .*held the xtables lock/,
+  );
   locked = false;
   assert.ok((await firewall.ensure(RULES)).includes("filter chain FLANNEL-FWD"));
   assert.ok(!(await firewall.ensure(RULES)).includes("filter chain FLANNEL-FWD"), "done with");

@@ -59,11 +59,17 @@ test("the jump goes before a closing REJECT and Docker's own chain, after DOCKER
   assert.match(planIptables(WANTED, seen).script, /^-I FORWARD 2 .*-j FLANNEL-FWD$/m);
 });
 
-test("the drop that nobody but us overrules is seen in the policy and in rules", () => {
-  const drops = (text: string) => planIptables(NO_RULES.ipv4, parseIptablesSave(text)).dropsForwarded;
-  assert.ok(drops("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"));
-  assert.ok(drops("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n"));
-  assert.ok(!drops("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i eth9 -j DROP\nCOMMIT\n"));
+test("a drop is found in the policy and in rules, if there are no accepts of ours", () => {
+  const scope = { networks: undefined, network: parsePrefix("10.5.0.0/16")! };
+  const drops = (text: string) =>
+    planIptables(NO_RULES.ipv4, parseIptablesSave(text), scope).drops.map(({ where }) => where);
+  assert.deepEqual(drops("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"), [
+    "table filter, chain FORWARD, policy drop",
+  ]);
+  assert.deepEqual(drops("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n"), [
+    'table filter, chain FORWARD, rule "-j DROP"',
+  ]);
+  assert.deepEqual(drops("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i eth9 -j DROP\nCOMMIT\n"), []);
 });
 
 test("a rule of others that jumps to our chain keeps it from going away: it goes too", () => {

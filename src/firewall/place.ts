@@ -1,35 +1,47 @@
-/** The places of a host where firewall rules can live: nftables, and iptables by variant and family. */
+/** The places of a host that firewall rules can be in: nftables, and iptables by variant and family. */
 
+import { formatPrefix } from "../address/prefix.ts";
+import { hasCode } from "../base/error.ts";
+import { type CurrentNetworks, describeIptablesDrop, type IptablesDrop } from "./findings.ts";
 import { FirewallError, type FirewallExec, LOCK_WAIT_SECONDS, runTool } from "./firewall-exec.ts";
 import { type FirewallPlan, planIptables } from "./iptables-plan.ts";
 import { parseIptablesSave, unreadableTables } from "./iptables-save.ts";
 import { CHAINS, type FirewallFamily, ROLES } from "./names.ts";
 import { parseNftListing } from "./nft-listing.ts";
 import { type NftScope, planNft } from "./nft-plan.ts";
-import { type FirewallRules, withoutRandomFully } from "./rules.ts";
+import type { OwnNetworks } from "./ownership.ts";
+import { type FirewallRules, NO_RULES, withoutRandomFully } from "./rules.ts";
 
-/** One place: a read gives the plan, and the plan's script brings it about. Each costs one process. */
+/** Whose rules a place is planned for. */
+export interface PlaceNetworks {
+  /** The networks whose rules are ours; undefined = all. */
+  readonly own: OwnNetworks;
+  /** This daemon's networks, whose drops are findings. */
+  readonly current: CurrentNetworks;
+}
+
+/** One place: a dump gives the plan, and the plan's script applies it. Each costs one process. */
 export interface Place {
   /** For messages: "nftables", "ip6tables-legacy". */
   readonly name: string;
-  /** The kernel's old tables, which nftables does not see. */
-  readonly isLegacy: boolean;
-  plan(wanted: FirewallRules): Promise<FirewallPlan>;
+  /** `legacy`: the kernel's old tables, which nftables does not show. */
+  readonly kind: "nftables" | "iptables-nft" | "legacy";
+  plan(wanted: FirewallRules, networks: PlaceNetworks): Promise<FirewallPlan>;
   apply(script: string): Promise<void>;
 }
 
-/** Which of Debian's binaries to use: the one that the system's alternatives choose (""), or one by name. */
+/** Which of Debian's binaries to use: the one that the system's alternatives choose (""), or one by its name. */
 export type IptablesSuffix = "" | "-nft" | "-legacy";
 
-/** What the installed iptables is and can do. */
+/** The backend and abilities of the installed iptables. */
 export interface IptablesTraits {
-  /** Before 1.8 there was nothing but legacy. */
+  /** Before 1.8 always legacy. */
   readonly backend: "legacy" | "nf_tables";
-  /** 1.6.2 brought `--random-fully`, and `--wait` to iptables-restore. */
+  /** 1.6.2 has `--random-fully`, and `--wait` of iptables-restore. */
   readonly isAtLeast162: boolean;
 }
 
-/** Reads "iptables v1.8.9 (nf_tables)". A text of another form is taken for an old one. */
+/** Reads "iptables v1.8.9 (nf_tables)". A text of another form counts as an old version. */
 export function parseIptablesVersion(text: string): IptablesTraits {
   const parts = /v(\d+)\.(\d+)\.(\d+)/.exec(text)?.slice(1).map(Number) ?? [0, 0, 0];
   const [major = 0, minor = 0, patch = 0] = parts;
@@ -39,22 +51,25 @@ export function parseIptablesVersion(text: string): IptablesTraits {
   };
 }
 
-/** Asks the installed iptables once; both families are of one package. */
+/** Reads the version of the installed iptables; ip6tables is of the same package. Throws FirewallError. */
 export const iptablesTraits = async (exec: FirewallExec, suffix: IptablesSuffix): Promise<IptablesTraits> =>
   parseIptablesVersion(await runTool(exec, `iptables${suffix}`, ["--version"]));
 
+/** One family of one variant. `isForNftables`: flanneld's rules are in nftables, so this place can only drop their packets. */
 export function iptablesPlace(
   exec: FirewallExec,
   family: FirewallFamily,
   suffix: IptablesSuffix,
   traits: IptablesTraits,
+  isForNftables = false,
 ): Place {
   const tool = `${family.iptables}${suffix}`;
   const wait = traits.isAtLeast162 ? ["--wait", String(LOCK_WAIT_SECONDS)] : [];
+  const kind = traits.backend === "legacy" ? "legacy" : "iptables-nft";
   return {
     name: tool,
-    isLegacy: traits.backend === "legacy",
-    async plan(wanted) {
+    kind,
+    async plan(wanted, { own, current }) {
       const rules = wanted[family.key];
       const text = await runTool(exec, `${tool}-save`, []);
       const wantsNothing = ROLES.every((role) => rules[role].length === 0);
@@ -64,8 +79,19 @@ export function iptablesPlace(
           throw new FirewallError("FIREWALL_REFUSED", unreadableText(tool, table));
         }
       }
-      const seen = parseIptablesSave(text);
-      return planIptables(traits.isAtLeast162 ? rules : withoutRandomFully(rules), seen);
+      const scope = { networks: own?.[family.key], network: current[family.key] };
+      const { script, changes, drops, walked } = planIptables(
+        traits.isAtLeast162 ? rules : withoutRandomFully(rules),
+        parseIptablesSave(text),
+        scope,
+      );
+      const describe = isForNftables && kind === "legacy" ? legacyDropText : describeIptablesDrop;
+      return {
+        script,
+        changes,
+        findings: drops.map((drop) => describe(tool, drop)),
+        watched: new Set([...walked].map((chain) => `${family.nft} ${CHAINS.forward.table} ${chain}`)),
+      };
     },
     async apply(script) {
       await runTool(exec, `${tool}-restore`, ["--noflush", ...wait], script);
@@ -74,20 +100,60 @@ export function iptablesPlace(
 }
 
 const unreadableText = (tool: string, table: string): string =>
-  `${tool} cannot read the table “${table}”, because somebody wrote rules into it that only nft understands; nothing was ` +
+  `${tool} cannot read the table “${table}”, because it contains rules that only nft understands; nothing was ` +
   `changed there. Move them to a table of their own (see “nft list ruleset”), or set "EnableNFTables": true in the network config`;
 
+const legacyDropText = (tool: string, { where, network }: IptablesDrop): string =>
+  `${tool} drops forwarded packets of the network ${formatPrefix(network)} (${where}), which nftables rules cannot overrule: ` +
+  `containers of different hosts will not reach each other. Switch the host (and Docker) to iptables-nft, or set ` +
+  `"EnableNFTables": false in the network config`;
+
+/** The nftables of both families. */
 export function nftPlace(exec: FirewallExec, scope: NftScope): Place {
   return {
     name: "nftables",
-    isLegacy: false,
-    async plan(wanted) {
-      // the whole ruleset in one process: nft 1.0.6 forgets objects when one script lists several
+    kind: "nftables",
+    async plan(wanted, networks) {
+      // the whole ruleset in one process: nft 1.0.6 drops objects when one script lists several tables
       const listing = await runTool(exec, "nft", ["--terse", "--stateless", "--handle", "list", "ruleset"]);
-      return planNft(wanted, parseNftListing(listing), scope);
+      return planNft(wanted, parseNftListing(listing), scope, networks);
     },
     async apply(script) {
       await runTool(exec, "nft", ["-f", "-"], script);
     },
   };
+}
+
+/** What is stale in a place; nothing, if its tool is not installed. */
+export async function inspectPlace(
+  place: Place,
+  networks: PlaceNetworks,
+): Promise<{ plan: FirewallPlan; problem: string | undefined }> {
+  try {
+    return { plan: await place.plan(NO_RULES, networks), problem: undefined };
+  } catch (error) {
+    if (!(error instanceof FirewallError)) throw error;
+    const problem = hasCode(error, "FIREWALL_TOOL_MISSING") ? undefined : error.message;
+    return { plan: { script: "", changes: [], findings: [], watched: new Set() }, problem };
+  }
+}
+
+/** An installed iptables. */
+export interface InstalledVariant {
+  readonly suffix: IptablesSuffix;
+  readonly traits: IptablesTraits;
+}
+
+/** Both variants by name, and the plain one where it is neither of them (systems from before the two). */
+export async function installedVariants(exec: FirewallExec): Promise<readonly InstalledVariant[]> {
+  const found: InstalledVariant[] = [];
+  for (const suffix of ["-nft", "-legacy", ""] as const) {
+    try {
+      const traits = await iptablesTraits(exec, suffix);
+      if (!found.some((other) => other.traits.backend === traits.backend)) found.push({ suffix, traits });
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+    }
+  }
+  return found;
 }

@@ -6,7 +6,7 @@
  */
 
 import { attributeTable } from "./attribute.ts";
-import { string, u8, u16be, u32be } from "./kind.ts";
+import { bytes, string, u8, u16be, u32be } from "./kind.ts";
 import { layoutOf, type NetlinkMessage, splitMessages } from "./message.ts";
 import type { NotificationSource, ReceivedNotifications } from "./monitor.ts";
 import { struct } from "./struct.ts";
@@ -51,7 +51,11 @@ const GENERATION = layoutOf(
 );
 const CHAIN = layoutOf(
   NFGENMSG,
-  attributeTable({ NFTA_CHAIN_TABLE: [1, "table", string], NFTA_CHAIN_NAME: [3, "chain", string] }),
+  attributeTable({
+    NFTA_CHAIN_TABLE: [1, "table", string],
+    NFTA_CHAIN_NAME: [3, "chain", string],
+    NFTA_CHAIN_HOOK: [4, "hook", bytes],
+  }),
 );
 const RULE = layoutOf(
   NFGENMSG,
@@ -68,6 +72,8 @@ export interface NftChange {
   readonly object: "table" | "chain" | "rule" | "other";
   /** Of a chain its name, of a rule its chain's. */
   readonly chain: string | undefined;
+  /** A chain at a hook, whose creation changes what happens to packets at once. */
+  readonly isBaseChain?: true;
 }
 
 /** Who committed a transaction. */
@@ -121,25 +127,26 @@ function readTransactions(
 }
 
 /** Decodes any NFT_MSG_… but NEWGEN. Throws NetlinkDecodeError. */
-function decodeNftChange({ type, bytes, start, end }: NetlinkMessage): NftChange {
+function decodeNftChange({ type, bytes: message, start, end }: NetlinkMessage): NftChange {
   switch (type & 255) {
     case NFT_MSG_NEWCHAIN:
     case NFT_MSG_DELCHAIN: {
-      const { family, table = "", chain } = CHAIN.decode(bytes, start, end);
-      return { family: familyName(family), table, object: "chain", chain };
+      const { family, table = "", chain, hook } = CHAIN.decode(message, start, end);
+      const change = { family: familyName(family), table, object: "chain", chain } as const;
+      return hook === undefined ? change : { ...change, isBaseChain: true };
     }
     case NFT_MSG_NEWRULE:
     case NFT_MSG_DELRULE: {
-      const { family, table = "", chain } = RULE.decode(bytes, start, end);
+      const { family, table = "", chain } = RULE.decode(message, start, end);
       return { family: familyName(family), table, object: "rule", chain };
     }
     case NFT_MSG_NEWTABLE:
     case NFT_MSG_DELTABLE: {
-      const { family, table = "" } = OTHER.decode(bytes, start, end);
+      const { family, table = "" } = OTHER.decode(message, start, end);
       return { family: familyName(family), table, object: "table", chain: undefined };
     }
     default: {
-      const { family, table = "" } = OTHER.decode(bytes, start, end);
+      const { family, table = "" } = OTHER.decode(message, start, end);
       return { family: familyName(family), table, object: "other", chain: undefined };
     }
   }

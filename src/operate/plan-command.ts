@@ -5,13 +5,13 @@
  */
 
 import { leasesOf } from "../admin/lease-text.ts";
-import { firewallWish } from "../agent/firewall-keeper.ts";
+import { desiredFirewall } from "../agent/desired-firewall.ts";
 import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
 import { attributesOf, NOTHING_KNOWN, withRecord } from "../agent/host-record.ts";
 import { usedPrefixes } from "../agent/host-routes.ts";
 import { NextHops } from "../agent/next-hops.ts";
 import { Planner } from "../agent/planner.ts";
-import { previousSubnets } from "../agent/subnet-file.ts";
+import { formerNetworks, previousSubnets } from "../agent/subnet-file.ts";
 import type { Backend, Host } from "../backend/backend.ts";
 import {
   chooseBackend,
@@ -114,8 +114,11 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   }
   for (const { message } of obstacles) printError(printable(message));
 
-  const { mode, rules } = firewallWish(options.firewall, network, lease.subnets);
-  await using firewall = new Firewall({ mode, exec: situation.ports.firewallExec, logger });
+  const { mode, rules } = desiredFirewall(options.firewall, network, lease.subnets);
+  await using firewall = new Firewall({
+    ...{ mode, exec: situation.ports.firewallExec, logger },
+    formerNetworks: formerNetworks(situation.ports.readFile(options.subnetFile), network),
+  });
   const { changes, leftovers } = await firewall.preview(rules);
   for (const change of changes) print(`firewall  ${printable(change)}`);
   for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);

@@ -1,7 +1,8 @@
 /** A firewall keeper at work on a host of the firewall's bed, with everything that it ran and said. */
 
+import type { DesiredFirewall } from "../../src/agent/desired-firewall.ts";
 import { DriftLedger } from "../../src/agent/drift.ts";
-import { FirewallKeeper, type FirewallSystem, type FirewallWish } from "../../src/agent/firewall-keeper.ts";
+import { FirewallKeeper, type FirewallSystem } from "../../src/agent/firewall-keeper.ts";
 import { Readiness } from "../../src/agent/readiness.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { systemTimers } from "../../src/base/timers.ts";
@@ -18,10 +19,12 @@ export interface KeeperRun extends AsyncDisposable {
   readonly log: readonly string[];
   /** How often the tables of iptables-legacy were compared. */
   readonly digests: () => number;
-  /** What stands in the way, "" = nothing. */
+  /** Why the host is not ready, "" = it is. */
   readonly problem: () => string;
-  /** Sets the wish and waits until it is fulfilled. */
-  holds(wish: FirewallWish): Promise<void>;
+  /** Readiness notes. */
+  readonly notes: () => readonly string[];
+  /** Sets the desired firewall and waits until it is applied. */
+  holds(wish: DesiredFirewall): Promise<void>;
 }
 
 export interface KeeperOptions {
@@ -63,9 +66,10 @@ export function startKeeper(bed: FirewallBed, options: KeeperOptions = {}): Keep
     log,
     digests: () => digests,
     problem,
+    notes: () => readiness.notes,
     async holds(wish) {
       readiness.set("firewall", "not tried yet");
-      keeper.hold(wish);
+      keeper.setDesired(wish);
       await waitFor("the firewall as wished", () => problem() === "", 15_000);
     },
     async [Symbol.asyncDispose]() {

@@ -203,7 +203,7 @@ test("a held xtables lock is said, and when it is free all is put right", async 
   const ended = once(holder, "close");
   try {
     await once(holder.stdout, "data");
-    run.keeper.hold({ ...IPTABLES, rules: { ...RULES, ipv6: { masquerade: [], forward: [] } } });
+    run.keeper.setDesired({ ...IPTABLES, rules: { ...RULES, ipv6: { masquerade: [], forward: [] } } });
     await waitFor("the lock is named", () => /xtables lock for 5 s/.test(run.problem()), 10_000);
   } finally {
     holder.stdin.end();
@@ -225,7 +225,7 @@ test("a missing tool is named, and used once it is there", async () => {
     },
   };
   await using run = startKeeper(bed, { system: { exec } });
-  run.keeper.hold(NFTABLES);
+  run.keeper.setDesired(NFTABLES);
   await waitFor("it is named", () => /"nft" is not installed/.test(run.problem()));
   isInstalled = true;
   await waitFor("all is right", () => run.problem() === "");
@@ -238,7 +238,7 @@ test("a ruleset that the kernel refuses: nft's own words, and nothing half-done"
     chain FORWARD { type filter hook forward priority 0; policy drop; }
     chain FLANNEL-FWD { type filter hook input priority 0; }; }'`);
   await using run = startKeeper(bed);
-  run.keeper.hold(NFTABLES);
+  run.keeper.setDesired(NFTABLES);
   await waitFor("it is said", () =>
     /nft failed, nothing was changed.*It said: .*(?:Error|not supported)/s.test(run.problem()),
   );
