@@ -57,7 +57,7 @@ test("what is published is written, logged and ready", async (t) => {
 
 test("F25 a full disk is named once in the log line", async (t) => {
   const { publish, errors, timers, disk } = start(t);
-  disk.failure = `cannot write ${PATH}: ENOSPC: no space left on device, write`;
+  disk.failure = `failed to write ${PATH}: ENOSPC: no space left on device, write`;
   publish(envOf(1));
   await timers.advance(5_000);
   assert.equal(errors().length, 1);

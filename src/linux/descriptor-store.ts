@@ -1,7 +1,7 @@
 /**
- * Descriptors that outlive this process: the service manager gets a copy of each to keep, and hands it to the process
- * that it starts next (systemd's FileDescriptorStoreMax=; sd_notify(3), FDSTORE=1). What comes in meanwhile waits in the
- * kernel. Without such a manager they are just open descriptors.
+ * Descriptors that outlive this process: the service manager keeps a copy of each, and passes it to the process that it
+ * starts next (systemd's FileDescriptorStoreMax=; sd_notify(3), FDSTORE=1). Packets that arrive meanwhile wait in the
+ * kernel. Without such a manager they are ordinary open descriptors.
  */
 
 import { messageOf } from "../base/error.ts";
@@ -10,7 +10,7 @@ import { sys } from "./ffi.ts";
 import { sdNotify } from "./sd-notify.ts";
 
 export interface DescriptorStoreOptions {
-  /** Kept for this process; see takeListenFds. */
+  /** Descriptors kept from the previous process, by name; see takeListenFds. */
   readonly handedOver: ReadonlyMap<string, number>;
   /** NOTIFY_SOCKET; undefined = there is no service manager. */
   readonly notifySocket: string | undefined;
@@ -30,8 +30,9 @@ export class DescriptorStore {
   }
 
   /**
-   * What is open under this name, if `adopt` can use it; else what `open` opens, from now on kept under this name. It
-   * stays the store's: only {@link close} closes it. `adopt` says undefined of what is of no use.
+   * The descriptor kept under this name if `adopt` accepts it, else the one that `open` opens, which is kept under this
+   * name from now on. The store owns it: only {@link close} closes it. `adopt` returns undefined for a descriptor that
+   * it cannot use.
    */
   open<T extends { readonly fd: number }>(
     name: string,
@@ -49,26 +50,26 @@ export class DescriptorStore {
     }
     const opened = open();
     this.#open.set(name, opened.fd);
-    this.#tell(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`, [opened.fd]);
+    this.#notify(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`, [opened.fd]);
     return opened;
   }
 
-  /** Closes what is open under this name, here and at the service manager's. */
+  /** Closes the descriptor of this name, here and in the service manager. */
   close(name: string): void {
     const fd = this.#open.get(name);
     if (fd === undefined) return;
     this.#open.delete(name);
     this.#unclaimed.delete(name);
-    this.#tell(`FDSTOREREMOVE=1\nFDNAME=${name}`);
+    this.#notify(`FDSTOREREMOVE=1\nFDNAME=${name}`);
     sys.close(fd);
   }
 
-  /** Closes what was kept for this process and nobody has asked for: an earlier config needed it. */
+  /** Closes kept descriptors that were not opened: an earlier config needed them. */
   closeUnclaimed(): void {
     for (const name of [...this.#unclaimed]) this.close(name);
   }
 
-  #tell(state: string, fds: readonly number[] = []): void {
+  #notify(state: string, fds: readonly number[] = []): void {
     const { notifySocket, logger } = this.#options;
     if (notifySocket === undefined) return;
     try {
@@ -77,7 +78,7 @@ export class DescriptorStore {
       if (this.#hasWarned) return;
       this.#hasWarned = true;
       logger.warn(
-        `The service manager cannot be asked to keep descriptors, so a restart will lose packets: ${messageOf(error)}`,
+        `Failed to store descriptors in the service manager; a restart will lose packets: ${messageOf(error)}`,
       );
     }
   }

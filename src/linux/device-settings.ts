@@ -1,4 +1,4 @@
-/** Settings of devices beside rtnetlink: the port DeviceSettings on a real kernel, over sysctl and ethtool's ioctl. */
+/** Device settings outside rtnetlink: the port DeviceSettings on a real kernel, by sysctl and ethtool's ioctl. */
 
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
@@ -24,8 +24,8 @@ export interface DeviceSettingsOptions {
 }
 
 /**
- * Where /proc/sys is read-only (containers) a sysctl that cannot be set is told of once and counts as set: whatever
- * depends on it fails by itself. Nothing is told where nothing depends on it.
+ * Where /proc/sys is read-only (containers), a sysctl that cannot be set is logged once and then counts as set: what depends
+ * on it fails by itself. A sysctl without effect on this host is not logged.
  */
 export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): DeviceSettings {
   const given = new Map<string, boolean>();
@@ -37,7 +37,7 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
       if (typeof value === "boolean") return value;
       if (name === "accept_ra" && isMoot(device, value)) return false;
       if (value !== undefined) return value !== "0";
-      // A kernel without IPv6 takes no advertisements; a device that is gone has no settings.
+      // A kernel without IPv6 accepts no advertisements; a deleted device has no settings.
       const hasIpv6 = readSysctl(`ipv6/conf/all/${name}`, { netns }) !== undefined;
       return hasIpv6 ? undefined : name === "disable_ipv6";
     },
@@ -49,13 +49,13 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
       } catch (error) {
         if (!hasCode(error, "EROFS") && !hasCode(error, "EACCES")) throw error;
         if (name === "accept_ra" && !on && isMoot(device, readSysctl(key, { netns }))) return;
-        logger.warn(`${messageOf(error)}: going on without it`);
+        logger.warn(`Continuing without a setting of ${device}: ${messageOf(error)}`);
         given.set(key, on);
       }
     },
   };
 
-  /** With accept_ra 1 a host that forwards ignores router advertisements (ip-sysctl.rst): no need to set it where it cannot be. */
+  /** With accept_ra=1 a forwarding host ignores router advertisements (ip-sysctl.rst): a read-only sysctl then needs no change. */
   function isMoot(device: string, acceptRa: string | undefined): boolean {
     if (acceptRa !== "1") return false;
     const forwarding = readSysctl(`ipv6/conf/${device}/forwarding`, { netns });
@@ -67,13 +67,13 @@ export function createDeviceSettings({ logger, netns }: DeviceSettingsOptions): 
   }
 }
 
-/** Whether devices can be given this setting, whichever they are. */
+/** Whether this setting can be changed on this host, whatever the device. */
 export const canSet = (name: SettingName): boolean =>
   name === "tx-checksum-ip-generic" || isSysctlWritable(sysctlKey("all", name));
 
 const sysctlKey = (device: string, name: SettingName): string => `ipv6/conf/${device}/${name}`;
 
-/** Undefined = no such device, or one that has no say in it. */
+/** Undefined = no such device, or one without this feature. */
 function readTxChecksum(device: string, netns: string | undefined): boolean | undefined {
   const value = Uint32Array.of(ETHTOOL_GTXCSUM, 0); // struct ethtool_value
   try {

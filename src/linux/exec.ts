@@ -1,15 +1,15 @@
-/** Running other programs to their end: nft, iptables, charon's tools, hooks. */
+/** Runs other programs until they exit: nft, iptables, hooks. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { FlannelError } from "../base/error.ts";
 import { withNetns } from "./netns.ts";
 
 export interface ExecOptions {
-  /** Written to its standard input, which is empty otherwise. */
+  /** Its standard input; default empty. */
   readonly input?: string;
-  /** After this time it is killed. Default 30 s. */
+  /** It is killed after this time. Default 30 s. */
   readonly timeoutMs?: number;
-  /** Its whole environment; default ours. */
+  /** Its whole environment; default that of this process. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Path of the network namespace it runs in. */
   readonly netns?: string | undefined;
@@ -18,13 +18,13 @@ export interface ExecOptions {
 export interface ExecResult {
   readonly stdout: string;
   readonly stderr: string;
-  /** The process id that it had. */
+  /** Its process id. */
   readonly pid?: number | undefined;
 }
 
-/** A program could not be run, or failed. `code`: "ENOENT" (not installed), "EACCES", "ETIMEDOUT", "EXIT", "SIGNAL"…. */
+/** A program failed, or failed to start. `code`: "ENOENT" (not installed), "EACCES", "ETIMEDOUT", "EXIT", "SIGNAL"…. */
 export class ExecError extends FlannelError {
-  /** Undefined if it did not come to an exit. */
+  /** Undefined if it did not exit by itself. */
   readonly exitCode: number | undefined;
   readonly stdout: string;
   readonly stderr: string;
@@ -36,7 +36,7 @@ export class ExecError extends FlannelError {
   }
 }
 
-/** Runs a program without a shell and gives back what it printed. Rejects with ExecError unless it exits with 0. */
+/** Runs a program without a shell; its output. Rejects with ExecError unless it exits with 0. */
 export async function exec(
   program: string,
   args: readonly string[] = [],
@@ -54,7 +54,7 @@ export async function exec(
     const timer = setTimeout(() => {
       timedOut = true;
       child.kill("SIGKILL");
-      child.stdout?.destroy(); // children of its own may live on and hold these
+      child.stdout?.destroy(); // its own children may still hold these open
       child.stderr?.destroy();
     }, timeoutMs);
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
@@ -63,12 +63,12 @@ export async function exec(
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       output.stderr += text;
     });
-    child.stdin?.on("error", () => {}); // it ended without reading: its exit code tells
+    child.stdin?.on("error", () => {}); // it ended without reading: the exit code decides
     child.stdin?.end(options.input ?? "");
     child.on("error", (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       if (error.code === "ENOENT") fail("ENOENT", "not found: install it, or put its directory in PATH");
-      else fail(error.code ?? "EIO", `cannot be run: ${error.message}`);
+      else fail(error.code ?? "EIO", `failed to start: ${error.message}`);
     });
     child.on("close", (exitCode, signal) => {
       clearTimeout(timer);
@@ -80,7 +80,7 @@ export async function exec(
   });
 }
 
-/** As {@link exec}, for callers to whom any exit code is a result; 128 + 9 if it had to be killed after 30 s. */
+/** As {@link exec}, but any exit code is a result; 137 (128 + SIGKILL) if it was killed after 30 s. */
 export async function runCommand(
   program: string,
   args: readonly string[],
@@ -95,7 +95,7 @@ export async function runCommand(
   }
 }
 
-/** The end of what a failing program said, in one line. */
+/** The last lines of stderr, as one line. */
 function lastLines(stderr: string): string {
   const text = stderr.trim().split("\n").slice(-3).join("; ");
   return text === "" ? "" : `: ${text}`;

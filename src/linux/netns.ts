@@ -1,8 +1,8 @@
 /**
  * Network namespaces (network_namespaces(7), setns(2)), named as `ip netns` does: bind mounts in /run/netns.
  *
- * Entering one changes only the calling thread, so everything here is synchronous: nothing else can run on the main
- * thread meanwhile. Descriptors opened inside stay in their namespace for good.
+ * Entering one changes only the calling thread, so everything here is synchronous: nothing else runs on the main
+ * thread meanwhile. Descriptors opened inside belong to that namespace until they are closed.
  */
 
 import { closeSync, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
@@ -24,8 +24,8 @@ const MNT_DETACH = 2;
 export const netnsPath = (name: string): string => `${NETNS_DIRECTORY}/${name}`;
 
 /**
- * Makes a named namespace, with lo down, that `ip netns` sees too. Throws SyscallError: EPERM without root;
- * EEXIST if there is one.
+ * Creates a named namespace, with lo down, as `ip netns add` does. Throws SyscallError: EPERM without root;
+ * EEXIST if the name exists.
  */
 export function createNetns(name: string): void {
   shareNetnsDirectory();
@@ -47,16 +47,16 @@ export function createNetns(name: string): void {
   }
 }
 
-/** Takes the name away; the namespace goes when nothing uses it any more. No error if there is none. */
+/** Deletes the name; the kernel deletes the namespace when nothing uses it any more. No error if it does not exist. */
 export function deleteNetns(name: string): void {
   const path = netnsPath(name);
-  sys.umount2(path, MNT_DETACH); // fails if the file was left behind without a mount: then it only has to be removed
+  sys.umount2(path, MNT_DETACH); // fails on a stale file without a mount, which only has to be removed
   rmSync(path, { force: true });
 }
 
 /**
- * Runs `inside` in the namespace at `path` and comes back. Not for async functions: they would go on in the
- * caller's namespace after their first `await`. Throws ENOENT (no such namespace), SyscallError.
+ * Runs `inside` in the namespace at `path` and returns its result. Not for async functions: after their first `await` they
+ * would continue in the caller's namespace. Throws ENOENT (no such namespace), SyscallError.
  */
 export function withNetns<T>(path: string, inside: () => T): T {
   const target = openSync(path, "r");
@@ -78,8 +78,8 @@ export function withNetns<T>(path: string, inside: () => T): T {
 }
 
 /**
- * Whether the device or socket behind `fd` is of the caller's namespace, asked with `request`: an ioctl that opens its
- * namespace. True where the kernel does not know that request.
+ * Whether the device or socket behind `fd` belongs to the caller's namespace. `request` is the ioctl that opens its
+ * namespace; true on kernels without that ioctl.
  */
 export function isOfOwnNetns(fd: number, request: number): boolean {
   const netns = sys.ioctlValue(fd, request, 0);
@@ -91,7 +91,7 @@ export function isOfOwnNetns(fd: number, request: number): boolean {
   }
 }
 
-/** Makes /run/netns a mount of its own, shared, so that names come and go in all mount namespaces (as iproute2 does). */
+/** Makes /run/netns a shared mount, so that names appear and disappear in all mount namespaces (as iproute2 does). */
 function shareNetnsDirectory(): void {
   mkdirSync(NETNS_DIRECTORY, { recursive: true, mode: 0o755 });
   if (sys.mount("", NETNS_DIRECTORY, "none", MS_SHARED | MS_REC, null) === 0) return;

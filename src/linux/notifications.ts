@@ -13,19 +13,19 @@ export interface NotificationOptions extends NetlinkOptions {
   readonly groups?: readonly number[];
 }
 
-/** So many datagrams are taken at once at most, so that a flood does not keep the rest of the program waiting. */
+/** Datagrams read at once at most, so that a flood does not starve the rest of the program. */
 const BATCH_DATAGRAMS = 2000;
 const DATAGRAM_BYTES = 64 * 1024;
 const DEFAULT_BUFFER_BYTES = 16 * 1024 * 1024;
 
 /**
- * Subscribes to notifications, from this call on; they wait in the socket until they are asked for. If some were lost
- * (ENOBUFS), or receiving fails in any other way, this is told as an overrun. Throws SyscallError if there can be no socket.
+ * Subscribes to notifications; from this call on they wait in the socket until they are read. If some were lost (ENOBUFS),
+ * or if receiving fails in any other way, this is reported as an overrun. Throws SyscallError if opening the socket fails.
  */
 export const openNotifications = (options: NotificationOptions = {}): NotificationSource =>
   new SocketSource(options);
 
-/** Subscribes to the changes of nftables. Throws SyscallError, EPROTONOSUPPORT where the kernel has none. */
+/** Subscribes to changes of nftables. Throws SyscallError, EPROTONOSUPPORT on a kernel without it. */
 export const openNftNotifications = (options: NetlinkOptions = {}): NotificationSource =>
   openNotifications({ ...options, family: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] });
 
@@ -34,7 +34,7 @@ class SocketSource implements NotificationSource {
   readonly #watch: Watch;
   readonly #buffer = new Uint8Array(DATAGRAM_BYTES);
   #isClosed = false;
-  /** Settles the next() that waits. */
+  /** Settles the waiting next(). */
   #deliver: ((received: ReceivedNotifications | undefined) => void) | undefined;
 
   constructor(options: NotificationOptions) {
@@ -59,7 +59,7 @@ class SocketSource implements NotificationSource {
     this.#settle(undefined);
   }
 
-  /** Hands what the socket holds to the next() that waits. While none does, what comes stays in the socket. */
+  /** Passes the datagrams in the socket to the waiting next(). Without one they stay in the socket. */
   #take(): void {
     if (this.#deliver === undefined) {
       this.#watch.pause();
@@ -80,7 +80,7 @@ class SocketSource implements NotificationSource {
       }
       return { datagrams, overrun: false };
     } catch {
-      return { datagrams, overrun: true }; // SyscallError: whichever it is, the answer is to look again
+      return { datagrams, overrun: true }; // SyscallError: the reaction to each is a resync
     }
   }
 

@@ -1,28 +1,28 @@
 /**
- * Waiting for descriptors that Node does not know (netlink, TUN): in libuv's own event loop, so that there is no thread
- * that blocks and nothing that holds up the end of the process.
+ * Waits for descriptors that Node does not know (netlink, TUN) in libuv's own event loop: no thread blocks, and nothing
+ * delays the exit of the process.
  */
 
 import { pollFd } from "./ffi.ts";
 
 /** A running watch. It keeps the process alive while it is open and not paused. */
 export interface Watch extends Disposable {
-  /** Stops calling back, and {@link resume} goes on. Both may be repeated. */
+  /** Stops the callbacks until {@link resume}. Both may be repeated. */
   pause(): void;
   resume(): void;
-  /** To be called before the descriptor is closed. May be repeated. */
+  /** Ends the watch. To be called before the descriptor is closed; may be repeated. */
   close(): void;
 }
 
 /**
- * Calls `onReadable` whenever `fd` can be read or has an error to be fetched, again and again while that is so: read
- * until EAGAIN, or pause. The call comes from a fresh turn of the event loop, so promises it settles go on at once.
+ * Calls `onReadable` whenever `fd` is readable or has a pending error, repeatedly while that is so (level-triggered): read
+ * until EAGAIN, or pause. Each call is a turn of the event loop of its own, so promises that it settles continue at once.
  */
 export function watchReadable(fd: number, onReadable: () => void): Watch {
   let state: "running" | "paused" | "closed" = "running";
   let isScheduled = false;
   const onPoll = (status: number): void => {
-    // On an error (for netlink: ENOBUFS) libuv stops watching, taking the descriptor for a broken one. It is not.
+    // On an error (for netlink: ENOBUFS) libuv stops watching, as if the descriptor were broken. It is not.
     if (status < 0 && state === "running") handle.start(onPoll);
     if (isScheduled) return;
     isScheduled = true;

@@ -1,7 +1,7 @@
 /**
- * Giving memory back to the machine. A start with thousands of leases leaves garbage that V8 sees no reason to collect
- * as long as nothing more is allocated, free blocks that malloc keeps (malloc_trim(3)), and a program half of whose
- * pages nobody needs again: those of Node.js's own start and of its compilers.
+ * Returns memory to the kernel. A start with thousands of leases leaves garbage that V8 does not collect while nothing
+ * more is allocated, free blocks that malloc keeps (malloc_trim(3)), and pages of the executable that are only needed
+ * at startup: those of Node.js's own startup and of its compilers.
  */
 
 import { readFileSync, readlinkSync } from "node:fs";
@@ -21,9 +21,9 @@ export function releaseMemory(): void {
 }
 
 /**
- * Takes the pages of the executable out of this process; they stay in the page cache, and each 64 KB of them that is
- * run or read again comes back without a read, in a microsecond. What the loader or anybody else has written to
- * (relocations) is left alone: it is in no file.
+ * Unmaps the pages of the executable (madvise(2)). They stay in the page cache: each 64 KB that is run or read again
+ * is mapped without disk I/O, within a microsecond. Pages that were written to (relocations) are kept: no file
+ * contains them.
  */
 function unmapProgram(): void {
   const executable = readProc(() => readlinkSync("/proc/self/exe"));
@@ -35,7 +35,7 @@ function unmapProgram(): void {
   }
 }
 
-/** Empty where there is no /proc: then this is left. */
+/** Empty without /proc: the executable then stays mapped. */
 function readProc(read: () => string): string {
   try {
     return read();

@@ -1,6 +1,6 @@
 /**
- * Talking with the service manager: one datagram to an AF_UNIX socket (sd_notify(3), unix(7)), with descriptors that it
- * shall keep for the next process; and those that it kept for this one (sd_listen_fds(3)).
+ * Protocol of the service manager: one datagram to an AF_UNIX socket (sd_notify(3), unix(7)), with descriptors to be kept
+ * for the next process; and the descriptors kept for this one (sd_listen_fds(3)).
  */
 
 import { FlannelError } from "../base/error.ts";
@@ -28,7 +28,7 @@ const LISTEN_VARIABLES = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_
 
 /**
  * Sends `state`, e.g. "READY=1", to `socketName`: the value of NOTIFY_SOCKET, a path or an abstract name after "@"; with
- * copies of the descriptors `fds`. Throws FlannelError EINVAL for other names, SyscallError if nobody listens.
+ * copies of the descriptors `fds`. Throws FlannelError EINVAL for other names, SyscallError if no process listens (ECONNREFUSED, ENOENT).
  */
 export function sdNotify(socketName: string, state: string, fds: readonly number[] = []): void {
   const isAbstract = socketName.startsWith("@");
@@ -71,9 +71,9 @@ function rights(fds: readonly number[]): Uint8Array {
 }
 
 /**
- * The descriptors that this process was started with, by name; of several with one name the last, the others are closed.
- * None of them, and nothing that tells of them, goes on to programs that this one starts: the variables are deleted
- * from `environment`, to which only the process `pid` may trust.
+ * The descriptors that this process was started with, by name; if several have one name, the last; the others are closed.
+ * Programs that this one starts inherit neither the descriptors nor the variables, which are deleted from `environment`.
+ * The variables are meant for the process `pid` only (LISTEN_PID).
  */
 export function takeListenFds(
   environment: Record<string, string | undefined>,

@@ -10,19 +10,23 @@ interface Where {
 }
 
 /**
- * The value as text without the final newline; undefined if there is no such parameter (module not loaded, device
- * gone, kernel without IPv6). `key` is written with slashes, as device names may hold dots: "ipv4/conf/flannel.1/rp_filter".
+ * Reads a parameter as text without the final newline; undefined if it does not exist (module not loaded, device deleted,
+ * kernel without IPv6). `key` has slashes, because device names may contain dots: "ipv4/conf/flannel.1/rp_filter".
+ * Throws FlannelError with the errno's name, TypeError for an invalid key.
  */
 export function readSysctl(key: string, where: Where = {}): string | undefined {
   try {
     return inNamespace(where, () => readFileSync(pathOf(key), "utf8").trimEnd());
   } catch (error) {
     if (hasCode(error, "ENOENT")) return undefined;
-    throw sysctlError("read", key, error);
+    throw sysctlError(`failed to read sysctl net/${key}`, error);
   }
 }
 
-/** Sets a parameter, if it does not have the value yet: a read-only /proc/sys (containers) then does no harm. */
+/**
+ * Sets a parameter unless it has the value already: a read-only /proc/sys (containers) then does no harm. Throws
+ * FlannelError with the errno's name (EROFS, EACCES, ENOENT).
+ */
 export function writeSysctl(key: string, value: string, where: Where = {}): void {
   try {
     inNamespace(where, () => {
@@ -30,11 +34,11 @@ export function writeSysctl(key: string, value: string, where: Where = {}): void
       if (readFileSync(path, "utf8").trimEnd() !== value) writeFileSync(path, value);
     });
   } catch (error) {
-    throw sysctlError(`set to ${value}`, key, error);
+    throw sysctlError(`failed to set sysctl net/${key} to ${value}`, error);
   }
 }
 
-/** Whether a parameter that is there can be set: not where /proc/sys is read-only (containers). */
+/** Whether an existing parameter can be set: false where /proc/sys is read-only (containers). */
 export function isSysctlWritable(key: string, where: Where = {}): boolean {
   try {
     inNamespace(where, () => accessSync(pathOf(key), constants.W_OK));
@@ -53,9 +57,9 @@ function pathOf(key: string): string {
   return `/proc/sys/net/${key}`;
 }
 
-const sysctlError = (action: string, key: string, cause: unknown): FlannelError =>
+const sysctlError = (failure: string, cause: unknown): FlannelError =>
   new FlannelError(
     typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "EIO",
-    `cannot ${action}: sysctl net/${key}: ${messageOf(cause)}`,
+    `${failure}: ${messageOf(cause)}`,
     { cause },
   );

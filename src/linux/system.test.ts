@@ -204,7 +204,7 @@ test("a file that cannot be written says which and why, and leaves nothing", asy
   await assert.rejects(
     writeFileAtomic(join(directory, "file/below"), "x", 0o644),
     (error: Error) =>
-      hasCode(error, "ENOTDIR") && error.message.startsWith(`cannot write ${directory}/file/below: `),
+      hasCode(error, "ENOTDIR") && error.message.startsWith(`failed to write ${directory}/file/below: `),
   );
   await assert.rejects(writeFileAtomic("/proc/flannel/subnet.env", "x", 0o644), (error) =>
     hasCode(error, "ENOENT"),

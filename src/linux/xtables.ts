@@ -1,6 +1,6 @@
 /**
- * The tables of iptables-legacy, read as the kernel holds them (linux/netfilter_ipv4/ip_tables.h, ip6_tables.h), to see
- * without starting a process whether anybody changed them: for these the kernel sends no notifications.
+ * The tables of iptables-legacy, read from the kernel (linux/netfilter_ipv4/ip_tables.h, ip6_tables.h), to detect changes
+ * without starting a process: the kernel sends no notifications for these tables.
  */
 
 import { createHash, type Hash } from "node:crypto";
@@ -33,7 +33,7 @@ interface XtablesFamily {
   /** In struct ipt_entry and ip6t_entry: `next_offset` (u16) and `counters`. */
   readonly nextOffsetAt: number;
   readonly countersAt: number;
-  /** The tables that exist in the caller's network namespace: to ask for another one would make it. */
+  /** File that lists the tables in the caller's network namespace: querying another one would create it. */
   readonly tables: string;
 }
 
@@ -58,10 +58,10 @@ const XTABLES: readonly XtablesFamily[] = [
   },
 ];
 
-/** The tables that hold rules of ours. */
+/** The tables that contain flannel's rules. */
 const TABLES = ["filter", "nat"];
 
-/** A digest of these tables in both families, counters left out. Throws SyscallError: EPERM, ENOPROTOOPT; EAGAIN while somebody writes. */
+/** A digest of these tables in both families, without counters. Throws SyscallError: EPERM, ENOPROTOOPT; EAGAIN during a write. */
 export function digestXtables(): string {
   const hash = createHash("sha256");
   for (const family of XTABLES) {
@@ -75,11 +75,11 @@ function addTable(hash: Hash, family: XtablesFamily, table: string): void {
   const fd = check(sys.socket(family.domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW), "socket", "iptables");
   try {
     const info = named(table, GETINFO_BYTES);
-    ask(fd, family.level, family.getInfo, info);
+    readOption(fd, family.level, family.getInfo, info);
     const size = new DataView(info.buffer).getUint32(GETINFO_SIZE_AT, true);
     const entries = named(table, ENTRIES_AT + size);
     new DataView(entries.buffer).setUint32(TABLE_NAME_BYTES, size, true);
-    ask(fd, family.level, family.getEntries, entries);
+    readOption(fd, family.level, family.getEntries, entries);
     clearCounters(entries, family);
     hash.update(entries);
   } finally {
@@ -93,7 +93,7 @@ function named(table: string, bytes: number): Uint8Array<ArrayBuffer> {
   return buffer;
 }
 
-const ask = (fd: number, level: number, option: number, value: Uint8Array): void =>
+const readOption = (fd: number, level: number, option: number, value: Uint8Array): void =>
   void check(
     sys.getsockopt(fd, level, option, value, Uint32Array.of(value.length)),
     "getsockopt",
@@ -114,6 +114,6 @@ function readNames(path: string): string[] {
   try {
     return readFileSync(path, "utf8").split("\n");
   } catch {
-    return []; // the kernel has none
+    return []; // the kernel has no iptables
   }
 }

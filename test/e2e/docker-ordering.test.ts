@@ -28,7 +28,7 @@ test("READY=1 is sent once, and not before device, subnet.env and firewall are i
   assert.deepEqual(manager.messages, []);
 
   await putNetworkConfig(bed.hub, endpoint);
-  await says(`cannot write ${docker.subnetFile}`);
+  await says(`failed to write ${docker.subnetFile}`);
   await flanneld.brings("device and firewall", async () => {
     const rules = await docker.run("iptables", "-S", "FORWARD");
     return rules.includes("FLANNEL-FWD") && (await isDeviceUp(docker));

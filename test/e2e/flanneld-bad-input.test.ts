@@ -329,7 +329,9 @@ test("a subnet file that cannot be written is said, and written as soon as it ca
     through: ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"],
     args: [`--subnet-file=${directory}/subnet.env`],
   });
-  await flanneld.logged(/Failed to publish the subnets; retrying: cannot write .*\/ro\/subnet\.env: .*EROFS/);
+  await flanneld.logged(
+    /Failed to publish the subnets; retrying: failed to write .*\/ro\/subnet\.env: .*EROFS/,
+  );
   await flanneld.logged(/Acquired lease/);
   const own = (await etcd.ctl("get", "--prefix", "--keys-only", `${PREFIX}/subnets/`)).trim();
   await etcd.ctl("del", own); // the loss of the lease meanwhile changes nothing about the wish to write

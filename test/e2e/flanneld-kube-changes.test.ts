@@ -135,7 +135,7 @@ test("W15 NetworkUnavailable is patched until it holds, and again when it is und
   const inTheWay = join(host.directory, "way");
   writeFileSync(inTheWay, "");
   const flanneld = bed.start(host, { args: [`--subnet-file=${inTheWay}/subnet.env`] });
-  await flanneld.logged(/cannot write .*subnet\.env/);
+  await flanneld.logged(/failed to write .*subnet\.env/);
   assert.equal(bed.condition(host)?.status, "True", "not before the network works");
   for (const status of [500, 409, 503])
     bed.api.inject({ verb: "patch", resource: "nodes/status", answer: { status } });

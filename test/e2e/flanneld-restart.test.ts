@@ -109,7 +109,7 @@ const PHASES: readonly Phase[] = [
     async enter(t, host, etcd, prefix) {
       await etcd.ctl("put", `${prefix}/config`, '{"Network":"10.5.0.0/16","Backend":{"VNI":9,"Port":8476}}');
       const flanneld = startFlanneld(t, host, at(prefix, "--subnet-file=/proc/none/subnet.env"));
-      await flanneld.logged(/cannot write \/proc\/none\/subnet\.env/);
+      await flanneld.logged(/failed to write \/proc\/none\/subnet\.env/);
       return flanneld;
     },
   },

@@ -153,6 +153,6 @@ test("a manager whose socket is gone: everything works, the loss at a restart is
   await using etcd = await startEtcd();
   const env = { NOTIFY_SOCKET: "/nonexistent/notify" };
   const [a] = await makeSites(t, etcd, () => ({ env }));
-  const warnings = a.flanneld.lines.filter((line) => /cannot be asked to keep descriptors/.test(line));
+  const warnings = a.flanneld.lines.filter((line) => /Failed to store descriptors/.test(line));
   assert.equal(warnings.length, 1);
 });

@@ -87,7 +87,7 @@ test("sysctl: read and set in a namespace, of devices with dots in their names",
   assert.equal(readSysctl("ipv6/conf/none/accept_ra", where), undefined);
   assert.throws(
     () => writeSysctl("ipv6/conf/none/accept_ra", "0", where),
-    /cannot set to 0: sysctl net\/ipv6\/conf\/none\/accept_ra/,
+    /failed to set sysctl net\/ipv6\/conf\/none\/accept_ra to 0: /,
   );
   assert.throws(
     () => writeSysctl("ipv4/ip_forward", "maybe", where),
