@@ -3,6 +3,7 @@
 #   make test      type check, lint and all layers of tests
 #   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e (root)
 #   make test-one TEST=test/e2e/lab.test.ts [NAME='killed']   one file of tests, or those whose name matches
+#   make soak [MINUTES=2] [SEED=…] [BACKEND=…]   faults at random on three hosts, for each backend; packets accounted (root)
 #   make lint      type check, lint, formatting, unused files, exports and dependencies
 #   make format    let biome format
 #   make bench     measurements, printed and written to bench/results/
@@ -11,7 +12,7 @@
 #   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
 #   make clean     removes what was built and installed here
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fuzz unit arch conformance netns e2e test-one lint format bench image image-roots tarball clean packages
+.PHONY: help build demo test soak fuzz unit arch conformance netns e2e test-one lint format bench image image-roots tarball clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -50,6 +51,12 @@ demo: build
 test: build tools/kubernetes/node_modules/.package-lock.json
 	@scripts/packages.sh test
 	@node scripts/test.ts
+
+MINUTES ?= 2
+
+soak: build
+	@scripts/packages.sh test
+	@node test/soak/run.ts --bundle --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(BACKEND),--backend $(BACKEND))
 
 unit arch: node_modules/.package-lock.json
 	@node scripts/test.ts $@

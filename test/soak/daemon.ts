@@ -1,0 +1,93 @@
+/** A flanneld on a host of the bed, restarted when it ends, as systemd would (Restart=always); its log over all runs. */
+
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { TestHost } from "../support/hosts.ts";
+import type { TestProcess } from "../support/process.ts";
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const HEALTH_PORT = 8285;
+
+export interface Health {
+  readonly status: number;
+  readonly body: string;
+}
+
+export class Daemon {
+  /** Path of subnet.env. */
+  readonly subnetFile: string;
+  readonly #host: TestHost;
+  readonly #args: readonly string[];
+  readonly #program: readonly string[];
+  readonly #past: string[] = [];
+  #process: TestProcess | undefined;
+  #isHeld = false;
+
+  constructor(host: TestHost, { endpoint, bundle }: { readonly endpoint: string; readonly bundle: boolean }) {
+    this.#host = host;
+    this.subnetFile = `${host.directory}/subnet/subnet.env`;
+    this.#program = bundle
+      ? [`${ROOT}/bin/flanneld`]
+      : [process.execPath, "--no-warnings", `${ROOT}/src/cmd/flanneld.ts`];
+    this.#args = [
+      ...[`--etcd-endpoints=${endpoint}`, `--subnet-file=${this.subnetFile}`],
+      ...[`--healthz-port=${HEALTH_PORT}`, "--ip-masq"],
+    ];
+  }
+
+  get pid(): number {
+    return this.#process!.pid;
+  }
+
+  /** Everything that it has logged, over all runs. */
+  get log(): string {
+    return [...this.#past, this.#process?.stderr ?? ""].join("");
+  }
+
+  start(): void {
+    this.#isHeld = false;
+    const [program, ...args] = this.#program;
+    const started = this.#host.start(program!, [...args, ...this.#args]);
+    this.#process = started;
+    const onEnd = () => {
+      if (this.#process !== started) return;
+      this.#past.push(started.stderr, started.stdout);
+      this.#process = undefined;
+      if (!this.#isHeld) this.start();
+    };
+    started.ended.then(onEnd, onEnd);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.signal(signal);
+  }
+
+  /** Ends it; it stays down until {@link start}. */
+  async hold(signal: NodeJS.Signals): Promise<void> {
+    this.#isHeld = true;
+    await this.#process?.stop(signal);
+  }
+
+  /** The answer of /readyz; undefined = none. */
+  async health(): Promise<Health | undefined> {
+    const request = "GET /readyz HTTP/1.0\\r\\n\\r\\n";
+    const script = `exec 3<>/dev/tcp/127.0.0.1/${HEALTH_PORT} && printf '${request}' >&3 && cat <&3`;
+    try {
+      const answer = await this.#host.run("timeout", ["2", "bash", "-c", script]);
+      const [head, body = ""] = answer.split("\r\n\r\n");
+      return { status: Number(head!.split(" ")[1]), body };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Resident memory in MB (VmRSS, proc(5)); undefined while it does not run. */
+  get residentMegabytes(): number | undefined {
+    try {
+      return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${this.pid}/status`, "utf8"))![1]) / 1024;
+    } catch {
+      return undefined;
+    }
+  }
+}
