@@ -1,8 +1,8 @@
-/** The two families of addresses, and the names under which values of each are kept. */
+/** The two address families and the field names for values of each. */
 
 import type { Family } from "./ip.ts";
 
-/** The field that holds what belongs to one family, wherever there is one for each. */
+/** The name of the field for one family, in records with a field for each. */
 export type FamilyName = "ipv4" | "ipv6";
 
 /** One family of addresses, by number and by name. */
@@ -11,7 +11,7 @@ export interface FamilyEntry {
   readonly name: FamilyName;
 }
 
-/** Both families, IPv4 first. Tables with more to say about a family derive from this one. */
+/** Both families, IPv4 first. Other tables of families derive from this one. */
 export const FAMILIES: readonly FamilyEntry[] = [
   { family: 4, name: "ipv4" },
   { family: 6, name: "ipv6" },

@@ -1,6 +1,6 @@
 /** Ethernet MAC addresses (IEEE 802) as text "c6:d2:32:6f:8f:44". */
 
-/** Canonical text (lower case, colons) of a 48-bit MAC written with colons or dashes; undefined if it is none. */
+/** Canonical text (lower case, colons) of a 48-bit MAC written with colons or dashes; undefined if invalid. */
 export function parseMac(text: string): string | undefined {
   if (!/^[\da-f]{2}([:-])(?:[\da-f]{2}\1){4}[\da-f]{2}$/i.test(text)) return undefined;
   return text.toLowerCase().replaceAll("-", ":");

@@ -10,7 +10,7 @@ export interface Prefix {
   readonly length: number;
 }
 
-/** The prefix of `length` bits that holds `ip`; host bits are masked off. */
+/** The prefix of `length` bits that contains `ip`; host bits are masked off. */
 export function prefixOf(ip: Ip, length: number): Prefix {
   const hostBits = BigInt(bitsOf(ip.family) - length);
   return { family: ip.family, base: (ip.value >> hostBits) << hostBits, length };
@@ -39,18 +39,18 @@ export const addressAt = (prefix: Prefix, offset: bigint): Ip => ({
   value: prefix.base + offset,
 });
 
-/** How many addresses the prefix holds. */
+/** The number of addresses in the prefix. */
 export const sizeOf = (prefix: Prefix): bigint => 1n << BigInt(bitsOf(prefix.family) - prefix.length);
 
-/** Whether `ip` lies in the prefix. */
+/** Whether `ip` is in the prefix. */
 export const containsIp = (prefix: Prefix, ip: Ip): boolean =>
   prefix.family === ip.family && ip.value >= prefix.base && ip.value < prefix.base + sizeOf(prefix);
 
-/** Whether `inner` lies wholly in `outer`. */
+/** Whether all of `inner` is in `outer`. */
 export const containsPrefix = (outer: Prefix, inner: Prefix): boolean =>
   outer.length <= inner.length && containsIp(outer, baseOf(inner));
 
-/** Whether the two share any address: prefixes either nest or are apart. */
+/** Whether the two share any address: prefixes either nest or are disjoint. */
 export const overlaps = (a: Prefix, b: Prefix): boolean => containsPrefix(a, b) || containsPrefix(b, a);
 
 /** Whether two prefixes are the same. */

@@ -1,4 +1,4 @@
-/** What the operator's commands need of the process they run in. */
+/** What the operator's commands need from their process. */
 
 import type { Logger } from "../base/logger.ts";
 import type { Environment } from "../config/flags.ts";
@@ -8,9 +8,9 @@ import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 export interface AdminPorts {
   /** The process environment: variables of the datastore's flags count here as they do for flanneld. */
   readonly variables: Environment;
-  /** Opens a store to look at; nothing is sent yet. Throws ConfigError. */
+  /** Opens a store for reading; nothing is sent yet. Throws ConfigError. */
   inspectStore(options: DatastoreOptions, logger: Logger): Promise<LeaseInspector>;
-  /** Opens a store to change; nothing is sent yet. Throws ConfigError. */
+  /** Opens a store for changes; nothing is sent yet. Throws ConfigError. */
   openStore(options: EtcdDatastore, logger: Logger): Promise<LeaseAdmin>;
   /** The text of a file, or of standard input for "-". Throws ConfigError. */
   readText(path: string): Promise<string>;

@@ -1,4 +1,4 @@
-/** What a new network config would do to the hosts that run with the old one. */
+/** The effect of a new network config on the hosts that run with the old one. */
 
 import { fixedBackendDifferences, fixedNetworkDifferences } from "../backend/fixed-settings.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
@@ -8,12 +8,12 @@ import type { LeaseRecord } from "../lease/lease-admin.ts";
 import type { ConfigReport } from "./config-report.ts";
 import { compareRecords, describeSubnet } from "./lease-text.ts";
 
-/** How many leases are named. */
+/** How many leases a message names. */
 const MAX_NAMED = 5;
 
 /**
- * Why hosts that hold `records` cannot follow from `before` to `after` without harm; empty = they can. Nothing is
- * compared with a config that has faults: no host runs with it.
+ * Why hosts with these leases cannot change from `before` to `after` without harm; empty = they can. A config with faults
+ * is not compared: no host runs it.
  */
 export function obstaclesToChange(
   before: ConfigReport,

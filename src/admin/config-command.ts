@@ -106,7 +106,7 @@ async function runSet(
   return 0;
 }
 
-/** An answer that was lost makes a write look as if somebody else had been there. */
+/** If the answer to a write was lost, the write looks like a foreign one. */
 const write = async (store: LeaseAdmin, text: string, expected: StoredConfig | undefined): Promise<boolean> =>
   (await store.writeNetworkConfig(text, expected)) || (await store.readNetworkConfig())?.text === text;
 

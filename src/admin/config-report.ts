@@ -1,4 +1,4 @@
-/** A network config as an operator wants to know it: everything that is wrong with it, and what it comes to. */
+/** A network config for operators: all its faults, and its effective values. */
 
 import { FAMILIES } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
@@ -16,7 +16,7 @@ export interface ConfigReport {
   readonly backend: Backend | undefined;
   /** Every fault of the network's part, and the first of the backend's. */
   readonly faults: readonly string[];
-  /** Things an operator should read. */
+  /** Notes for the operator. */
   readonly notes: readonly string[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * Leases as an operator reads them: rows of a table, JSON for programs. Keys and values may have been written by
- * anybody: what is shown can neither hide nor command anything on a terminal.
+ * Leases as text: rows of a table for operators, JSON for programs. Keys and values come from the datastore: control
+ * characters are escaped, so that they cannot command a terminal.
  */
 
 import { formatIp } from "../address/ip.ts";

@@ -1,4 +1,4 @@
-/** `flannelctl leases`: who holds which subnet, and for how long; once, or as it changes. */
+/** `flannelctl leases`: which host has which subnet and for how long; once, or with each change. */
 
 import { describeTypes } from "../backend/backend-types.ts";
 import { StoreError } from "../base/error.ts";
@@ -20,7 +20,7 @@ export const leaseCommands = (ports: AdminPorts): Command =>
         summary: "show them, sorted by subnet",
         flags: {
           json: { kind: "bool", help: "as JSON; with --watch one object a line" },
-          watch: { kind: "bool", help: "go on with every change until Ctrl-C" },
+          watch: { kind: "bool", help: "then print every change until Ctrl-C" },
         },
         run: (store, { values }, context) => {
           const { keysAreNodes = false } = store;
@@ -43,7 +43,7 @@ type Change = "added" | "changed" | "removed";
 /** How leases are printed. */
 interface Output {
   all(records: readonly LeaseRecord[], expiries: Expiries): void;
-  /** The same as the beginning of what {@link change} goes on with. */
+  /** The same, before the changes. */
   first(records: readonly LeaseRecord[], expiries: Expiries): void;
   change(change: Change, record: LeaseRecord, expiries: Expiries): void;
 }
@@ -55,7 +55,7 @@ async function runList(store: LeaseInspector, output: Output): Promise<number> {
 }
 
 async function runWatch(store: LeaseInspector, output: Output, signal: AbortSignal): Promise<number> {
-  await store.listRecords(); // what cannot work fails now: the watch itself tries for ever
+  await store.listRecords(); // fails now if it cannot work: the watch retries for ever
   let known: Map<string, LeaseRecord> | undefined;
   for await (const update of store.watchRecords(signal)) {
     if (update.type === "snapshot" && known === undefined) {
@@ -102,7 +102,7 @@ function changesBy(
   }
 }
 
-/** A watch outlives an outage: then the expiries are not known. */
+/** A watch survives an outage: then the expiries are unknown. */
 async function expiriesIfAny(store: LeaseInspector, records: readonly LeaseRecord[]): Promise<Expiries> {
   try {
     return await store.readExpiries(records);

@@ -1,4 +1,4 @@
-/** `flannelctl leases release`: takes a lease or reservation away, after asking. */
+/** `flannelctl leases release`: deletes a lease or reservation, after confirmation. */
 
 import { ConfigError } from "../base/error.ts";
 import type { Command, CommandContext } from "../config/command.ts";
@@ -11,7 +11,7 @@ import { defineStoreChange } from "./store-command.ts";
 
 export const releaseCommand = (ports: AdminPorts): Command =>
   defineStoreChange(ports, {
-    summary: "take a lease or reservation away (asks first)",
+    summary: "delete a lease or reservation (asks first)",
     words: ["SUBNET"],
     inKubernetes: "a node's subnet is free again when the node is gone (kubectl delete node NAME)",
     flags: { yes: { kind: "bool", help: "do not ask" } },
@@ -49,7 +49,7 @@ async function runRelease(
   return 0;
 }
 
-/** By its subnet, or one of its two, or by the whole key, which may be junk. Throws ConfigError. */
+/** By its subnet, or one of its two, or by the whole key, which may be malformed. Throws ConfigError. */
 function findRecord(records: readonly LeaseRecord[], text: string): LeaseRecord {
   const byKey = records.find(({ key }) => key === text);
   if (byKey !== undefined) return byKey;

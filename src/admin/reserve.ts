@@ -1,6 +1,6 @@
 /**
- * `flannelctl leases reserve`: a subnet kept for the host with a certain public address. It never expires; whoever
- * comes with that address takes it, nobody else.
+ * `flannelctl leases reserve`: reserves a subnet for the host with a certain public address. The reservation never
+ * expires, and only a host with that address acquires it.
  */
 
 import { FAMILIES } from "../address/family.ts";
@@ -20,12 +20,12 @@ import { parsePublicIps, parseSubnets } from "./arguments.ts";
 import { describePublicIps, describeSubnet } from "./lease-text.ts";
 import { defineStoreChange } from "./store-command.ts";
 
-/** How often a lost race is looked at again. */
+/** How often a lost race is retried. */
 const MAX_ATTEMPTS = 5;
 
 export const reserveCommand = (ports: AdminPorts): Command =>
   defineStoreChange(ports, {
-    summary: "keep a subnet for the host with this public address, for ever",
+    summary: "reserve a subnet for the host with this public address; it never expires",
     words: ["SUBNET", "PUBLIC-IP"],
     inKubernetes:
       "a node keeps its podCIDR as long as it exists, so that nothing has to be reserved; which one a new node gets, " +

@@ -1,6 +1,6 @@
 /**
- * Commands against a datastore: the flags and variables that flanneld has for it, and the store opened by them. All stores
- * can be looked at; what is in Kubernetes is not flannel's to change.
+ * Commands on a datastore: flanneld's flags and variables for it, and the store that they name. All stores can be read;
+ * objects of Kubernetes are not changed.
  */
 
 import { ConfigError } from "../base/error.ts";
@@ -22,13 +22,13 @@ interface StoreCommand<T extends FlagTable, Store> {
   run(store: Store, flags: ParsedFlags<T>, context: CommandContext): Promise<number>;
 }
 
-/** A command that looks. */
+/** A command that reads. */
 export const defineStoreCommand = <T extends FlagTable>(
   ports: AdminPorts,
   spec: StoreCommand<T, LeaseInspector>,
 ): Command => define(ports, spec, ports.inspectStore);
 
-/** A command that changes something; `inKubernetes` says what is to be done there instead. */
+/** A command that changes something; `inKubernetes` says what to do there instead. */
 export const defineStoreChange = <T extends FlagTable>(
   ports: AdminPorts,
   spec: StoreCommand<T, LeaseAdmin> & { readonly inKubernetes: string },

@@ -1,6 +1,6 @@
 /**
- * A backend decides how packets reach the peers. It is a pure function from what is known to what this host should
- * hold, plus the little that its peers must know of it. It does no I/O and remembers nothing that it could not derive.
+ * A backend decides how packets reach the peers. It is a pure function from host, network and leases to the desired state
+ * of this host, plus the data that it publishes for its peers. It does no I/O and keeps no state that it could not derive.
  */
 
 import type { Family, Ip } from "../address/ip.ts";
@@ -18,7 +18,7 @@ export interface Host {
   /** Its own addresses, the source of tunnel packets. */
   readonly ipv4: Ip | undefined;
   readonly ipv6: Ip | undefined;
-  /** The addresses that peers use to reach it; not its own behind NAT. */
+  /** The addresses at which peers reach it; behind NAT they are not its own. */
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
   /** All addresses of this host but those of loopback and link scope: no peer is at one. Undefined = unknown. */
@@ -38,20 +38,20 @@ export interface PublishedData {
   readonly backendV6Data: unknown;
 }
 
-/** Where packets to an address leave this host. */
+/** How packets to an address leave this host. */
 export interface NextHop {
   readonly device: string;
-  /** The router that they go to first; undefined = the address is on the device's link. */
+  /** The gateway; undefined = the address is on the device's link. */
   readonly via: string | undefined;
 }
 
-/** Looks up the way to an address; undefined = there is none. The same function gives the same answers. */
+/** Looks up the next hop to an address; undefined = no route. The same function gives the same answers. */
 export type NextHopLookup = (ip: Ip) => NextHop | undefined;
 
 export interface PlanInput {
   readonly host: Host;
   readonly network: NetworkFamilies;
-  /** Own subnets; undefined before the lease is taken: then only the devices are planned. */
+  /** Own subnets; undefined before the lease is acquired: then only the devices are planned. */
   readonly own: SubnetPair | undefined;
   /** Undefined = not known yet. */
   readonly peers: Iterable<Lease> | undefined;
@@ -77,35 +77,35 @@ export interface Plan {
 export interface Backend {
   readonly type: string;
   readonly published: PublishedData;
-  /** What an operator should know about this configuration, to be logged once. */
+  /** Notes for the operator about this config, to be logged once. */
   readonly notes: readonly string[];
-  /** Members of `Backend` that cannot change while hosts run, as they are in force: all peers have to agree on them. */
+  /** Members of `Backend` that cannot change while hosts run, with their values in effect: all peers have to agree on them. */
   readonly fixedMembers: Readonly<Record<string, number | string>>;
   /** Whether plans depend on the routes to the peers' public addresses. */
   readonly asksForNextHops: boolean;
   /** Throws ConfigError if the backend cannot work on this host. */
   checkHost(host: Host): void;
-  /** MTU for containers, in bytes (FLANNEL_MTU). Throws ConfigError when nothing is left of the interface's. */
+  /** MTU for containers, in bytes (FLANNEL_MTU). Throws ConfigError if the interface's is too small. */
   mtuBytes(host: Host): number;
   ownership(network: NetworkFamilies): Ownership;
   plan(input: PlanInput): Plan;
 }
 
-/** What a backend is made from, besides its config. */
+/** What a backend is created from, besides its config. */
 export interface BackendContext {
   readonly network: NetworkFamilies;
-  /** Devices that bear one of the backend's names, as found or as planned so far: their MACs are kept. */
+  /** Devices with one of the backend's names, as observed or as planned last: their MACs are kept. */
   readonly existing: readonly StateObject[];
-  /** What an earlier run published, where the datastore keeps it: the MACs of devices that are gone are kept, too. */
+  /** What an earlier run published, where the datastore keeps it: the MACs of missing devices are kept, too. */
   readonly published?: PublishedData | undefined;
   /** `count` random bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
 }
 
-/** How devices that a backend makes are recognized, whichever flannel made them. */
+/** How devices of a backend are recognized, whether this flannel or Go's created them. */
 export interface DevicePattern {
   readonly name: RegExp;
-  /** The kernel's name for the types of device that bear such a name (IFLA_INFO_KIND). */
+  /** The kernel's name for the types of device with such a name (IFLA_INFO_KIND). */
   readonly kinds: readonly string[];
 }
 
@@ -113,14 +113,14 @@ export interface DevicePattern {
 export interface BackendModule<Config extends { readonly type: string }> {
   /** `Backend.Type` in the network config, in lower case. */
   readonly type: Config["type"];
-  /** All devices that it makes, with any config; empty if it makes none. */
+  /** All devices that it creates, with any config; may be empty. */
   readonly devices: readonly DevicePattern[];
   /**
    * Reads the members of `Backend`, with all defaults filled in, for the enabled families (at least one). Throws
    * ConfigError that names the malformed member.
    */
   parse(members: Members, families: readonly Family[]): Config;
-  /** Names of the devices that this config makes on a host, to be looked up before {@link create}. */
+  /** Names of the devices that this config creates on a host, to be looked up before {@link create}. */
   deviceNames(config: Config, network: NetworkFamilies): readonly string[];
   create(config: Config, context: BackendContext): Backend;
 }

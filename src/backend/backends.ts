@@ -1,6 +1,6 @@
 /**
- * The backends there are, by the `Type` of the network config, and the network config with that of its backend. A new
- * backend is one file and one line here.
+ * The backends by the `Type` of the network config, and the network config with that of its backend. A new backend is one
+ * file and one line here.
  */
 
 import { ConfigError } from "../base/error.ts";
@@ -22,9 +22,9 @@ const BACKENDS = [vxlan, hostGw, udp] as const;
 /** The types of the backends. The lists of the Helm chart and of `flannelctl lab up` are these. */
 export const BACKEND_TYPES: readonly string[] = BACKENDS.map(({ type }) => type);
 
-/** Backends of Go flannel that are still to come, and the devices that Go flannel's make. */
+/** Backends of Go flannel that are not supported yet, and the devices that they create in Go flannel. */
 const NOT_YET: readonly { readonly type: string; readonly devices: readonly DevicePattern[] }[] = [
-  // wireguard-go, for kernels without WireGuard, makes a tun.
+  // wireguard-go, for kernels without WireGuard, creates a tun.
   { type: "wireguard", devices: [{ name: /^flannel-wg(?:-v6)?$/, kinds: ["wireguard", "tun"] }] },
   { type: "ipip", devices: [{ name: /^flannel\.ipip$/, kinds: ["ipip"] }] },
   ...["ipsec", "alloc", "extension", "aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
@@ -33,10 +33,10 @@ const NOT_YET: readonly { readonly type: string; readonly devices: readonly Devi
   })),
 ];
 
-/** The types of Go flannel's backends that are still to come. */
+/** The types of Go flannel's backends that are not supported yet. */
 export const MISSING_BACKEND_TYPES: readonly string[] = NOT_YET.map(({ type }) => type);
 
-/** All devices that a flannel makes, Go's and this one, with whatever backend. */
+/** All devices that Go's flannel and this one create, with any backend. */
 export const FLANNEL_DEVICES: readonly DevicePattern[] = [...BACKENDS, ...NOT_YET].flatMap(
   ({ devices }) => devices,
 );
@@ -112,7 +112,7 @@ export function chooseBackend(json: string, leases: Iterable<Lease>): DefaultBac
   );
 }
 
-/** The backend of this type (any case). Throws ConfigError naming those there are. */
+/** The backend of this type (any case). Throws ConfigError that names the supported ones. */
 export function findBackend(type: string): BackendModule<BackendConfig> {
   const lower = type.toLowerCase();
   const found = BACKENDS.find((candidate) => candidate.type === lower);
@@ -126,10 +126,10 @@ export function findBackend(type: string): BackendModule<BackendConfig> {
   );
 }
 
-/** Names of the devices that this network's backend makes on a host, to be looked up before {@link createBackend}. */
+/** Names of the devices that this network's backend creates on a host, to be looked up before {@link createBackend}. */
 export const deviceNamesOf = (network: Pick<Network, keyof NetworkFamilies | "backend">): readonly string[] =>
   findBackend(network.backend.type).deviceNames(network.backend, network);
 
-/** Makes the backend of a network. Throws ConfigError. */
+/** Creates the backend of a network. Throws ConfigError. */
 export const createBackend = (network: Network, context: Omit<BackendContext, "network">): Backend =>
   findBackend(network.backend.type).create(network.backend, { ...context, network });

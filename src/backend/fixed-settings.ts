@@ -1,6 +1,5 @@
 /**
- * What hosts that run cannot follow when the network config changes: what all of them have agreed on from their start.
- * Each difference reads like "Network 10.5.0.0/16 → 10.6.0.0/16".
+ * Settings of the network config that running hosts cannot change, because all hosts agree on them from startup. Each difference reads like "Network 10.5.0.0/16 → 10.6.0.0/16".
  */
 
 import { FAMILIES } from "../address/family.ts";

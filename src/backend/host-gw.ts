@@ -1,6 +1,6 @@
 /**
  * The host-gw backend: no tunnel; per peer and family one route through the peer's public address. All hosts have to be
- * on one link. Its leases have `"BackendType":"host-gw"` and hold no data of their own, as Go flannel's.
+ * on one link. Its leases have `"BackendType":"host-gw"` and no backend data, as Go flannel's.
  */
 
 import { formatIp, sameIp } from "../address/ip.ts";
@@ -13,7 +13,7 @@ import { createPeerPlanner, type PeerAddresses, type Reach } from "./plan-peers.
 
 const TYPE = "host-gw";
 
-/** It has nothing to configure. */
+/** It has no members. */
 export interface HostGwConfig {
   readonly type: typeof TYPE;
 }
@@ -48,7 +48,7 @@ function createHostGwBackend(_config: HostGwConfig, { network }: BackendContext)
   };
 }
 
-/** Peers route straight to the public address: packets for our containers have to arrive at this very interface. */
+/** Peers route directly to the public address, so it has to be an address of the external interface. */
 function checkHost(host: Host, families: readonly FamilyFields[]): void {
   for (const { name, publicName } of families) {
     const own = host[name];

@@ -1,5 +1,5 @@
 /**
- * Which peer holds which subnet, where several name one: subnets that share addresses can lead to one host only. Whoever
+ * Which peer has which subnet, where several name one: subnets that share addresses can lead to one host only. Whoever
  * asks first has them, so that plans which ask in the order of keys agree on all hosts.
  */
 

@@ -1,6 +1,6 @@
 /**
  * The udp backend: packets of a TUN device go to the peers in UDP, one IPv4 packet in one datagram and nothing else, as
- * Go flannel's udp backend sends them. Its leases name no type and hold no data.
+ * Go flannel's udp backend sends them. Its leases name no type and have no data.
  */
 
 import { type Family, formatIp } from "../address/ip.ts";
@@ -31,7 +31,7 @@ export interface UdpConfig {
 
 export const udp: BackendModule<UdpConfig> = {
   type: TYPE,
-  // Go flannel takes the first free number.
+  // Go flannel uses the first free number.
   devices: [{ name: /^flannel\d+$/, kinds: ["tun"] }],
   parse: parseUdpConfig,
   deviceNames: () => [DEVICE],

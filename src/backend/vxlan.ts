@@ -1,6 +1,6 @@
 /**
  * The vxlan backend: per family one VXLAN device (RFC 7348), and per peer a route, a static neighbour and an FDB entry,
- * so that the kernel never has to ask or learn. With DirectRouting a peer on the same link gets a plain route instead.
+ * so that the kernel needs neither ARP nor learning. With DirectRouting a peer on the same link gets a plain route instead.
  * Lease data as Go flannel's: `{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}`, in BackendV6Data for the device of IPv6.
  */
 
@@ -22,7 +22,7 @@ const TYPE = "vxlan";
 const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
 /** Minimum MTU of IP (RFC 791; RFC 8200 §5: with less the kernel has no IPv6 on the device). */
 const MINIMUM_MTU_BYTES = { 4: 68, 6: 1280 } as const;
-/** What the kernel uses when no port is given (drivers/net/vxlan: vxlan_port); IANA's is 4789. */
+/** The kernel's default (drivers/net/vxlan: vxlan_port); IANA's is 4789. */
 const DEFAULT_PORT = 8472;
 
 export interface VxlanConfig {
@@ -37,9 +37,9 @@ export interface VxlanConfig {
   readonly learning: boolean;
   /** Plain routes to peers on a link of this host. */
   readonly directRouting: boolean;
-  /** Undefined = whatever the kernel or an operator has set. */
+  /** Undefined = keep what the kernel or an operator has set. */
   readonly disableTxChecksum: boolean | undefined;
-  /** Takes the place of the external interface's MTU where that is larger; 0 = take the interface's. */
+  /** Replaces the external interface's MTU if that is larger; 0 = use the interface's. */
   readonly mtuBytes: number;
 }
 

@@ -57,9 +57,9 @@ const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
   }),
 });
 
-// A password on the command line would stand in `ps` for everybody to read.
+// `ps` shows a password on the command line to every user.
 if (process.argv.some((word) => /^--?etcd-password\b|:\/\/.*@/.test(word))) process.title = "flannelctl";
-process.stdout.on("error", () => process.exit(1)); // whoever read it has gone (`| head`)
+process.stdout.on("error", () => process.exit(1)); // the reader has ended (`| head`)
 void main().then((exitCode) => {
   process.exitCode = exitCode;
 });

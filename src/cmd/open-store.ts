@@ -1,6 +1,6 @@
 /**
- * Opens the store that the options name: the one place that knows all of them. What only one kind needs is loaded with
- * it, so that a start reads no more than it uses.
+ * Opens the store that the options name; the only place that knows all of them. The modules of a store are loaded with it,
+ * so that a start reads no more than it uses.
  */
 
 import { formatIp } from "../address/ip.ts";
@@ -46,7 +46,7 @@ export async function openLeaseStore(
   };
 }
 
-/** Any store for flannelctl to look at. Throws ConfigError. */
+/** Opens any store for flannelctl to read. Throws ConfigError. */
 export async function openLeaseInspector(options: DatastoreOptions, logger: Logger): Promise<LeaseInspector> {
   if (options.kind !== "kube") return openLeaseAdmin(options, logger);
   const { createKubeLeaseInspector } = await import("../lease/kube/kube-lease-inspector.ts");
@@ -95,7 +95,7 @@ async function serveEmbedded(
   parts.use(await EmbeddedServer.start({ store, listen, logger }));
   if (!options.listen.every(isLoopback)) {
     logger.warn(
-      "whoever reaches the embedded store may change the network: keep its port to the hosts of the cluster, " +
+      "Every host that reaches the embedded store may change the network; open its port to the hosts of the cluster only, " +
         "or run it with certificates (flannelctl store serve)",
     );
   }

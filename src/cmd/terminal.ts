@@ -4,7 +4,7 @@ import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { ConfigError, messageOf } from "../base/error.ts";
 
-/** Nothing that an operator hands over is near this; etcd takes 1.5 MB at most. */
+/** Far above any real input; etcd accepts 1.5 MB at most. */
 const MAX_TEXT_BYTES = 1024 * 1024;
 
 /** The text of a file, or of standard input for "-", without a byte order mark. Throws ConfigError. */
@@ -19,7 +19,7 @@ export async function readText(path: string): Promise<string> {
       if (length > MAX_TEXT_BYTES) break;
     }
   } catch (error) {
-    throw new ConfigError(`cannot read ${name}: ${messageOf(error)}`, { cause: error });
+    throw new ConfigError(`failed to read ${name}: ${messageOf(error)}`, { cause: error });
   }
   if (length > MAX_TEXT_BYTES) throw new ConfigError(`${name} is larger than ${MAX_TEXT_BYTES} bytes`);
   try {

@@ -1,4 +1,4 @@
-/** What the udp backend's tunnel needs of the system, joined. */
+/** The system as the udp backend's tunnel needs it. */
 
 import { closeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
@@ -14,7 +14,7 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 
 /** The thread's own memory: it allocates next to nothing, and what it does is short-lived. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
-/** Names under which the service manager keeps them. */
+/** Names of the descriptors in the store of the service manager. */
 const DEVICE = "flannel-tun";
 const SOCKET = "flannel-udp";
 

@@ -1,6 +1,6 @@
 /**
  * Commands of a command-line tool, declared as data: each with its flags and its usage; groups of them by their first
- * word ("lab up"). Exit codes: 0 done, 1 failed, 2 not understood.
+ * word ("lab up"). Exit codes: 0 done, 1 failed, 2 usage error.
  */
 
 import { type FlagSource, type FlagTable, type ParsedFlags, parseFlags } from "./flags.ts";
@@ -8,7 +8,7 @@ import { formatUsage } from "./flags-text.ts";
 
 /** What a command may use of the process it runs in. */
 export interface CommandContext {
-  /** How the user can call this program again: "bin/flannelctl". */
+  /** How the user called this program: "bin/flannelctl". */
   readonly program: string;
   /** Writes a line to standard output. */
   print(line: string): void;
@@ -19,7 +19,7 @@ export interface CommandContext {
 export interface Command {
   /** One line for the list of commands. */
   readonly summary: string;
-  /** Runs with the words after the command's own, which `path` ends with ("bin/flannelctl lab up"). Gives the exit code. */
+  /** Runs with the words after those of `path` ("bin/flannelctl lab up"). Resolves with the exit code. */
   run(args: readonly string[], context: CommandContext, path: string): Promise<number>;
 }
 
@@ -29,11 +29,10 @@ export function defineCommand<T extends FlagTable>(spec: {
   readonly summary: string;
   readonly flags: T;
   /**
-   * Which words may stand there that are no flags: before "--" (any, or exactly these: `["SUBNET"]`), after it.
-   * Default none.
+   * The arguments besides flags: before "--" (any, or exactly these: `["SUBNET"]`), and after it. Default none.
    */
   readonly takes?: { readonly words?: boolean | readonly string[]; readonly rest?: boolean };
-  /** Where flags may come from besides the command line. */
+  /** Where flags come from besides the command line. */
   readonly environment?: FlagSource["environment"];
   run(flags: ParsedFlags<T>, context: CommandContext): Promise<number>;
 }): Command {
@@ -64,8 +63,8 @@ export function defineCommand<T extends FlagTable>(spec: {
 }
 
 /**
- * Commands chosen by their first word; `help [command…]` and `--help` explain them. The command called `standard`, if
- * given, is meant where there is no first word, or a flag in its place.
+ * Commands chosen by their first word; `help [command…]` and `--help` explain them. Without a first word, or with
+ * a flag in its place, the command called `standard` runs, if there is one.
  */
 export function defineGroup(
   summary: string,
@@ -84,7 +83,7 @@ export function defineGroup(
         return `  ${name.padEnd(width)}  ${commands[name]!.summary}${note}`;
       }),
       "",
-      `"${path} help <command>" tells more.`,
+      `"${path} help <command>" explains one.`,
     ].join("\n");
 
   return {

@@ -1,8 +1,8 @@
-/** Flags as people read them: the usage, and the one line at start-up that says what was given, without secrets. */
+/** Flags as text: the usage, and the line at startup that lists the given flags, without secrets. */
 
 import { defaultOf, type FlagSpec, type FlagTable, type ParsedFlags } from "./flags.ts";
 
-/** The usage: `heading` (its own lines, without a line end), then every flag with its default. */
+/** The usage: `heading` (without a final line end), then every flag with its default. */
 export function formatUsage(heading: string, table: FlagTable): string {
   const lines = Object.entries(table).map(([name, spec]) => {
     const placeholder = spec.kind === "bool" ? "" : ` ${spec.value ?? spec.kind}`;
@@ -31,8 +31,8 @@ export function describeFlags<T extends FlagTable>(table: T, flags: ParsedFlags<
 const REDACTED = "[redacted]";
 
 /**
- * The text with user and password of a URL (RFC 3986 §3.2.1) replaced. Rather too much than too little: passwords are
- * seldom escaped as they should be, so everything up to the last "@" goes.
+ * The text with user and password of a URL (RFC 3986 §3.2.1) replaced. Passwords are often not escaped, so everything up
+ * to the last "@" is replaced.
  */
 export const redactUrl = (text: string): string => text.replace(/:\/\/\S*@/g, `://${REDACTED}@`);
 

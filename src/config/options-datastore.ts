@@ -1,6 +1,6 @@
 /**
- * Which datastore, and how to reach it. The flags of those that are etcd are the same for flanneld and flannelctl; the
- * embedded store speaks etcd's protocol, so it is reached as an etcd at the address where it serves.
+ * Which datastore, and how to reach it. The flags for etcd are the same for flanneld and flannelctl. The embedded store
+ * speaks etcd's protocol, so it is reached as an etcd at the address where it serves.
  */
 
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
@@ -24,14 +24,14 @@ export interface EmbeddedDatastore {
   readonly kind: "embedded";
   /** How this host reaches it. */
   readonly etcd: EtcdConnectionOptions;
-  /** Where it serves; at least one. */
+  /** Its listen addresses, at least one. */
   readonly listen: readonly ListenAddress[];
   readonly dataDirectory: string;
-  /** The network config to write if there is none (JSON); undefined = leave it to the operator. */
+  /** The network config to write if there is none (JSON); undefined = the operator writes it. */
   readonly initialConfig: string | undefined;
 }
 
-/** Those that are etcd, or speak as etcd does: their content is an operator's to change. */
+/** The datastores with etcd's protocol: operators may change their content. */
 export type EtcdDatastore = RemoteDatastore | EmbeddedDatastore;
 
 export type DatastoreOptions = EtcdDatastore | KubeDatastore;

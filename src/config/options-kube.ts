@@ -6,10 +6,10 @@ import { redactUrl } from "./flags-text.ts";
 import type { FlagReader } from "./options-reader.ts";
 import type { StoreFlags } from "./options-table.ts";
 
-/** Nodes' annotations take the place of leases, the nodes' PodCIDRs that of subnets, and a file that of the config. */
+/** The nodes' annotations are the leases, their PodCIDRs the subnets, and a file the network config. */
 export interface KubeDatastore {
   readonly kind: "kube";
-  /** Takes the place of the server in the kubeconfig. Undefined, and no kubeconfig: the cluster that this pod is in. */
+  /** Replaces the server of the kubeconfig. Undefined, and no kubeconfig: the cluster that this pod is in. */
   readonly apiUrl: string | undefined;
   readonly kubeconfigFile: string | undefined;
   readonly annotationPrefix: string;
@@ -20,7 +20,7 @@ export interface KubeDatastore {
   readonly podNamespace: string | undefined;
 }
 
-/** Undefined = it is not asked for. Throws ConfigError for the first fault. */
+/** Undefined = Kubernetes is not the datastore. Throws ConfigError for the first fault. */
 export function readKubeDatastore(
   read: FlagReader<StoreFlags>,
   environment: Environment,
@@ -51,9 +51,9 @@ export function readKubeDatastore(
   };
 }
 
-/** The others are as well in unit files of hosts without Kubernetes. */
+/** The other flags of Kubernetes also occur in unit files of hosts without it. */
 const CONNECTION = ["kube-api-url", "kubeconfig-file"] as const;
-/** Not etcd's: manifests that had been made for etcd go on to work, as with Go's flanneld. */
+/** Without etcd's: manifests written for etcd continue to work, as with Go's flanneld. */
 const OTHER_STORES = ["datastore", "network", "embedded-listen", "embedded-data-dir"] as const;
 
 function readApiUrl(read: FlagReader<StoreFlags>): string | undefined {
@@ -65,7 +65,10 @@ function readApiUrl(read: FlagReader<StoreFlags>): string | undefined {
     throw read.fault("kube-api-url", `${shown} is not of the form https://host:port`);
   }
   if (url.username !== "" || url.password !== "")
-    throw read.fault("kube-api-url", "must not hold a user and password: name them in a --kubeconfig-file");
+    throw read.fault(
+      "kube-api-url",
+      "must not contain user and password: put them into a kubeconfig (--kubeconfig-file)",
+    );
   return text;
 }
 

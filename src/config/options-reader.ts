@@ -58,7 +58,7 @@ export class FlagReader<T extends FlagTable> {
     });
   }
 
-  /** The items of a repeatable flag; empty ones, as templates leave them, do not count. */
+  /** The items of a repeatable flag, without empty ones, which templates leave. */
   texts(name: NameOfKind<T, "repeatable">): string[] {
     return this.#value<readonly string[]>(name).filter((text) => text !== "");
   }

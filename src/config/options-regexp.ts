@@ -1,5 +1,5 @@
 /**
- * Regular expressions as Go users write them (RE2 syntax, https://golang.org/s/re2syntax) with the engine at hand. What is
+ * Regular expressions as Go users write them (RE2 syntax, https://golang.org/s/re2syntax) with JavaScript's engine. What is
  * spelt differently is translated; what would silently mean something else is refused.
  */
 
@@ -44,7 +44,7 @@ function translate(token: string, posixClass: string | undefined): string {
     case "\\Q":
     case "\\p":
     case "\\P":
-      throw new SyntaxError(`${token} is not supported in regular expressions here: write it another way`);
+      throw new SyntaxError(`${token} is not supported in regular expressions; write the pattern without it`);
     default:
       return token;
   }

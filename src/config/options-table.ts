@@ -1,5 +1,5 @@
 /**
- * The flags of flanneld: names, defaults and help as Go's flanneld has them, so that existing unit files go on to work.
+ * The flags of flanneld: names, defaults and help as in Go's flanneld, so that existing unit files continue to work.
  * Those of the datastore and of Kubernetes are flannelctl's too; the first four of them are ours.
  */
 
@@ -49,7 +49,7 @@ export const DATASTORE_FLAGS = {
   "etcd-cafile": {
     kind: "string",
     value: "file",
-    help: "certificate authority that etcd is checked against (PEM)",
+    help: "certificate authority that verifies etcd (PEM)",
   },
   "etcd-username": { kind: "string", value: "name", verbatim: true, help: "user name for etcd" },
   "etcd-password": { kind: "string", value: "password", secret: true, help: "password for etcd" },
@@ -81,7 +81,7 @@ const KUBE_FLAGS = {
   },
 } as const satisfies FlagTable;
 
-/** What flanneld and flannelctl have in common. */
+/** The flags that flanneld and flannelctl share. */
 export const STORE_FLAGS = { ...DATASTORE_FLAGS, ...KUBE_FLAGS } as const satisfies FlagTable;
 
 export const FLANNELD_FLAGS = {
@@ -89,7 +89,7 @@ export const FLANNELD_FLAGS = {
   iface: {
     kind: "repeatable",
     value: "interface",
-    help: "external interface, by name or by an address that it holds; the first match wins",
+    help: "external interface, by name or by one of its addresses; the first match wins",
   },
   "iface-regex": {
     kind: "repeatable",
@@ -99,17 +99,17 @@ export const FLANNELD_FLAGS = {
   "iface-can-reach": {
     kind: "string",
     value: "ip",
-    help: "take the interface that the kernel would use to reach this address",
+    help: "use the interface through which the kernel reaches this address",
   },
   "public-ip": {
     kind: "string",
     value: "ip",
-    help: "IPv4 address told to peers instead of the interface's own",
+    help: "IPv4 address published to peers instead of the interface's own",
   },
   "public-ipv6": {
     kind: "string",
     value: "ip",
-    help: "IPv6 address told to peers instead of the interface's own",
+    help: "IPv6 address published to peers instead of the interface's own",
   },
   "subnet-file": {
     kind: "string",
@@ -150,7 +150,7 @@ export const FLANNELD_FLAGS = {
   "udp-offloads": {
     kind: "bool",
     default: true,
-    help: "udp backend: let the kernel cut up and join packets; off = one packet at a time",
+    help: "udp backend: let the kernel segment and coalesce packets; off = one packet at a time",
   },
   ...KUBE_FLAGS,
   "set-node-network-unavailable": {

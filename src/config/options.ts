@@ -8,7 +8,7 @@ import { type DatastoreOptions, readDatastore } from "./options-datastore.ts";
 import { FlagReader } from "./options-reader.ts";
 import { FLANNELD_FLAGS, type FlanneldFlags } from "./options-table.ts";
 
-/** How to choose the external interface, and what to tell peers. */
+/** How to choose the external interface, and which addresses to publish. */
 export interface InterfaceOptions {
   /** Names or addresses, in order of preference. */
   readonly iface: readonly string[];
@@ -28,7 +28,7 @@ export interface FirewallOptions {
 
 export interface FlanneldOptions {
   readonly datastore: DatastoreOptions;
-  /** `--set-node-network-unavailable`; of no concern outside Kubernetes. */
+  /** `--set-node-network-unavailable`; without effect outside Kubernetes. */
   readonly setNodeNetworkUnavailable: boolean;
   readonly interface: InterfaceOptions;
   readonly firewall: FirewallOptions;
@@ -38,12 +38,12 @@ export interface FlanneldOptions {
   readonly blackholeRoute: boolean;
   /** `--remove-stale-bridge`. */
   readonly removeStaleBridge: boolean;
-  /** Whether the udp backend uses what the kernel can do for it (`--udp-offloads`). */
+  /** Whether the udp backend uses the kernel's offloads (`--udp-offloads`). */
   readonly udpOffloads: boolean;
   /** Undefined = no health server. */
   readonly healthz: { readonly ip: Ip; readonly port: number } | undefined;
   readonly verbosity: number;
-  /** NOTIFY_SOCKET: where systemd wants to hear READY=1. */
+  /** NOTIFY_SOCKET: where systemd receives READY=1. */
   readonly notifySocket: string | undefined;
   /** The flags as given; use {@link describeOptions} to show them. */
   readonly flags: ParsedFlags<FlanneldFlags>;
@@ -84,7 +84,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
   };
 }
 
-/** What was given, in one line, without secrets (W11). */
+/** The given options in one line, without secrets (W11). */
 export const describeOptions = (options: FlanneldOptions): string =>
   describeFlags(FLANNELD_FLAGS, options.flags);
 
@@ -93,10 +93,10 @@ const ANY_IPV4: Ip = { family: 4, value: 0n };
 function refuseArguments(flags: ParsedFlags<FlanneldFlags>): void {
   const argument = [...flags.positional, ...flags.rest][0];
   if (argument === undefined) return;
-  // It may be the second half of a password with a blank in it.
+  // It may be the second half of a password that contains a space.
   const isPerhapsSecret = flags.sources["etcd-password"]?.startsWith("--") ?? false;
   const name = isPerhapsSecret ? "an argument" : `argument ${JSON.stringify(argument)}`;
   throw new ConfigError(
-    `${name} belongs to no flag: remove it, quote values that hold blanks, and write a bool's value after "=" (--ip-masq=true)`,
+    `${name} belongs to no flag: remove it, quote values that contain spaces, and write a bool's value after "=" (--ip-masq=true)`,
   );
 }

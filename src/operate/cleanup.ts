@@ -1,7 +1,7 @@
 /**
- * `flannelctl cleanup`: takes flannel off this host, ours and Go's, in every mode that it may have run in (W44): the
- * reconciler with nothing for its desired state, the firewall likewise, and subnet.env. The lease stays in the datastore:
- * it expires by itself, or another start on this host takes it up again.
+ * `flannelctl cleanup`: removes flannel from this host, ours and Go's, in every mode (W44): the reconciler with an
+ * empty desired state, the firewall likewise, and subnet.env. The lease stays in the datastore: it expires, or the next start
+ * on this host acquires it again.
  */
 
 import { FlannelError, messageOf } from "../base/error.ts";
@@ -14,23 +14,23 @@ import { findLeftovers, removeLeftover } from "./leftovers.ts";
 import type { HostKernel, OperatePorts } from "./operate-ports.ts";
 import { findFlanneld } from "./running.ts";
 
-/** What stands in its way may be gone once other things are. */
+/** An object may be blocked by one that is removed after it. */
 const ROUNDS = 3;
 
 export const cleanupCommand = (ports: OperatePorts): Command =>
   defineCommand({
-    summary: "take everything of flannel's off this host: devices, routes, firewall rules, subnet.env",
+    summary: "remove everything of flannel's from this host: devices, routes, firewall rules, subnet.env",
     synopsis: "[--dry-run] [--force] [--subnet-file FILE]",
     flags: {
-      "dry-run": { kind: "bool", help: "only print what there is" },
-      force: { kind: "bool", help: "also while flanneld runs here, which then puts back what it can" },
+      "dry-run": { kind: "bool", help: "only print what would be removed" },
+      force: { kind: "bool", help: "also while flanneld runs here, which then repairs what it can" },
       "subnet-file": FLANNELD_FLAGS["subnet-file"],
     },
     async run({ values }, context) {
       const running = values["dry-run"] || values.force ? undefined : findFlanneld(ports.processes());
       if (running !== undefined) {
         context.printError(
-          `flanneld is running here (pid ${running.pid}) and would put everything back: stop it first, or give --force`,
+          `flanneld is running here (pid ${running.pid}) and would repair everything: stop it first, or give --force`,
         );
         return 1;
       }

@@ -15,7 +15,7 @@ export interface ExpectedLease {
   readonly lease: OwnLease;
   /** Of all leases that are this host's. */
   readonly keys: readonly string[];
-  /** Where it comes from, for people. */
+  /** Where it comes from, for operators. */
   readonly origin: string;
 }
 

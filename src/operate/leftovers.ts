@@ -1,9 +1,9 @@
 /**
- * Everything of flannel's that the kernel of this host holds, whichever flannel made it and with whatever backend, and
- * how each thing is taken away.
+ * Everything of flannel's in the kernel of this host, whichever flannel created it with whatever backend, and how each
+ * object is removed.
  *
- * What the reconciler knows is left to it, with nothing for its desired state. The rest is: devices of other kinds than
- * it makes, routes with our mark that it would not make, and the routes of Go flannel's host-gw, which bear no mark.
+ * The reconciler removes what it knows, with an empty desired state. The rest is: devices of other types than it creates,
+ * routes with our protocol number that it would not create, and the routes of Go flannel's host-gw, which are not marked.
  */
 
 import { familyName } from "../address/family.ts";
@@ -33,7 +33,7 @@ import {
 } from "../state/objects.ts";
 import type { HostKernel } from "./operate-ports.ts";
 
-/** One thing of flannel's. */
+/** One object of flannel's. */
 export interface Leftover {
   /** In the words of ip(8) and bridge(8). */
   readonly text: string;
@@ -41,15 +41,15 @@ export interface Leftover {
 }
 
 export interface Leftovers {
-  /** In the order in which they are to go. */
+  /** In the order of their removal. */
   readonly objects: readonly Leftover[];
-  /** What bears a name of flannel's and is something else. */
+  /** Devices with a name of flannel's and another type. */
   readonly foreign: readonly string[];
 }
 
 const KINDS: ReadonlySet<StateKind> = new Set(["link", "address", "fdb", "neighbour", "route"]);
 
-/** Looks. Without what subnet.env says, host-gw routes of Go flannel are not told from others'. */
+/** Observes. Without subnet.env, host-gw routes of Go flannel cannot be distinguished from foreign ones. */
 export async function findLeftovers(
   { rtnetlink, kernel }: HostKernel,
   subnetEnv: Pick<SubnetEnv, "network" | "subnets"> | undefined,
@@ -90,7 +90,7 @@ export async function findLeftovers(
   };
 }
 
-/** Takes one thing away; undefined = it is gone. */
+/** Removes one object; undefined = it is removed. */
 export async function removeLeftover(
   { rtnetlink, kernel }: HostKernel,
   { removal }: Leftover,
@@ -135,6 +135,6 @@ function routeText(route: Route, device: string): string {
   return [`route ${route.destination}`, ...given.map(([name, value]) => `${name} ${value}`)].join(" ");
 }
 
-/** Names all that there is to name, so that only exactly this route can go. */
+/** Names every attribute, so that only exactly this route is deleted. */
 const removalOf = ({ destination, oif, gateway, priority, table, protocol, type }: Route): NetlinkRequest =>
   deleteRoute({ destination, oif, gateway, priority, table, protocol, type });

@@ -1,4 +1,4 @@
-/** What the commands that look after this host need of the process they run in. */
+/** What the commands on this host need from their process. */
 
 import type { AdminPorts } from "../admin/admin-ports.ts";
 import type { FirewallExec } from "../firewall/firewall-exec.ts";

@@ -1,7 +1,7 @@
 /**
  * `flannelctl plan`: what flanneld, started with the same flags, would change in this host's kernel; nothing is changed.
- * Every step is the daemon's own but the last: the choice of the interface, of the subnet, the backend's plan, the
- * difference to what there is. Exit codes: 0 nothing would change, 3 something would, or something stands in the way.
+ * Every step but the last is the daemon's own: the choice of the interface and of the subnet, the backend's plan, the
+ * difference to the observed state. Exit codes: 0 nothing would change, 3 something would, or something blocks it.
  */
 
 import { leasesOf } from "../admin/lease-text.ts";
@@ -124,7 +124,7 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);
 
   const count = possible.length + changes.length + leftovers.length;
-  if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is as it should be.");
+  if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is in sync.");
   else print(`${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`);
   return count === 0 && obstacles.length === 0 ? 0 : EXIT_CHANGES;
 }
@@ -142,7 +142,7 @@ async function readConfig(
   );
 }
 
-/** A config from a file can be tried without a store, too. */
+/** A config from a file can also be tried without a store. */
 async function readRecords(
   store: LeaseInspector,
   canDoWithout: boolean,
@@ -157,7 +157,7 @@ async function readRecords(
   }
 }
 
-/** A device that is still to be made gets a random MAC, which nobody can foretell: zeros stand for it. */
+/** A device that does not exist yet gets a random MAC; zeros stand for it. */
 async function makeBackend(
   { network, host, logger }: Situation,
   { attributes: published }: HostRecord,

@@ -1,4 +1,4 @@
-/** Whether a flanneld, ours or Go's, runs on this host: told by the arguments of its processes (proc(5)). */
+/** Whether a flanneld, ours or Go's, runs on this host, by the arguments of its processes (proc(5)). */
 
 import { basename } from "node:path";
 import type { ProcessEntry } from "./operate-ports.ts";

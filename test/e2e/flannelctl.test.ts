@@ -147,8 +147,8 @@ test("config check needs no datastore", async () => {
   const hostile = await run(["config", "check", "-"], nowhere, '{"Network":"\\u001b[2J\\u202e"}');
   assert.ok(!hostile.err.includes("\x1b") && !hostile.err.includes("\u202e"), JSON.stringify(hostile.err));
   for (const [file, message] of [
-    ["/nonexistent", /cannot read \/nonexistent: ENOENT/],
-    ["/", /cannot read \/: EISDIR/],
+    ["/nonexistent", /failed to read \/nonexistent: ENOENT/],
+    ["/", /failed to read \/: EISDIR/],
     ["/dev/zero", /larger than/],
     [process.execPath, /larger than|not text/],
   ] as const) {

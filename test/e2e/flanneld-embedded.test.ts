@@ -38,7 +38,7 @@ test("flanneld serves the store itself, for itself and others, over restarts", a
   const first = spawnFlanneld(t, h1, { args: serve("10.7.0.0/16") });
   await first.logged(/flanneld is ready/, { deadlineMs: 20_000 });
   assert.match(first.log(), /Wrote the network config \{"Network":"10\.7\.0\.0\/16"/);
-  assert.match(first.log(), /whoever reaches the embedded store may change the network/);
+  assert.match(first.log(), /Every host that reaches the embedded store may change the network/);
   const other = spawnFlanneld(t, h2, {
     args: [...common("h2.env"), "--etcd-endpoints=http://192.168.9.1:2379"],
   });

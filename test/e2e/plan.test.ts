@@ -81,7 +81,7 @@ test("what it announces is what flanneld does: after that, nothing is left to do
   const settled = await plan(host, "--ip-masq");
   assert.equal(settled.code, NOTHING, settled.out + settled.err);
   assert.match(settled.out, /^lease +10\.5\.\d+\.0\/24, held by this host$/m);
-  assert.match(settled.out, /^Nothing to do: this host is as it should be\.$/m);
+  assert.match(settled.out, /^Nothing to do: this host is in sync\.$/m);
 
   await flanneld.stop("SIGKILL");
   const route = /^10\.5\.\S+ via \S+ dev flannel\.1/m.exec(host.run("ip", "route"))![0].split(" ");
