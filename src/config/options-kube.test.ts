@@ -67,7 +67,10 @@ test("what makes no sense is named, without the secret in it", () => {
     ["--kube-subnet-mgr --net-config-path=", /^--net-config-path: is empty/],
     ["--kube-subnet-mgr --kube-api-url=h:6443", /^--kube-api-url: "h:6443" is not of the form https:/],
     ["--kube-subnet-mgr --kube-api-url=ftp://u:hunter2@h", /^--kube-api-url: .*is not of the form https:/],
-    ["--kube-subnet-mgr --kube-api-url=https://u:hunter2@h", /^--kube-api-url: must not contain user and password/],
+    [
+      "--kube-subnet-mgr --kube-api-url=https://u:hunter2@h",
+      /^--kube-api-url: must not contain user and password/,
+    ],
   ];
   for (const [args, message] of cases) {
     assert.throws(
