@@ -53,11 +53,11 @@ describe("sessions of etcd's users", () => {
     await until(() => host.table.get("10.5.177.0-24") !== undefined, "a peer");
     assert.deepEqual(
       host.log.filter((line) => !line.startsWith("info")),
-      [`warn the password of etcd user flannel goes unencrypted to ${etcd.endpoint}`],
+      [`warn Password of etcd user "flannel" is sent unencrypted to ${etcd.endpoint}; use https://`],
     );
   });
 
-  it("a right taken away is said, waited out, and needs nothing once it is given again", async () => {
+  it("a revoked role is reported and retried, and needs no restart once it is granted again", async () => {
     await using etcd = await startEtcd();
     await etcd.ctl("put", CONFIG_KEY, NETWORK_TEXT);
     await etcd.enableAuth("flannel", PASSWORD, "/coreos.com/network");
@@ -74,7 +74,7 @@ describe("sessions of etcd's users", () => {
         host.log.some((text) =>
           /^error Watch on the leases in etcd lost for \d+ s; retrying: .*(refuses|may not)/.test(text),
         ),
-      "the refusal to be told",
+      "the refusal to be logged",
     );
     assert.ok(host.log.every((text) => !text.includes(PASSWORD)));
     await etcd.ctl("user", "grant-role", "flannel", "flannel");
@@ -84,7 +84,7 @@ describe("sessions of etcd's users", () => {
 });
 
 describe("TLS files", () => {
-  it("half-way through being replaced are said once, and done without until they are whole", async () => {
+  it("that are being replaced are reported once; the previous ones serve until they are complete", async () => {
     using inUse = makeCertificates();
     using next = makeCertificates();
     await using etcd = await startEtcd({ tls: { certificates: inUse, clientCertificates: true } });
@@ -104,7 +104,7 @@ describe("TLS files", () => {
       await line.mend();
       await until(() => host.table.get(peer) !== undefined, "a peer through a new connection");
     };
-    const complaints = () => host.log.filter((text) => /certificates as they were/.test(text));
+    const complaints = () => host.log.filter((text) => /Failed to reload TLS files/.test(text));
 
     copyFileSync(next.client.cert, files.certFile);
     await reconnects();
@@ -112,11 +112,11 @@ describe("TLS files", () => {
     assert.equal(complaints().length, 1, complaints().join("\n"));
     assert.match(
       complaints()[0]!,
-      /^warn going on with the certificates as they were: --etcd-certfile .* and --etcd-keyfile .* do not belong together$/,
+      /^warn Failed to reload TLS files; using the previous ones: --etcd-certfile .* and --etcd-keyfile .* do not match$/,
     );
     writeFileSync(files.certFile, "");
     await reconnects();
-    assert.match(complaints()[1]!, /--etcd-certfile: .* holds no usable certificate in PEM form$/);
+    assert.match(complaints()[1]!, /--etcd-certfile: .* contains no usable certificate in PEM form$/);
 
     // Whole again, but another authority's: refused, which shows that they are used.
     copyFileSync(next.client.cert, files.certFile);

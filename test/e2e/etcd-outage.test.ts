@@ -252,6 +252,6 @@ describe("a quiet watch", () => {
     await line.mend();
     await until(() => watch.sees(3) && !watch.sees(1) && watch.sees(2), "what changed meanwhile");
     assert.equal(watch.snapshots, 2);
-    assert.ok(opened.log.some((line) => /forgotten older changes: reading the leases again/.test(line)));
+    assert.ok(opened.log.some((line) => /Resyncing the leases: etcd has discarded older changes/.test(line)));
   });
 });

@@ -111,7 +111,7 @@ for (const api of ETCD_APIS) {
       await refused(read(etcd.endpoint), "UNAUTHENTICATED", /not signed by an authority trusted here/);
     });
 
-    it("says that a server does not speak plain HTTP", async () => {
+    it("reports that a server does not speak plain HTTP", async () => {
       const plain = etcd.endpoint.replace("https:", "http:");
       await refused(read(plain), "UNAVAILABLE", /if it serves TLS, write https:\/\//);
     });
@@ -153,7 +153,7 @@ for (const api of ETCD_APIS) {
       await done;
     });
 
-    it("says that one is wanted, and that an untrusted one is not accepted", async () => {
+    it("reports that one is wanted, and that an untrusted one is not accepted", async () => {
       const advice = /client certificate.*--etcd-certfile and --etcd-keyfile/;
       await refused(read(etcd.endpoint, { caFile: certificates.ca }), "UNAUTHENTICATED", advice);
       const { cert, key } = certificates.stranger;
@@ -182,11 +182,11 @@ for (const api of ETCD_APIS) {
       await etcd.put(`${PREFIX}/config`, CONFIG);
       assert.deepEqual(
         opened.log.map((line) => line.replace(etcd.endpoint, "ETCD")),
-        ["warn the password of etcd user flannel goes unencrypted to ETCD"],
+        ['warn Password of etcd user "flannel" is sent unencrypted to ETCD; use https://'],
       );
     });
 
-    it("W11 a wrong password is said, and said nowhere", async () => {
+    it("W11 a wrong password is reported, and the password logged nowhere", async () => {
       await using opened = api.open(etcd.endpoint, { username: "flannel", password: `${PASSWORD}!` });
       const attempt = opened.store.readNetworkConfig();
       await refused(attempt, "UNAUTHENTICATED", MESSAGES.get(api)!.wrongPassword);
@@ -194,11 +194,11 @@ for (const api of ETCD_APIS) {
       for (const line of opened.log) assert.ok(!line.includes(PASSWORD), line);
     });
 
-    it("says that a user is wanted", async () => {
+    it("reports that a user is wanted", async () => {
       await refused(read(etcd.endpoint), "UNAUTHENTICATED", /wants a user and password.*--etcd-username/);
     });
 
-    it("says that the user may not touch the prefix", async () => {
+    it("reports that the user may not access the prefix", async () => {
       const attempt = read(etcd.endpoint, { username: "flannel", password: PASSWORD, prefix: "/elsewhere" });
       await refused(attempt, "UNAUTHENTICATED", MESSAGES.get(api)!.otherPrefix);
     });
@@ -232,7 +232,7 @@ for (const api of ETCD_APIS) {
     });
   });
 
-  describe(`${name} that is not there`, () => {
+  describe(`${name} that is down or something else`, () => {
     it("is named with the reason for each endpoint", async () => {
       const [one, two] = [await freePort(), await freePort()];
       await using opened = api.open([`http://127.0.0.1:${one}`, `http://127.0.0.1:${two}`]);
@@ -245,7 +245,7 @@ for (const api of ETCD_APIS) {
       );
     });
 
-    it("is said to speak something else", async () => {
+    it("is reported to speak no TLS", async () => {
       await using plain = await api.start();
       const attempt = read(plain.endpoint.replace("http:", "https:"));
       await refused(attempt, "UNAVAILABLE", /if it serves no TLS, write http:\/\//);
@@ -262,18 +262,18 @@ describe("TLS files", () => {
     const { cert, key } = certificates.client;
     refusedAtOnce(
       { caFile: "/nonexistent/ca.pem" },
-      /--etcd-cafile: cannot read \/nonexistent\/ca\.pem: ENOENT/,
+      /--etcd-cafile: failed to read \/nonexistent\/ca\.pem: ENOENT/,
     );
-    refusedAtOnce({ caFile: text }, /--etcd-cafile: .*text holds no usable certificate in PEM form/);
-    refusedAtOnce({ caFile: broken }, /--etcd-cafile: .*broken\.pem holds no usable certificate/);
-    refusedAtOnce({ caFile: key }, /--etcd-cafile: .* holds no usable certificate/);
-    refusedAtOnce({ certFile: broken, keyFile: key }, /--etcd-certfile: .* holds no usable certificate/);
-    refusedAtOnce({ certFile: cert, keyFile: "/nonexistent/key.pem" }, /--etcd-keyfile: cannot read/);
+    refusedAtOnce({ caFile: text }, /--etcd-cafile: .*text contains no usable certificate in PEM form/);
+    refusedAtOnce({ caFile: broken }, /--etcd-cafile: .*broken\.pem contains no usable certificate/);
+    refusedAtOnce({ caFile: key }, /--etcd-cafile: .* contains no usable certificate/);
+    refusedAtOnce({ certFile: broken, keyFile: key }, /--etcd-certfile: .* contains no usable certificate/);
+    refusedAtOnce({ certFile: cert, keyFile: "/nonexistent/key.pem" }, /--etcd-keyfile: failed to read/);
     refusedAtOnce(
       { certFile: cert, keyFile: cert },
-      /--etcd-keyfile: .* holds no usable, unencrypted private key/,
+      /--etcd-keyfile: .* contains no usable, unencrypted private key/,
     );
-    refusedAtOnce({ certFile: cert, keyFile: certificates.stranger.key }, /do not belong together/);
+    refusedAtOnce({ certFile: cert, keyFile: certificates.stranger.key }, /do not match/);
     refusedAtOnce({ certFile: cert }, /go together/);
   });
 

@@ -166,7 +166,7 @@ test("W2 W3 a gap in the watch, compacted away: all changes are caught up, the o
   await compact(etcd);
   await bench.host.line.mend();
   await holds(bench, changed);
-  await bench.flanneld.logged(/reading the leases again/);
+  await bench.flanneld.logged(/Resyncing the leases/);
   assert.doesNotMatch(bench.flanneld.log(), /Lost lease/);
   assert.equal((await etcd.ctl("get", "--keys-only", bench.ownKey)).trim(), bench.ownKey);
 });

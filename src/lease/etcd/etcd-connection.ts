@@ -1,9 +1,8 @@
 /**
  * The connection to an etcd cluster: gRPC over HTTP/2 to an endpoint that works, the next one when it fails.
  *
- * The first is drawn by lot, so that thousands of hosts with the same flags do not all load the same member. A request
- * goes to the endpoint that worked last; if that is down, silent or without a leader, each other one is tried once.
- * Connections are pinged while a stream is open, so that a peer that vanished without a word is noticed.
+ * The first endpoint is drawn at random, so that thousands of hosts with the same flags do not all load the same member.
+ * Connections are pinged while a stream is open, so that a server that vanished silently is noticed.
  */
 
 import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
@@ -34,7 +33,7 @@ interface Endpoint {
 export class EtcdConnection implements Disposable {
   readonly settings: EtcdSettings;
   readonly #endpoints: EndpointRotation<Endpoint>;
-  /** The authentication token, or the attempt to get one; undefined = ask when needed. */
+  /** The authentication token, or the attempt to get one; undefined = authenticate when needed. */
   #token: Promise<string | undefined> | undefined;
   #requestCount = 0;
   #dialCount = 0;
@@ -54,12 +53,12 @@ export class EtcdConnection implements Disposable {
     );
   }
 
-  /** RPCs made so far, a stream being one. */
+  /** RPCs made so far; a stream counts as one. */
   get requestCount(): number {
     return this.#requestCount;
   }
 
-  /** Connections begun so far. While it stays the same, all that etcd said came from one and the same process. */
+  /** Connections begun so far. While the number stays the same, all answers came from the same process. */
   get dialCount(): number {
     return this.#dialCount;
   }
@@ -75,7 +74,7 @@ export class EtcdConnection implements Disposable {
   }
 
   /**
-   * Opens a stream: `open` returns once the first message is there; without one in time it is given up. `signal` ends
+   * Opens a stream: `open` returns once the first message has arrived, and is aborted if none does in time. `signal` ends
    * the stream. `failed` gives the StoreError for what the stream throws after it was open. Throws StoreError.
    */
   async openStream<T>(
@@ -85,7 +84,7 @@ export class EtcdConnection implements Disposable {
     return this.#atSomeEndpoint(async (endpoint, headers) => {
       const late = new AbortController();
       const timer = setTimeout(() => late.abort(new DialTimeout()), this.settings.timings.requestTimeoutMs);
-      // A member cut off from the others would stay silent for ever; so told, it ends the stream instead.
+      // A member cut off from the others would stay silent for ever; with this header it ends the stream instead.
       const options = {
         headers: { ...headers, hasleader: "true" },
         signal: AbortSignal.any([signal, late.signal]),
@@ -102,12 +101,12 @@ export class EtcdConnection implements Disposable {
     });
   }
 
-  /** Has the next request authenticate again: etcd does not always say that this is the cause. */
+  /** Makes the next request authenticate again: etcd does not always report that this is the cause. */
   forgetToken(): void {
     this.#token = undefined;
   }
 
-  /** Gives up the connections that there are: requests under way fail, the next ones connect anew. */
+  /** Drops the existing connections: requests in progress fail, the next ones connect anew. */
   reconnect(): void {
     for (const { session } of this.#endpoints.members) session.abort(new DialTimeout());
   }
@@ -131,7 +130,7 @@ export class EtcdConnection implements Disposable {
       return await run(endpoint, headers);
     } catch (error) {
       if (!this.#describe(error, endpoint).staleToken) throw error;
-      // Many requests may find the same token stale: a new one is asked for once. To check a password is hard work.
+      // Many requests may find the same token stale: only the first requests a new one, because etcd hashes passwords slowly.
       if (this.#token === token) this.#token = undefined;
       return await run(endpoint, await this.#authHeaders(endpoint));
     }

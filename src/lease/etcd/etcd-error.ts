@@ -1,6 +1,6 @@
 /**
- * What went wrong with etcd, in words that say what to do. gRPC statuses, HTTP/2, TLS and socket errors all end here,
- * once; further in there are only {@link StoreError}s. No message holds a password or token.
+ * Error messages for etcd, which say what to do. gRPC statuses, HTTP/2, TLS and socket errors are all converted here, once;
+ * the rest of the store sees only {@link StoreError}s. No message contains a password or token.
  */
 
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -12,7 +12,7 @@ import type { EtcdSettings } from "./etcd-options.ts";
 export interface EtcdFailure {
   readonly code: StoreErrorCode;
   readonly reason: string;
-  /** Whether the endpoint is to blame, so that another one may do better. */
+  /** Whether the endpoint is the cause, so that another one may work. */
   readonly tryNext: boolean;
   /** Whether a new authentication token may help. */
   readonly staleToken: boolean;
@@ -66,7 +66,7 @@ const SERVER_REASONS: readonly (readonly [
   ],
 ];
 
-/** Whether the server does without passwords, so that ours is not needed. */
+/** Whether authentication is switched off at the server, so that the password is not needed. */
 export const isAuthenticationDisabled = (error: unknown): boolean =>
   error instanceof ConnectError && /authentication is not enabled/.test(error.rawMessage);
 
@@ -117,7 +117,7 @@ export function describeFailure(
   }
 }
 
-/** Plain HTTP/2 and TLS do not tell each other what they want: the connection just ends. */
+/** A mismatch of plain HTTP/2 and TLS has no error of its own: the connection just ends. */
 const schemeHint = (endpoint: string): string =>
   endpoint.startsWith("http:")
     ? "; if it serves TLS, write https://"
@@ -125,9 +125,9 @@ const schemeHint = (endpoint: string): string =>
 
 /** One error for the failures at all endpoints. */
 export function summarize(failures: readonly EtcdFailure[], cause: unknown): StoreError {
-  const told = failures.find((failure) => failure.code === "UNAUTHENTICATED") ?? failures[0]!;
+  const { code } = failures.find((failure) => failure.code === "UNAUTHENTICATED") ?? failures[0]!;
   const reasons = failures.map((failure) => failure.reason).join("; ");
-  return new StoreError(told.code, `etcd at ${reasons}`, { cause });
+  return new StoreError(code, `etcd at ${reasons}`, { cause });
 }
 
 /** The codes of the errors that caused each other, outermost first. */

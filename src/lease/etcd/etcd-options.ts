@@ -1,4 +1,4 @@
-/** How to speak to etcd: the flags' values, checked, with the files they name. */
+/** The settings of a connection to etcd: the checked values of the flags, with the files that they name. */
 
 import type { SecureContextOptions } from "node:tls";
 import { ConfigError } from "../../base/error.ts";
@@ -22,10 +22,10 @@ interface EtcdTimings {
   readonly keepaliveIntervalMs: number;
   /** Longest wait for the answer to a ping. */
   readonly keepaliveTimeoutMs: number;
-  /** First and longest pause between attempts to get a broken watch back. */
+  /** First and longest pause between attempts to restore a broken watch. */
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
-  /** How long leases that went with etcd's data still count: their hosts are there, and write them again. */
+  /** How long leases that were lost with etcd's data still count: their hosts are alive and write them again. */
   readonly lostDataGraceMs: number;
 }
 
@@ -44,28 +44,30 @@ const DEFAULT_TIMINGS: EtcdTimings = {
 export interface EtcdSettings {
   readonly endpoints: readonly string[];
   readonly prefix: string;
-  /** For a connection that is made now, from the files as they are now; undefined if no endpoint is https. */
+  /** Reads the current files, for a new connection; undefined if no endpoint is https. */
   readonly readTls: (() => SecureContextOptions) | undefined;
   readonly user: { readonly name: string; readonly password: string } | undefined;
   readonly timings: EtcdTimings;
-  /** Things an operator should read. */
+  /** Warnings for the operator. */
   readonly notes: readonly string[];
 }
 
-/** Reads the files that the options name; of later faults in them `logger` is told. Throws {@link ConfigError}. */
+/** Reads the files that the options name; `logger` receives later faults in them. Throws {@link ConfigError}. */
 export function readEtcdSettings(options: EtcdOptions, logger: Logger = silentLogger): EtcdSettings {
   const { endpoints, prefix, username, password } = options;
   const plain = endpoints.filter((endpoint) => endpoint.startsWith("http:"));
   const usesFiles = [options.caFile, options.certFile, options.keyFile].some((path) => path !== undefined);
   if (usesFiles && plain.length > 0) {
     throw new ConfigError(
-      `--etcd-endpoints: certificates are of no use with ${plain.join(",")}, which is not encrypted: write https://`,
+      `--etcd-endpoints: certificates have no effect with ${plain.join(",")}, which is not encrypted: write https://`,
     );
   }
   const user = username === undefined ? undefined : { name: username, password: password ?? "" };
   const notes =
     user !== undefined && plain.length > 0
-      ? [`the password of etcd user ${user.name} goes unencrypted to ${plain.join(",")}`]
+      ? [
+          `Password of etcd user ${JSON.stringify(user.name)} is sent unencrypted to ${plain.join(",")}; use https://`,
+        ]
       : [];
   return {
     endpoints,

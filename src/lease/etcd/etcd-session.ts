@@ -1,10 +1,10 @@
 /**
- * The HTTP/2 connection to one endpoint: connect-node's, dialled by us, with a safety net.
+ * The HTTP/2 connection to one endpoint: connect-node's, with its own dialling and an error listener.
  *
- * Dialled by us, because each new connection is to use the certificates of its time. The net, because when a ping goes
- * unanswered, connect-node destroys the connection with an error, which Node.js emits some turns of the event loop
- * later. If a request comes in between, connect-node has taken its listener off by then, and an `error` event without a
- * listener ends the process.
+ * It dials itself because each new connection must use the current certificates. The listener is needed because
+ * connect-node destroys the connection with an error when a ping goes unanswered, which Node.js emits some turns of the
+ * event loop later. If a request comes in between, connect-node has removed its own listener by then, and an `error` event
+ * without a listener ends the process.
  */
 
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
@@ -19,7 +19,7 @@ export interface SessionOptions {
   readonly pingTimeoutMs: number;
   /** For https; undefined for http. */
   readonly readTls: (() => SecureContextOptions) | undefined;
-  /** A connection is begun. */
+  /** Called when a connection is begun. */
   readonly onDial: () => void;
 }
 

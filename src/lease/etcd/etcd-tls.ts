@@ -1,7 +1,7 @@
 /**
- * The TLS files that the flags name. They are read and checked at the start, so that a bad one is a {@link ConfigError}
- * with its flag and path before the first connection (W10), and again for each new connection: certificates that are
- * replaced on disk before they expire need no restart.
+ * The TLS files that the flags name. They are read and checked at startup, so that a bad one is a {@link ConfigError} with
+ * its flag and path before the first connection (W10), and again for each new connection: certificates that are replaced on
+ * disk before they expire need no restart.
  */
 
 import { X509Certificate } from "node:crypto";
@@ -14,21 +14,21 @@ import type { EtcdConnectionOptions } from "../../config/options-etcd.ts";
 type TlsFiles = Pick<EtcdConnectionOptions, "caFile" | "certFile" | "keyFile">;
 
 /**
- * Reads the files; the returned function reads them again. If they cannot be used then (half-way through being
- * replaced, perhaps), it says so and gives what they held before. Throws ConfigError, now only.
+ * Reads the files; the returned function reads them again. If they are unusable at that time (being replaced, for
+ * example), it logs that once and returns the previous contents. Throws ConfigError, on the first reading only.
  */
 export function openTlsFiles(files: TlsFiles, logger: Logger): () => SecureContextOptions {
   let usable = readTls(files);
-  let told: string | undefined;
+  let logged: string | undefined;
   return () => {
     try {
       usable = readTls(files);
-      told = undefined;
+      logged = undefined;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const problem = messageOf(error);
-      if (problem !== told) logger.warn(`going on with the certificates as they were: ${problem}`);
-      told = problem;
+      if (problem !== logged) logger.warn(`Failed to reload TLS files; using the previous ones: ${problem}`);
+      logged = problem;
     }
     return usable;
   };
@@ -36,7 +36,7 @@ export function openTlsFiles(files: TlsFiles, logger: Logger): () => SecureConte
 
 /** Throws ConfigError. */
 function readTls({ caFile, certFile, keyFile }: TlsFiles): SecureContextOptions {
-  // Node.js trusts only the authorities compiled into it unless told of the machine's own.
+  // By default Node.js trusts only the authorities compiled into it, not the system's.
   const ca =
     caFile === undefined
       ? [...getCACertificates("default"), ...getCACertificates("system")]
@@ -47,8 +47,8 @@ function readTls({ caFile, certFile, keyFile }: TlsFiles): SecureContextOptions 
   }
   const cert = readCertificates("--etcd-certfile", certFile);
   const key = readText("--etcd-keyfile", keyFile);
-  check({ key }, `--etcd-keyfile: ${keyFile} holds no usable, unencrypted private key`);
-  check({ cert, key }, `--etcd-certfile ${certFile} and --etcd-keyfile ${keyFile} do not belong together`);
+  check({ key }, `--etcd-keyfile: ${keyFile} contains no usable, unencrypted private key`);
+  check({ cert, key }, `--etcd-certfile ${certFile} and --etcd-keyfile ${keyFile} do not match`);
   return { ca, cert, key };
 }
 
@@ -56,7 +56,7 @@ function readCertificates(flag: string, path: string): string {
   const text = readText(flag, path);
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   const isGood = blocks.length > 0 && blocks.every(isCertificate);
-  if (!isGood) throw new ConfigError(`${flag}: ${path} holds no usable certificate in PEM form`);
+  if (!isGood) throw new ConfigError(`${flag}: ${path} contains no usable certificate in PEM form`);
   return text;
 }
 
@@ -73,7 +73,7 @@ function readText(flag: string, path: string): string {
     return readFileSync(path, "utf8");
   } catch (error) {
     throw new ConfigError(
-      `${flag}: cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+      `${flag}: failed to read ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
     );
   }
 }

@@ -43,11 +43,11 @@ export async function* watchRange(
       }
       const { dialCount } = connection;
       const responses = await openWatch(connection, range, seen.revision + 1n, scope.signal);
-      // Only now: whatever takes the store's place from here on breaks the stream.
+      // Only now: a store that replaces this one later breaks the stream.
       const history = await compareHistory(connection, seen);
       if (history !== "same") {
         isAnotherStore = history === "another";
-        throw startOver(`etcd ${isAnotherStore ? "holds" : "may hold"} other or older data than before`);
+        throw startOver(`etcd ${isAnotherStore ? "has" : "may have"} other or older data than before`);
       }
       seen = { ...seen, dialCount };
       outage.over();
@@ -67,7 +67,7 @@ export async function* watchRange(
       if (signal.aborted) return;
       if (!(error instanceof StoreError)) throw error;
       if (error.code === "COMPACTED") {
-        ports.logger.info(`${error.message}: reading ${what} again`);
+        ports.logger.info(`Resyncing ${what}: ${error.message}`);
         seen = undefined;
       }
       if (error.code !== "COMPACTED" || isFresh) await outage.pause(error);
@@ -116,7 +116,7 @@ async function openWatch(
   });
 }
 
-/** The client's side of the stream: one request, then silence until the end. */
+/** The client's side of the stream: one request, then nothing until it ends. */
 async function* keepOpen(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchRequest, void> {
   yield request;
   if (!signal.aborted)

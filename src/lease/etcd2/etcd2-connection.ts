@@ -1,8 +1,8 @@
 /**
  * The connection to an etcd cluster by the v2 API: HTTP to the member that worked last, the next one when it fails.
  *
- * HTTP/1.1 has no pings. A poll for changes that stays silent is given up after a while and asked anew: so a member
- * that hangs or lost the others is noticed, and the index from which to go on does not grow old.
+ * HTTP/1.1 has no pings. A poll that brings no change is ended after a while and begun anew: so a member that hangs or has
+ * lost the others is noticed, and the index to continue from stays recent enough for etcd's history.
  */
 
 import type { IncomingMessage } from "node:http";
@@ -26,10 +26,10 @@ import {
 } from "./keys-api.ts";
 import { KeysEndpoint, readBody } from "./keys-endpoint.ts";
 
-/** Life of a silent poll, in keep-alive intervals: a new poll costs a connection, so not one. */
+/** Longest duration of a silent poll, in keep-alive intervals. More than one, because a new poll costs a connection. */
 const POLL_LIFE_INTERVALS = 3;
 
-/** Refusals that are answers: the key is not there, is there already, has changed; the index is too old. */
+/** Refusals that are answers: the key does not exist, exists already, has changed; the index is too old. */
 const ANSWERS: readonly number[] = [
   ECODE_KEY_NOT_FOUND,
   ECODE_TEST_FAILED,
@@ -40,7 +40,7 @@ const ANSWERS: readonly number[] = [
 /** The state of the whole store in which an answer was given. */
 export interface StoreState {
   readonly index: number;
-  /** Undefined = this etcd does not say. */
+  /** Undefined = this etcd does not report it. */
   readonly clusterId: string | undefined;
 }
 
@@ -49,11 +49,11 @@ export interface Answer {
   readonly body: KeysAnswer | KeysRefusal;
 }
 
-/** A wait for the next change, under way. */
+/** A request that waits for the next change. */
 export interface Poll {
   /** When the wait began. */
   readonly state: StoreState;
-  /** The change, or a refusal; undefined = there was none for long enough. Throws StoreError. */
+  /** The change, or a refusal; undefined = none came in time. Throws StoreError. */
   next(): Promise<KeysAnswer | KeysRefusal | undefined>;
 }
 
@@ -63,7 +63,7 @@ export class Etcd2Connection implements Disposable {
   readonly #random: () => number;
   #requestCount = 0;
 
-  /** `random`: 0 ≤ random() < 1, so that a thousand hosts do not poll anew in step. */
+  /** `random`: 0 ≤ random() < 1, so that thousands of hosts do not poll at the same moments. */
   constructor(settings: EtcdSettings, random: () => number) {
     this.settings = settings;
     this.#random = random;
@@ -92,7 +92,7 @@ export class Etcd2Connection implements Disposable {
 
   /**
    * Waits for the change of `key`, or of anything below it, with index `fromIndex` or the next one after that.
-   * `afterSilence`: also looks whether the endpoint has a leader; one that lost the others would stay silent for ever.
+   * `afterSilence`: also checks whether the endpoint has a leader; one that lost the others would stay silent for ever.
    * Throws StoreError.
    */
   async poll(key: string, fromIndex: number, afterSilence: boolean, signal: AbortSignal): Promise<Poll> {
@@ -100,7 +100,7 @@ export class Etcd2Connection implements Disposable {
       if (afterSilence) await this.#refuseLeaderless(endpoint);
       const query = { wait: "true", recursive: "true", waitIndex: String(fromIndex) };
       const message = await this.#send(endpoint, { method: "GET", key, query }, signal);
-      message.on("error", () => {}); // nobody may be reading yet
+      message.on("error", () => {}); // the caller may not be reading yet
       if (message.statusCode !== 200) {
         const { state, body } = await this.#readAnswer(message);
         return { state, next: async () => body };

@@ -1,6 +1,6 @@
 /**
- * What went wrong with etcd's v2 API, in words that say what to do. Sockets and TLS are told as for etcd v3; here are
- * the API's own refusals. No message holds a password.
+ * Error messages for etcd's v2 API, which say what to do. Sockets and TLS have those of etcd v3; here are the API's own
+ * refusals. No message contains a password.
  */
 
 import type { StoreErrorCode } from "../../base/error.ts";
@@ -17,7 +17,7 @@ import {
 } from "./keys-api.ts";
 import type { KeysEndpoint } from "./keys-endpoint.ts";
 
-/** An answer that is not what was asked for. */
+/** An answer that does not fit the request. */
 export class UnusableAnswer extends Error {
   readonly status: number;
   readonly refusal: KeysRefusal | undefined;
@@ -31,7 +31,7 @@ export class UnusableAnswer extends Error {
 /** The member has lost the others. */
 export class NoLeader extends Error {}
 
-/** Refusals that a moment, or another member, may cure. */
+/** Refusals that pass with time, or at another member. */
 const PASSING: readonly number[] = [ECODE_RAFT_INTERNAL, ECODE_LEADER_ELECT, ECODE_WATCHER_CLEARED];
 
 /** What a failed request to `endpoint` means. */

@@ -1,9 +1,9 @@
 /**
- * A key, or all keys of a directory, watched without a gap: first everything (unless the caller has a listing already),
- * then changes, each by a poll of its own that says from which index on.
+ * A key, or all keys of a directory, watched without a gap: first a snapshot (unless the caller has a listing already),
+ * then changes, each by a poll of its own that starts at the index after the last one seen.
  *
- * etcd remembers the last 1,000 changes of the whole store. If that was too little, or the store is another than before,
- * or a directory went with all that was in it, everything is read again.
+ * etcd keeps the last 1,000 changes of the whole store. If they do not reach back far enough, the store is another than
+ * before, or a whole directory was removed, everything is read again.
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
@@ -54,9 +54,9 @@ async function* follow(
 ): AsyncGenerator<KeyUpdate, void, undefined> {
   const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
   let seen = start;
-  /** Where the last poll began, if it stayed silent: nothing happened up to there, if the next one is answered too. */
+  /** Where the last poll began, if it brought no change: nothing happened up to there, if the next one is answered too. */
   let quietUntil: number | undefined;
-  /** Whether etcd may be another one by now. */
+  /** Whether another etcd may have taken its place. */
   let isUnsure = false;
   while (!signal.aborted) {
     using scope = new StreamScope(signal);
@@ -73,13 +73,13 @@ async function* follow(
         yield { type: "snapshot", records: listing.records, isAnotherStore };
       }
       if (isUnsure && !(await history.continuesIn(connection, seen))) {
-        throw startOver("etcd may hold other data than before");
+        throw startOver("etcd may have other data than before");
       }
       isUnsure = false;
       const after: number = quietUntil ?? seen.index;
       const poll = await connection.poll(key, after + 1, quietUntil !== undefined, scope.signal);
       if (poll.state.index < after || poll.state.clusterId !== seen.clusterId) {
-        throw startOver("etcd holds other data than before");
+        throw startOver("etcd has other data than before");
       }
       seen = { ...seen, index: after };
       quietUntil = undefined;
@@ -91,7 +91,7 @@ async function* follow(
       }
       if (isRefusal(answer)) {
         if (answer.errorCode === ECODE_EVENT_INDEX_CLEARED)
-          throw startOver("etcd has forgotten older changes");
+          throw startOver("etcd has discarded older changes");
         throw new StoreError("INVALID", `etcd refuses the watch: ${answer.message}`);
       }
       seen = { ...seen, index: answer.node.modifiedIndex };
@@ -103,7 +103,7 @@ async function* follow(
       quietUntil = undefined;
       const isStale = error instanceof StoreError && error.code === "COMPACTED";
       if (isStale) {
-        ports.logger.info(`${messageOf(error)}: reading ${what} again`);
+        ports.logger.info(`Resyncing ${what}: ${messageOf(error)}`);
         seen = undefined;
       }
       if (!isStale || isFresh) {
@@ -114,14 +114,14 @@ async function* follow(
   }
 }
 
-/** What a change means; undefined = nothing. Throws COMPACTED if that cannot be told from the change alone. */
+/** The update for a change; undefined = none. Throws COMPACTED if the change alone does not show which keys it affects. */
 function updateOf(answer: KeysAnswer): KeyUpdate | undefined {
   const { node, previous } = answer;
   if (isRemoval(answer)) {
     if (node.isDirectory) throw startOver(`the directory ${node.key} was removed from etcd`);
     return { type: "delete", key: node.key };
   }
-  // Hosts write what is there already to live on: no news.
+  // A renewal writes the same value again: no update.
   if (node.isDirectory || previous?.value === node.value) return undefined;
   return { type: "put", record: recordOf(node) };
 }

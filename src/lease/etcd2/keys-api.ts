@@ -22,26 +22,26 @@ export interface KeysNode {
   /** Empty for directories, and in answers about what was removed. */
   readonly value: string;
   readonly isDirectory: boolean;
-  /** Whether it will expire. */
+  /** Whether it expires. */
   readonly hasTtl: boolean;
-  /** When it will expire, by etcd's clock: RFC 3339; undefined = never, or not known. */
+  /** When it expires, by etcd's clock (RFC 3339); undefined = never, or unknown. */
   readonly expiration: string | undefined;
   readonly createdIndex: number;
   readonly modifiedIndex: number;
 }
 
-/** What was read or has happened. */
+/** A reading or a change. */
 export interface KeysAnswer {
   /** "get", "set", "create", "update", "delete", "expire", "compareAndSwap", "compareAndDelete". */
   readonly action: string;
   readonly node: KeysNode;
-  /** What was there before. */
+  /** The node before the change. */
   readonly previous: KeysNode | undefined;
   /** All keys in what was read, without the directories. */
   readonly leaves: readonly KeysNode[];
 }
 
-/** etcd does not want to, or cannot. */
+/** An error that etcd answers with. */
 export interface KeysRefusal {
   readonly errorCode: number;
   readonly message: string;
@@ -87,11 +87,11 @@ export const recordOf = ({
   lifeId: hasTtl ? (expiration ?? "") : undefined,
 });
 
-/** The path of a URL. Keys may hold anything: the "&" of a lease with two families, "%", spaces. */
+/** The path of a URL. Keys may contain any character: the "&" of a lease with two families, "%", spaces. */
 export const pathOfKey = (key: string): string =>
   `/v2/keys${key.split("/").map(encodeURIComponent).join("/")}`;
 
-/** What a body says; undefined = it is none of the keys API. */
+/** Decodes a body; undefined = it is not one of the keys API. */
 export function decodeKeysBody(text: string): KeysAnswer | KeysRefusal | undefined {
   let body: unknown;
   try {
@@ -112,16 +112,16 @@ export function decodeKeysBody(text: string): KeysAnswer | KeysRefusal | undefin
   return { action, node: decoded, previous, leaves };
 }
 
-/** Null = this is no node. */
+/** Null = not a node. */
 function decodeNode(node: unknown): KeysNode | null {
   if (!isObject(node)) return null;
   const { key, value, dir, ttl, expiration, createdIndex, modifiedIndex } = node;
   if (!isIndex(createdIndex) || !isIndex(modifiedIndex)) return null;
   return {
-    key: textOr(key, "/"), // of the root, it is left out
+    key: textOr(key, "/"), // omitted for the root
     value: textOr(value, ""),
     isDirectory: dir === true,
-    // A TTL in its last moments is 0 and left out; the time of expiry stays.
+    // A TTL in its last second is 0 and omitted; the time of expiry is not.
     hasTtl: ttl !== undefined || expiration !== undefined,
     expiration: typeof expiration === "string" ? expiration : undefined,
     createdIndex,
@@ -129,7 +129,7 @@ function decodeNode(node: unknown): KeysNode | null {
   };
 }
 
-/** Null = something in there is no node. Without recursion: anybody may nest directories. */
+/** Null = something in it is not a node. Without recursion: directories may be nested to any depth. */
 function leavesIn(root: unknown): readonly KeysNode[] | null {
   const leaves: KeysNode[] = [];
   const open: unknown[] = [root];

@@ -1,6 +1,4 @@
-/**
- * HTTP to one etcd member: connections that are kept and used again, time limits, and an end to answers that do not end.
- */
+/** HTTP to one etcd member: reused connections, time limits, and a limit on the size of answers. */
 
 import {
   type ClientRequest,
@@ -37,12 +35,12 @@ export class KeysEndpoint implements Disposable {
     this.url = url;
     this.#settings = settings;
     this.#isTls = url.startsWith("https:");
-    // TCP's own keep-alive notices a host that vanished while nothing is to be said.
+    // TCP keep-alive notices a host that vanished while the connection is idle.
     const options = { keepAliveMsecs: settings.timings.keepaliveIntervalMs };
     this.#agent = createAgent(options, this.#isTls ? settings.readTls : undefined);
   }
 
-  /** Sends a request; resolves when the head of the answer is there. Its body has to be read or destroyed. */
+  /** Sends a request; resolves when the header of the answer has arrived. The caller must read or destroy its body. */
   send(request: HttpRequest): Promise<IncomingMessage> {
     const { signal } = request;
     return exchange(() => this.#open(request), this.#settings.timings, { ...(signal && { signal }) });
@@ -76,7 +74,7 @@ export class KeysEndpoint implements Disposable {
 }
 
 /**
- * Reads a body to its end. Undefined = nothing at all came for `patienceMs`. Throws what the connection throws,
+ * Reads a body to its end. Undefined = nothing arrived for `patienceMs`. Throws what the connection throws,
  * {@link Silence} if it stops in the middle, StoreError INVALID if it is too long.
  */
 export async function readBody(message: IncomingMessage, patienceMs: number): Promise<string | undefined> {
@@ -91,7 +89,7 @@ export async function readBody(message: IncomingMessage, patienceMs: number): Pr
       if (bytes > MAX_ANSWER_BYTES) {
         throw new StoreError(
           "INVALID",
-          `etcd's answer is longer than ${MAX_ANSWER_BYTES >> 20} MiB: is all of it flannel's?`,
+          `etcd's answer is longer than ${MAX_ANSWER_BYTES >> 20} MiB: remove other keys below --etcd-prefix`,
         );
       }
     }
