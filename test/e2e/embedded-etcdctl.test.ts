@@ -215,3 +215,18 @@ test("missing methods are answered Unimplemented, users as by an etcd without au
   assert.match(await ask("user", "list"), /Unimplemented.*does not implement \/etcdserverpb\.Auth\/UserList/);
   await same(["get", "c", "--user", "root:secret"]);
 });
+
+test("F22 a server that stops while etcdctl is connected throws nothing", async () => {
+  for (let round = 0; round < 20; round++) {
+    const stopping = await startEmbedded();
+    const children = [
+      ["watch", "a", "--prefix"],
+      ["endpoint", "status"],
+      ["endpoint", "status", "--cluster"],
+      ["get", "a"],
+    ].map((args) => start(stopping.endpoint, args));
+    await once(children.at(-1)!, "exit");
+    await stopping[Symbol.asyncDispose]();
+    for (const child of children) child.kill("SIGKILL");
+  }
+});
