@@ -99,7 +99,7 @@ function start(t: TestContext, config?: unknown, ...args: string[]) {
     stop.abort();
     await ended;
   });
-  /** Lets time pass until the condition holds, 20 s at most. */
+  /** Advances the clock until the condition is true, by at most 20 s. */
   const until = async (what: string, condition: () => boolean) => {
     for (let step = 0; step < 200 && !condition(); step++) await world.timers.advance(100);
     assert.ok(condition(), `${what}: ${readiness.reasons.join()}\n${world.log.join("\n")}`);

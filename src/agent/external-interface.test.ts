@@ -17,7 +17,7 @@ const ip = (text: string): Ip => {
   return parsed;
 };
 
-/** "10.0.0.5/24", then flags of the kernel's that hold. */
+/** "10.0.0.5/24", then the kernel's flags that are set. */
 function address(text: string, ...flags: string[]): InterfaceAddress {
   const [host, length] = text.split("/") as [string, string];
   const has = (flag: string) => flags.includes(flag);

@@ -41,7 +41,7 @@ test("a datastore that keeps no record of hosts says nothing", async (t) => {
   assert.deepEqual(await start(t, undefined).record, NOTHING);
 });
 
-test("what stands in the way is said once and tried every second", async (t) => {
+test("each problem is logged once, with a retry every second", async (t) => {
   const answers = ["the API server is away", "the API server is away", "no node h1"].map(
     (message) => new StoreError("UNAVAILABLE", message),
   );
@@ -87,15 +87,18 @@ test("what is to be published instead reaches peers only, in the families that t
   };
   const data = { backendType: "vxlan", backendData: { VNI: 1 }, backendV6Data: undefined };
   const show = (ip: Ip | undefined) => ip && formatIp(ip);
-  const told = (host: Host, record: Partial<HostRecord>) => {
+  const published = (host: Host, record: Partial<HostRecord>) => {
     const attributes = attributesOf(host, data, { ...NOTHING, ...record });
     assert.equal(attributes.backendData, data.backendData);
     return [show(attributes.publicIp), show(attributes.publicIpv6)];
   };
-  assert.deepEqual(told(host, {}), ["192.0.2.1", "2001:db8::1"]);
-  assert.deepEqual(told(host, { publishedIp: B }), ["192.0.2.2", "2001:db8::1"]);
-  assert.deepEqual(told(host, { publishedIpv6: D }), ["192.0.2.1", "2001:db8::2"]);
-  assert.deepEqual(told({ ...host, publicIpv6: undefined }, { publishedIpv6: D }), ["192.0.2.1", undefined]);
+  assert.deepEqual(published(host, {}), ["192.0.2.1", "2001:db8::1"]);
+  assert.deepEqual(published(host, { publishedIp: B }), ["192.0.2.2", "2001:db8::1"]);
+  assert.deepEqual(published(host, { publishedIpv6: D }), ["192.0.2.1", "2001:db8::2"]);
+  assert.deepEqual(published({ ...host, publicIpv6: undefined }, { publishedIpv6: D }), [
+    "192.0.2.1",
+    undefined,
+  ]);
   const overwritten = attributesOf(host, data, { ...NOTHING, publishedIp: B });
   assert.equal(
     describeHost(host, overwritten),

@@ -63,7 +63,7 @@ test("F9 a config without Backend follows the leases that exist, and says so", a
   }
 });
 
-test("each problem is said once, with the place and an example, tried every second, until it is mended", async (t) => {
+test("each problem is logged once, with the place and an example, and retried every second until it is fixed", async (t) => {
   const { data, timers, log, found } = start(t);
   const errors = () => log.filter((line) => line.startsWith("E"));
   await timers.advance(5000);

@@ -16,7 +16,7 @@ test("W36 is what all say at the time, rises and falls", () => {
   assert.deepEqual(readiness.reasons, ["kernel: a bridge"]);
 });
 
-test("whenReady waits until nothing stands in the way, and no longer than until aborted", async () => {
+test("whenReady waits until there is no reason left, or until aborted", async () => {
   const readiness = new Readiness();
   readiness.set("a", "missing");
   readiness.set("b", "missing");

@@ -185,7 +185,7 @@ const PHASES: readonly Phase[] = [
     title: "while the API server refuses connections",
     async enter(bed, host) {
       await host.line.cut();
-      return logged(bed.start(host), /Cannot read what the datastore knows/);
+      return logged(bed.start(host), /Failed to read the record of this host/);
     },
   },
   {

@@ -81,7 +81,9 @@ test("the pod's name does where there is no NODE_NAME; a node that is not there 
   assert.match(nobody.lines.at(-1)!, /^F.*set NODE_NAME .*or POD_NAME and POD_NAMESPACE/);
 
   const stranger = bed.start(host!, { env: { NODE_NAME: "node-9" } });
-  await stranger.logged(/Cannot read what the datastore knows of this host.*node node-9 does not exist/);
+  await stranger.logged(
+    /Failed to read the record of this host from the datastore.*node node-9 does not exist/,
+  );
   bed.api.nodes.create(makeNode("node-9", { podCIDRs: ["10.244.9.0/24"] }));
   await stranger.logged(/flanneld is ready: 10\.244\.9\.0\/24/);
 });

@@ -53,11 +53,11 @@ test("W36 /readyz rises with the host's state, falls with it, and rises again", 
   await etcd.ctl("del", own);
   await answers(flanneld, host!, 200, /ready/);
 
-  // etcd away is no reason: packets flow.
+  // An unavailable etcd is no reason: packets flow.
   await host!.line.cut();
   await flanneld.logged(/Watch on .* lost/);
   assert.equal((await askHealth(host!, PORT, "/readyz"))?.status, 200);
-  assert.deepEqual(messages(), [], "systemd was told once");
+  assert.deepEqual(messages(), [], "systemd was notified once");
 });
 
 test("W36 readiness does not show before there is any", async (t) => {

@@ -1,5 +1,5 @@
 /**
- * How flanneld ends and comes back: within a second from every phase of its life, with exit code 0, and without one
+ * How flanneld stops and restarts: within a second from every phase of its life, with exit code 0, and without one
  * lost packet between containers.
  *
  *     container ── br0 ── host 1 ══ VXLAN ══ host 2 ── br0 ── container        (test/support/underlay.ts)
@@ -123,7 +123,7 @@ const PHASES: readonly Phase[] = [
     },
   },
   {
-    title: "while it is ready and etcd is away",
+    title: "while it is ready and etcd is unavailable",
     async enter(t, host, etcd, prefix) {
       await etcd.ctl("put", `${prefix}/config`, CONFIG);
       const flanneld = startFlanneld(t, host, at(prefix));

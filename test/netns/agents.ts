@@ -30,7 +30,7 @@ import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../../src/testing/memory-lease-store.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
-/** Does not keep the test's process from its end. */
+/** Does not delay the exit of the test's process. */
 const looseTimers: Timers = {
   nowMs: systemTimers.nowMs,
   after(delayMs, callback) {
@@ -93,13 +93,13 @@ export function addDefaultRoutes(netns: TestNetns, link: number): void {
 export interface Agent {
   readonly readiness: Readiness;
   readonly log: string[];
-  /** What subnet.env says now; undefined = it is not there yet. */
+  /** The current subnet.env; undefined = it does not exist yet. */
   env(): ParsedSubnetEnv | undefined;
   ready(): Promise<void>;
   logged(pattern: RegExp): Promise<string>;
-  /** Stops it and gives the error that it ended with. */
+  /** Stops it; resolves with the error that it ended with. */
   stop(): Promise<unknown>;
-  /** Resolves with that error when it ends by itself. */
+  /** Resolves with that error when it ends without being stopped. */
   readonly ended: Promise<unknown>;
 }
 
@@ -253,7 +253,7 @@ export function addContainer(t: Scope, host: TestNetns, agent: Pick<Agent, "env"
 
 /**
  * Whether an answer comes within 300 ms to a ping of that size (ICMP data bytes), unfragmented. Not synchronous: the
- * agents have work to do meanwhile.
+ * agents have to work meanwhile.
  */
 export async function answers(from: TestNetns, address: string, sizeBytes = 56): Promise<boolean> {
   try {

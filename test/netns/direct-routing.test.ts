@@ -83,34 +83,34 @@ test("W22 W23 a switch between tunnel and direct route leaves nothing behind, wh
   const cluster = makeCluster(t, CONFIG);
   const agent = cluster.start(host!);
   await agent.ready();
-  const holds = (what: string, wanted: readonly string[]) =>
+  const until = (what: string, wanted: readonly string[]) =>
     waitFor(what, () => traces(host!).join("\n") === wanted.join("\n")).catch((error) => {
       throw new Error(`${error}\n${traces(host!).join("\n")}\n${agent.log.join("\n")}`);
     });
   putPeer(cluster, "192.168.7.77", "fd00:7::77");
-  await holds("the direct routes", DIRECT);
+  await until("the direct routes", DIRECT);
   cluster.data.setConfig(JSON.stringify(TUNNEL_ONLY));
-  await holds("the tunnel, by the config", TUNNELLED);
+  await until("the tunnel, by the config", TUNNELLED);
   cluster.data.setConfig(JSON.stringify(CONFIG));
-  await holds("the direct routes again, by the config", DIRECT);
+  await until("the direct routes again, by the config", DIRECT);
 
   host!.run("ip", "route", "add", "192.168.7.77/32", "via", "192.168.7.254");
   host!.run("ip", "-6", "route", "add", "fd00:7::77/128", "via", "fd00:7::254");
-  await holds("the tunnel, by the host's routes", TUNNELLED);
+  await until("the tunnel, by the host's routes", TUNNELLED);
   host!.run("ip", "route", "del", "192.168.7.77/32");
   host!.run("ip", "-6", "route", "del", "fd00:7::77/128");
-  await holds("the direct routes again, by the host's routes", DIRECT);
+  await until("the direct routes again, by the host's routes", DIRECT);
 
   putPeer(cluster, "192.168.8.77", "fd00:8::77");
   const elsewhere = TUNNELLED.map((line) =>
     line.replace("192.168.7.77", "192.168.8.77").replace("fd00:7::77", "fd00:8::77"),
   );
-  await holds("the tunnel, since the peer has moved", elsewhere);
+  await until("the tunnel, because the peer has moved", elsewhere);
   putPeer(cluster, "192.168.7.77", "fd00:7::77");
-  await holds("the direct routes, since the peer is back", DIRECT);
+  await until("the direct routes, because the peer is back", DIRECT);
 
   host!.run("ip", "route", "append", "10.5.200.0/24", "via", "192.168.7.99", "proto", "static");
   cluster.data.delete(KEY);
-  await holds("nothing but another's route", ["10.5.200.0/24 via 192.168.7.99 dev eth0 proto 4"]);
+  await until("nothing but the foreign route", ["10.5.200.0/24 via 192.168.7.99 dev eth0 proto 4"]);
   await agent.ready();
 });

@@ -17,8 +17,8 @@ const IPV6_ONLY = { ...DUAL, EnableIPv4: false };
 /** IP and ICMP in front of the data of a ping. */
 const PING_OVERHEAD_BYTES = { 4: 28, 6: 48 };
 
-/** What a device holds, without what the kernel adds by itself. */
-function look(host: FabricHost, device: string): string[] {
+/** The entries of a device, without those that the kernel adds by itself. */
+function entriesOf(host: FabricHost, device: string): string[] {
   if (!host.json("ip", "-json", "link", "show").some((link: { ifname: string }) => link.ifname === device))
     return [];
   const lines = (text: string) =>
@@ -52,7 +52,7 @@ test("dual stack: containers reach each other in both families, with packets of 
   assert.notEqual(BackendData.VtepMAC, BackendV6Data.VtepMAC);
 });
 
-test("W25 over IPv6 70 bytes are taken off the MTU, over IPv4 50; containers get the smaller", async (t) => {
+test("W25 over IPv6 the MTU is 70 bytes smaller, over IPv4 50; containers get the smaller one", async (t) => {
   const [host] = makeFabric(t, [0]);
   const cluster = makeCluster(t, DUAL);
   const agent = cluster.start(host!);
@@ -62,7 +62,7 @@ test("W25 over IPv6 70 bytes are taken off the MTU, over IPv4 50; containers get
   assert.equal(agent.env()!.mtuBytes, 1430);
 });
 
-test("W9 W19 IPv6 only: two hosts, two leases; what is deleted comes back", async (t) => {
+test("W9 W19 IPv6 only: two hosts, two leases; deleted objects are restored", async (t) => {
   const [one, two] = makeFabric(t, [0, 0]);
   const cluster = makeCluster(t, IPV6_ONLY);
   const agents = [cluster.start(one!), cluster.start(two!)];
@@ -73,8 +73,8 @@ test("W9 W19 IPv6 only: two hosts, two leases; what is deleted comes back", asyn
     one!.json("ip", "-json", "link", "show", "type", "vxlan").map((link: { ifname: string }) => link.ifname),
     ["flannel-v6.7"],
   );
-  await waitFor("the entries", () => look(one!, "flannel-v6.7").length === 4);
-  const before = look(one!, "flannel-v6.7");
+  await waitFor("the entries", () => entriesOf(one!, "flannel-v6.7").length === 4);
+  const before = entriesOf(one!, "flannel-v6.7");
   const vtep = /^(\S+)\/64 via/m.exec(before.join("\n"))![1]!;
   const mac = /lladdr (\S+)/.exec(before.join("\n"))![1]!;
   for (const command of [
@@ -89,7 +89,7 @@ test("W9 W19 IPv6 only: two hosts, two leases; what is deleted comes back", asyn
     await t.test(`after ${command.replaceAll(/[0-9a-f:]{12,}/g, "…")}`, async () => {
       one!.run("sh", "-c", command);
       await new Promise(setImmediate);
-      await waitFor("all entries again", () => look(one!, "flannel-v6.7").join() === before.join());
+      await waitFor("all entries again", () => entriesOf(one!, "flannel-v6.7").join() === before.join());
       await waitFor("an answer", () => answers(a, b.ipv6));
     });
   }
@@ -112,9 +112,9 @@ test("W13 a peer that changes in one family only is followed", async (t) => {
         BackendV6Data: { VNI: 7, VtepMAC: mac6 },
       }),
     );
-  const holds = (publicIpv6: string, mac6: string) =>
+  const until = (publicIpv6: string, mac6: string) =>
     waitFor(`${mac6} at ${publicIpv6}`, () => {
-      const text = look(one!, "flannel-v6.7").join("\n");
+      const text = entriesOf(one!, "flannel-v6.7").join("\n");
       return (
         text.includes(`${mac6} dst ${publicIpv6} self permanent`) &&
         text.includes(`fc00:0:0:c8:: lladdr ${mac6} PERMANENT`) &&
@@ -122,18 +122,18 @@ test("W13 a peer that changes in one family only is followed", async (t) => {
       );
     });
   peer("fd00:7::77", "02:00:00:00:00:06");
-  await holds("fd00:7::77", "02:00:00:00:00:06");
-  const other = look(one!, "flannel.7");
+  await until("fd00:7::77", "02:00:00:00:00:06");
+  const other = entriesOf(one!, "flannel.7");
   peer("fd00:7::78", "02:00:00:00:00:06");
-  await holds("fd00:7::78", "02:00:00:00:00:06");
+  await until("fd00:7::78", "02:00:00:00:00:06");
   peer("fd00:7::78", "02:00:00:00:00:66");
-  await holds("fd00:7::78", "02:00:00:00:00:66");
-  assert.deepEqual(look(one!, "flannel.7"), other);
+  await until("fd00:7::78", "02:00:00:00:00:66");
+  assert.deepEqual(entriesOf(one!, "flannel.7"), other);
   cluster.data.delete(key);
-  await waitFor("nothing of it", () => !look(one!, "flannel-v6.7").join().includes("fc00:0:0:c8::"));
+  await waitFor("nothing of it", () => !entriesOf(one!, "flannel-v6.7").join().includes("fc00:0:0:c8::"));
 });
 
-test("a peer without IPv6 is reached over IPv4 all the same, and the log says what is missing", async (t) => {
+test("a peer without IPv6 is still reached over IPv4, and the log says what is missing", async (t) => {
   const [one, two] = makeFabric(t, [0, 0]);
   const cluster = makeCluster(t, DUAL);
   const agent = cluster.start(one!);
@@ -154,7 +154,7 @@ test("a peer without IPv6 is reached over IPv4 all the same, and the log says wh
   );
 });
 
-test("our devices take no router advertisements, and have IPv6 though the host's default is without", async (t) => {
+test("our devices ignore router advertisements, and have IPv6 although the host's default disables it", async (t) => {
   const [host] = makeFabric(t, [0]);
   host!.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1");
   const cluster = makeCluster(t, DUAL);
@@ -166,7 +166,7 @@ test("our devices take no router advertisements, and have IPv6 though the host's
   assert.equal(sysctl("flannel-v6.7", "disable_ipv6"), "0");
 });
 
-test("IPv6 switched off by sysctl: told what to do, at the start and later", async (t) => {
+test("IPv6 switched off by sysctl: the error says what to do", async (t) => {
   const [off] = makeFabric(t, [0]);
   off!.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1");
   const cluster = makeCluster(t, IPV6_ONLY);

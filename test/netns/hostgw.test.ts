@@ -60,14 +60,14 @@ test("W27 routes go with their peers, come back when deleted, and follow a new n
     "fc00:0:0:c8::/64 via fd00:7::77 dev eth0",
     "fc00:0:0:c9::/64 via fd00:7::78 dev eth0",
   ];
-  const holds = (wanted: readonly string[]) =>
+  const until = (wanted: readonly string[]) =>
     waitFor(`${wanted.length} routes`, () => routesOf(one!).sort().join() === wanted.join()).catch(
       (error) => {
         throw new Error(`${error}\n${routesOf(one!).join("\n")}\n${agent.log.join("\n")}`);
       },
     );
   await agent.ready();
-  await holds(both);
+  await until(both);
 
   for (const command of [
     "ip route del 10.5.200.0/24",
@@ -79,7 +79,7 @@ test("W27 routes go with their peers, come back when deleted, and follow a new n
     await t.test(command, async () => {
       one!.run("sh", "-c", command);
       await waitFor("the change to be noticed", () => routesOf(one!).length > 2);
-      await holds(both);
+      await until(both);
     });
   }
   await t.test("the card is taken out and another put in", async () => {
@@ -91,14 +91,14 @@ test("W27 routes go with their peers, come back when deleted, and follow a new n
     configure(one!, "eth0", 0, 1);
     addDefaultRoutes(one!, 0);
     assert.notEqual(one!.json("ip", "-json", "link", "show", "eth0")[0].ifindex, index);
-    await holds(both);
+    await until(both);
     await agent.ready();
   });
   cluster.data.delete("10.5.200.0-24&fc00:0:0:c8::-64");
-  await holds(both.filter((route) => !/200|c8/.test(route)));
+  await until(both.filter((route) => !/200|c8/.test(route)));
 });
 
-test("host-gw: a peer that is not on a link is told of, and gets a route once it is", async (t) => {
+test("host-gw: a peer that is not on a link is reported, and gets a route once it is", async (t) => {
   const [one] = makeFabric(t, [0]);
   const cluster = makeCluster(t, CONFIG);
   cluster.data.put("10.5.200.0-24", lease("192.168.8.77"));
@@ -147,7 +147,7 @@ test("host-gw: the routes of Go's flannel are taken over, those of others are no
   assert.equal(routesOf(one!).length, 2);
 });
 
-test("W43 many routes are made at once in interior scopes, and are mended, kept and removed like any", async (t) => {
+test("W43 many routes are created at once in interior scopes, and repaired, kept and removed like any other", async (t) => {
   const [one] = makeFabric(t, [0]);
   const cluster = makeCluster(t, { Network: "10.0.0.0/8", SubnetLen: 24, Backend: { Type: "host-gw" } });
   const numbers = Array.from({ length: 600 }, (_, index) => index);

@@ -1,4 +1,4 @@
-/** What changes while flanneld runs: the host's interfaces and addresses, and the network config (topology: agents.ts). */
+/** Changes while flanneld runs: the host's interfaces and addresses, and the network config (topology: agents.ts). */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -93,41 +93,42 @@ test("W45 of another pair of hosts no packet is lost meanwhile", async (t) => {
 interface Disturbance {
   readonly title: string;
   readonly disturb: string;
-  readonly mend: string;
+  readonly undo: string;
   /** Whether there is no usable interface in between. */
-  readonly isAway: boolean;
+  readonly isUnusable: boolean;
 }
 
-const GIVE_BACK = "ip address add 192.168.7.1/24 dev eth0; ip -6 address replace fd00:7::1/64 dev eth0 nodad";
+const RESTORE_ADDRESSES =
+  "ip address add 192.168.7.1/24 dev eth0; ip -6 address replace fd00:7::1/64 dev eth0 nodad";
 const DISTURBANCES: readonly Disturbance[] = [
   {
     title: "down and up",
     disturb: "ip link set eth0 down",
-    mend: "ip link set eth0 up; ip -6 address replace fd00:7::1/64 dev eth0 nodad",
-    isAway: true,
+    undo: "ip link set eth0 up; ip -6 address replace fd00:7::1/64 dev eth0 nodad",
+    isUnusable: true,
   },
   {
-    title: "its addresses flushed and given back",
+    title: "its addresses flushed and restored",
     disturb: "ip address flush dev eth0 scope global",
-    mend: GIVE_BACK,
-    isAway: true,
+    undo: RESTORE_ADDRESSES,
+    isUnusable: true,
   },
   {
     title: "its name changed and changed back",
     disturb: "ip link set eth0 down; ip link set eth0 name lan0",
-    mend: "ip link set lan0 name eth0; ip link set eth0 up; ip -6 address replace fd00:7::1/64 dev eth0 nodad",
-    isAway: true,
+    undo: "ip link set lan0 name eth0; ip link set eth0 up; ip -6 address replace fd00:7::1/64 dev eth0 nodad",
+    isUnusable: true,
   },
   {
     title: "the network manager removes all routes and neighbours that it does not know",
     disturb: "ip route flush proto 70; ip -6 route flush proto 70; ip neigh flush all nud permanent",
-    mend: "true",
-    isAway: false,
+    undo: "true",
+    isUnusable: false,
   },
 ];
 
 for (const backend of [{ Type: "vxlan" }, { Type: "host-gw" }] as const) {
-  test(`the external interface is away for a while, and everything is back with it (${backend.Type})`, async (t) => {
+  test(`the external interface is down for a while, and everything is restored with it (${backend.Type})`, async (t) => {
     const { hosts, agents, containers } = await makePair(t, { ...DUAL, Backend: backend });
     const run = (command: string) => hosts[0].run("bash", "-ec", command);
     const restored = async () => {
@@ -140,25 +141,25 @@ for (const backend of [{ Type: "vxlan" }, { Type: "host-gw" }] as const) {
     };
     const complaints = () =>
       agents[0].log.filter((line) => /Keeping the previous external interface/.test(line)).length;
-    for (const { title, disturb, mend, isAway } of DISTURBANCES) {
+    for (const { title, disturb, undo, isUnusable } of DISTURBANCES) {
       await t.test(title, async () => {
-        run(`${disturb}; ${mend}`);
+        run(`${disturb}; ${undo}`);
         await restored();
       });
-      if (!isAway) continue;
+      if (!isUnusable) continue;
       await t.test(`${title}, after flanneld has noticed`, async () => {
         const before = complaints();
         run(disturb);
         await waitFor("it to be noticed", () => complaints() > before);
         assert.match(agents[0].readiness.reasons.join(), /external interface: no usable external interface/);
-        run(mend);
+        run(undo);
         await restored();
       });
     }
   });
 }
 
-test("W27 the network card is replaced under VXLAN: the device is made again on the new one", async (t) => {
+test("W27 the network card is replaced under VXLAN: the device is recreated on the new one", async (t) => {
   const { hosts, agents, containers } = await makePair(t, CONFIG);
   const before = linkOf(hosts[0], "flannel.1");
   // The other end is a port of the hub; a new pair takes the place of the old one.
@@ -175,7 +176,7 @@ test("W27 the network card is replaced under VXLAN: the device is made again on 
   await agents[0].ready();
 });
 
-/** A new eth0, bridged with the other host's, which stays as it is. */
+/** A new eth0, bridged with the other host's, which does not change. */
 function plugIn(host: FabricHost, other: FabricHost): void {
   other.run("ip", "link", "add", "plug", "type", "veth", "peer", "name", "eth0", "netns", host.name);
   other.run("ip", "link", "set", "plug", "up");
@@ -282,16 +283,16 @@ test("the firewall changes its mode with the config, and no packet is lost", asy
   const { hosts, cluster, containers } = await makePair(t, CONFIG);
   await using stream = new PingStream(containers[0].path, containers[1].ipv4);
   const rules = (tool: string) => hosts[0].run("sh", "-c", tool);
-  const holds = (what: string, isSo: () => boolean) => waitFor(what, isSo);
+  const become = (what: string, isSo: () => boolean) => waitFor(what, isSo);
   await stream.more(20);
   cluster.data.setConfig(JSON.stringify({ ...CONFIG, EnableNFTables: true }));
-  await holds(
+  await become(
     "nftables only",
     () => /flannel-ipv4/.test(rules("nft list ruleset")) && !/FLANNEL-FWD/.test(rules("iptables-save")),
   );
   await stream.more(20);
   cluster.data.setConfig(JSON.stringify(CONFIG));
-  await holds(
+  await become(
     "iptables only",
     () => !/flannel-ipv4/.test(rules("nft list tables")) && /FLANNEL-FWD/.test(rules("iptables-save")),
   );
@@ -299,7 +300,7 @@ test("the firewall changes its mode with the config, and no packet is lost", asy
   assert.deepEqual((await stream.stop()).lost, []);
 });
 
-test("W42 DisableTxChecksum turns the device's checksum offload off and keeps it off; false turns it on again", async (t) => {
+test("W42 DisableTxChecksum disables the device's checksum offload and keeps it disabled; false enables it", async (t) => {
   const [host] = makeFabric(t, [0]);
   const withOption = (value: boolean | undefined) =>
     JSON.stringify({ ...CONFIG, Backend: { Type: "vxlan", DisableTxChecksum: value } });
