@@ -107,7 +107,7 @@ test("a flag or variable that makes no sense: exit code, name, and what to do", 
   });
 });
 
-test("an external interface that cannot be had: what was tried, what there is, exit 1", async (t) => {
+test("no usable external interface: what was tried, what the host has, exit 1", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);
@@ -116,7 +116,7 @@ test("an external interface that cannot be had: what was tried, what there is, e
     [["--iface=10.9.9.9"], /--iface=10\.9\.9\.9: no interface has this address/],
     [["--iface-regex=^wlan"], /--iface-regex=\^wlan: matches no address and no name/],
     [["--iface=eth9", "--iface-regex=^wlan"], /--iface=eth9: .*; --iface-regex=\^wlan: /],
-    [["--iface=lo"], /lo has no usable IPv4 address/],
+    [["--iface=lo"], /--iface=lo: lo is the loopback device, whose packets reach no other host/],
   ];
   await forAll(cases, async ([args, says]) => {
     const flanneld = startFlanneld(t, host!, { args });
