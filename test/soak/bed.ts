@@ -114,6 +114,20 @@ export class Bed implements AsyncDisposable {
     return problems;
   }
 
+  /** What a host that does not recover is like, for a person to read. */
+  async describe(host: SoakHost): Promise<string> {
+    const commands = ["ip -brief address", "ip route", "ip -statistics link", "ip neigh", "bridge fdb"];
+    const shown = commands.map(async (command) => {
+      const [program, ...args] = command.split(" ") as [string, ...string[]];
+      return `$ ${command}\n${await host.run(program, args).catch(String)}`;
+    });
+    const answers = ["/readyz", "/data-path"].map(async (path) => {
+      const answer = await host.daemon.health(path);
+      return `${path}: ${answer?.status} ${answer?.body}`;
+    });
+    return (await Promise.all([...shown, ...answers])).join("\n");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#parts.disposeAsync();
   }
@@ -226,7 +240,9 @@ export class Etcd {
   /** Has it forget its history: watches that fall behind have to begin again. */
   async compact(): Promise<void> {
     const { revision } = JSON.parse(await this.ctl(["get", "--write-out=json", "x"])).header;
-    await this.ctl(["compact", String(revision)]);
+    await this.ctl(["compact", String(revision)]).catch((error: Error) => {
+      if (!error.message.includes("has been compacted")) throw error; // nothing was written since the last time
+    });
   }
 
   /** Writes until its quota is used up (NOSPACE alarm): every further write is refused. */

@@ -69,9 +69,9 @@ export class Daemon {
     await this.#process?.stop(signal);
   }
 
-  /** The answer of /readyz; undefined = none. */
-  async health(): Promise<Health | undefined> {
-    const request = "GET /readyz HTTP/1.0\\r\\n\\r\\n";
+  /** The answer of the health server; undefined = none. */
+  async health(path = "/readyz"): Promise<Health | undefined> {
+    const request = `GET ${path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n`;
     const script = `exec 3<>/dev/tcp/127.0.0.1/${HEALTH_PORT} && printf '${request}' >&3 && cat <&3`;
     try {
       const answer = await this.#host.run("timeout", ["2", "bash", "-c", script]);

@@ -125,8 +125,20 @@ export const KERNEL_FAULTS: readonly Fault[] = [
       await ipLines(target, `route add blackhole ${part}`);
       return () => ipLines(target, `route del blackhole ${part}`);
     },
+    reported: /Foreign route blackhole 10\.5\.\d+\.0\/25 captures traffic to peer subnet/,
     standsMs: 1_000,
     // The longer prefix wins, and it is not flanneld's to delete.
+    allowed: { withinMs: 100 },
+  },
+  {
+    name: "foreign route to a peer's subnet",
+    backends: ["udp"], // which has one route for the whole network
+    async inject(target) {
+      await ipLines(target, `route add blackhole ${target.peer.subnet}`);
+      return () => ipLines(target, `route del blackhole ${target.peer.subnet}`);
+    },
+    reported: /Foreign route blackhole \S+ captures traffic to peer subnet/,
+    standsMs: 1_000,
     allowed: { withinMs: 100 },
   },
   {

@@ -96,7 +96,11 @@ async function injectOne(fault: Fault, target: Target, pings: Pings, startedMs: 
   failures.push(
     ...excess(losses, fault.isEverywhere ? undefined : host.name, allowanceOf(fault, bed.backend), endedMs),
   );
-  const logs = bed.hosts.map(({ name, daemon }) => `--- ${name}\n${daemon.log.slice(logged.get(name))}`);
+  const logs: string[] = [];
+  for (const each of failures.length === 0 ? [] : bed.hosts) {
+    logs.push(`--- ${each.name}`, each.daemon.log.slice(logged.get(each.name)));
+    if (!isRecovered) logs.push(await bed.describe(each));
+  }
   return {
     fault: fault.name,
     host: host.name,
@@ -104,7 +108,7 @@ async function injectOne(fault: Fault, target: Target, pings: Pings, startedMs: 
     recoveredAfterMs: isRecovered ? recoveredMs - endedMs : undefined,
     losses,
     failures,
-    logs: failures.length === 0 ? "" : logs.join("\n"),
+    logs: logs.join("\n"),
     residentMegabytes: bed.hosts.map(({ daemon }) => daemon.residentMegabytes ?? 0),
   };
 }
