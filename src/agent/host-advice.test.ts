@@ -11,6 +11,7 @@ import {
   RTPROT_STATIC,
 } from "../netlink/route.ts";
 import { FakeHost } from "../testing/fake-host.ts";
+import { adviceOnRoutes, type RouteAdviceInput } from "./foreign-routes.ts";
 import { adviceFor } from "./host-advice.ts";
 
 const IPV4 = '{"Network":"10.5.0.0/16"}';
@@ -37,14 +38,21 @@ function advice(
     host.setLink(index, { name, up: true });
   }
   for (const route of routes) host.addRoute(route);
-  return adviceFor({
-    network: parseNetworkConfig(config),
-    own: { ipv4: parsePrefix("10.5.1.0/24"), ipv6: parsePrefix("fc00:0:0:1::/64") },
-    devices: new Set(["flannel.1"]),
-    externalInterface: "eth0",
-    rtnetlink: host.rtnetlink,
-    readFile: (path) => files[path],
-  });
+  const network = parseNetworkConfig(config);
+  return [
+    ...adviceFor({ network, readFile: (path) => files[path] }),
+    ...adviceOnRoutes(
+      {
+        network,
+        own: { ipv4: parsePrefix("10.5.1.0/24"), ipv6: parsePrefix("fc00:0:0:1::/64") },
+        peers: [],
+        devices: new Set(["flannel.1"]),
+        externalInterface: "eth0",
+        isPlanned: () => false,
+      },
+      host.rtnetlink,
+    ),
+  ];
 }
 
 test("a healthy host gives no advice", () => {
@@ -128,16 +136,16 @@ for (const [title, route] of IRRELEVANT) {
 test("an error of the kernel is thrown", () => {
   const host = new FakeHost();
   host.errno = 105; // ENOBUFS
-  const input = {
+  const input: RouteAdviceInput = {
     network: parseNetworkConfig(IPV4),
     own: { ipv4: undefined, ipv6: undefined },
+    peers: [],
     devices: new Set<string>(),
-    rtnetlink: host.rtnetlink,
-    readFile: () => "1",
     externalInterface: "eth0",
+    isPlanned: () => false,
   };
   assert.throws(
-    () => adviceFor(input),
+    () => adviceOnRoutes(input, host.rtnetlink),
     (error) => hasCode(error, "ENOBUFS"),
   );
 });

@@ -25,13 +25,17 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 /** Routes of routing daemons are left out: their tables are long, and their operators know them. */
 const PROTOCOLS = [RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC];
 
-/** Unicast routes of the main table that neither flanneld nor a routing daemon created. Throws NetlinkError. */
-export function foreignRoutes(rtnetlink: Rtnetlink, family: Family): Route[] {
+/** Routes of the main table that neither flanneld nor a routing daemon created; `types`: RTN_…. Throws NetlinkError. */
+export function foreignRoutes(
+  rtnetlink: Rtnetlink,
+  family: Family,
+  types: readonly number[] = [RTN_UNICAST],
+): Route[] {
   return rtnetlink.connection
     .dump(getRoutes(family, { table: RT_TABLE_MAIN }))
     .filter((message) => routeLengthOf(message) > 0 && PROTOCOLS.includes(routeProtocolOf(message)))
     .flatMap((message) => decodeRoute(message) ?? [])
-    .filter(({ table, type }) => table === RT_TABLE_MAIN && type === RTN_UNICAST);
+    .filter(({ table, type }) => table === RT_TABLE_MAIN && types.includes(type));
 }
 
 /**

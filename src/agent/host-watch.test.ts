@@ -61,6 +61,7 @@ async function start(
       onInterface: ({ ipv4 }) => events.push(`interface ${formatIp(ipv4!)}`),
       isPresent: () => true,
       onHostChange: () => {},
+      onNotices: () => {},
       nextHops,
       peerAddresses: () => world.peers,
       onNextHops: () => events.push("next hops"),

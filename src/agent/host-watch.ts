@@ -34,6 +34,8 @@ export interface HostWatchOptions {
   readonly onNextHops: () => void;
   /** Called when links, addresses or default routes have changed, and once at the start of the watch. */
   readonly onHostChange: () => void;
+  /** Called with all notifications but those of our own changes. */
+  readonly onNotices: (notices: readonly Notification[]) => void;
   /** Called with the reason why no external interface is usable; undefined = one is. */
   readonly onProblem: (problem: string | undefined) => void;
   readonly logger: Logger;
@@ -82,7 +84,8 @@ export class HostWatch {
   }
 
   #handle(notices: readonly Notification[], signal: AbortSignal): void {
-    const { nextHops, onNextHops, isPresent } = this.#options;
+    const { nextHops, onNextHops, onNotices, isPresent } = this.#options;
+    onNotices(notices);
     // While the external interface is missing there is no better plan than the current one, and one problem to report.
     if (nextHops.update(notices) && (nextHops.hasAny || isPresent(this.#chosen.index))) onNextHops();
     if (this.#isChoiceDue || !notices.some((notice) => this.#mayChangeChoice(notice))) return;

@@ -13,6 +13,7 @@ import { Reconciler } from "../state/reconciler.ts";
 import { AgentEvents } from "./events.ts";
 import type { ExternalInterface } from "./external-interface.ts";
 import { FirewallKeeper } from "./firewall-keeper.ts";
+import { ForeignRoutes } from "./foreign-routes.ts";
 import { usedPrefixes } from "./host-routes.ts";
 import { HostWatch } from "./host-watch.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
@@ -35,6 +36,7 @@ export interface AgentParts {
   readonly firewall: FirewallKeeper;
   readonly publisher: Publisher;
   readonly bridges: StaleBridges;
+  readonly foreignRoutes: ForeignRoutes;
   /** Watches the host; `changeHost` is called with each other external interface. */
   readonly createWatch: (changeHost: (chosen: ExternalInterface) => void) => HostWatch;
 }
@@ -105,6 +107,23 @@ export function build(
     logger,
   });
   readiness.addNotes(() => bridges.notes);
+  const foreignRoutes = new ForeignRoutes({
+    rtnetlink: ports.rtnetlink,
+    input: () => {
+      const own = keeper.own?.subnets;
+      if (own === undefined) return undefined;
+      const { network, backend, host } = planner.config;
+      return {
+        ...{ network, own, devices: backend.ownership(network).devices },
+        peers: [...(peers() ?? [])].map(({ subnets }) => subnets),
+        isPlanned: (destination) => planner.hasRoute(destination),
+        externalInterface: host.interfaceName,
+      };
+    },
+    logger,
+    timers,
+  });
+  readiness.addNotes(() => foreignRoutes.notes);
   const createWatch = (onInterface: (chosen: ExternalInterface) => void) =>
     new HostWatch(
       {
@@ -122,13 +141,25 @@ export function build(
         peerAddresses: () => addressesOf(peers()),
         onNextHops: () => events.emit({ type: "next-hops" }),
         onHostChange: () => bridges.check(),
+        onNotices: (notices) => foreignRoutes.observe(notices),
         onProblem: (problem) => readiness.set("external interface", problem),
         logger,
         timers,
       },
       chosen,
     );
-  return { events, reconciler, keeper, follower, planner, firewall, publisher, bridges, createWatch };
+  return {
+    events,
+    reconciler,
+    keeper,
+    follower,
+    planner,
+    firewall,
+    publisher,
+    bridges,
+    foreignRoutes,
+    createWatch,
+  };
 }
 
 /** Whether another host answers at one of these addresses. */

@@ -43,6 +43,7 @@ export class Planner {
   readonly #problems: ProblemLog;
   #config: ResolvedConfig;
   #links: readonly StateObject[] = [];
+  #state: State = new Map();
   #formerNetworks: readonly Prefix[];
   #isComplete = false;
 
@@ -68,6 +69,11 @@ export class Planner {
   /** Peers that cannot be reached and why, one line each. */
   get problems(): readonly string[] {
     return this.#problems.lines;
+  }
+
+  /** Whether the latest plan has a route to exactly this destination. */
+  hasRoute(destination: string): boolean {
+    return this.#state.has(keyOf(routeTo(destination)));
   }
 
   /** The devices of the latest plan. */
@@ -104,6 +110,7 @@ export class Planner {
     const refused = ownSubnetProblems(this.#options.listedOwn?.(), known ?? []);
     const conflicts = typeConflicts(known ?? [], backend.type);
     this.#problems.report([...plan.problems, ...duplicates], [...refused, ...conflicts]);
+    this.#state = plan.state;
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     this.#isComplete = known !== undefined;
     const ownership = backend.ownership(network);
@@ -114,6 +121,10 @@ export class Planner {
     });
   }
 }
+
+const routeTo = (destination: string): StateObject => ({
+  ...{ kind: "route", destination, device: "", via: undefined, onlink: false, protocol: RTPROT_FLANNEL },
+});
 
 /** Packets for containers that do not exist are dropped here instead of being routed back to their sender. */
 function withBlackholes(state: State, { ipv4, ipv6 }: SubnetPair): State {

@@ -5,7 +5,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import type { Host } from "../backend/backend.ts";
-import { FlannelError, messageOf } from "../base/error.ts";
+import { messageOf } from "../base/error.ts";
 import { sleep } from "../base/timers.ts";
 import { describeSubnets } from "../lease/lease.ts";
 import { driftOf } from "./drift.ts";
@@ -65,7 +65,7 @@ export class RunningAgent {
   }
 
   #react(event: AgentEvent): void {
-    const { planner, publisher, reconciler, follower, bridges } = this.#parts;
+    const { planner, publisher, reconciler, follower, bridges, foreignRoutes } = this.#parts;
     switch (event.type) {
       case "pass":
         this.#isProgrammed ||= follower.isKnown && reconciler.status.converged;
@@ -89,6 +89,7 @@ export class RunningAgent {
         break;
       case "peers":
         planner.replan();
+        if (this.#isProgrammed) foreignRoutes.schedule();
         break;
       case "next-hops":
         if (planner.config.backend.asksForNextHops) planner.replan();
@@ -165,26 +166,15 @@ export class RunningAgent {
   }
 
   #announceReadiness(): void {
-    const { logger, notifyReady } = this.#ports;
-    for (const advice of this.#hostAdvice()) logger.warn(advice);
+    const { logger, notifyReady, readFile } = this.#ports;
+    const { network } = this.#parts.planner.config;
+    for (const advice of adviceFor({ network, readFile })) logger.warn(advice);
+    this.#parts.foreignRoutes.check();
     logger.info(`flanneld is ready: ${describeSubnets(this.#parts.keeper.own!.subnets)}`);
     try {
       notifyReady();
     } catch (error) {
       logger.error(`Failed to notify the service manager of readiness: ${messageOf(error)}`);
-    }
-  }
-
-  #hostAdvice(): string[] {
-    const { planner, keeper } = this.#parts;
-    const { network, backend, host } = planner.config;
-    const { devices } = backend.ownership(network);
-    const externalInterface = host.interfaceName;
-    try {
-      return adviceFor({ ...this.#ports, network, devices, externalInterface, own: keeper.own!.subnets });
-    } catch (error) {
-      if (!(error instanceof FlannelError)) throw error;
-      return []; // the reconciler reports a kernel that does not answer
     }
   }
 }

@@ -38,6 +38,8 @@ const RT_SCOPE_NOWHERE = 255;
 // rtm_type
 export const RTN_UNICAST = 1;
 export const RTN_BLACKHOLE = 6;
+export const RTN_UNREACHABLE = 7;
+export const RTN_PROHIBIT = 8;
 // rtm_flags
 const RTNH_F_ONLINK = 4;
 
