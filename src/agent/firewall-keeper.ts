@@ -51,7 +51,10 @@ const SAFETY_CHECK_MS = 300_000;
 const HASTY_CHECKS = 50;
 const HASTE_MS = 10_000;
 const CALM_MS = 1_000;
-/** Changes of foreign chains are checked this far apart, and not for more than one part in so many of the time. */
+/**
+ * The first change of a foreign chain is checked at once; further ones this far apart, and not for more than one part in so
+ * many of the time.
+ */
 const AUDIT_PAUSE_MS = 1_000;
 const AUDIT_SHARE = 20;
 /** Our own latest processes, which identify our own changes. */
@@ -163,7 +166,8 @@ export class FirewallKeeper {
     this.#isAuditDue ||= [...this.#changedChains].some(isWatched);
     this.#changedChains = undefined;
     const endedMs = timers.nowMs();
-    this.#nextAuditMs = endedMs + Math.max(AUDIT_PAUSE_MS, (endedMs - startedMs) * AUDIT_SHARE);
+    if (isAuditDue)
+      this.#nextAuditMs = endedMs + Math.max(AUDIT_PAUSE_MS, (endedMs - startedMs) * AUDIT_SHARE);
     readiness.set("firewall", this.#problem);
   }
 
