@@ -1,7 +1,7 @@
 # Everything a developer or a newcomer types. Each target installs what it needs first.
 #   make demo      three hosts on this machine, containers on each, every pair pinged; until Ctrl-C; FLAGS="--dual-stack"…
 #   make test      type check, lint and all layers of tests
-#   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e (root)
+#   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e, vm (root)
 #   make test-one TEST=test/e2e/lab.test.ts [NAME='killed']   one file of tests, or those whose name matches
 #   make soak [MINUTES=2] [SEED=…] [BACKEND=…]   faults at random on three hosts, for each backend; packets accounted (root)
 #   make lint      type check, lint, formatting, unused files, exports and dependencies
@@ -12,7 +12,7 @@
 #   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
 #   make clean     removes what was built and installed here
 .DEFAULT_GOAL := help
-.PHONY: help build demo test soak fuzz unit arch conformance netns e2e test-one lint format bench image image-roots tarball clean packages
+.PHONY: help build demo test soak fuzz unit arch conformance netns e2e vm test-one lint format bench image image-roots tarball clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -61,7 +61,7 @@ soak: build
 unit arch: node_modules/.package-lock.json
 	@node scripts/test.ts $@
 
-conformance netns: build
+conformance netns vm: build
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 

@@ -1,11 +1,12 @@
 /**
  * Runs all layers of tests with node:test and closes with one line of totals. Fails when a test failed, when a
  * skip was not expected, or when a layer held no test.
- * usage: test.ts [unit|arch|conformance|netns|e2e …]   (none = type check, lint and all layers)
+ * usage: test.ts [unit|arch|conformance|netns|e2e|vm …]   (none = type check, lint and all layers)
  */
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { globSync, readdirSync, readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
@@ -14,6 +15,8 @@ interface Layer {
   readonly pattern: string;
   /** How many files may run at once: what measures the kernel of one machine runs alone. */
   readonly concurrency: number;
+  /** Whether its files run in a virtual machine, which boots once for all of them (test/vm/machine/boot.ts). */
+  readonly inMachine?: true;
 }
 
 const LAYERS: readonly Layer[] = [
@@ -22,6 +25,7 @@ const LAYERS: readonly Layer[] = [
   { name: "conformance", pattern: "test/conformance/*.test.ts", concurrency: 1 },
   { name: "netns", pattern: "test/netns/*.test.ts", concurrency: 2 },
   { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 1 },
+  { name: "vm", pattern: "test/vm/*.test.ts", concurrency: 1, inMachine: true },
 ];
 /** Tests that may say why they do not run here. None: a machine that can run `make test` can run all of them. */
 const EXPECTED_SKIPS = 0;
@@ -44,7 +48,7 @@ if (wanted.length === 0) {
       ...globSync(["bin/*", "scripts/*.sh", "deploy/**/*.sh", ".ci/run"]),
     ]) && isGood;
 }
-for (const layer of layers) await runLayer(layer);
+for (const layer of layers) await (layer.inMachine ? runInMachine(layer) : runLayer(layer));
 if (totals.skipped !== EXPECTED_SKIPS) {
   console.log(`${totals.skipped} tests were skipped, ${EXPECTED_SKIPS} were expected to be`);
   isGood = false;
@@ -86,6 +90,29 @@ async function runLayer(layer: Layer): Promise<void> {
     console.log(`✖ layer ${layer.name} holds no test`);
     isGood = false;
   }
+}
+
+/** The machine prints what node:test prints in it, its totals at the end ("ℹ pass 7"). */
+async function runInMachine({ name, pattern }: Layer): Promise<void> {
+  const files = globSync(pattern).sort();
+  const startedMs = Date.now();
+  console.log(`\n==> ${name}: ${files.length} files`);
+  const machine = spawn(process.execPath, ["test/vm/machine/boot.ts", ...files], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const counts = { pass: 0, fail: 0, skipped: 0 };
+  for await (const line of createInterface({ input: machine.stdout })) {
+    console.log(line);
+    const [, what, count] = /^ℹ (pass|fail|skipped) (\d+)$/.exec(line) ?? [];
+    if (what !== undefined) counts[what as keyof typeof counts] = Number(count);
+  }
+  console.log(`==> ${name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
+  totals.passed += counts.pass;
+  totals.failed += counts.fail;
+  totals.skipped += counts.skipped;
+  if (machine.exitCode === 0 && counts.pass > 0) return;
+  console.log(`✖ layer ${name} failed, or holds no test`);
+  isGood = false;
 }
 
 /** node:test's own time limit lives in the event loop of the tested process: one that spins has to be ended from here. */

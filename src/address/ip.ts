@@ -151,3 +151,9 @@ function formatIpv6Groups(groups: readonly number[]): string {
   if (runStart < 0) return hex.join(":");
   return `${hex.slice(0, runStart).join(":")}::${hex.slice(runStart + runLength).join(":")}`;
 }
+
+/** Whether an address is reachable in private networks only (RFC 1918, RFC 4193, link-local of RFC 4291). */
+export function isPrivateIp({ family, value }: Ip): boolean {
+  if (family === 6) return value >> 121n === 0x7en || value >> 118n === 0x3fan;
+  return value >> 24n === 10n || value >> 20n === 0xac1n || value >> 16n === 0xc0a8n;
+}

@@ -1,6 +1,7 @@
 /** Everything outside of the agent: `cmd` provides it on a real host, tests in memory. */
 
 import type { Ip } from "../address/ip.ts";
+import type { HostKeys } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
 import type { AtomicFileWriter } from "../config/subnet-env.ts";
@@ -32,6 +33,8 @@ export interface AgentPorts {
   readonly timers: Timers;
   readonly wallClockMs: () => number;
   readonly randomBytes: (count: number) => Uint8Array;
+  /** Undefined = none are available: backends that encrypt cannot run. */
+  readonly keys?: HostKeys | undefined;
   /** Text of a file; undefined if it does not exist or cannot be read. */
   readonly readFile: (path: string) => string | undefined;
   readonly writeFile: AtomicFileWriter;

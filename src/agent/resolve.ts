@@ -78,13 +78,13 @@ const localAddressesOf = (links: readonly StateObject[]): Ip[] =>
 /** Chooses interfaces and creates backends with this host's options and record. */
 export class Resolver {
   readonly interfaceOptions: InterfaceOptions;
-  readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">;
+  readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys">;
   readonly #record: HostRecord;
   /** Networks of an earlier run. */
   readonly formerNetworks: readonly Prefix[];
 
   constructor(
-    ports: Pick<AgentPorts, "rtnetlink" | "randomBytes">,
+    ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys">,
     interfaceOptions: InterfaceOptions,
     record: HostRecord,
     formerNetworks: readonly Prefix[],
@@ -106,13 +106,14 @@ export class Resolver {
 
   /** MACs are those of the existing devices, else those published by an earlier run, else random. Throws ConfigError. */
   createBackend(network: Network, existing: readonly StateObject[]): Backend {
-    const { randomBytes } = this.#ports;
-    return createBackend(network, { existing, published: this.#record.attributes, randomBytes });
+    const { randomBytes, keys } = this.#ports;
+    return createBackend(network, { existing, published: this.#record.attributes, randomBytes, keys });
   }
 
   /** A backend with fresh MACs. Throws ConfigError. */
   createFreshBackend(network: Network): Backend {
-    return createBackend(network, { existing: [], randomBytes: this.#ports.randomBytes });
+    const { randomBytes, keys } = this.#ports;
+    return createBackend(network, { existing: [], randomBytes, keys });
   }
 
   /** What this host publishes in its lease. */

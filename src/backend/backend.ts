@@ -100,6 +100,16 @@ export interface BackendContext {
   readonly published?: PublishedData | undefined;
   /** `count` random bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
+  /** Undefined where there are none: then a backend that needs keys cannot be made. */
+  readonly keys?: HostKeys | undefined;
+}
+
+/** Secrets of this host, which never enter a plan: it names them by what may be shown. */
+export interface HostKeys {
+  /** The public key (base64) of this host's WireGuard key, which is made if there is none. Throws ConfigError. */
+  publicKey(): string;
+  /** Takes a preshared key (base64) and returns its fingerprint. Throws ConfigError if it is not a key. */
+  registerPresharedKey(text: string): string;
 }
 
 /** How devices of a backend are recognized, whether this flannel or Go's created them. */

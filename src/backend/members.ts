@@ -23,6 +23,15 @@ export function integerMember(
   );
 }
 
+/** A string; absent or null gives `fallback`. Throws ConfigError, without the value: it may be a secret. */
+export function textMember(members: Members, name: string, fallback: string): string {
+  const value = readMember(members, name) ?? fallback;
+  if (typeof value === "string") return value;
+  throw new ConfigError(
+    `network config: Backend.${name} must be a string in quotes, but is of type ${typeof value}`,
+  );
+}
+
 /** true or false; absent or null gives false. Throws ConfigError. */
 export const booleanMember = (members: Members, name: string): boolean =>
   optionalBooleanMember(members, name) ?? false;

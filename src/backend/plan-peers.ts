@@ -40,6 +40,8 @@ export interface PeerRules<F extends FamilyFields> {
   readonly families: readonly F[];
   /** How to reach a peer; text = why that is not possible. Depends on nothing but its arguments. */
   readonly reach: (peer: PeerAddresses, family: F, input: PlanInput) => Reach | string;
+  /** The address at which a peer is reached for its subnet of `family`; by default its public IP of that family. */
+  readonly addressOf?: (peer: Lease, family: F, input: PlanInput) => Ip | undefined;
 }
 
 /**
@@ -118,13 +120,14 @@ function outcomeOf<F extends FamilyFields>(
   });
   const { name, publicName, dataName } = family;
   const subnet = peer.subnets[name];
-  const publicIp = peer.attributes[publicName];
+  const publicIp =
+    rules.addressOf === undefined ? peer.attributes[publicName] : rules.addressOf(peer, family, input);
   if (subnet === undefined) return refused(`it has no IPv${family.family} subnet`);
   const problem =
     subnetProblem(subnet, input.network[name]!, input.own?.[name]) ??
     publicIpProblem(publicIp, {
-      own: input.host[publicName],
-      local: input.host[name],
+      own: publicIp?.family === 6 ? input.host.publicIpv6 : input.host.publicIp,
+      local: publicIp?.family === 6 ? input.host.ipv6 : input.host.ipv4,
       localAddresses: input.host.localAddresses ?? [],
       network: input.network[name]!.network,
       subnets: [subnet, input.own?.[name]].filter((prefix) => prefix !== undefined),

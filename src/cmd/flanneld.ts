@@ -20,17 +20,19 @@ import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { hostAnswers } from "../linux/host-probe.ts";
-import { openRtnetlink } from "../linux/netlink-socket.ts";
+import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
 import { NetworkClaims } from "../linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
 import { makePersistentTun } from "../linux/tun.ts";
+import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import { digestXtables } from "../linux/xtables.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
 import { HealthServer } from "../status/health.ts";
 import { Outages } from "../status/outages.ts";
+import { KernelWireguard } from "../wireguard/kernel-provider.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
 import { VERSION } from "./version.ts";
@@ -116,6 +118,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   using drift = new DriftLedger({ logger, timers: systemTimers, wallClockMs: Date.now });
   using rtnetlink = openRtnetlink();
   using claims = new NetworkClaims({ logger, uid: process.geteuid!() });
+  using generic = openGenericNetlink();
+  const keys = new WireguardKeys(options.wireguardKeyFile);
   const { notifySocket } = options;
   const handedOver = takeListenFds(process.env, process.pid);
   const descriptors = new DescriptorStore({ handedOver, notifySocket, logger });
@@ -145,6 +149,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const { store, configPlace } = datastore;
   // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
+  const wireguard = new KernelWireguard({ connection: generic, secrets: keys, timers: systemTimers });
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,
@@ -157,7 +162,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     {
       store,
       configPlace,
-      providers: [kernel, new TunnelProvider(tunnels)],
+      providers: [kernel, new TunnelProvider(tunnels), wireguard],
+      keys,
       rtnetlink,
       hostAnswers: (ip) => hostAnswers(rtnetlink, ip),
       openNotifications,

@@ -63,6 +63,7 @@ test("the defaults are Go flannel's", () => {
     udpOffloads: true,
     healthz: undefined,
     verbosity: 0,
+    wireguardKeyFile: "/run/flannel/wgkey",
     notifySocket: undefined,
   });
 });

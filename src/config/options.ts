@@ -43,6 +43,8 @@ export interface FlanneldOptions {
   /** Undefined = no health server. */
   readonly healthz: { readonly ip: Ip; readonly port: number } | undefined;
   readonly verbosity: number;
+  /** WIREGUARD_KEY_FILE: the file with this host's private WireGuard key; by default /run/flannel/wgkey. */
+  readonly wireguardKeyFile: string;
   /** NOTIFY_SOCKET: where systemd receives READY=1. */
   readonly notifySocket: string | undefined;
   /** The flags as given; use {@link describeOptions} to show them. */
@@ -79,6 +81,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     udpOffloads: values["udp-offloads"],
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     verbosity: read.int("v", 0, 100),
+    wireguardKeyFile: environment.WIREGUARD_KEY_FILE || "/run/flannel/wgkey",
     notifySocket: environment.NOTIFY_SOCKET || undefined,
     flags,
   };

@@ -25,6 +25,7 @@ const MSG_DONTWAIT = 0x40;
 
 /** Netlink families (linux/netlink.h). */
 export const NETLINK_ROUTE = 0;
+const NETLINK_GENERIC = 16;
 
 /** The kernel sends dumps in pieces of up to 32 KB if the reader's buffer is as large; single objects may be larger. */
 const RECEIVE_BYTES = 64 * 1024;
@@ -41,6 +42,10 @@ export interface NetlinkOptions {
 /** A connection to rtnetlink. Throws SyscallError; ENOENT if the namespace does not exist. */
 export const openRtnetlink = (options: NetlinkOptions = {}): Rtnetlink =>
   new Rtnetlink(new NetlinkConnection(openNetlink(options)));
+
+/** A connection to generic netlink (linux/genetlink.h). Throws SyscallError. */
+export const openGenericNetlink = (options: NetlinkOptions = {}): NetlinkConnection =>
+  new NetlinkConnection(openNetlink({ ...options, family: NETLINK_GENERIC }));
 
 /** A socket for requests of one netlink family (default NETLINK_ROUTE). Throws SyscallError. */
 export function openNetlink(options: NetlinkOptions & { readonly family?: number } = {}): NetlinkSocket {

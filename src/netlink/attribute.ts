@@ -73,6 +73,21 @@ export const nested = <T>(table: AttributeTable<T>): Kind<T> => ({
   encode: (writer, value) => table.encode(writer, value),
 });
 
+/** An attribute that holds a list: attributes of the table, one after the other, numbered from 0. */
+export const listOf = <T>(table: AttributeTable<T>): Kind<readonly T[]> => ({
+  isNested: true,
+  decode(bytes, start, end) {
+    const values: T[] = [];
+    forEachAttribute(bytes, start, end, (_, valueStart, valueEnd) => {
+      values.push(table.decode(bytes, valueStart, valueEnd));
+    });
+    return values;
+  },
+  encode(writer, values) {
+    for (const [index, value] of values.entries()) writeAttribute(writer, index, nested(table), value);
+  },
+});
+
 /** Writes one attribute; a flag that is false is left out. */
 export function writeAttribute<T>(writer: Writer, id: number, kind: Kind<T>, value: T): void {
   if (kind.isFlag && value === false) return;

@@ -37,6 +37,18 @@ const TUN_ROWS = {
 } as const;
 const TUN = attributeTable(TUN_ROWS);
 
+const IPIP_ROWS = {
+  IFLA_IPTUN_LINK: [1, "lowerIndex", u32],
+  IFLA_IPTUN_LOCAL: [2, "local", ip],
+  IFLA_IPTUN_REMOTE: [3, "remote", ip],
+  IFLA_IPTUN_TTL: [4, "ttl", u8],
+  IFLA_IPTUN_TOS: [5, "tos", u8],
+  IFLA_IPTUN_PROTO: [9, "protocol", u8],
+  IFLA_IPTUN_PMTUDISC: [10, "pathMtuDiscovery", bool],
+  IFLA_IPTUN_COLLECT_METADATA: [19, "collectMetadata", flag],
+} as const;
+const IPIP = attributeTable(IPIP_ROWS);
+
 const BRIDGE_ROWS = {
   IFLA_BR_FORWARD_DELAY: [1, "forwardDelayCentiseconds", u32],
   IFLA_BR_STP_STATE: [5, "stpState", u32],
@@ -55,6 +67,8 @@ export interface Vxlan extends Omit<VxlanAttributes, "local4" | "local6" | "grou
 }
 /** A TUN or TAP device's parameters (read only: such devices are made through /dev/net/tun). `type` 1 = TUN, 2 = TAP. */
 export type Tun = AttributesOf<typeof TUN_ROWS>;
+/** An IPIP device's parameters (linux/if_tunnel.h). `remote` 0.0.0.0 = any. */
+export type Ipip = AttributesOf<typeof IPIP_ROWS>;
 export type Bridge = AttributesOf<typeof BRIDGE_ROWS>;
 
 /** IFLA_LINKINFO: the kind and the data of that kind. Data of other kinds is skipped. */
@@ -64,6 +78,7 @@ export interface LinkInfo<Peer = object> {
   slaveKind?: string;
   vxlan?: Vxlan | undefined;
   tun?: Tun;
+  ipip?: Ipip | undefined;
   bridge?: Bridge | undefined;
   /** The other end of a veth, only when making one. */
   peer?: Peer | undefined;
@@ -84,6 +99,7 @@ const vxlan: Kind<Vxlan> = {
   },
 };
 const tun = nested(TUN);
+const ipip = nested(IPIP);
 const bridge = nested(BRIDGE);
 
 // linux/if_link.h, enum IFLA_INFO_…; linux/veth.h
@@ -106,12 +122,14 @@ export const linkInfoKind = <Peer>(peer: Kind<Peer>): Kind<LinkInfo<Peer>> => ({
     });
     if (info.kind === "vxlan") info.vxlan = vxlan.decode(bytes, dataStart, dataEnd);
     if (info.kind === "tun") info.tun = tun.decode(bytes, dataStart, dataEnd);
+    if (info.kind === "ipip") info.ipip = ipip.decode(bytes, dataStart, dataEnd);
     if (info.kind === "bridge") info.bridge = bridge.decode(bytes, dataStart, dataEnd);
     return info;
   },
   encode(writer, info) {
     if (info.kind !== undefined) writeAttribute(writer, IFLA_INFO_KIND, string, info.kind);
     if (info.vxlan !== undefined) writeAttribute(writer, IFLA_INFO_DATA, vxlan, info.vxlan);
+    if (info.ipip !== undefined) writeAttribute(writer, IFLA_INFO_DATA, ipip, info.ipip);
     if (info.bridge !== undefined) writeAttribute(writer, IFLA_INFO_DATA, bridge, info.bridge);
     if (info.peer !== undefined) {
       const data: Kind<Peer> = {

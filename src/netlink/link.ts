@@ -3,7 +3,7 @@
 import { attributeTable, nested } from "./attribute.ts";
 import { AF_UNSPEC } from "./family.ts";
 import { i32, type Kind, mac, string, u8, u16, u32 } from "./kind.ts";
-import { type Bridge, type LinkInfo, linkInfoKind, type Tun, type Vxlan } from "./link-info.ts";
+import { type Bridge, type Ipip, type LinkInfo, linkInfoKind, type Tun, type Vxlan } from "./link-info.ts";
 import {
   type BodyOf,
   layoutOf,
@@ -95,6 +95,7 @@ export interface Link {
   readonly hasNoLinkLocal: boolean;
   readonly vxlan: Vxlan | undefined;
   readonly tun: Tun | undefined;
+  readonly ipip: Ipip | undefined;
 }
 
 /** Whether an RTM_…LINK message is about a device. The rest are about bridge ports and protocols: their DELLINK removes no device. */
@@ -122,6 +123,7 @@ export function decodeLink(message: NetlinkMessage): Link {
     hasNoLinkLocal: body.familySpecific?.inet6?.addressGeneration === IN6_ADDR_GEN_MODE_NONE,
     vxlan: body.info?.vxlan,
     tun: body.info?.tun,
+    ipip: body.info?.ipip,
   };
 }
 
@@ -140,8 +142,9 @@ export interface LinkSettings {
 /** A device to be made. */
 export interface LinkSpec extends LinkSettings {
   readonly name: string;
-  readonly kind: "bridge" | "veth" | "vxlan";
+  readonly kind: "bridge" | "veth" | "vxlan" | "ipip" | "wireguard";
   readonly vxlan?: Vxlan;
+  readonly ipip?: Ipip;
   readonly bridge?: Bridge;
   /** Other end of a veth. */
   readonly peer?: LinkSettings & { readonly name: string };
@@ -158,8 +161,14 @@ function settingsBody({ up, ...rest }: LinkSettings): Partial<LinkBody> {
 }
 
 /** Makes a device; EEXIST if there is one of that name. */
-export function newLink({ kind, vxlan, bridge, peer: other, ...settings }: LinkSpec): NetlinkRequest {
-  const info: LinkInfo = { kind, vxlan, bridge, peer: other === undefined ? undefined : settingsBody(other) };
+export function newLink({ kind, vxlan, ipip, bridge, peer: other, ...settings }: LinkSpec): NetlinkRequest {
+  const info: LinkInfo = {
+    kind,
+    vxlan,
+    ipip,
+    bridge,
+    peer: other === undefined ? undefined : settingsBody(other),
+  };
   const body: Partial<LinkBody> = { ...settingsBody(settings), info };
   return requestOf("RTM_NEWLINK", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, LINK, body);
 }

@@ -5,6 +5,7 @@
  */
 
 import { address } from "./kinds/address.ts";
+import { allowedIp } from "./kinds/allowed-ip.ts";
 import { fdb } from "./kinds/fdb.ts";
 import { forwardingEntry } from "./kinds/forwarding-entry.ts";
 import { link } from "./kinds/link.ts";
@@ -12,10 +13,13 @@ import { neighbour } from "./kinds/neighbour.ts";
 import { route } from "./kinds/route.ts";
 import { setting } from "./kinds/setting.ts";
 import { tunnel } from "./kinds/tunnel.ts";
+import { wireguard } from "./kinds/wireguard.ts";
+import { wireguardPeer } from "./kinds/wireguard-peer.ts";
 import type { ObjectKind } from "./object-kind.ts";
 import type { Change, ObjectBase, Operation } from "./operation.ts";
 
 export type { DeviceAddress } from "./kinds/address.ts";
+export type { AllowedIp } from "./kinds/allowed-ip.ts";
 export type { FdbEntry } from "./kinds/fdb.ts";
 export type { ForwardingEntry } from "./kinds/forwarding-entry.ts";
 export type { ForeignLink, Link } from "./kinds/link.ts";
@@ -26,9 +30,23 @@ export type { Route } from "./kinds/route.ts";
 export { RTPROT_FLANNEL } from "./kinds/route.ts";
 export type { DeviceSetting } from "./kinds/setting.ts";
 export type { UdpTunnel } from "./kinds/tunnel.ts";
+export type { WireguardIdentity } from "./kinds/wireguard.ts";
+export type { WireguardPeerEntry } from "./kinds/wireguard-peer.ts";
 
 /** In the order in which objects are made; they are removed in the reverse order. */
-export const KINDS = [link, setting, address, fdb, neighbour, tunnel, forwardingEntry, route] as const;
+export const KINDS = [
+  link,
+  setting,
+  address,
+  fdb,
+  neighbour,
+  tunnel,
+  forwardingEntry,
+  wireguard,
+  wireguardPeer,
+  allowedIp,
+  route,
+] as const;
 
 export type StateObject = (typeof KINDS)[number] extends infer K
   ? K extends ObjectKind<infer O>

@@ -40,7 +40,9 @@ const MAY_IMPORT: Table = {
   install: [],
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
-  linux: ["address", "packet", "datapath", "netlink", "state"],
+  // WireGuard peers, on devices of the kernel.
+  wireguard: ["address", "netlink", "state"],
+  linux: ["address", "packet", "datapath", "netlink", "state", "wireguard"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
   // It checks the network config of a lab as flanneld will, before it makes any host.
   lab: ["address", "config", "lease", "backend", "netlink", "cni", "linux", "kube-server"],
@@ -56,6 +58,7 @@ const MAY_IMPORT: Table = {
     "firewall",
     "backend",
     "datapath",
+    "wireguard",
     "status",
     "agent",
     "admin",
@@ -93,7 +96,7 @@ const MAY_IMPORT_WITHIN: Readonly<Record<string, Table>> = {
 };
 
 /** Folders that are functions of their inputs: no system, no clock, no chance; tested without any of them. */
-const PURE = ["address", "netlink", "packet", "state", "backend", "datapath"];
+const PURE = ["address", "netlink", "packet", "state", "backend", "datapath", "wireguard"];
 
 const FORBIDDEN_TEXT: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
   { pattern: /from "node:/, reason: "a pure folder takes the system through a port" },

@@ -10,6 +10,8 @@
  */
 
 import { readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { formatIp } from "../../src/address/ip.ts";
 import { runAgent } from "../../src/agent/agent.ts";
 import { DriftLedger } from "../../src/agent/drift.ts";
@@ -21,13 +23,15 @@ import { FLANNELD_FLAGS } from "../../src/config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { ExecError, exec } from "../../src/linux/exec.ts";
-import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
+import { openGenericNetlink, openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { withNetns } from "../../src/linux/netns.ts";
 import { NetworkClaims } from "../../src/linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../../src/linux/notifications.ts";
+import { WireguardKeys } from "../../src/linux/wireguard-keys.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";
 import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../../src/testing/memory-lease-store.ts";
+import { KernelWireguard } from "../../src/wireguard/kernel-provider.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
 /** Does not delay the exit of the test's process. */
@@ -124,10 +128,11 @@ export function makeCluster(t: Scope, config: Readonly<Record<string, unknown>>)
   };
 }
 
-function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: readonly string[]): Agent {
+function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, args: readonly string[]): Agent {
   const parsed = parseFlags(FLANNELD_FLAGS, { args, environment: { variables: {}, prefix: "FLANNELD_" } });
   if (parsed.type !== "ok") throw new Error(JSON.stringify(parsed));
-  const options = readOptions(parsed.flags, {});
+  // A key file of its own for each host, kept over restarts of its agent.
+  const options = readOptions(parsed.flags, { WIREGUARD_KEY_FILE: join(tmpdir(), `flannel-wgkey-${name}`) });
   const log: string[] = [];
   const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
   const logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
@@ -136,6 +141,9 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
   const store = createMemoryLeaseStore(data, { logger });
   const rtnetlink = openRtnetlink({ netns });
   const claims = new NetworkClaims({ logger, uid: 0, netns });
+  const generic = openGenericNetlink({ netns });
+  const keys = new WireguardKeys(options.wireguardKeyFile);
+  const wireguard = new KernelWireguard({ connection: generic, secrets: keys, timers: looseTimers });
   const kernel = new NetlinkProvider({
     rtnetlink,
     settings: createDeviceSettings({ logger, netns }),
@@ -148,7 +156,8 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
     {
       store,
       configPlace: "the test",
-      providers: [kernel],
+      providers: [kernel, wireguard],
+      keys,
       rtnetlink,
       hostAnswers: async () => false,
       openNotifications: () => openNotifications({ netns }),
@@ -197,6 +206,7 @@ function startAgent({ path: netns }: TestNetns, data: MemoryDatastore, args: rea
       await store[Symbol.asyncDispose]();
       rtnetlink.close();
       claims[Symbol.dispose]();
+      generic.close();
       return error;
     },
   };

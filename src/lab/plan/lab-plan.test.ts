@@ -110,7 +110,10 @@ test("refuses what contradicts itself, and says what to do", () => {
   refuses("--dual-stack --ipv6-only", /--dual-stack and --ipv6-only exclude each other/);
   refuses("--ipv6-only --network 10.5.0.0/16", /--network is for IPv4.*give --ipv6-network/);
   refuses("--ipv6-network fd00:5::/48", /--ipv6-network has no effect .* give --dual-stack or --ipv6-only/);
-  refuses("--backend vxlam", /Backend\.Type "vxlam" is not known; use one of: vxlan, host-gw, udp$/);
+  refuses(
+    "--backend vxlam",
+    /Backend\.Type "vxlam" is not known; use one of: vxlan, host-gw, udp, wireguard, ipip$/,
+  );
   refuses("--backend udp --dual-stack", /the udp backend carries IPv4 only/);
   refuses("--backend host-gw --direct-routing", /--direct-routing .* the backend is host-gw: leave it out/);
   refuses("--ipv6-only --underlay 10.1.0.0/24", /--underlay has no effect: the network config has no IPv4/);

@@ -5,12 +5,14 @@ import { deleteLink, type Link as KernelLink, type LinkSettings, setLink } from 
 import type { NetlinkBatch, NoticeContext, ObjectNotification } from "../netlink-handling.ts";
 import type { ObjectKind } from "../object-kind.ts";
 import type { Change, ObjectBase, Operation } from "../operation.ts";
+import { ipipLink } from "./links/ipip.ts";
 import type { LinkType } from "./links/link-type.ts";
 import { tunLink } from "./links/tun.ts";
 import { vxlanLink } from "./links/vxlan.ts";
+import { wireguardLink } from "./links/wireguard.ts";
 import { settingsOf } from "./setting.ts";
 
-const LINK_TYPES = [vxlanLink, tunLink] as const;
+const LINK_TYPES = [vxlanLink, tunLink, ipipLink, wireguardLink] as const;
 
 /** A device of a type that flanneld makes. */
 export type OwnLink = (typeof LINK_TYPES)[number] extends infer T

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseIp } from "../address/ip.ts";
+import { parsePrefix } from "../address/prefix.ts";
+import { ConfigError } from "../base/error.ts";
+import type { Lease } from "../lease/lease.ts";
+import { decodeLease, isProblem } from "../lease/lease-codec.ts";
+import { describeObject } from "../state/objects.ts";
+import type { Host } from "./backend.ts";
+import { createBackend, parseNetwork } from "./backends.ts";
+
+const keyOf = (number: number): string => Buffer.alloc(32, number).toString("base64");
+const OWN_KEY = keyOf(1);
+const HOST: Host = {
+  interfaceName: "eth0",
+  interfaceMtuBytes: 1500,
+  ipv4: parseIp("192.168.7.1"),
+  ipv6: parseIp("fd00:7::1"),
+  publicIp: parseIp("192.168.7.1"),
+  publicIpv6: parseIp("fd00:7::1"),
+};
+const OWN = { ipv4: parsePrefix("10.5.1.0/24"), ipv6: parsePrefix("fc00:0:0:1::/64") };
+const DUAL = { EnableIPv6: true, IPv6Network: "fc00::/48" };
+
+const networkOf = (members: object = {}, more: object = {}) =>
+  parseNetwork(
+    JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "wireguard", ...members }, ...more }),
+  );
+
+const backendFor = (members: object = {}, more: object = {}) =>
+  createBackend(networkOf(members, more), {
+    existing: [],
+    randomBytes: () => new Uint8Array(6),
+    keys: { publicKey: () => OWN_KEY, registerPresharedKey: (text) => `id of ${text.length} characters` },
+  });
+
+function peer(number: number, changes: object = {}, isDual = false): Lease {
+  const data = { PublicKey: keyOf(number), Port: 51820 };
+  const value = {
+    ...{ PublicIP: `192.168.7.${number}`, PublicIPv6: null, BackendType: "wireguard", BackendData: data },
+    ...(isDual ? { PublicIPv6: `fd00:7::${number}`, BackendV6Data: { ...data, Port: 51821 } } : {}),
+    ...changes,
+  };
+  const key = `10.5.${number}.0-24${isDual ? `&fc00:0:0:${number}::-64` : ""}`;
+  const decoded = decodeLease(key, JSON.stringify(value));
+  if (isProblem(decoded)) throw new Error(decoded.problem);
+  return decoded;
+}
+
+function plan(peers: readonly Lease[], members: object = {}, more: object = {}, host = HOST) {
+  const own = "EnableIPv6" in more ? OWN : { ...OWN, ipv6: undefined };
+  const { state, problems } = backendFor(members, more).plan({
+    ...{ host, network: networkOf(members, more), own, peers, nextHop: () => undefined },
+  });
+  return {
+    objects: [...state.values()].map(describeObject),
+    problems: problems.map(({ key, message }) => `${key}: ${message}`),
+  };
+}
+const endpointsOf = (objects: readonly string[]): string[] =>
+  objects.flatMap((text) => /endpoint (\S+) dev (\S+)/.exec(text)?.slice(1).join(" on ") ?? []);
+
+test("device, identity, address, a route for the network, and per peer its key and allowed IP", () => {
+  assert.deepEqual(plan([peer(2)]), {
+    objects: [
+      "device flannel-wg wireguard mtu 1420",
+      `wireguard flannel-wg public key ${OWN_KEY} listen port 51820`,
+      "address 10.5.1.0/32 dev flannel-wg",
+      "route 10.5.0.0/16 dev flannel-wg",
+      `wireguard peer ${keyOf(2)} endpoint 192.168.7.2:51820 dev flannel-wg`,
+      `allowed-ip 10.5.2.0/24 of wireguard peer ${keyOf(2)} dev flannel-wg`,
+    ],
+    problems: [],
+  });
+});
+
+test("the lease is as Go flannel's, with the port; a peer without a port has ours", () => {
+  assert.deepEqual(backendFor({ ListenPort: 4500 }).published, {
+    ...{
+      backendType: "wireguard",
+      backendData: { PublicKey: OWN_KEY, Port: 4500 },
+      backendV6Data: undefined,
+    },
+  });
+  const { objects } = plan([peer(2, { BackendData: { publickey: keyOf(2) } })], { ListenPort: 4500 });
+  assert.deepEqual(endpointsOf(objects), ["192.168.7.2:4500 on flannel-wg"]);
+});
+
+test("Mode separate: each family has a device and a port of its own", () => {
+  const { objects, problems } = plan([peer(2, {}, true)], {}, DUAL);
+  assert.deepEqual(endpointsOf(objects), [
+    "192.168.7.2:51820 on flannel-wg",
+    "[fd00:7::2]:51821 on flannel-wg-v6",
+  ]);
+  assert.deepEqual(problems, []);
+  assert.throws(
+    () => networkOf({ ListenPort: 1, ListenPortV6: 1 }, DUAL),
+    /are both 1: give each device a port/,
+  );
+});
+
+test("Modes ipv4 and ipv6: one device, one peer with the subnets of both families", () => {
+  for (const [mode, endpoint] of [
+    ["ipv4", "192.168.7.2:51820"],
+    ["ipv6", "[fd00:7::2]:51821"],
+  ] as const) {
+    const { objects, problems } = plan([peer(2, {}, true)], { Mode: mode }, DUAL);
+    assert.ok(endpointsOf(objects).every((text) => text.endsWith("on flannel-wg")));
+    assert.ok(endpointsOf(objects).length === 1, `${mode}: ${endpointsOf(objects)}`);
+    assert.ok(endpointsOf(objects)[0]!.startsWith(endpoint.split(":518")[0]!));
+    assert.equal(objects.filter((text) => text.startsWith("allowed-ip")).length, 2);
+    assert.deepEqual(problems, []);
+  }
+});
+
+test("W28 Mode auto: IPv4 if the peer's is public, IPv6 if both are public, else IPv4; works without IPv6", () => {
+  const publicHost = { ...HOST, ipv6: parseIp("2001:db8::1"), publicIpv6: parseIp("2001:db8::1") };
+  const cases: readonly (readonly [changes: object, host: Host, endpoint: RegExp])[] = [
+    [{ PublicIP: "203.0.113.2", PublicIPv6: "2001:db8::2" }, publicHost, /^203\.0\.113\.2:/],
+    [{ PublicIPv6: "2001:db8::2" }, publicHost, /^\[2001:db8::2\]:/],
+    [{ PublicIPv6: "2001:db8::2" }, HOST, /^192\.168\.7\.2:/],
+    [{}, publicHost, /^192\.168\.7\.2:/],
+  ];
+  for (const [changes, host, endpoint] of cases) {
+    const { objects } = plan([peer(2, changes, true)], { Mode: "auto" }, DUAL, host);
+    assert.match(endpointsOf(objects)[0]!, endpoint);
+  }
+  const { objects } = plan(
+    [peer(2)],
+    { Mode: "auto" },
+    {},
+    { ...HOST, ipv6: undefined, publicIpv6: undefined },
+  );
+  assert.deepEqual(endpointsOf(objects), ["192.168.7.2:51820 on flannel-wg"]);
+});
+
+test("two peers with one key, our own key, and malformed data are reported", () => {
+  const { problems } = plan([
+    peer(2),
+    peer(3, { BackendData: { PublicKey: keyOf(2) } }),
+    peer(4, { BackendData: { PublicKey: OWN_KEY } }),
+    peer(5, { BackendData: null }),
+    peer(6, { BackendData: { PublicKey: "short" } }),
+    peer(7, { BackendData: { PublicKey: keyOf(7), Port: 70000 } }),
+  ]);
+  assert.equal(problems.length, 5, problems.join("\n"));
+  assert.match(problems.join("\n"), /PublicKey .* is already that of this host/);
+  assert.match(problems.join("\n"), /Port 70000 is not a UDP port/);
+});
+
+test("settings: a preshared key by its fingerprint, keepalive, MTU; malformed ones are refused without showing the key", () => {
+  const { objects } = plan([peer(2)], { PSK: keyOf(9), PersistentKeepaliveInterval: 25, MTU: 1400 });
+  assert.ok(objects.includes("device flannel-wg wireguard mtu 1320"));
+  assert.match(objects.join("\n"), /persistent-keepalive 25 preshared key id of 44 characters/);
+  assert.throws(() => networkOf({ Mode: "fast" }), /Backend\.Mode must be one of separate, auto, ipv4, ipv6/);
+  assert.throws(() => networkOf({ ListenPort: 0 }), /ListenPort must be a whole number from 1 to 65535/);
+  assert.throws(
+    () => networkOf({ PSK: 12345678 }),
+    (error) => error instanceof ConfigError && !error.message.includes("12345678"),
+  );
+  assert.throws(
+    () => backendFor({ MTU: 1300 }, DUAL).mtuBytes(HOST),
+    /leaves 1220 inside WireGuard, less than IP's 1280/,
+  );
+});

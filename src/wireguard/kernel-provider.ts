@@ -1,0 +1,264 @@
+/**
+ * The provider of WireGuard identities, peers and allowed IPs on the kernel's devices, over generic netlink
+ * (linux/wireguard.h). The devices themselves are links, which rtnetlink holds.
+ *
+ * A peer is always sent as a whole, with all its allowed IPs: kernels before 6.16 cannot remove a single one. The kernel
+ * reports no changes, so the devices are compared with what they were every few seconds.
+ */
+
+import { type Prefix, parsePrefix } from "../address/prefix.ts";
+import { FlannelError, hasCode, isNotFound } from "../base/error.ts";
+import { sleep, type Timers } from "../base/timers.ts";
+import type { NetlinkConnection } from "../netlink/connection.ts";
+import { findGenericFamily } from "../netlink/generic.ts";
+import type { NetlinkRequest } from "../netlink/message.ts";
+import {
+  decodeWireguardDevice,
+  getWireguardDevice,
+  removeWireguardPeer,
+  setWireguardDevice,
+  setWireguardPeer,
+  WG_GENL_NAME,
+} from "../netlink/wireguard.ts";
+import { explain } from "../state/advice.ts";
+import { applyToModel } from "../state/diff.ts";
+import {
+  type AllowedIp,
+  keyOf,
+  type StateChange,
+  type StateKind,
+  type StateObject,
+  type StateOperation,
+  sameObject,
+  type WireguardIdentity,
+  type WireguardPeerEntry,
+} from "../state/objects.ts";
+import type { Ownership } from "../state/operation.ts";
+import type { Notice, Provider } from "../state/provider.ts";
+import { base64Of, bytesOf } from "./base64.ts";
+
+/** Keys by what may be shown of them. */
+export interface WireguardSecrets {
+  /** The private key that belongs to a public key (base64); undefined = it is not this host's. */
+  privateKeyOf(publicKey: string): Uint8Array | undefined;
+  /** The preshared key with a fingerprint; undefined = unknown. */
+  presharedKeyOf(fingerprint: string): Uint8Array | undefined;
+  /** What may be shown of a preshared key. */
+  fingerprintOf(key: Uint8Array): string;
+}
+
+export interface KernelWireguardOptions {
+  /** A connection to generic netlink (NETLINK_GENERIC). */
+  readonly connection: NetlinkConnection;
+  readonly secrets: WireguardSecrets;
+  readonly timers: Timers;
+}
+
+/** How often the devices are looked at for drift. */
+const POLL_MS = 5_000;
+
+export class KernelWireguard implements Provider {
+  readonly name = "the kernel's WireGuard";
+  readonly kinds: ReadonlySet<StateKind> = new Set(["wireguard", "wireguard-peer", "allowed-ip"]);
+  readonly #options: KernelWireguardOptions;
+  /** What the devices have, as of the last observation and what was applied since. */
+  readonly #model = new Map<string, StateObject>();
+  /** Endpoints as they were set: the kernel changes them when a peer roams. */
+  readonly #endpoints = new Map<string, string>();
+  /** Number of the generic netlink family; undefined = not found yet (the module may be loaded later). */
+  #family: number | undefined;
+
+  constructor(options: KernelWireguardOptions) {
+    this.#options = options;
+  }
+
+  async observe({ devices }: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
+    const objects = [...devices].flatMap((device) => this.#observeDevice(device));
+    this.#model.clear();
+    for (const object of objects) this.#model.set(keyOf(object), object);
+    return objects.filter(({ kind }) => kinds.has(kind));
+  }
+
+  async apply(operations: readonly StateOperation[]): Promise<(FlannelError | undefined)[]> {
+    const results = new Array<FlannelError | undefined>(operations.length).fill(undefined);
+    const requests: NetlinkRequest[] = [];
+    /** For each request, the operations that it carries out. */
+    const carried: number[][] = [];
+    const peers = new Map<
+      string,
+      { readonly device: string; readonly publicKey: string; readonly at: number[] }
+    >();
+    const touch = (device: string, publicKey: string, position: number) => {
+      const key = `${device} ${publicKey}`;
+      const peer = peers.get(key) ?? { device, publicKey, at: [] };
+      peer.at.push(position);
+      peers.set(key, peer);
+    };
+    for (const [position, operation] of operations.entries()) {
+      applyToModel(this.#model, operation);
+      const { object } = operation;
+      try {
+        if (object.kind === "wireguard" && operation.action !== "remove") {
+          requests.push(this.#identityRequest(object));
+          carried.push([position]);
+        } else if (object.kind === "wireguard-peer") touch(object.device, object.publicKey, position);
+        else if (object.kind === "allowed-ip") {
+          touch(object.device, object.publicKey, position);
+          if (operation.action === "replace" && operation.previous.kind === "allowed-ip")
+            touch(object.device, operation.previous.publicKey, position);
+        }
+      } catch (error) {
+        if (!(error instanceof FlannelError)) throw error;
+        results[position] = error;
+      }
+    }
+    const allowedIps = this.#allowedIpsByPeer();
+    for (const { device, publicKey, at } of peers.values()) {
+      try {
+        requests.push(this.#peerRequest(device, publicKey, allowedIps.get(`${device} ${publicKey}`) ?? []));
+        carried.push(at);
+      } catch (error) {
+        if (!(error instanceof FlannelError)) throw error;
+        for (const position of at) results[position] = error;
+      }
+    }
+    this.#options.connection.batch(requests).forEach((error, index) => {
+      if (error === undefined) return;
+      for (const position of carried[index]!) results[position] ??= explain(operations[position]!, error);
+    });
+    return results;
+  }
+
+  async *watch(ownership: () => Ownership, signal: AbortSignal): AsyncGenerator<Notice> {
+    while (!signal.aborted) {
+      await sleep(this.#options.timers, POLL_MS, signal);
+      if (signal.aborted || this.#model.size === 0) continue;
+      const now = new Map(
+        [...ownership().devices]
+          .flatMap((device) => this.#observeDevice(device))
+          .map((object) => [keyOf(object), object]),
+      );
+      const changes = changesBetween(this.#model, now);
+      if (changes.length > 0) yield changes;
+    }
+  }
+
+  #observeDevice(device: string): (WireguardIdentity | WireguardPeerEntry | AllowedIp)[] {
+    const { connection, secrets } = this.#options;
+    const family = this.#findFamily();
+    if (family === undefined) return [];
+    let messages: ReturnType<NetlinkConnection["dump"]>;
+    try {
+      messages = connection.dump(getWireguardDevice(family, device));
+    } catch (error) {
+      // No such device, or one of another type.
+      if (!isNotFound(error) && !hasCode(error, "EOPNOTSUPP")) throw error;
+      this.#forgetEndpoints(device, new Set());
+      return [];
+    }
+    const { publicKey, listenPort, peers } = decodeWireguardDevice(messages);
+    this.#forgetEndpoints(device, new Set(peers.map((peer) => base64Of(peer.publicKey))));
+    return [
+      ...(publicKey === undefined
+        ? []
+        : [{ kind: "wireguard", device, publicKey: base64Of(publicKey), listenPort } as const]),
+      ...peers.flatMap((peer) => {
+        const key = base64Of(peer.publicKey);
+        const { presharedKey, keepaliveSeconds } = peer;
+        const endpoint = this.#endpoints.get(`${device} ${key}`) ?? peer.endpoint ?? "";
+        const presharedKeyId = presharedKey === undefined ? "" : secrets.fingerprintOf(presharedKey);
+        return [
+          {
+            kind: "wireguard-peer",
+            device,
+            publicKey: key,
+            endpoint,
+            keepaliveSeconds,
+            presharedKeyId,
+          } as const,
+          ...peer.allowedIps.map(
+            (prefix) => ({ kind: "allowed-ip", device, prefix, publicKey: key }) as const,
+          ),
+        ];
+      }),
+    ];
+  }
+
+  /** A peer that is gone gets its endpoint again when it returns. */
+  #forgetEndpoints(device: string, present: ReadonlySet<string>): void {
+    for (const key of this.#endpoints.keys()) {
+      const [of, publicKey] = key.split(" ") as [string, string];
+      if (of === device && !present.has(publicKey)) this.#endpoints.delete(key);
+    }
+  }
+
+  #identityRequest({ device, publicKey, listenPort }: WireguardIdentity): NetlinkRequest {
+    const privateKey = this.#options.secrets.privateKeyOf(publicKey);
+    if (privateKey === undefined)
+      throw new FlannelError("EINVAL", `the private key of ${publicKey} is not known to this process`);
+    return setWireguardDevice(this.#familyOrThrow(), device, { privateKey, listenPort });
+  }
+
+  /** Makes the kernel's peer what the model says. */
+  #peerRequest(device: string, publicKey: string, allowedIps: readonly Prefix[]): NetlinkRequest {
+    const family = this.#familyOrThrow();
+    const key = `${device} ${publicKey}`;
+    const peer = this.#model.get(`wireguard-peer ${key}`);
+    if (peer?.kind !== "wireguard-peer") {
+      this.#endpoints.delete(key);
+      return removeWireguardPeer(family, device, bytesOf(publicKey));
+    }
+    const { endpoint, keepaliveSeconds, presharedKeyId } = peer;
+    const presharedKey =
+      presharedKeyId === "" ? undefined : this.#options.secrets.presharedKeyOf(presharedKeyId);
+    if (presharedKeyId !== "" && presharedKey === undefined)
+      throw new FlannelError("EINVAL", `the preshared key ${presharedKeyId} is not known to this process`);
+    const isNew = this.#endpoints.get(key) !== endpoint;
+    this.#endpoints.set(key, endpoint);
+    return setWireguardPeer(family, device, {
+      publicKey: bytesOf(publicKey),
+      presharedKey,
+      endpoint: isNew && endpoint !== "" ? endpoint : undefined,
+      keepaliveSeconds,
+      allowedIps,
+    });
+  }
+
+  #allowedIpsByPeer(): ReadonlyMap<string, Prefix[]> {
+    const byPeer = new Map<string, Prefix[]>();
+    for (const object of this.#model.values()) {
+      const prefix = object.kind === "allowed-ip" ? parsePrefix(object.prefix) : undefined;
+      if (object.kind !== "allowed-ip" || prefix === undefined) continue;
+      const key = `${object.device} ${object.publicKey}`;
+      const list = byPeer.get(key);
+      if (list === undefined) byPeer.set(key, [prefix]);
+      else list.push(prefix);
+    }
+    return byPeer;
+  }
+
+  #findFamily(): number | undefined {
+    this.#family ??= findGenericFamily(this.#options.connection, WG_GENL_NAME);
+    return this.#family;
+  }
+
+  #familyOrThrow(): number {
+    const family = this.#findFamily();
+    if (family === undefined) throw new FlannelError("EOPNOTSUPP", "this kernel has no WireGuard");
+    return family;
+  }
+}
+
+/** What differs between two observations. */
+function changesBetween(
+  before: ReadonlyMap<string, StateObject>,
+  now: ReadonlyMap<string, StateObject>,
+): StateChange[] {
+  const changes: StateChange[] = [];
+  for (const [key, object] of now) {
+    const known = before.get(key);
+    if (known === undefined || !sameObject(known, object)) changes.push({ action: "set", object });
+  }
+  for (const [key, object] of before) if (!now.has(key)) changes.push({ action: "touched", object });
+  return changes;
+}
