@@ -1,8 +1,8 @@
 /**
  * Which subnets of a network are free.
  *
- * The subnets from SubnetMin to SubnetMax are numbered 0, 1, 2…; whatever existing leases cover, whatever their length,
- * is a sorted list of number ranges in which neighbours are merged. Finding the first hundred free ones then walks at
+ * The subnets from SubnetMin to SubnetMax are numbered 0, 1, 2…; what existing leases of any length cover is a sorted list
+ * of number ranges, adjacent ones merged. Finding the first hundred free ones then walks at
  * most a hundred gaps, however many leases there are.
  */
 
@@ -16,7 +16,7 @@ import type { SubnetPair } from "./lease.ts";
 /** From how many of the first free subnets one is drawn, so that hosts that start together seldom collide. */
 export const CANDIDATES = 100;
 
-/** Numbers stay exact in a double; nobody fills so many subnets. */
+/** Numbers stay exact in a double; no network has so many subnets in use. */
 const MAX_SUBNETS = 2n ** 52n;
 
 /** A run of taken subnets, by number, both ends included. */
@@ -30,7 +30,7 @@ export interface FreeSubnets {
   first(limit: number): readonly Prefix[];
   /** Whether the subnet is one that may be leased (right length and bounds) and nothing overlaps it. */
   isFree(subnet: Prefix): boolean;
-  /** Marks whatever `prefix` covers as taken. */
+  /** Marks everything that `prefix` covers as taken. */
   take(prefix: Prefix): void;
 }
 

@@ -1,4 +1,4 @@
-/** Requests over HTTP/1.1 connections that are kept and used again, with time limits, and certificates as they are now. */
+/** Requests over persistent HTTP/1.1 connections, with time limits; each new connection reads the current certificates. */
 
 import { type AgentOptions, type ClientRequest, Agent as HttpAgent, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
@@ -9,11 +9,11 @@ import { DialTimeout, Silence } from "./network-failure.ts";
 
 export interface HttpTimings {
   readonly dialTimeoutMs: number;
-  /** From the connection to the head of the answer. */
+  /** From the connection to the head of the response. */
   readonly requestTimeoutMs: number;
 }
 
-/** Keeps connections; over TLS if `readTls` is given, which is asked for each new connection. */
+/** A pool of persistent connections; over TLS if `readTls` is given, which is called for each new connection. */
 export const createAgent = (
   options: AgentOptions,
   readTls: (() => SecureContextOptions) | undefined,
@@ -22,7 +22,7 @@ export const createAgent = (
     ? new HttpAgent({ ...options, keepAlive: true })
     : new TlsAgent({ ...options, keepAlive: true }, readTls);
 
-/** Each new connection uses the certificates of its time; none resumes a session that was made with older ones. */
+/** Each new connection uses the current certificates; none resumes a session that was made with older ones. */
 class TlsAgent extends HttpsAgent {
   readonly #readTls: () => SecureContextOptions;
 
@@ -37,8 +37,8 @@ class TlsAgent extends HttpsAgent {
 }
 
 /**
- * The head of the answer to what `send` begins; its body has to be read or destroyed. Begins again if the server closed an
- * idle connection just then; each such failure uses up one of them. Throws {@link DialTimeout}, {@link Silence}, and what
+ * The head of the response to the request that `send` starts; its body has to be read or destroyed. Retries if the server
+ * closed an idle connection at that moment; each such failure uses up one of them. Throws {@link DialTimeout}, {@link Silence}, and what
  * the connection throws.
  */
 export async function exchange(

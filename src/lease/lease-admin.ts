@@ -1,6 +1,6 @@
 /**
- * The ports between an operator's tool and a datastore: what a LeaseStore hides from hosts, because no host needs it.
- * Junk is shown here, not skipped; every write is a compare-and-swap on what the operator saw.
+ * The ports between an operator's tool and a datastore: what no host needs and a LeaseStore therefore hides. Malformed
+ * records are shown, not skipped; every write is a compare-and-swap on what the operator saw.
  *
  * All requests throw StoreError UNAVAILABLE, UNAUTHENTICATED or FORBIDDEN.
  */
@@ -9,17 +9,17 @@ import type { NetworkFamilies } from "../config/network-config.ts";
 import type { LeaseAttributes, SubnetPair } from "./lease.ts";
 import type { HostRecord } from "./lease-store.ts";
 
-/** A key under `subnets/`, whatever it holds, or a node. Immutable. */
+/** A key under `subnets/`, valid or not, or a node. Immutable. */
 export interface LeaseRecord {
-  /** The key as it is in the store, in which anything may be, or the node's name. */
+  /** The key as it is in the store, unchecked, or the node's name. */
   readonly key: string;
   /** Undefined = the key names no subnet, the node has none. */
   readonly subnets: SubnetPair | undefined;
-  /** Undefined = the value is junk, the node has no lease that others could use. */
+  /** Undefined = the value is malformed, or the node has no usable lease. */
   readonly attributes: LeaseAttributes | undefined;
   /** What is wrong with key, value or node, as the end of a sentence. */
   readonly problem: string | undefined;
-  /** What the store calls the life of the record; undefined = it never expires: a reservation, a node's. */
+  /** The store's name for the life of the record; undefined = it never expires: a reservation, a node's. */
   readonly lifeId: string | undefined;
   /** Grows with every write: the same key with the same revision is the same record. */
   readonly revision: bigint;
@@ -38,7 +38,7 @@ export interface StoredConfig {
   readonly revision: bigint;
 }
 
-/** What a datastore has decided about this host, where hosts do not choose for themselves. */
+/** What the datastore assigns to this host, where hosts do not choose themselves (Kubernetes). */
 export interface AssignedHost {
   /** The key of its lease. */
   readonly key: string;
@@ -46,18 +46,18 @@ export interface AssignedHost {
   readonly record: HostRecord;
 }
 
-/** A datastore, whichever it is, to look at. */
+/** Read access to a datastore, for operators. */
 export interface LeaseInspector extends AsyncDisposable {
-  /** Where the network config is, in an operator's words: "etcd key /coreos.com/network/config". */
+  /** Where the network config is, for operators: "etcd key /coreos.com/network/config". */
   readonly configPlace: string;
 
-  /** Whether the keys are names of nodes, which have their subnets as long as they are there; else the keys are the subnets. */
+  /** Whether the keys are names of nodes, which have their subnets as long as they exist; else the keys are the subnets. */
   readonly keysAreNodes?: boolean;
 
-  /** Undefined = there is none. Throws NOT_FOUND where a file of this machine should hold it. */
+  /** Undefined = there is none. Throws NOT_FOUND where it should be in a file of this machine. */
   readNetworkConfig(): Promise<Pick<StoredConfig, "text"> | undefined>;
 
-  /** All records, in no order. */
+  /** All records, in any order. */
   listRecords(): Promise<readonly LeaseRecord[]>;
 
   /**
@@ -66,29 +66,29 @@ export interface LeaseInspector extends AsyncDisposable {
    */
   readExpiries(records: readonly LeaseRecord[]): Promise<ReadonlyMap<string, number>>;
 
-  /** All records, then their changes, until aborted. Broken connections are dealt with inside; never ends with an error. */
+  /** All records, then their changes, until aborted. Broken connections are retried inside; never ends with an error. */
   watchRecords(signal: AbortSignal): AsyncIterable<RecordUpdate>;
 
   /**
-   * What is decided about this host. Throws StoreError: NOT_FOUND, INVALID if nothing that it could use; ConfigError if
-   * nobody says which host this is.
+   * What is assigned to this host. Throws StoreError: NOT_FOUND, INVALID if it is not usable; ConfigError if the host is
+   * unknown.
    */
   readAssignedHost?(network: NetworkFamilies): Promise<AssignedHost>;
 }
 
-/** A datastore that is an operator's to change as well: etcd, or what speaks as etcd does. */
+/** A datastore that operators may change: etcd, or a server with its API. */
 export interface LeaseAdmin extends LeaseInspector {
   readNetworkConfig(): Promise<StoredConfig | undefined>;
 
   /** Writes the config if the stored one is still `expected` (undefined = there is none); false = it is not. */
   writeNetworkConfig(text: string, expected: StoredConfig | undefined): Promise<boolean>;
 
-  /** Makes a new reservation; false = the key is there already, or an overlapping lease was made since the last listing. */
+  /** Creates a reservation; false = the key exists, or an overlapping lease was created since the last listing. */
   reserve(subnets: SubnetPair, attributes: LeaseAttributes): Promise<boolean>;
 
-  /** Takes the expiry from a lease, so that it becomes a reservation; false = it is not as listed any more. */
+  /** Removes the expiry of a lease, so that it becomes a reservation; false = it has changed since the listing. */
   keepForever(record: LeaseRecord): Promise<boolean>;
 
-  /** Deletes a record; false = it is not as listed any more. */
+  /** Deletes a record; false = it has changed since the listing. */
   release(record: LeaseRecord): Promise<boolean>;
 }

@@ -1,9 +1,9 @@
 /**
  * Leases as text: the key under `subnets/` and the JSON value, byte for byte as Go flannel writes them, so that both
- * kinds of host share one datastore.
+ * implementations share one datastore.
  *
- * Everything read here may have been written by anybody: sizes, types and nesting are checked, and what does not make
- * sense is returned as a problem, not thrown.
+ * Values come from outside: sizes, types and nesting are checked, and what is malformed is returned as a problem, not
+ * thrown.
  */
 
 import { formatIp, type Ip, parseIp } from "../address/ip.ts";
@@ -11,7 +11,7 @@ import { baseOf, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { isShallow, readMember } from "../config/json-members.ts";
 import type { Lease, LeaseAttributes, SubnetPair } from "./lease.ts";
 
-/** Largest value that is looked at, in UTF-16 units. A real one has about 200. */
+/** Largest value that is parsed, in UTF-16 units. A real one has about 200. */
 const MAX_VALUE_LENGTH = 64 * 1024;
 /** Deepest nesting of the backend's own data. A real one has 1. */
 const MAX_DATA_DEPTH = 16;
@@ -27,7 +27,7 @@ export interface Problem {
   readonly problem: string;
 }
 
-/** Whether a decoder's answer is a problem. */
+/** Whether a decoder's result is a problem. */
 export const isProblem = (answer: object): answer is Problem => "problem" in answer;
 
 /** The key of a lease: "10.5.52.0-24", "10.5.52.0-24&fc00:0:0:34::-64", "0.0.0.0-0&fc00:0:0:34::-64". */
@@ -36,7 +36,7 @@ export function encodeLeaseKey(subnets: SubnetPair): string {
   return subnets.ipv6 === undefined ? ipv4 : `${ipv4}&${encodeHalf(subnets.ipv6)}`;
 }
 
-/** The subnets that a key names. Host bits must be zero: nobody can hold half a subnet. */
+/** The subnets that a key names. Host bits must be zero. */
 export function decodeLeaseKey(key: string): SubnetPair | Problem {
   const match = KEY.exec(key);
   if (match === null) return { problem: "the key is not a subnet like 10.5.52.0-24" };
@@ -57,7 +57,7 @@ export function encodeLeaseValue(attributes: LeaseAttributes): string {
     BackendData: backendData,
     BackendV6Data: backendV6Data,
   });
-  // Go escapes these inside strings, and JSON has them nowhere else.
+  // Go's encoding/json escapes these inside strings, and JSON has them nowhere else.
   return json.replace(
     /[<>&\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
@@ -112,7 +112,7 @@ function decodeHalf(text: string): Prefix | null {
   return address === undefined || prefix === undefined || prefix.base !== address.value ? null : prefix;
 }
 
-/** Undefined = absent, null = wrong. */
+/** Undefined = absent, null = malformed. */
 function decodeAddress(value: unknown, family: Ip["family"]): Ip | undefined | null {
   if (value === undefined || value === "") return undefined;
   const ip = typeof value === "string" ? parseIp(value) : undefined;

@@ -30,24 +30,24 @@ export interface AcquireRequest {
   readonly identity?: HostIdentity | undefined;
   /** Ends an acquisition that waits for others (Kubernetes: for the node's podCIDR); it then throws UNAVAILABLE. */
   readonly signal?: AbortSignal;
-  /** Told what the acquisition waits for, as the end of "no lease yet: …". */
+  /** Called with what the acquisition waits for, as the end of "no lease yet: …". */
   readonly onWait?: (reason: string) => void;
 }
 
-/** What a datastore knows of this host before it holds a lease. Kubernetes has it in the annotations of the node. */
+/** What the datastore has about this host before it has a lease. Kubernetes: the annotations of the node. */
 export interface HostRecord {
-  /** Addresses that count as if they were given by `--public-ip` and `--public-ipv6`, and go before these. */
+  /** Addresses that count like `--public-ip` and `--public-ipv6`, and take precedence over these. */
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
-  /** Addresses to publish instead of the host's own public ones, whatever these are. */
+  /** Addresses to publish instead of the host's public ones. */
   readonly publishedIp: Ip | undefined;
   readonly publishedIpv6: Ip | undefined;
-  /** What an earlier run published: a VTEP keeps its MAC. Undefined = nothing, or junk. */
+  /** What an earlier run published: a VTEP keeps its MAC. Undefined = nothing, or malformed. */
   readonly attributes: LeaseAttributes | undefined;
 }
 
 export interface LeaseStore extends AsyncDisposable {
-  /** Whether the network config is a file of this host, put there for this start: a bad one ends it. */
+  /** Whether the network config is a file of this host, mounted for this start: an invalid one ends it. */
   readonly hasLocalConfig?: boolean;
 
   /** The raw network config (JSON text). Throws StoreError: NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED. */
@@ -57,8 +57,8 @@ export interface LeaseStore extends AsyncDisposable {
   watchNetworkConfig(signal: AbortSignal): AsyncIterable<string | undefined>;
 
   /**
-   * Takes a lease in the order: own one by public IP, previous subnet, a random one of the first 100 free.
-   * Throws StoreError: OUT_OF_SUBNETS, CONFLICT (ten lost races), UNAVAILABLE, UNAUTHENTICATED; all may go away by themselves.
+   * Acquires a lease in the order: own one by public IP, previous subnet, a random one of the first 100 free.
+   * Throws StoreError: OUT_OF_SUBNETS, CONFLICT (ten lost races), UNAVAILABLE, UNAUTHENTICATED; all may pass by themselves.
    */
   acquire(request: AcquireRequest): Promise<OwnLease>;
 
@@ -69,18 +69,18 @@ export interface LeaseStore extends AsyncDisposable {
   renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease>;
 
   /**
-   * All leases, then their changes, until aborted. Broken connections, compaction and junk are dealt with inside:
-   * a junk entry is skipped and logged once (a lease whose value turns to junk keeps its last good one); after a gap
-   * comes a new snapshot. Never ends with an error.
+   * All leases, then their changes, until aborted. Broken connections, compaction and malformed entries are handled inside:
+   * a malformed entry is skipped and logged once (a lease whose value becomes malformed keeps its last valid one); after a
+   * gap comes a new snapshot. Never ends with an error.
    */
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseUpdate>;
 
-  /** This host's addresses have changed: connections from an old one are dead, and nobody is told of it. */
+  /** This host's addresses have changed: connections from an old one are dead, without any notification. */
   addressesChanged?(): void;
 
   /** What is known of this host already. Throws StoreError: NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED, FORBIDDEN. */
   readHost?(): Promise<HostRecord>;
 
-  /** Tells the cluster that this host's network works, until it holds, and again whenever that is undone; until aborted. Never ends with an error. */
+  /** Reports to the cluster that this host's network works, and again whenever that is undone; until aborted. Never ends with an error. */
   keepAvailable?(signal: AbortSignal): Promise<void>;
 }

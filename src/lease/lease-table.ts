@@ -1,8 +1,7 @@
 /**
  * The leases of a network as this host knows them: snapshots and changes of a store applied to a map.
  *
- * A lease whose content did not change keeps its object, so that whoever compares by identity sees that nothing
- * happened.
+ * A lease that did not change keeps its object, so that a comparison by identity shows that nothing changed.
  */
 
 import { isDeepStrictEqual } from "node:util";
@@ -16,7 +15,7 @@ export interface LeaseTable {
   get(key: string): Lease | undefined;
   /** All leases but the one with `ownKey`, in the order in which they came. */
   peers(ownKey: string | undefined): readonly Lease[];
-  /** Addresses that more than one lease claims: of these hosts only one can be reached. */
+  /** Public addresses that more than one lease names: only one of these hosts can be reached. */
   sharedPublicIps(): readonly SharedPublicIp[];
   readonly size: number;
 }

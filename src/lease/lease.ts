@@ -3,7 +3,7 @@
 import type { Ip } from "../address/ip.ts";
 import { formatPrefix, overlaps, type Prefix, sameOptionalPrefix, samePrefix } from "../address/prefix.ts";
 
-/** A host's subnets; at least one of them is there. */
+/** A host's subnets; at least one of them is set. */
 export interface SubnetPair {
   readonly ipv4: Prefix | undefined;
   readonly ipv6: Prefix | undefined;
@@ -19,7 +19,7 @@ export const describeSubnets = (subnets: SubnetPair): string =>
 export const sameSubnets = (a: SubnetPair, b: SubnetPair): boolean =>
   sameOptionalPrefix(a.ipv4, b.ipv4) && sameOptionalPrefix(a.ipv6, b.ipv6);
 
-/** Whether `pair` has each subnet that `wanted` names. It may have one more. */
+/** Whether `pair` has each subnet of `wanted`. It may have one more. */
 export const includesSubnets = (pair: SubnetPair, wanted: SubnetPair): boolean =>
   includesSubnet(pair.ipv4, wanted.ipv4) && includesSubnet(pair.ipv6, wanted.ipv6);
 
@@ -31,7 +31,7 @@ export const overlapsPair = (a: SubnetPair, b: SubnetPair): boolean =>
   (a.ipv4 !== undefined && b.ipv4 !== undefined && overlaps(a.ipv4, b.ipv4)) ||
   (a.ipv6 !== undefined && b.ipv6 !== undefined && overlaps(a.ipv6, b.ipv6));
 
-/** What a host tells its peers. JSON values stay as they came: each backend checks its own. */
+/** What a host publishes for its peers. JSON values are kept unchecked: each backend checks its own. */
 export interface LeaseAttributes {
   readonly publicIp: Ip | undefined;
   readonly publicIpv6: Ip | undefined;
@@ -60,7 +60,7 @@ export interface Lease {
   readonly renewedAt?: bigint | undefined;
 }
 
-/** The lease this host holds, with what is needed to keep it. */
+/** The lease of this host, with what is needed to renew it. */
 export interface OwnLease extends Lease {
   /** Wall-clock time of expiry in ms since the epoch; undefined = it never expires: a reservation, a node's. */
   readonly expiresAtMs: number | undefined;

@@ -85,8 +85,8 @@ test("leases that went with the data stay for a while, and for good once they ar
   await timers.advance(1);
   assert.deepEqual(keys(), [ONE.key]);
   assert.deepEqual(log, [
-    "the datastore has lost leases (2): they count for 60 s more, until their hosts write them again",
-    "given up leases that the datastore lost and nobody wrote again (1)",
+    "Datastore lost leases (2); they count for 60 s more, until their hosts acquire them again",
+    "Dropped leases that the datastore lost and no host acquired again (1)",
   ]);
 });
 

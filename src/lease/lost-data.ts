@@ -1,9 +1,9 @@
 /**
- * What becomes of leases that went with the datastore's data: it was set up again, or restored from an older backup.
+ * Leases that the datastore lost with its data: it was set up again, or restored from an older backup.
  *
- * Their hosts are there all the same, and write them again as soon as they find out. To take their routes away for these
- * seconds would cut off every container from every other. So such a lease counts on for a while, unless a new one says
- * otherwise: of the same key, of the same host, or for the same addresses.
+ * Their hosts still live, and acquire them again as soon as they notice. Removing their routes for these seconds would cut
+ * off every container from every other. So such a lease counts for a grace period, unless a new one replaces it: with the
+ * same key, of the same host, or for the same addresses.
  */
 
 import type { Logger } from "../base/logger.ts";
@@ -13,7 +13,7 @@ import type { LeaseUpdate } from "./lease-store.ts";
 import type { LeaseEntry, LeaseView } from "./lease-view.ts";
 import { isSameHost } from "./ownership.ts";
 
-/** An update, and for a snapshot the leases that are gone though nobody is known to have deleted them. */
+/** An update, and for a snapshot the leases that are missing although no deletion was seen. */
 export interface StoreUpdate {
   readonly update: LeaseUpdate;
   readonly vanished?: readonly Lease[];
@@ -24,19 +24,19 @@ export interface LostDataPorts {
   readonly timers: Timers;
 }
 
-/** The first snapshot of a store that is, or may be, another one than before. */
+/** The first snapshot of a store that has, or may have, other data than before. */
 export function snapshotAfterLoss(
   view: LeaseView,
   entries: readonly LeaseEntry[],
   ownKey: string | undefined,
 ): StoreUpdate {
   const keys = new Set(entries.map(([key]) => key));
-  // The own lease is not spared: who holds it has to know that it is gone.
+  // Not the own lease: its holder has to notice the loss.
   const vanished = [...view.leases()].filter(({ key }) => !keys.has(key) && key !== ownKey);
   return { update: view.snapshot(entries), vanished };
 }
 
-/** The updates as peers are to see them; vanished leases are kept for `graceMs`. */
+/** The updates as the agent sees them; vanished leases are kept for `graceMs`. */
 export async function* outliveLostData(
   updates: AsyncGenerator<StoreUpdate, void, undefined>,
   graceMs: number,
@@ -60,7 +60,9 @@ export async function* outliveLostData(
       if (result === undefined) {
         grace = undefined;
         if (survivors.size > 0)
-          logger.warn(`given up leases that the datastore lost and nobody wrote again (${survivors.size})`);
+          logger.warn(
+            `Dropped leases that the datastore lost and no host acquired again (${survivors.size})`,
+          );
         for (const key of survivors.keys()) yield { type: "delete", key };
         survivors.clear();
         continue;
@@ -69,7 +71,7 @@ export async function* outliveLostData(
       const { update, vanished } = result.value;
       if (vanished !== undefined && vanished.length > 0) {
         logger.warn(
-          `the datastore has lost leases (${vanished.length}): they count for ${graceMs / 1000} s more, until their hosts write them again`,
+          `Datastore lost leases (${vanished.length}); they count for ${graceMs / 1000} s more, until their hosts acquire them again`,
         );
         for (const lease of vanished) survivors.set(lease.key, lease);
         grace?.callOff();

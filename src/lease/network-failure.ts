@@ -1,22 +1,22 @@
-/** Connections to a datastore that fail, in words that say what to do: the same for all of them but for the names of their options. */
+/** Failed connections to a datastore, with advice for the operator: the same for all stores but for the names of their options. */
 
 import type { StoreErrorCode } from "../base/error.ts";
 
-/** Thrown when a connection takes too long; the server has not seen anything of the request. */
+/** Thrown when a connection takes too long; the server has not received the request. */
 export class DialTimeout extends Error {}
 
-/** Thrown when a server is connected but says nothing. */
+/** Thrown when a connected server does not answer in time. */
 export class Silence extends Error {}
 
-/** What an operator can do about a datastore's connection, each the end of a sentence. */
+/** What an operator can do about a failed connection, each the end of a sentence. */
 export interface NetworkAdvice {
-  /** Nobody listens: "connection refused" goes before. */
+  /** The port is closed; follows "connection refused". */
   readonly refused: string;
-  /** Its certificate is made out to another name. */
+  /** The certificate is for another name. */
   readonly otherName: string;
-  /** Its certificate is not signed by an authority trusted here. */
+  /** The certificate is not signed by a trusted authority. */
   readonly authority: string;
-  /** It wants a client certificate that it trusts. */
+  /** The server requires a client certificate that it trusts. */
   readonly clientCertificate: string;
 }
 
@@ -65,7 +65,7 @@ const REASONS: readonly (readonly [
   ],
 ];
 
-/** What an error with this code means; undefined = it is none of the network's. */
+/** What an error with this code means; undefined = it is no network error. */
 export function networkReason(
   nodeCode: string,
   advice: NetworkAdvice,

@@ -20,7 +20,7 @@ export interface OutagePorts {
   readonly onOutage?: (what: string, problem: string | undefined) => void;
 }
 
-/** The shortest and the longest pause before another attempt. */
+/** The shortest and the longest pause before another attempt, in ms. */
 export interface RetryPauses {
   readonly retryMinMs: number;
   readonly retryMaxMs: number;

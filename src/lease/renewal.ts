@@ -1,4 +1,4 @@
-/** Renewal of the own lease, whatever the datastore: by compare-and-swap, never over somebody else's head (W6). */
+/** Renewal of the own lease, whatever the datastore: by compare-and-swap, never over another host's write (W6). */
 
 import { isDeepStrictEqual } from "node:util";
 import { StoreError } from "../base/error.ts";
@@ -6,21 +6,21 @@ import type { Logger } from "../base/logger.ts";
 import type { LeaseAttributes, OwnLease } from "./lease.ts";
 import { describeOwner, isOwn } from "./ownership.ts";
 
-/** How often a record that others keep changing is read again. */
+/** Attempts to renew a record that other hosts keep changing. */
 const MAX_ATTEMPTS = 5;
 
-/** What the renewal needs of a datastore. `Version` is what a write compares, `Held` what it gives back. */
+/** What the renewal needs of a datastore. `Version` is what a write compares, `Held` what it returns. */
 export interface LeaseRenewer<Version, Held> {
-  /** Extends the lease and publishes its attributes, if its record still is `version`; undefined = it is not. */
+  /** Extends the lease and publishes its attributes, if its record is still `version`; undefined = it is not. */
   extend(version: Version): Promise<Held | undefined>;
-  /** The lease's record now; undefined = it is gone. */
+  /** The lease's record now; undefined = it was deleted. */
   read(): Promise<StoredRecord<Version> | undefined>;
 }
 
 /** A record as it was read. */
 export interface StoredRecord<Version> {
   readonly version: Version;
-  /** Undefined = its value is junk, which belongs to nobody and is written over. */
+  /** Undefined = its value is malformed, which is no host's and is overwritten. */
   readonly attributes: LeaseAttributes | undefined;
 }
 
@@ -46,7 +46,7 @@ export async function renewLease<Version, Held>(
       throw new StoreError("LEASE_LOST", `the lease ${lease.key} of this host is gone: expired or deleted`);
     }
     version = current.version;
-    // What is written already may be a renewal whose answer was lost.
+    // The stored value may be a renewal whose response was lost.
     const known = [lease.attributes, attributes];
     const theirs = current.attributes;
     if (theirs === undefined || known.some((ours) => isDeepStrictEqual(theirs, ours))) continue;
@@ -57,7 +57,7 @@ export async function renewLease<Version, Held>(
       );
     }
     logger.warn(
-      `the lease ${lease.key} of this host was changed by another: does a second host use the same public address?`,
+      `Lease ${lease.key} of this host was changed by another host; check whether a second host has the same public IP`,
     );
   }
   throw new StoreError(

@@ -1,8 +1,8 @@
-/** What the watches of all datastores have in common. */
+/** What the watches of all datastores share. */
 
 import { StoreError } from "../base/error.ts";
 
-/** Ends a stream or poll whenever the block that opened it is left. */
+/** Ends a stream or poll when the block that opened it is left. */
 export class StreamScope implements Disposable {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;
@@ -14,5 +14,5 @@ export class StreamScope implements Disposable {
   }
 }
 
-/** The watch cannot go on from where it was: everything has to be read again. */
+/** The watch cannot continue from its position: everything has to be read again. */
 export const startOver = (message: string): StoreError => new StoreError("COMPACTED", message);

@@ -86,10 +86,10 @@ for (const api of ETCD_APIS) {
       await put(etcd, 9);
       await until(() => watch.sees(9), "the new peer");
       await until(() => watch.table.size === 1, "the new peer alone");
-      assert.match(opened.log.join("\n"), /the datastore has lost leases \(5\): they count for 0\.5 s more/);
+      assert.match(opened.log.join("\n"), /Datastore lost leases \(5\); they count for 0\.5 s more/);
       assert.match(
         opened.log.at(-1)!,
-        /given up leases that the datastore lost and nobody wrote again \(5\)/,
+        /Dropped leases that the datastore lost and no host acquired again \(5\)/,
       );
     });
 

@@ -163,7 +163,7 @@ describe("etcdctl's v2 commands", () => {
     await etcd.ctl2("rm", "--recursive", `${PREFIX}/subnets/10.5.3.0-24`);
     await etcd.ctl2("set", `${PREFIX}/subnets/10.5.202.0-24`, GO_VALUE);
     await until(() => watch.table.size === 3, "another lease");
-    assert.equal(opened.log.filter((line) => line.startsWith("warn skipping")).length, 4);
+    assert.equal(opened.log.filter((line) => line.startsWith("warn Skipped")).length, 4);
   });
 
   it("W4 a lease that an older one overlaps is given up, as if its start had ended before it could look", async () => {

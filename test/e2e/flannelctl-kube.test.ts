@@ -142,7 +142,7 @@ test("plan: the node's podCIDR, what flanneld then does, and nothing is changed"
 
   const nobody = await plan({});
   assert.equal(nobody.code, 1);
-  assert.match(nobody.err, /^flannelctl: nobody says which node this is: set NODE_NAME/);
+  assert.match(nobody.err, /^flannelctl: the node of this host is unknown: set NODE_NAME/);
   const waiting = await plan({ NODE_NAME: "new-node" });
   assert.equal(waiting.code, 1);
   assert.match(waiting.err, /^flannelctl: node new-node has no podCIDR yet: is kube-controller-manager/);

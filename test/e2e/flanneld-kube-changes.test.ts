@@ -171,8 +171,8 @@ test("W16 nodes without annotations, with bad ones, or with one subnet or addres
   bed.api.nodes.create({ ...bare, metadata: { name: "bare" } });
   bed.api.nodes.create({ apiVersion: "v1", kind: "Node", metadata: { name: "empty" } });
   const cases: readonly (readonly [number: number, changes: Record<string, string>, says: RegExp])[] = [
-    [1, { "public-ip": "nowhere" }, /skipping "peer-1" in Kubernetes: annotation public-ip is not an IPv4/],
-    [2, { "backend-data": "{" }, /skipping "peer-2" in Kubernetes: annotation backend-data is not JSON/],
+    [1, { "public-ip": "nowhere" }, /Skipped "peer-1" in Kubernetes: annotation public-ip is not an IPv4/],
+    [2, { "backend-data": "{" }, /Skipped "peer-2" in Kubernetes: annotation backend-data is not JSON/],
     [
       3,
       { "backend-data": '{"VtepMAC":"ff"}' },

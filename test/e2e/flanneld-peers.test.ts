@@ -127,8 +127,8 @@ test("W1 junk under subnets/ costs no peer, and neither do leases that cannot be
   await holds(bench, [peer(2), peer(3)]);
   const log = bench.flanneld.log();
   for (const expected of [
-    /skipping "junk" in etcd under \/coreos\.com\/network\/subnets\/: the key is not a subnet/,
-    /skipping "10\.5\.21\.0-24" in etcd under .*: the value is not JSON/,
+    /Skipped "junk" in etcd under \/coreos\.com\/network\/subnets\/: the key is not a subnet/,
+    /Skipped "10\.5\.21\.0-24" in etcd under .*: the value is not JSON/,
     /Peer 10\.5\.24\.0-24 cannot be reached: its VtepMAC 01:00:5e:00:00:01 is not the address of one station/,
     /Peer 10\.5\.25\.0-24 cannot be reached: its VtepMAC "zz" is not a MAC address/,
     /Peer 10\.5\.27\.0-24 cannot be reached: its VNI is 2, this host's 1/,

@@ -191,7 +191,7 @@ test("what is decided about this host: subnets, addresses, what it told before; 
   api.pods.create(makePod("flannel-x", { namespace: "kube-flannel", nodeName: "node-1" }));
   const asPod = await read({ podName: "flannel-x", podNamespace: "kube-flannel" });
   assert.equal(asPod.key, "node-1");
-  await assert.rejects(read({}), /ConfigError: nobody says which node this is: set NODE_NAME/);
+  await assert.rejects(read({}), /ConfigError: the node of this host is unknown: set NODE_NAME/);
   await assert.rejects(read({ nodeName: "node-7" }), /node node-7 does not exist/);
   api.nodes.create(makeNode("node-2"));
   await assert.rejects(read({ nodeName: "node-2" }), /node node-2 has no podCIDR yet: is kube-controller-/);

@@ -201,7 +201,7 @@ test("a token file that becomes junk is told once each time, and the last good o
     await store.readHost();
     await store.readHost();
   }
-  const complaints = bed.log.lines.filter((line) => /going on with the credentials as they were/.test(line));
+  const complaints = bed.log.lines.filter((line) => /Keeping the previous credentials/.test(line));
   assert.equal(complaints.length, 3, bed.log.text); // no token; too long; no token
   writeFileSync(bed.directory.at("token"), "first");
   await store.readHost();

@@ -293,19 +293,19 @@ test("W16 nodes without annotations or with junk are no peers, and told once", a
   await until(() => watch.updates.length > 0, "the snapshot");
   assert.deepEqual([...watch.table.peers(undefined)].map(({ key }) => key).sort(), ["node-10", "node-2"]);
   assert.deepEqual(subnetsOf(watch.table.get("node-10")), ["10.5.10.0/24"]);
-  const skipped = bed.log.lines.filter((line) => line.startsWith("W skipping")).sort();
+  const skipped = bed.log.lines.filter((line) => line.startsWith("W Skipped")).sort();
   assert.deepEqual(skipped, [
-    'W skipping "node-4" in Kubernetes: it has 3 podCIDRs: at most one of each family can be used',
-    'W skipping "node-5" in Kubernetes: its podCIDR "10.5.5/24" is not a subnet like 10.244.1.0/24',
-    'W skipping "node-6" in Kubernetes: annotation public-ip is not an IPv4 address: "fd00::6"',
-    'W skipping "node-7" in Kubernetes: it has neither annotation public-ip nor public-ipv6',
-    'W skipping "node-8" in Kubernetes: annotation backend-data is not JSON',
-    'W skipping "node-9" in Kubernetes: annotation backend-data is longer than 65536 characters',
+    'W Skipped "node-4" in Kubernetes: it has 3 podCIDRs: at most one of each family can be used',
+    'W Skipped "node-5" in Kubernetes: its podCIDR "10.5.5/24" is not a subnet like 10.244.1.0/24',
+    'W Skipped "node-6" in Kubernetes: annotation public-ip is not an IPv4 address: "fd00::6"',
+    'W Skipped "node-7" in Kubernetes: it has neither annotation public-ip nor public-ipv6',
+    'W Skipped "node-8" in Kubernetes: annotation backend-data is not JSON',
+    'W Skipped "node-9" in Kubernetes: annotation backend-data is longer than 65536 characters',
   ]);
   bed.api.nodes.patch("node-6", { metadata: { labels: { some: "label" } } });
   bed.annotate({ "public-ip": "192.168.0.6" }, "node-6");
   await until(() => watch.table.get("node-6") !== undefined, "the mended node");
-  assert.equal(bed.log.lines.filter((line) => line.startsWith("W skipping")).length, skipped.length);
+  assert.equal(bed.log.lines.filter((line) => line.startsWith("W Skipped")).length, skipped.length);
 });
 
 test("W16 a wrong setting on hundreds of nodes is a few lines, not hundreds", async (t) => {
@@ -356,11 +356,11 @@ test("W39 stripped or changed annotations are written again, and this host sees 
   assert.equal(watch.updates.length, 1);
   assert.match(
     bed.log.text,
-    /W flannel\.alpha\.coreos\.com\/kube-subnet-manager, .*public-ip of node node-1 were changed or removed: writing them again/,
+    /W flannel\.alpha\.coreos\.com\/kube-subnet-manager, .*public-ip of node node-1 were changed or removed; writing them again/,
   );
   assert.match(
     bed.log.text,
-    /public-ip of node node-1 was changed or removed by some-operator: writing it again/,
+    /public-ip of node node-1 was changed or removed by some-operator; writing it again/,
   );
 });
 
@@ -390,7 +390,7 @@ test("W39 whoever strips them again and again is answered ever more slowly, and 
   assert.ok(tookMs[5]! >= 395, tookMs.join(", "));
   const warnings = bed.log.lines.filter((line) => line.startsWith("W"));
   assert.equal(warnings.length, 2, bed.log.text);
-  assert.match(warnings[1]!, /again and again: .*--show-managed-fields/);
+  assert.match(warnings[1]!, /repeatedly; .*--show-managed-fields/);
 });
 
 test("W40 without a podCIDR it waits on the watch, says what for, and goes on as soon as it comes", async (t) => {

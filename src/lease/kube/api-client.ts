@@ -107,7 +107,7 @@ export class ApiClient implements Disposable {
       if (status === 401) socket.destroy();
       const refusal = describeRefusal(request, status, words, this.#access);
       if (waitMs === undefined || waits >= MAX_WAITS || signal.aborted) throw refusal;
-      this.#ports.logger.debug(`${messageOf(refusal)}; trying again in ${waitMs / 1000} s, as it asks for`);
+      this.#ports.logger.debug(`${messageOf(refusal)}; retrying in ${waitMs / 1000} s (Retry-After)`);
       await sleep(this.#ports.timers, Math.min(waitMs, MAX_WAIT_MS), signal);
       if (signal.aborted) throw refusal;
     }

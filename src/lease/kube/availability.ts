@@ -38,9 +38,7 @@ export async function keepAvailable(
         if (isEnough(await node.read())) return;
         if (isUndone) {
           isUndone = false;
-          ports.logger.info(
-            "Kubernetes takes this node's network for unavailable again: saying that it works",
-          );
+          ports.logger.info("Condition NetworkUnavailable of this node is true again; setting it to false");
           await sleep(ports.timers, contest.next().pauseMs, signal);
           if (signal.aborted) return;
         }

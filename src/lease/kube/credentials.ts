@@ -65,7 +65,7 @@ export function keepReading<T>(read: () => T, logger: Logger): () => T {
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const problem = messageOf(error);
-      if (problem !== told) logger.warn(`going on with the credentials as they were: ${problem}`);
+      if (problem !== told) logger.warn(`Keeping the previous credentials: ${problem}`);
       told = problem;
     }
     return usable;

@@ -94,7 +94,7 @@ export async function* watchNodes<Node>(
       const isEarly = !isFruitful && nowMs - beganAtMs < timings.retryMaxMs;
       isDoubtful = isOpen && isEarly;
       if (isStale || ++failures >= DISTRUST_AFTER) {
-        if (isStale) ports.logger.info(`${error.message}: listing ${what} again`);
+        if (isStale) ports.logger.info(`Listing ${what} again: ${error.message}`);
         version = undefined;
         failures = 0;
       }

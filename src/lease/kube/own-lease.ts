@@ -191,11 +191,11 @@ export class OwnLeaseHolder {
     const changed = this.#missingIn(record).map((annotation) => names[annotation]);
     const [were, them] = changed.length === 1 ? ["was", "it"] : ["were", "them"];
     const text = `${changed.join(", ")} of node ${record.name} ${were} changed or removed${whoWrote(record, changed)}`;
-    if (round === 1) ports.logger.warn(`${text}: writing ${them} again`);
-    else if (round <= FREE_ROUNDS) ports.logger.debug(`${text}: writing ${them} again`);
+    if (round === 1) ports.logger.warn(`${text}; writing ${them} again`);
+    else if (round <= FREE_ROUNDS) ports.logger.debug(`${text}; writing ${them} again`);
     else if (round === FREE_ROUNDS + 1) {
       ports.logger.warn(
-        `${text} again and again: writing ${them} ever more slowly; find out who does that ` +
+        `${text} repeatedly; writing ${them} again at growing intervals; find the writer ` +
           `(kubectl get node ${record.name} -o yaml --show-managed-fields)`,
       );
     }

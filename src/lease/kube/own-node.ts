@@ -19,7 +19,7 @@ export function checkIdentity({ nodeName, podName, podNamespace }: OwnNodeParts[
       throw new ConfigError(`NODE_NAME: ${quote(nodeName)} is no name of a node`);
   } else if (!podName || !podNamespace) {
     throw new ConfigError(
-      "nobody says which node this is: set NODE_NAME (spec.nodeName of the downward API), or POD_NAME and POD_NAMESPACE",
+      "the node of this host is unknown: set NODE_NAME (spec.nodeName of the downward API), or POD_NAME and POD_NAMESPACE",
     );
   }
 }
@@ -67,7 +67,7 @@ export class OwnNode {
     if (typeof name !== "string" || name === "") {
       throw new StoreError(
         "INVALID",
-        `pod ${podNamespace}/${podName} runs on no node: set POD_NAME and POD_NAMESPACE, or NODE_NAME, from the downward API`,
+        `pod ${podNamespace}/${podName} is assigned to no node: set POD_NAME and POD_NAMESPACE, or NODE_NAME, from the downward API`,
       );
     }
     this.#knownName = name;
