@@ -336,11 +336,11 @@ test("answers that are no Kubernetes API's are refused with a hint", async (t) =
     await until(() => bed.warnings().length > warnings, body);
     await until(() => bed.api.watchCount === 1, "the watch again");
   }
-  assert.match(bed.log.text, /list of nodes makes no sense: is the address right\?/);
+  assert.match(bed.log.text, /list of nodes is malformed; check its address/);
   bed.api.inject({ verb: "get", answer: { status: 200, body: "<html>" } });
-  await assert.rejects(bed.store.readHost(), /answers no JSON: is the address right\?/);
+  await assert.rejects(bed.store.readHost(), /returned no JSON; check its address/);
   bed.api.inject({ verb: "get", answer: { status: 200, body: '{"kind":"Node"}' } });
-  await assert.rejects(bed.store.readHost(), /something that is no node/);
+  await assert.rejects(bed.store.readHost(), /an object that is not a node/);
 });
 
 test("a server whose data are older than what is known: everything is listed again", async (t) => {

@@ -1,6 +1,6 @@
 /**
- * The names of flannel's annotations on nodes. The prefix keeps several flannels in one cluster apart, by Go flannel's
- * rule: it may hold one slash; without one a slash is added, with one it ends in a slash or gets a hyphen.
+ * The names of flannel's annotations on nodes. The prefix separates several flannel networks in one cluster, by Go flannel's
+ * rule: it may contain one slash; without one a slash is added, with one it ends in a slash or gets a hyphen.
  */
 
 import { ConfigError } from "../../base/error.ts";
@@ -17,7 +17,7 @@ const SUFFIXES = {
   /** Written by operators: like the flags --public-ip and --public-ipv6. */
   nodePublicIp: "node-public-ip",
   nodePublicIpv6: "node-public-ipv6",
-  /** Written by operators: what peers are told instead of the host's own addresses. */
+  /** Written by operators: published instead of the host's own addresses. */
   publishedIp: "public-ip-overwrite",
   publishedIpv6: "public-ipv6-overwrite",
 } as const;
@@ -26,7 +26,7 @@ export type Annotation = keyof typeof SUFFIXES;
 
 export const ANNOTATIONS = Object.keys(SUFFIXES) as readonly Annotation[];
 
-/** Full names, in the order in which they are told to operators. */
+/** Full names, in the order in which they are listed in messages. */
 export type AnnotationNames = Readonly<Record<Annotation, string>>;
 
 /** A DNS name, a slash, and perhaps the beginning of a name that ends in a hyphen. */
@@ -38,7 +38,7 @@ export function annotationNames(prefix: string): AnnotationNames {
   const whole = /[/-]$/.test(slashed) ? slashed : `${slashed}-`;
   if (!PREFIX.test(whole)) {
     throw new ConfigError(
-      `--kube-annotation-prefix: ${quote(prefix)} is no prefix of annotations: write a DNS name like ` +
+      `--kube-annotation-prefix: ${quote(prefix)} is not a prefix of annotations: write a DNS name like ` +
         `"flannel.alpha.coreos.com", or one with a name behind one slash like "flannel.alpha.coreos.com/blue"`,
     );
   }

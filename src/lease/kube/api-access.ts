@@ -1,5 +1,5 @@
 /**
- * Where the API server is, and as whom flanneld comes to it: as its pod (in-cluster), as a kubeconfig says, or as nobody
+ * The address of the API server and the identity of flanneld there: its pod (in-cluster), a kubeconfig's user, or anonymous
  * (an API URL alone). The rules are client-go's: a URL overrides the server of the kubeconfig; credentials go over TLS
  * only.
  */
@@ -25,12 +25,12 @@ const SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount
 export interface ApiAccess {
   /** http://… or https://…, without a slash at its end. */
   readonly url: string;
-  /** For a connection that is made now; undefined = no TLS. */
+  /** For a new connection; undefined = no TLS. */
   readonly readTls: (() => TlsSettings) | undefined;
   readonly authorize: Credentials["authorize"];
-  /** Where the credentials are from, for messages: "the pod's token in /var/run/…". */
+  /** Source of the credentials, for messages: "the pod's token in /var/run/…". */
   readonly identity: string;
-  /** What an operator should read. */
+  /** Warnings for the operator. */
   readonly notes: readonly string[];
 }
 
@@ -44,7 +44,7 @@ export async function openAccess(
 ): Promise<ApiAccess> {
   const { apiUrl, kubeconfigFile, serviceAccountDirectory = SERVICE_ACCOUNT_DIRECTORY } = options;
   if (kubeconfigFile !== undefined) {
-    // Loaded only here: in a cluster there is none, and reading YAML takes time and memory.
+    // Loaded only here: a pod has none, and the YAML parser takes time and memory.
     const { readKubeconfig } = await import("./kubeconfig.ts");
     const { server, serverPlace, credentials } = await readKubeconfig(kubeconfigFile, logger);
     if (apiUrl !== undefined) return accessAt(checkUrl("--kube-api-url", apiUrl), credentials);
@@ -117,7 +117,7 @@ function checkUrl(place: string, text: string): string {
     url.search === "" &&
     url.hash === "";
   if (!isGood) {
-    // Not repeated if it may hold a password.
+    // Not shown if it may contain a password.
     const shown = text.includes("@") ? "the URL" : quote(text);
     throw new ConfigError(`${place}: ${shown} is no URL of an API server like https://10.0.0.1:6443`);
   }

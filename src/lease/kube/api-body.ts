@@ -1,4 +1,4 @@
-/** The body of an answer as it arrives: silence ends it, and whatever breaks it is a StoreError. */
+/** The body of a response as a stream: silence ends it, and each failure is a StoreError. */
 
 import type { IncomingMessage } from "node:http";
 import type { StoreError } from "../../base/error.ts";
@@ -15,10 +15,10 @@ export class ApiBody implements AsyncIterable<Buffer> {
     this.#message = message;
     this.#describe = describe;
     this.#patienceMs = patienceMs;
-    message.on("error", () => {}); // nobody may be reading yet
+    message.on("error", () => {}); // before the body is read
   }
 
-  /** The longest silence that may be, in ms, from now on. */
+  /** The longest silence allowed from now on, in ms. */
   get patienceMs(): number {
     return this.#patienceMs;
   }
@@ -46,7 +46,7 @@ export class ApiBody implements AsyncIterable<Buffer> {
     }
   }
 
-  /** Only what the connection throws is the connection's. */
+  /** Only errors of the connection are described as such. */
   async #next(chunks: NodeJS.AsyncIterator<Buffer>): Promise<IteratorResult<Buffer, void>> {
     try {
       return await chunks.next();

@@ -1,6 +1,6 @@
 /**
- * Requests to the Kubernetes API: HTTP/1.1 with connections that are kept, JSON, time limits, and an end to answers that
- * do not end. It waits when it is told to (Retry-After), and comes back with a new token when the old one is refused.
+ * Requests to the Kubernetes API: JSON over persistent HTTP/1.1 connections, with limits of time and size. Obeys Retry-After,
+ * and retries with a new token when the old one is refused.
  */
 
 import {
@@ -22,13 +22,13 @@ import type { KubeTimings } from "./kube-options.ts";
 /** Largest object that is read. etcd takes objects of 1.5 MB. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_REFUSAL_BYTES = 64 * 1024;
-/** Silence after which TCP asks whether the other side is still there; it gives up 10 s later (tcp(7); libuv's probes). */
+/** Silence after which TCP probes the connection; it is closed 10 s later (tcp(7); libuv's probes). */
 const KEEPALIVE_MS = 15_000;
-/** How often, and how long at most, a request waits because the server asks for it. */
+/** How often, and how long at most, a request waits because of Retry-After. */
 const MAX_WAITS = 5;
 const MAX_WAIT_MS = 60_000;
 
-/** What the API server records as the writer of what flanneld writes (metadata.managedFields). */
+/** The field manager of flanneld's writes (metadata.managedFields). */
 export const FIELD_MANAGER = "flanneld";
 
 export interface ApiPorts {
@@ -56,26 +56,23 @@ export class ApiClient implements Disposable {
     return this.#requestCount;
   }
 
-  /** The object that the server answers. Throws StoreError. */
+  /** The object in the response. Throws StoreError. */
   async call(request: ApiRequest): Promise<unknown> {
     const text = await readBody(await this.open(request), MAX_ANSWER_BYTES);
     try {
       return JSON.parse(text);
     } catch {
-      throw new StoreError(
-        "INVALID",
-        `API server ${this.#access.url} answers no JSON: is the address right?`,
-      );
+      throw new StoreError("INVALID", `API server ${this.#access.url} returned no JSON; check its address`);
     }
   }
 
-  /** The body of a successful answer; what is not read to its end has to be ended by `signal`. Throws StoreError. */
+  /** The body of a successful response; a body that is not read to its end has to be ended by `signal`. Throws StoreError. */
   async open(request: ApiRequest, signal?: AbortSignal): Promise<ApiBody> {
     const closed = this.#closed.signal;
     return this.#open(request, signal === undefined ? closed : AbortSignal.any([signal, closed]));
   }
 
-  /** All connections may be dead: new requests take new ones, and those under way fail. */
+  /** All connections may be dead: requests in progress fail, new ones take new connections. */
   dropConnections(): void {
     this.#agent.destroy();
     this.#agent = this.#newAgent();
@@ -100,10 +97,10 @@ export class ApiClient implements Disposable {
       const status = message.statusCode ?? 0;
       const body = new ApiBody(message, (error) => this.#describe(error), this.#timings.requestTimeoutMs);
       if (status >= 200 && status < 300) return body;
-      const { socket } = message; // it has none any more when it has been read
+      const { socket } = message; // undefined once it has been read
       const waitMs = retryAfterMs(message);
       const words = await readBody(body, MAX_REFUSAL_BYTES).catch(() => "");
-      // A connection goes by the client's certificate of its time: a renewed one needs another.
+      // A connection keeps its client certificate: a renewed one needs a new connection.
       if (status === 401) socket.destroy();
       const refusal = describeRefusal(request, status, words, this.#access);
       if (waitMs === undefined || waits >= MAX_WAITS || signal.aborted) throw refusal;
@@ -113,7 +110,7 @@ export class ApiClient implements Disposable {
     }
   }
 
-  /** The head of the answer. Throws StoreError. */
+  /** The head of the response. Throws StoreError. */
   async #send(
     request: ApiRequest,
     authorization: string | undefined,
@@ -181,7 +178,7 @@ function pathOf({ resource, namespace, name, query, verb }: ApiRequest): string 
   return `/api/v1/${parts.map(encodeURIComponent).join("/")}${search === "" ? "" : `?${search}`}`;
 }
 
-/** How long the server asks to be left alone (RFC 9110 §10.2.3, in seconds); undefined = it does not. */
+/** Retry-After in seconds (RFC 9110 §10.2.3); undefined = none. */
 function retryAfterMs(message: IncomingMessage): number | undefined {
   const value = message.headers["retry-after"];
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;

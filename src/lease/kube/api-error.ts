@@ -1,6 +1,6 @@
 /**
- * What went wrong with the API server, in words that say what to do. HTTP statuses, TLS and socket errors end here, once;
- * further in there are only {@link StoreError}s. No message holds a token.
+ * Errors of the API server with advice for the operator. HTTP statuses, TLS and socket errors become {@link StoreError}s
+ * here. No message contains a token.
  */
 
 import { messageOf, StoreError, type StoreErrorCode } from "../../base/error.ts";
@@ -19,7 +19,7 @@ export interface ApiRequest {
   readonly patch?: unknown;
 }
 
-/** Longest piece of the server's own words that is passed on. */
+/** Longest part of the server's message that is passed on. */
 const MAX_WORDS = 300;
 
 const ADVICE: NetworkAdvice = {
@@ -38,7 +38,7 @@ const CODES: Readonly<Record<number, StoreErrorCode>> = {
   410: "COMPACTED",
 };
 
-/** A connection that failed, or broke in the middle. */
+/** A connection that failed or broke. */
 export function describeBreak(error: unknown, { url }: ApiAccess): StoreError {
   const [code, reason] = breakReason(error, url);
   return new StoreError(code, `API server ${url}: ${reason}`, { cause: error });
@@ -56,7 +56,7 @@ function breakReason(error: unknown, url: string): readonly [StoreErrorCode, str
   return networkReason(name, ADVICE) ?? ["UNAVAILABLE", messageOf(error)];
 }
 
-/** An answer that is no success; `body` is its text, a Status if all is well. */
+/** An unsuccessful response; `body` is its text, normally a Status. */
 export function describeRefusal(
   request: ApiRequest,
   status: number,
@@ -91,7 +91,7 @@ function describeRequest({ verb, resource, namespace, name }: ApiRequest): strin
   return place === undefined ? `${verb} ${resource}` : `${verb} ${resource} of ${place}`;
 }
 
-/** The message of a Status (meta/v1), or the beginning of whatever came instead. */
+/** The message of a Status (meta/v1), else the beginning of the text. */
 function wordsOf(body: string): string {
   let text = body;
   try {

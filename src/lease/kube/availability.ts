@@ -1,6 +1,6 @@
 /**
  * The node condition NetworkUnavailable: as long as it is true, or missing where a cloud provider set the taint, no pod is
- * put on the node. flanneld says that the network works until Kubernetes has it (W15), and again when that is undone.
+ * scheduled on the node. flanneld sets it to false, with retries (W15), and again when that is undone.
  */
 
 import { sleep } from "../../base/timers.ts";
@@ -25,10 +25,10 @@ export async function keepAvailable(
   signal: AbortSignal,
 ): Promise<void> {
   const contest = createContest(timings.contestMaxMs, ports.timers);
-  /** At first the reason has to be flannel's too; later somebody else may say for himself that the network works. */
+  /** At first the reason has to be flannel's too; later another program may report that the network works. */
   let isEnough = (record: OwnNodeRecord) =>
     isAvailable(record) && record.networkUnavailable?.reason === REASON;
-  /** Somebody has undone it, and is not answered yet. */
+  /** It was undone and not yet set again. */
   let isUndone = false;
   while (!signal.aborted) {
     const seen = node.changes;
@@ -54,7 +54,7 @@ export async function keepAvailable(
   }
 }
 
-/** Resolves once the watch has seen the node so, after `seen` changes. */
+/** Resolves once the watch has seen such a node, after `seen` changes. */
 async function changeFor(
   node: OwnNode,
   seen: number,

@@ -1,6 +1,6 @@
 /**
- * As whom a client comes: certificates, keys and tokens, from files or from within a kubeconfig. Files are read again for
- * each use: Kubernetes renews a pod's token every hour, and certificates are renewed before they expire. No message holds
+ * A client's identity: certificates, keys and tokens, from files or inline in a kubeconfig. Files are read again for each
+ * use: Kubernetes renews a pod's token every hour, and certificates are renewed before they expire. No message contains
  * what was read.
  */
 
@@ -10,16 +10,16 @@ import { createSecureContext, getCACertificates, type SecureContextOptions } fro
 import { ConfigError, messageOf } from "../../base/error.ts";
 import type { Logger } from "../../base/logger.ts";
 
-/** No credential is as long. */
+/** Longer than any credential. */
 const MAX_BYTES = 256 * 1024;
 
 export interface TlsSettings extends SecureContextOptions {
-  /** The name that the server's certificate has to hold, if not that of the URL. */
+  /** The name that the server's certificate must have, if not that of the URL. */
   readonly servername?: string;
   readonly rejectUnauthorized?: boolean;
 }
 
-/** Who comes, and how the server proves who it is. */
+/** The identity of the client, and how the server is verified. */
 export interface Credentials {
   readonly readTls: () => TlsSettings;
   /**
@@ -28,12 +28,12 @@ export interface Credentials {
    */
   authorize(refused?: string): Promise<string | undefined>;
   readonly identity: string;
-  /** Whether there is anything that must not go over a connection without TLS. */
+  /** Whether there is a secret that must not be sent without TLS. */
   readonly hasSecrets: boolean;
   readonly notes: readonly string[];
 }
 
-/** A text and where it is from, in an operator's words: "token file /a/b". */
+/** A text and its source, for messages: "token file /a/b". */
 export interface Source {
   readonly place: string;
   /** Throws ConfigError. */
@@ -91,7 +91,7 @@ export function readCertificates({ place, read }: Source): string {
   return text;
 }
 
-/** Node.js trusts only the authorities compiled into it unless told of the machine's own. */
+/** By default Node.js trusts only the authorities compiled into it, not those of the machine. */
 export const trustedAuthorities = (): string[] => [
   ...getCACertificates("default"),
   ...getCACertificates("system"),

@@ -1,6 +1,6 @@
 /**
  * Credentials from a program that a kubeconfig names (client.authentication.k8s.io/v1 and v1beta1): it is run when there
- * are none yet, when they expire, and when the server does not take them. What it prints is never shown.
+ * are none yet, when they expire, and when the server refuses them. Its output is never logged.
  */
 
 import { execFile } from "node:child_process";
@@ -12,7 +12,7 @@ import { readKeyPair, type Source } from "./credentials.ts";
 
 const API_VERSIONS = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 const TIMEOUT_MS = 60_000;
-/** Credentials are not used up to the very moment in which they expire. */
+/** Credentials are renewed this long before they expire. */
 const EXPIRY_MARGIN_MS = 10_000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
@@ -44,7 +44,7 @@ export function readExecSettings(
     throw fault(`apiVersion must be ${API_VERSIONS.join(" or ")}: get a newer version of ${command}`);
   }
   if (interactiveMode === "Always")
-    throw fault(`${command} wants to ask somebody (interactiveMode: Always), but flanneld runs by itself`);
+    throw fault(`${command} needs a terminal (interactiveMode: Always), which flanneld does not have`);
   const texts = args ?? [];
   if (!Array.isArray(texts) || !texts.every((text) => typeof text === "string"))
     throw fault("args is not a list of strings");

@@ -1,9 +1,8 @@
 /**
- * Reads chosen parts of a JSON text (RFC 8259) from its bytes, and passes over the rest without making anything of it.
+ * Reads selected parts of a JSON text (RFC 8259) from its bytes, and skips the rest without building objects.
  * Kubernetes sends thousands of nodes of some 8 KB, again with each heartbeat; a lease needs some 300 bytes of each.
  *
- * What is passed over is looked at only as far as needed to find its end: text that is cut off is noticed, a wrong number
- * within is not.
+ * Skipped text is scanned only for its end: a truncated text is noticed, a malformed number in it is not.
  */
 
 const QUOTE = 0x22;
@@ -16,7 +15,7 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const SPACE = 0x20;
 
-/** The text is no JSON, or not all of it. */
+/** The text is not JSON, or truncated. */
 export class JsonFault extends Error {}
 
 export class JsonReader {
@@ -86,7 +85,7 @@ export class JsonReader {
     return parse(this.#bytes.toString("utf8", start, this.#at));
   }
 
-  /** Passes over the value that is here. */
+  /** Skips the value at the cursor. */
   skip(): void {
     const bytes = this.#bytes;
     const first = this.#next();

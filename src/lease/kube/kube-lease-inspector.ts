@@ -1,7 +1,7 @@
 /**
  * The nodes of a cluster as an operator sees them: who has which subnet and how peers reach it, and why a node has no
- * lease. It asks for what flanneld may ask for, and writes nothing. Only what concerns this host needs to know which node
- * that is: leases can be looked at from anywhere.
+ * lease. It needs flanneld's read permissions, and writes nothing. Only what concerns this host needs the name of its node:
+ * leases can be listed from any machine.
  */
 
 import { isNotFound, StoreError } from "../../base/error.ts";
@@ -46,7 +46,7 @@ interface SeenNode extends PackedNode {
   readonly version: string | undefined;
 }
 
-/** What a node said, and the record made of it. */
+/** The text of a node, and its record. */
 interface KnownNode {
   readonly text: string;
   readonly record: LeaseRecord;
@@ -102,7 +102,7 @@ class Inspector implements LeaseInspector {
     return new Map();
   }
 
-  /** Heartbeats are no changes: a node's record is another only if what flannel reads of it is. */
+  /** Heartbeats are no changes: a record changes only if what flannel reads of the node does. */
   async *watchRecords(signal: AbortSignal): AsyncGenerator<RecordUpdate, void> {
     let known = new Map<string, KnownNode>();
     const look = (node: SeenNode): KnownNode => {
@@ -170,7 +170,7 @@ class Inspector implements LeaseInspector {
     };
   }
 
-  /** Of a node that is no host of flannel's. */
+  /** For a node that flannel does not manage. */
   #whyNone(subnets: ReturnType<typeof subnetsOf> | undefined): string {
     if (subnets === undefined) return "it has no podCIDR";
     return `flanneld has not run there (no annotation ${this.#names.managed})`;

@@ -1,6 +1,6 @@
 /**
- * The lease store on the Kubernetes API: every node is a host, its podCIDRs are its subnets, and flannel's annotations tell
- * peers how to reach it, shared with Go flannel. The network config is a file, put there from a ConfigMap.
+ * The lease store on the Kubernetes API: every node is a host, its podCIDRs are its subnets, and flannel's annotations,
+ * shared with Go flannel, say how peers reach it. The network config is a file, mounted from a ConfigMap.
  *
  * A start costs the same few requests whatever the number of nodes (besides their listing, 500 a request): the own node,
  * the patch of its annotations, two listings and two watches.
@@ -36,7 +36,7 @@ export type { KubeCounters, KubePorts, KubeStoreOptions } from "./kube-options.t
 export interface KubeLeaseStore extends LeaseStore {
   readonly hasLocalConfig: true;
   readonly counters: KubeCounters;
-  /** The name of this host's node; undefined until the pod was asked for it. */
+  /** The name of this host's node; undefined until the pod was read. */
   readonly nodeName: string | undefined;
   /** Where the API server is. */
   readonly apiUrl: string;
@@ -44,7 +44,7 @@ export interface KubeLeaseStore extends LeaseStore {
   keepAvailable(signal: AbortSignal): Promise<void>;
 }
 
-/** Opens the store; nothing is sent yet. Throws ConfigError for what only an operator can mend. */
+/** Opens the store; nothing is sent yet. Throws ConfigError for what only an operator can fix. */
 export async function createKubeLeaseStore(
   options: KubeStoreOptions,
   ports: KubePorts,
@@ -169,7 +169,7 @@ class Store implements KubeLeaseStore {
 const isLease = (lease: Lease | Problem | undefined): lease is Lease =>
   lease !== undefined && !isProblem(lease);
 
-/** Says only to whoever wants to know all what another part says anyway: two watches lose the API server together. */
+/** Logs at debug level what another watch logs already: both lose the API server together. */
 function quietLogger(logger: Logger, isQuiet: () => boolean): Logger {
   const say = (level: "info" | "warn" | "error") => (message: string) =>
     isQuiet() ? logger.debug(message) : logger[level](message);

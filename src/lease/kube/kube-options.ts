@@ -1,4 +1,4 @@
-/** What the Kubernetes store is given: flags and environment as the daemon read them, ports, and times. */
+/** Options of the Kubernetes store: flags and environment as the daemon read them, ports, and times. */
 
 import type { Logger } from "../../base/logger.ts";
 import type { Timers } from "../../base/timers.ts";
@@ -15,7 +15,7 @@ export interface KubeStoreOptions {
   readonly netConfigPath: string;
   /** `--set-node-network-unavailable`. */
   readonly setNodeNetworkUnavailable: boolean;
-  /** NODE_NAME; without it the pod (POD_NAME, POD_NAMESPACE) is asked where it runs. */
+  /** NODE_NAME; without it the pod (POD_NAME, POD_NAMESPACE) names its node. */
   readonly nodeName?: string | undefined;
   readonly podName?: string | undefined;
   readonly podNamespace?: string | undefined;
@@ -37,11 +37,11 @@ export interface KubeTimings {
   /** First and longest pause between attempts to get a broken watch back, or to have a patch accepted. */
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
-  /** How often it is said again that the node has no podCIDR. */
+  /** How often a missing podCIDR is logged again. */
   readonly waitReportMs: number;
   /** Longest pause before annotations are written again that others keep changing. */
   readonly contestMaxMs: number;
-  /** How often net-conf.json is looked at though no change was noticed. */
+  /** How often net-conf.json is read although no change was notified. */
   readonly configPollMs: number;
 }
 
@@ -57,7 +57,7 @@ export const DEFAULT_TIMINGS: KubeTimings = {
   configPollMs: 10_000,
 };
 
-/** What the store needs of the world; the defaults are the real ones. */
+/** What the store needs from outside; the defaults are the real ones. */
 export interface KubePorts {
   readonly logger: Logger;
   readonly timers?: Timers;

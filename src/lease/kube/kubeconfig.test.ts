@@ -83,8 +83,8 @@ test("a tag of another program's is no fault, and no warning that shows what it 
 test("every fault is told with the file, the place in it, and what to do; no secret is", async () => {
   const faults: readonly [text: string, pattern: RegExp][] = [
     ["{", /config is not valid YAML \(line 1\)$/],
-    ["", /is no kubeconfig: it holds nothing/],
-    ["- a", /is no kubeconfig: it holds no mapping/],
+    ["", /is not a kubeconfig: it contains nothing/],
+    ["- a", /is not a kubeconfig: it contains no mapping/],
     [
       YAML.replace("current-context: here", ""),
       /has no current-context: choose one of "here", "there" with kubectl config use-context/,

@@ -1,6 +1,6 @@
 /**
- * kubeconfig files (clientcmd/v1 of client-go): which cluster and which user the current context names, and what these
- * two say. Paths in them count from the file's directory. What flanneld cannot do is refused, never ignored.
+ * kubeconfig files (clientcmd/v1 of client-go): the cluster and the user of the current context. Paths are relative to the
+ * file's directory. What flanneld does not support is refused, never ignored.
  */
 
 import { readFileSync } from "node:fs";
@@ -164,12 +164,14 @@ function parseFile(file: string, path: string): Members {
     // Its warnings would quote the text too, and go to stderr by themselves.
     config = parse(text, { logLevel: "error" });
   } catch (error) {
-    // The parser's message quotes the text, which may hold a token: only the place is passed on.
+    // The parser's message quotes the text, which may contain a token: only the line is passed on.
     const line = (error as { linePos?: [{ line: number }] }).linePos?.[0].line;
     throw new ConfigError(`${file} is not valid YAML${line === undefined ? "" : ` (line ${line})`}`);
   }
   if (!isObject(config))
-    throw new ConfigError(`${file} is no kubeconfig: it holds ${config === null ? "nothing" : "no mapping"}`);
+    throw new ConfigError(
+      `${file} is not a kubeconfig: it contains ${config === null ? "nothing" : "no mapping"}`,
+    );
   return config;
 }
 

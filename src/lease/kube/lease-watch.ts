@@ -1,7 +1,6 @@
 /**
- * The nodes of a cluster as leases. Nodes change all the time (heartbeats, images, conditions); only what changes a lease
- * is told. Any such change counts, whichever family or podCIDR it concerns, also that flannel does not manage a node any
- * more (W13, W14).
+ * The nodes of a cluster as leases. Nodes change all the time (heartbeats, images, conditions); only changes of a lease are
+ * reported: of either family, of any podCIDR, and that flannel no longer manages a node (W13, W14).
  */
 
 import type { Logger } from "../../base/logger.ts";
@@ -22,7 +21,7 @@ export interface LeaseWatchCounts {
   relists: number;
 }
 
-/** Until aborted; never throws. `asHeld` gives the own node as this host wants it to be. */
+/** Until aborted; never throws. `asHeld` returns the own node as this host publishes it. */
 export async function* watchNodeLeases(
   source: NodeSource<PackedNode>,
   asHeld: (node: NodeRecord) => NodeRecord,
@@ -32,9 +31,9 @@ export async function* watchNodeLeases(
 ): AsyncGenerator<LeaseUpdate, void> {
   const capped = capWarnings(ports.logger);
   const view = createLeaseView("Kubernetes", capped.logger);
-  /** What each node said last. */
+  /** The last known text of each node. */
   let known: Map<string, string> | undefined;
-  /** The own node's text is that of what it should say, so that its repair is no news to peers either. */
+  /** For the own node the text of what it publishes, so that its repair is no change. */
   const take = (packed: PackedNode): NodeRecord => {
     const node = unpackNode(packed);
     const held = asHeld(node);
@@ -77,7 +76,7 @@ function entryOf(node: NodeRecord): LeaseEntry[] {
   return content === undefined ? [] : [[node.name, content]];
 }
 
-/** Lets a few warnings through, and counts the others until they are summed up. */
+/** Passes a few warnings, and counts the others for one line. */
 function capWarnings(logger: Logger): { readonly logger: Logger; readonly flush: () => void } {
   let warnings = 0;
   return {

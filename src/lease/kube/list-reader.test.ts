@@ -79,7 +79,7 @@ test("what is no list, or not all of it, is refused", async () => {
   for (const text of [...cut, ...junk]) {
     await assert.rejects(
       collect(text),
-      (error) => hasCode(error, "INVALID") && /makes no sense: is the address right/.test(String(error)),
+      (error) => hasCode(error, "INVALID") && /is malformed; check its address/.test(String(error)),
       text.slice(0, 80),
     );
   }

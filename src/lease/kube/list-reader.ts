@@ -1,6 +1,6 @@
 /**
- * A list of objects, read as it arrives: each object is handed on as soon as it is whole, and then let go. The API server
- * sends thousands of nodes in one answer of tens of megabytes, of which never more than one node is held here.
+ * A list of objects, read as a stream: each object is passed on as soon as it is complete, and then freed. The API server
+ * sends thousands of nodes in one response of tens of megabytes; never more than one of them is in memory.
  */
 
 import { StoreError } from "../../base/error.ts";
@@ -9,7 +9,7 @@ import { JsonFault, JsonReader } from "./json-reader.ts";
 
 /** Longest object that is read. etcd takes objects of 1.5 MB. */
 const MAX_ITEM_BYTES = 4 * 1024 * 1024;
-/** Longest of all else in a list. Real ones have some 200 bytes. */
+/** Longest text around the objects of a list. Real ones have some 200 bytes. */
 const MAX_ENVELOPE_BYTES = 64 * 1024;
 
 const QUOTE = 0x22;
@@ -26,7 +26,7 @@ const ITEM_DEPTH = 3;
 /** The `metadata` of a list (meta/v1 ListMeta). */
 export interface ListMeta {
   readonly version: string;
-  /** Where the next page begins; empty = this was the last. */
+  /** The continue token of the next page; empty = this was the last. */
   readonly next: string;
 }
 
@@ -45,13 +45,13 @@ export async function readList(
   } catch (error) {
     if (!(error instanceof JsonFault || error instanceof SyntaxError)) throw error;
   }
-  throw new StoreError("INVALID", "the API server's list of nodes makes no sense: is the address right?");
+  throw new StoreError("INVALID", "the API server's list of nodes is malformed; check its address");
 }
 
-/** Cuts a list in items and what is around them. */
+/** Splits a list into items and the text around them. */
 class ListSplitter {
   readonly #item: (reader: JsonReader) => void;
-  /** What belongs to the current item, or to the envelope, from chunks before. */
+  /** The current item's bytes from earlier chunks. */
   #held: Buffer[] = [];
   #heldBytes = 0;
   readonly #envelope: Buffer[] = [];
@@ -65,7 +65,7 @@ class ListSplitter {
     this.#item = item;
   }
 
-  /** The list with no items in it. */
+  /** The list without its items. */
   get envelope(): string {
     return Buffer.concat(this.#envelope).toString();
   }
@@ -120,7 +120,7 @@ class ListSplitter {
   #keepEnvelope(part: Buffer): void {
     this.#envelopeBytes += part.length;
     if (this.#envelopeBytes > MAX_ENVELOPE_BYTES) throw new JsonFault();
-    // A copy: the part is a piece of a chunk that would be kept along.
+    // A copy: a slice would keep the whole chunk in memory.
     if (part.length > 0) this.#envelope.push(Buffer.from(part));
   }
 

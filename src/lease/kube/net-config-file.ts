@@ -1,7 +1,7 @@
 /**
- * The network config in a file, net-conf.json, as a ConfigMap puts it there: the kubelet writes a new directory beside it
- * and swaps a symlink (`..data`), so that the file itself is never written. So its directory is watched, and looked at
- * now and then all the same; what counts is the content.
+ * The network config in a file, net-conf.json, mounted from a ConfigMap: the kubelet writes a new directory beside it and
+ * swaps a symlink (`..data`), so the file itself is never written. Its directory is watched, and the file is also read at
+ * intervals; only its content counts.
  */
 
 import { type FSWatcher, watch } from "node:fs";
@@ -13,7 +13,7 @@ import { sleep, type Timers } from "../../base/timers.ts";
 /** A ConfigMap has at most 1 MiB. */
 const MAX_BYTES = 1024 * 1024;
 
-/** Where it is, in an operator's words. */
+/** Where it is, for operators. */
 export const describeConfigFile = (path: string): string =>
   `${path} (--net-config-path; in a cluster net-conf.json of the ConfigMap kube-flannel-cfg)`;
 

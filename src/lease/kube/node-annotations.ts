@@ -1,4 +1,4 @@
-/** What an operator and earlier runs have written into the annotations of this host's node. */
+/** What operators and earlier runs have written into the annotations of this host's node. */
 
 import type { Family, Ip } from "../../address/ip.ts";
 import { StoreError } from "../../base/error.ts";
@@ -9,7 +9,7 @@ import type { Annotation, AnnotationNames } from "./annotations.ts";
 import { attributesOf, readAddress } from "./node-lease.ts";
 import type { NodeRecord } from "./node-record.ts";
 
-/** Throws StoreError INVALID if an operator's annotation is no address. */
+/** Throws StoreError INVALID if an operator's annotation is not an address. */
 export function hostRecordOf(node: NodeRecord, names: AnnotationNames): HostRecord {
   const read = (annotation: Annotation, family: Family): Ip | undefined => {
     const text = node.annotations[annotation];

@@ -1,7 +1,7 @@
 /**
- * Nodes as leases: the subnets are the node's podCIDRs, which Kubernetes gave it; what peers must know is in flannel's
- * annotations, written exactly as Go flannel writes them, so that both kinds of host share one cluster. A node may hold
- * anything: what does not make sense is a problem of this node, told to the operator, and no lease (W16).
+ * Nodes as leases: the subnets are the podCIDRs that Kubernetes assigned; what peers need is in flannel's annotations,
+ * written exactly as Go flannel writes them, so that both implementations share one cluster. A malformed node is a problem
+ * that is logged, and no lease (W16).
  */
 
 import { type Family, formatIp, type Ip, parseIp } from "../../address/ip.ts";
@@ -13,7 +13,7 @@ import { isProblem, type Problem } from "../lease-codec.ts";
 import type { Annotation } from "./annotations.ts";
 import type { NodeRecord } from "./node-record.ts";
 
-/** Longest text of backend data that is looked at. A real one has about 50 characters. */
+/** Longest text of backend data that is parsed. A real one has about 50 characters. */
 const MAX_DATA_LENGTH = 64 * 1024;
 /** Deepest nesting of backend data. A real one has 1. */
 const MAX_DATA_DEPTH = 16;
@@ -48,8 +48,8 @@ export function subnetsOf({ podCidrs }: NodeRecord): SubnetPair | Problem {
 }
 
 /**
- * The subnets that a host of this network takes, of the families that the network has. A problem is what an operator
- * has to mend; it may also mend itself, when the node is given a podCIDR.
+ * The subnets of a host of this network, of the families that the network has. An operator has to fix a problem, or it
+ * passes when the node is assigned a podCIDR.
  */
 export function usableSubnets(node: NodeRecord, network: NetworkFamilies): SubnetPair | Problem {
   const assign =
@@ -83,7 +83,7 @@ export function usableSubnets(node: NodeRecord, network: NetworkFamilies): Subne
   };
 }
 
-/** What a node's annotations tell peers. */
+/** What a node's annotations publish. */
 export function attributesOf({ annotations }: NodeRecord): LeaseAttributes | Problem {
   const publicIp = readAddress(annotations.publicIp, 4);
   const publicIpv6 = readAddress(annotations.publicIpv6, 6);
@@ -101,7 +101,7 @@ export function attributesOf({ annotations }: NodeRecord): LeaseAttributes | Pro
   return { publicIp, publicIpv6, backendType, backendData, backendV6Data };
 }
 
-/** What a host writes; null = the annotation goes. */
+/** What a host writes; null = the annotation is removed. */
 export function annotationsOf(attributes: LeaseAttributes): Partial<Record<Annotation, string | null>> {
   const { publicIp, publicIpv6, backendType, backendData, backendV6Data } = attributes;
   const data = (ip: Ip | undefined, value: unknown) =>
@@ -127,7 +127,7 @@ export function missingAnnotations(
   return Object.fromEntries(missing);
 }
 
-/** Undefined = absent (Go flannel writes 0.0.0.0 for a family that a host has not), null = wrong. */
+/** Undefined = absent (Go flannel writes 0.0.0.0 for a family that a host does not have), null = malformed. */
 export function readAddress(text: string | undefined, family: Family): Ip | undefined | null {
   if (text === undefined || text === "") return undefined;
   const ip = parseIp(text);

@@ -1,6 +1,6 @@
 /**
  * What flannel keeps of a node object. A node has some 8 KB of JSON and there may be thousands: everything but these few
- * strings is passed over. Junk is read as absence; what it means is said elsewhere.
+ * strings is skipped. A malformed member counts as absent.
  */
 
 import { isObject, type Members } from "../../config/json-members.ts";
@@ -17,11 +17,11 @@ export interface NodeRecord {
   readonly createdAtMs?: number | undefined;
 }
 
-/** The own node, of which more is looked at. */
+/** The own node, with what only its host needs. */
 export interface OwnNodeRecord extends NodeRecord {
   /** The condition NetworkUnavailable; undefined = there is none. */
   readonly networkUnavailable: { readonly status: string; readonly reason: string } | undefined;
-  /** Who wrote which fields (metadata.managedFields), as far as that is known. */
+  /** Who wrote which fields (metadata.managedFields), if known. */
   readonly writers: readonly { readonly name: string; readonly fields: string }[];
 }
 
@@ -29,22 +29,22 @@ export interface OwnNodeRecord extends NodeRecord {
 export interface ReadNode<Node> {
   /** Undefined = the object has none. */
   readonly version: string | undefined;
-  /** Undefined = this is no node: it has no name. */
+  /** Undefined = not a node: it has no name. */
   readonly node: Node | undefined;
 }
 
 /** Reads the object that `reader` is at. */
 export type NodeReader<Node> = (reader: JsonReader) => ReadNode<Node>;
 
-/** A node as it is kept while nothing changes: two of a name are the same if their texts are. */
+/** A node as it is kept in memory: two of one name are equal if their texts are. */
 export interface PackedNode {
   readonly name: string;
   readonly text: string;
 }
 
 /**
- * A reader of what leases need. Throws JsonFault, as its reader does. It is used for every heartbeat of every node: it
- * makes no objects on its way, and only two in the end.
+ * A reader of what leases need. Throws JsonFault, as its reader does. It runs for every heartbeat of every node, and
+ * allocates only two objects, at the end.
  */
 export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode> {
   const indexOf = new Map(ANNOTATIONS.map((annotation, index) => [names[annotation], index]));
@@ -132,7 +132,7 @@ function readTime(text: unknown): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-/** A reader of all that is looked at of the own node. Throws JsonFault, as its reader does. */
+/** A reader of what is needed of the own node. Throws JsonFault, as its reader does. */
 export const ownNodeRecordReader =
   (names: AnnotationNames): NodeReader<OwnNodeRecord> =>
   (reader) => {
@@ -144,7 +144,7 @@ export const ownNodeRecordReader =
     };
   };
 
-/** Undefined = this is no node. */
+/** Undefined = not a node. */
 export function readOwnNodeRecord(object: unknown, names: AnnotationNames): OwnNodeRecord | undefined {
   const metadata = memberOf(object, "metadata");
   const { name } = metadata;

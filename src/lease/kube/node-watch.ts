@@ -1,6 +1,6 @@
 /**
- * Nodes, watched without a gap: a listing, then changes from its version on. A broken watch goes on from the last version
- * seen, which bookmarks keep fresh; when the server has forgotten that one (410 Gone), everything is listed again.
+ * Nodes, watched without a gap: a listing, then changes from its version on. A broken watch continues from the last version
+ * seen, which bookmarks keep recent; when the server no longer has that version (410 Gone), all nodes are listed again.
  *
  * Of each node only what `read` picks out of its JSON is kept: the objects themselves would be tens of megabytes.
  */
@@ -15,11 +15,11 @@ import { readList } from "./list-reader.ts";
 import type { NodeReader } from "./node-record.ts";
 import { readEvents, type WatchEvent } from "./watch-events.ts";
 
-/** Nodes in one answer, where the server keeps to it. */
+/** Nodes in one response, where the server supports paging. */
 const PAGE_SIZE = 500;
 /** How much longer than its time limit a watch may last. */
 const WATCH_MARGIN_MS = 30_000;
-/** After as many failures in a row without a single event, the version that the watch begins at is not trusted. */
+/** After this many failures in a row without an event, the version that the watch starts from is not trusted. */
 const DISTRUST_AFTER = 3;
 
 export interface NodeSource<Node> {
@@ -45,15 +45,15 @@ export async function* watchNodes<Node>(
 ): AsyncGenerator<NodeUpdate<Node>, void> {
   const { timings, what } = source;
   const outage = createOutage(`${what} in Kubernetes`, timings, ports, signal);
-  /** Undefined = everything has to be listed. */
+  /** Undefined = all nodes have to be listed. */
   let version: string | undefined;
   /** The newest version seen. */
   let known: string | undefined;
   /** Failures since the last event. */
   let failures = 0;
-  /** Whether the last watch broke before it brought anything: the next one has to bring something to count. */
+  /** Whether the last watch broke before its first event: the next one counts from its first event on. */
   let isDoubtful = false;
-  /** When the server said last that it has forgotten what was asked for. */
+  /** When the server last answered that the version is too old. */
   let staleAtMs = Number.NEGATIVE_INFINITY;
   while (!signal.aborted) {
     using scope = new StreamScope(signal);
@@ -82,9 +82,9 @@ export async function* watchNodes<Node>(
         const { type, node } = event;
         if (node !== undefined) yield { type, node };
       }
-      // The server ends every watch in its time; one that ends at once, even with a bookmark, would be opened again and again.
+      // The server ends every watch after its timeout; one that ends at once would be reopened in a loop.
       if (ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
-        throw new StoreError("UNAVAILABLE", "the API server ends the watch at once");
+        throw new StoreError("UNAVAILABLE", "the API server ended the watch at once");
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -98,7 +98,7 @@ export async function* watchNodes<Node>(
         version = undefined;
         failures = 0;
       }
-      // What is forgotten is listed at once, unless that was so only just now: each listing may be tens of megabytes.
+      // Listed again at once, unless that happened only just now: each listing may be tens of megabytes.
       if (!isStale || nowMs - staleAtMs < timings.retryMaxMs) await outage.pause(error);
       if (isStale) staleAtMs = nowMs;
     }
@@ -111,9 +111,9 @@ interface Listing<Node> {
 }
 
 /**
- * Whatever the server has in its memory will do: thousands of hosts that start in one moment must not send it to etcd for
- * tens of megabytes each. Only if that is older than what is `known` already, it has to be the newest, which comes in
- * pages. Throws StoreError; COMPACTED if the server forgot the listing between two pages.
+ * From the server's cache: thousands of hosts that start at one moment must not make it read tens of megabytes from etcd
+ * each. Only if the cache is older than the version `known` already, the newest is requested, in pages. Throws StoreError;
+ * COMPACTED if the server dropped the listing between two pages.
  */
 async function listNodes<Node>(
   source: NodeSource<Node>,
@@ -125,7 +125,7 @@ async function listNodes<Node>(
   return isOld ? readPages(source, {}, signal) : listing;
 }
 
-/** All nodes at this moment, for whoever looks once. Throws StoreError. */
+/** All nodes at this moment. Throws StoreError. */
 export async function listNewestNodes<Node>(
   source: NodeSource<Node>,
   signal: AbortSignal,
@@ -160,7 +160,7 @@ async function openWatch<Node>(
   signal: AbortSignal,
 ): Promise<AsyncGenerator<WatchEvent<Node>, void>> {
   const { watchMs, watchSilenceMs } = source.timings;
-  // Not all hosts at one time.
+  // With jitter: not all hosts at one time.
   const lifeMs = watchMs * (1 + random());
   const body = await source.client.open(
     {
@@ -183,8 +183,8 @@ const selectorOf = (nodeName: string | undefined): Record<string, string> =>
   nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
 
 /**
- * Whether a version is before another. They are numbers that rise (KEP-5504); those of another server's making, which are
- * not, say nothing.
+ * Whether a version is before another. They are increasing numbers (KEP-5504); where a server has others, their order is
+ * unknown.
  */
 const isEarlier = (version: string, than: string): boolean =>
   /^\d+$/.test(version) && /^\d+$/.test(than) && BigInt(version) < BigInt(than);

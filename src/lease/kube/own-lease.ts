@@ -1,6 +1,6 @@
 /**
- * The lease of this host: Kubernetes gives the subnets, flanneld writes the annotations by which peers reach it, and
- * writes them again when others have changed or stripped them (W39): without them the host is none of flannel's.
+ * The lease of this host: Kubernetes assigns the subnets; flanneld writes the annotations by which peers reach the host, and
+ * restores them when they are changed or removed (W39): without them flannel does not manage the node.
  */
 
 import { parsePrefix } from "../../address/prefix.ts";
@@ -93,7 +93,7 @@ export class OwnLeaseHolder {
     return this.#hold(record, { ...lease, attributes });
   }
 
-  /** A node as peers are to see it: the own one with what this host publishes, also while others have changed that. */
+  /** A node as peers should see it: the own one with what this host publishes, also while that is changed or removed. */
   asHeld(node: NodeRecord): NodeRecord {
     const held = this.#held;
     if (held === undefined || held.key !== node.name) return node;
@@ -107,14 +107,14 @@ export class OwnLeaseHolder {
     };
   }
 
-  /** Resolves when nothing is under way any more. */
+  /** Resolves when no request is in progress. */
   async ended(): Promise<void> {
     await this.#keeping;
   }
 
   /**
    * What this host publishes, with a VTEP of its own: a cloned machine starts with the MAC of the original. A MAC that this
-   * node published already, or that was drawn just now, needs no look at the other nodes.
+   * node published already, or that was drawn just now, needs no listing of the nodes.
    */
   async #distinct(
     record: OwnNodeRecord,
@@ -132,7 +132,7 @@ export class OwnLeaseHolder {
   }
 
   async #hold(record: OwnNodeRecord, lease: OwnLease): Promise<OwnLease> {
-    // First: whatever the watch shows from now on is compared with it.
+    // First: what the watch shows from now on is compared with it.
     this.#held = lease;
     await this.#write(missingAnnotations(record, annotationsOf(lease.attributes)));
     this.#keeping ??= this.#keep();
@@ -154,14 +154,14 @@ export class OwnLeaseHolder {
     let seen = -1;
     while (!signal.aborted) {
       await node.changedSince(seen, signal);
-      seen = node.changes; // what changes while this is dealt with is looked at next
+      seen = node.changes; // a change meanwhile is handled in the next round
       const { record } = node;
       if (record === undefined || this.#missingIn(record).length === 0) continue;
       let isAnswering = false;
       await persist(
         `write the annotations of node ${record.name} again`,
         async () => {
-          // The watch may show what was there before the own write: only what is so now counts.
+          // The watch may be behind the own write: only the node as it is now counts.
           const now = await node.read().catch(throwUnlessGone);
           if (now instanceof StoreError || this.#missingIn(now).length === 0) return;
           if (!isAnswering) {
@@ -212,7 +212,7 @@ export class OwnLeaseHolder {
   }
 }
 
-/** " by kubectl-annotate", as far as it can be told: Kubernetes does not note who took something away. */
+/** " by kubectl-annotate", if known: Kubernetes does not record who removed a field. */
 function whoWrote({ writers }: OwnNodeRecord, annotations: readonly string[]): string {
   const others = writers.filter(
     ({ name, fields }) =>
@@ -222,7 +222,7 @@ function whoWrote({ writers }: OwnNodeRecord, annotations: readonly string[]): s
   return others.length === 0 ? "" : ` by ${[...new Set(others.map(({ name }) => name))].join(", ")}`;
 }
 
-/** A node that is not there is an answer here; everything else is thrown. */
+/** Returns NOT_FOUND, throws everything else. */
 function throwUnlessGone(error: unknown): StoreError {
   if (error instanceof StoreError && isNotFound(error)) return error;
   throw error;

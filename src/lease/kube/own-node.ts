@@ -1,4 +1,4 @@
-/** The node object of this host: read, patched where flanneld may (nodes/status), and watched by itself from its first use for that. */
+/** The node object of this host: read, patched where flanneld may (nodes/status), and watched on its own from the first wait for a change. */
 
 import { ConfigError, StoreError } from "../../base/error.ts";
 import { isObject, quote } from "../../config/json-members.ts";
@@ -12,11 +12,11 @@ import { watchNodes } from "./node-watch.ts";
 /** A DNS subdomain (RFC 1123), as names of nodes are. */
 const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
-/** Throws ConfigError if it cannot be found out which node this host is. */
+/** Throws ConfigError if the node of this host is unknown. */
 export function checkIdentity({ nodeName, podName, podNamespace }: OwnNodeParts["options"]): void {
   if (nodeName !== undefined) {
     if (!NODE_NAME.test(nodeName))
-      throw new ConfigError(`NODE_NAME: ${quote(nodeName)} is no name of a node`);
+      throw new ConfigError(`NODE_NAME: ${quote(nodeName)} is not the name of a node`);
   } else if (!podName || !podNamespace) {
     throw new ConfigError(
       "the node of this host is unknown: set NODE_NAME (spec.nodeName of the downward API), or POD_NAME and POD_NAMESPACE",
@@ -29,7 +29,7 @@ export interface OwnNodeParts {
   readonly options: Pick<KubeStoreOptions, "nodeName" | "podName" | "podNamespace">;
   readonly names: AnnotationNames;
   readonly timings: KubeTimings;
-  /** Its logger hears of outages of the watch. */
+  /** The logger is used for outages of the watch. */
   readonly ports: OutagePorts;
   /** Ends the watch. */
   readonly signal: AbortSignal;
@@ -48,7 +48,7 @@ export class OwnNode {
     this.#knownName = parts.options.nodeName;
   }
 
-  /** Undefined until the pod was asked where it runs. */
+  /** Undefined until the pod was read. */
   get knownName(): string | undefined {
     return this.#knownName;
   }
@@ -89,7 +89,7 @@ export class OwnNode {
     }
   }
 
-  /** Merges `patch` into the node's status or metadata; gives the node as it is then. Throws StoreError. */
+  /** Merges `patch` into the node's status or metadata; returns the node as it is then. Throws StoreError. */
   async patch(patch: unknown): Promise<OwnNodeRecord> {
     const name = await this.name();
     return this.#understand(
@@ -97,17 +97,17 @@ export class OwnNode {
     );
   }
 
-  /** As the watch saw it last; undefined = not yet, or there is none. */
+  /** As the watch saw it last; undefined = not yet, or no such node. */
   get record(): OwnNodeRecord | undefined {
     return this.#record;
   }
 
-  /** Counts what the watch has seen. */
+  /** Number of changes that the watch has seen. */
   get changes(): number {
     return this.#changes;
   }
 
-  /** Resolves when the watch has seen more than `changes` told, or when `signal` is aborted. */
+  /** Resolves when {@link changes} is no longer `changes`, or when `signal` is aborted. */
   async changedSince(changes: number, signal: AbortSignal): Promise<void> {
     this.#following ??= this.#follow();
     if (this.#changes !== changes || signal.aborted) return;
@@ -125,7 +125,7 @@ export class OwnNode {
 
   async #follow(): Promise<void> {
     const { client, timings, names, ports, signal } = this.#parts;
-    const nodeName = await this.name(); // known by now: whoever waits for a change has read the node
+    const nodeName = await this.name(); // known: the node is read before a change is waited for
     const source = { client, timings, nodeName, what: "this host's node", read: ownNodeRecordReader(names) };
     for await (const update of watchNodes(source, ports, signal)) {
       if (update.type === "snapshot") this.#record = update.nodes.find(({ name }) => name === nodeName);
@@ -140,7 +140,7 @@ export class OwnNode {
   #understand(object: unknown): OwnNodeRecord {
     const record = readOwnNodeRecord(object, this.#parts.names);
     if (record === undefined)
-      throw new StoreError("INVALID", "the API server answers something that is no node");
+      throw new StoreError("INVALID", "the API server returned an object that is not a node");
     return record;
   }
 }

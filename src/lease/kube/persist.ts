@@ -1,11 +1,11 @@
-/** Writes that have to succeed in the end, whatever the API server answers meanwhile, and that others undo repeatedly. */
+/** Writes that are retried until they succeed, and writes that other programs undo repeatedly. */
 
 import { messageOf, StoreError } from "../../base/error.ts";
 import { backoff, retry } from "../../base/retry.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { OutagePorts, RetryPauses } from "../outage.ts";
 
-/** The first so many answers are at once. */
+/** The first rounds are answered without a pause. */
 export const FREE_ROUNDS = 3;
 const FIRST_PAUSE_MS = 250;
 
@@ -34,9 +34,9 @@ export async function persist(
   );
 }
 
-/** Rounds in which others undo what flanneld does. */
+/** Rounds in which another program undoes what flanneld writes. */
 export interface Contest {
-  /** One more round: how many there were in a row, and how long to hold still before answering. */
+  /** One more round: how many there were in a row, and how long to pause before answering. */
   next(): { readonly round: number; readonly pauseMs: number };
 }
 

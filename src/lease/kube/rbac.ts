@@ -1,4 +1,4 @@
-/** What flanneld may do in a cluster, as the rules of its ClusterRole: all that the store needs, and no more. */
+/** The rules of flanneld's ClusterRole: what the store needs, and no more. */
 
 export interface KubeRule {
   readonly apiGroups: readonly string[];
@@ -7,7 +7,7 @@ export interface KubeRule {
 }
 
 export const KUBE_RULES: readonly KubeRule[] = [
-  // Where the pod runs, unless NODE_NAME says so.
+  // The node of the pod, without NODE_NAME.
   { apiGroups: [""], resources: ["pods"], verbs: ["get"] },
   { apiGroups: [""], resources: ["nodes"], verbs: ["get", "list", "watch"] },
   { apiGroups: [""], resources: ["nodes/status"], verbs: ["patch"] },

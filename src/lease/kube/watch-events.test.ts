@@ -78,7 +78,7 @@ test("what is no event is refused", async () => {
   ]) {
     await assert.rejects(
       collect([Buffer.from(`${junk}\n`)]),
-      (error) => hasCode(error, "INVALID") && /makes no sense/.test(String(error)),
+      (error) => hasCode(error, "INVALID") && /malformed event/.test(String(error)),
       junk,
     );
   }

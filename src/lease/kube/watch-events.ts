@@ -1,6 +1,6 @@
 /**
- * The events of a watch (meta/v1 WatchEvent): one JSON object a line, in chunks that end anywhere. What is cut off or is
- * no event ends the watch, which then goes on from the last good one.
+ * The events of a watch (meta/v1 WatchEvent): one JSON object a line, in chunks that end anywhere. A truncated or malformed
+ * event ends the watch, which is then resumed after the last valid one.
  */
 
 import { StoreError } from "../../base/error.ts";
@@ -14,14 +14,14 @@ const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const LINE_FEED = 10;
 
 export type WatchEvent<Node> =
-  /** `node` is undefined if the object is none. */
+  /** `node` is undefined if the object is not a node. */
   | { readonly type: "put" | "delete"; readonly node: Node | undefined; readonly version: string }
   /** Nothing happened up to this version. */
   | { readonly type: "bookmark"; readonly version: string };
 
 /**
- * The events until the server ends the watch. Once a bookmark has come they come again and again: silence for longer than
- * `silenceMs` is an end then. Throws StoreError: COMPACTED (list again), INVALID, UNAVAILABLE.
+ * The events until the server ends the watch. After a first bookmark more are expected: silence for longer than `silenceMs`
+ * then ends it. Throws StoreError: COMPACTED (list again), INVALID, UNAVAILABLE.
  */
 export async function* readEvents<Node>(
   body: AsyncIterable<Buffer> & { patienceMs: number },
@@ -72,7 +72,7 @@ function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node
     reader.object((member) => {
       if (member === "type") type = reader.string();
       else if (member !== "object") reader.skip();
-      // The type comes first; an object before it can only be one that is not wanted.
+      // The type comes first; an object before it is ignored.
       else if (type === "ERROR") status = reader.value();
       else object = read(reader);
     });
@@ -97,7 +97,7 @@ function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node
   }
 }
 
-const junk = () => new StoreError("INVALID", "the API server sent an event that makes no sense");
+const junk = () => new StoreError("INVALID", "the API server sent a malformed event");
 
 /** A Status within a watch. */
 function statusError({ code, reason, message }: Members): StoreError {
