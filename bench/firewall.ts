@@ -1,9 +1,9 @@
 /**
- * The firewall while flanneld runs, with 1,000 peers: how fast it is back when somebody flushed it, what keeping it costs
- * while nothing happens, and whether a switch of the mode under traffic loses packets.
+ * The firewall while flanneld runs, with 1,000 peers: time to repair after a flush, cost while nothing happens, and
+ * packets lost by a mode switch under traffic.
  *
- * The clock of a repair starts before the program that does the damage, and stops with the kernel's notification of
- * flanneld's own transaction; for iptables-legacy, of which there are none, when the tables are as they were.
+ * The clock of a repair starts before the damaging program, and stops with the kernel's notification of
+ * flanneld's transaction; for iptables-legacy, which has none, when the tables are equal to before.
  */
 
 import { execFile, execFileSync } from "node:child_process";
@@ -149,8 +149,9 @@ class Run implements AsyncDisposable {
   async repair(damage: string, turns: number): Promise<Measurement> {
     const samples: number[] = [];
     for (let turn = 1; turn <= turns; turn++) {
-      const mend = this.mode.variant === "nft" ? this.#mended.bind(this) : this.#mendedLegacy.bind(this);
-      samples.push(await mend(damage));
+      const repair =
+        this.mode.variant === "nft" ? this.#repaired.bind(this) : this.#repairedLegacy.bind(this);
+      samples.push(await repair(damage));
       await this.#daemon.ready();
     }
     const measure = `${this.mode.name}: ${damage}: back, median of ${turns}`;
@@ -158,7 +159,7 @@ class Run implements AsyncDisposable {
   }
 
   /** Of the transactions that concern flannel's rules the first is the damage, the second the repair. */
-  async #mended(damage: string): Promise<number> {
+  async #repaired(damage: string): Promise<number> {
     using source = openNftNotifications({ netns: this.#host.path });
     const second = (async () => {
       let count = 0;
@@ -170,12 +171,12 @@ class Run implements AsyncDisposable {
     })();
     const startedMs = performance.now();
     const done = this.#run(damage);
-    const mendedMs = await this.#daemon.brings(`a repair after ${damage}`, second);
+    const repairedMs = await this.#daemon.brings(`a repair after ${damage}`, second);
     await done;
-    return mendedMs - startedMs;
+    return repairedMs - startedMs;
   }
 
-  async #mendedLegacy(damage: string): Promise<number> {
+  async #repairedLegacy(damage: string): Promise<number> {
     const digest = () => withNetns(this.#host.path, digestXtables);
     const right = digest();
     const startedMs = performance.now();

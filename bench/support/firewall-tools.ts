@@ -1,6 +1,6 @@
 /**
- * flanneld with firewall tools that are counted: a directory before all others in its PATH has a script for each, which
- * notes that it was run and becomes the real one. The plain iptables can be either of its two variants.
+ * flanneld with counted firewall tools: the first directory in its PATH has a script for each, which records its start and
+ * executes the real tool. The plain iptables can be either of its two variants.
  */
 
 import { execFileSync } from "node:child_process";

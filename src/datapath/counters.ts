@@ -25,9 +25,9 @@ export const COUNTERS = [
   /** No peer has the destination. */
   "droppedNoRoute",
   "droppedTtl",
-  /** Too big for the way to the peer, and not to be fragmented. */
+  /** Larger than the path MTU to the peer, with DF. */
   "droppedTooBig",
-  /** The kernel did not take it: no way to the peer, firewall, no memory. */
+  /** The kernel refused to send it: no route to the peer, firewall, no memory. */
   "droppedSend",
   /** The kernel did not take it from the peer's side: device down. */
   "droppedWrite",

@@ -1,4 +1,4 @@
-/** What the data path's thread works on. The descriptors belong to the process; whoever opened them closes them. */
+/** What the data path's thread works on. The descriptors belong to the process; the code that opened them closes them. */
 
 /** A TUN device that is open for packets. */
 export interface OpenTun {

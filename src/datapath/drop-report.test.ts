@@ -5,10 +5,10 @@ import { FakeTimers } from "../testing/fake-timers.ts";
 import { COUNTER, COUNTERS, createCounters, readCounters } from "./counters.ts";
 import { reportDrops } from "./drop-report.ts";
 
-/** Senders are told of these by ICMP. */
+/** ICMP notifies the senders of these. */
 const EVERYDAY = ["droppedNoRoute", "droppedTtl"];
 
-test("drops are told once a minute, by reason, and only the new ones", async () => {
+test("drops are logged once a minute, by reason, and only the new ones", async () => {
   const timers = new FakeTimers();
   const counters = createCounters();
   const warnings: string[] = [];

@@ -6,7 +6,7 @@ import type { CounterName, CounterValues } from "./counters.ts";
 
 const INTERVAL_MS = 60_000;
 
-/** Others (no route, TTL) are everyday life, and their senders are told by ICMP. */
+/** Other drops (no route, TTL) are normal, and ICMP notifies their senders. */
 const REASONS: readonly (readonly [CounterName, string])[] = [
   ["droppedStranger", "from addresses that are no peer's"],
   [
@@ -16,7 +16,7 @@ const REASONS: readonly (readonly [CounterName, string])[] = [
   ["droppedMisdirected", "not for this host's subnet"],
   ["droppedMalformed", "malformed"],
   ["droppedNotIpv4", "that are not IPv4"],
-  ["droppedTooBig", "too big for the way to the peer (the senders were told the MTU)"],
+  ["droppedTooBig", "larger than the path MTU to the peer (ICMP notified the senders)"],
   ["droppedSend", "that the kernel did not send"],
   ["droppedWrite", "that the kernel did not take from the tunnel"],
 ];

@@ -49,6 +49,6 @@ test("memory is tidied up in the first idle second after much traffic, and again
   assert.equal(run([busy, idle, busy, idle]).tidied, 2);
 });
 
-test("it ends when told to, and says so", () => {
+test("it ends on the order to stop, and reports it", () => {
   assert.deepEqual(run([[1, 0]]).reports, [{ type: "stopped", deviceLost: false }]);
 });

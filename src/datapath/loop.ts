@@ -1,4 +1,4 @@
-/** The data path's thread: waits, moves packets both ways, takes orders in between; until told to stop. */
+/** The data path's thread: polls, moves packets both ways, handles orders in between; until the order to stop. */
 
 import { IcmpErrors } from "./icmp-errors.ts";
 import { Incoming } from "./incoming.ts";
@@ -6,9 +6,9 @@ import type { Order, Report, ThreadData } from "./messages.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type PacketIo, SOCKET_READY, TUN_READY, WOKEN } from "./packet-io.ts";
 
-/** Only orders and packets wake the thread. After so long without any it is idle. */
+/** Idle time without orders or packets before memory is released. */
 const LONGEST_WAIT_MS = 1000;
-/** After so many turns there is something to tidy up: compilers' leavings, a young generation grown to its full size. */
+/** Turns after which releasing memory pays off: compiler memory, a young generation grown to its full size. */
 const UNTIDY_TURNS = 20_000;
 
 // asm-generic/errno-base.h, asm-generic/errno.h: what a TUN device that was deleted answers
@@ -19,11 +19,11 @@ export interface LoopPorts {
   /** The next order; undefined if there is none now. */
   readonly nextOrder: () => Order | undefined;
   readonly report: (report: Report) => void;
-  /** Gives memory back that traffic and the compilation of what is hot have needed; blocks for some milliseconds. */
+  /** Releases memory that traffic and compilation needed; blocks for some milliseconds. */
   readonly tidyUp: () => void;
 }
 
-/** Returns when told to, or when the TUN device is gone. */
+/** Returns on the order to stop, or when the TUN device is deleted. */
 export function runLoop(
   { io, nextOrder, report, tidyUp }: LoopPorts,
   { counters, forwarding }: Pick<ThreadData, "counters" | "forwarding">,

@@ -1,25 +1,25 @@
-/** What the main thread and the data path's thread tell each other. */
+/** Messages between the main thread and the data path's thread. */
 
 import type { TunnelDescriptors } from "./descriptors.ts";
 import type { Forwarding } from "./forwarding.ts";
 
 /** To the thread. */
 export type Order =
-  /** Move packets: the first order, and once. */
+  /** Start to move packets: the first order, sent once. */
   | ({ readonly type: "start" } & ThreadData)
   | { readonly type: "forward"; readonly forwarding: Forwarding }
   | { readonly type: "stop" };
 
 /** From the thread. */
 export type Report =
-  /** It is loaded, and waits for its start. */
+  /** The thread is loaded and waits for the start order. */
   | { readonly type: "ready" }
-  /** The kernel does not cut messages up after all: datagrams are sent one by one. */
+  /** The kernel refused segmentation: datagrams are sent one by one. */
   | { readonly type: "segmentation refused" }
-  /** It has come to its end because it was told to, or because the TUN device is gone. */
+  /** The thread ended, by order or because the TUN device was deleted. */
   | { readonly type: "stopped"; readonly deviceLost: boolean };
 
-/** What the thread works with. */
+/** The thread's inputs. */
 export interface ThreadData {
   readonly descriptors: TunnelDescriptors;
   /** See counters.ts. */

@@ -1,6 +1,6 @@
 /**
- * From the TUN device to the peers: packets are read until none is left or a batch is full, cut up where they are
- * super-packets, and sent together.
+ * From the TUN device to the peers: reads packets until none is left or a batch is full, splits super-packets,
+ * and sends them together.
  */
 
 import { lookUpPeer, NO_PEER } from "../packet/forwarding-table.ts";
@@ -50,7 +50,7 @@ import type { PacketIo } from "./packet-io.ts";
 const MOST_PACKET_BYTES = 0xffff + VNET_HEADER_BYTES;
 /** Room for what is read before it is sent: a few super-packets, or hundreds of small packets. */
 const READ_BYTES = 256 * 1024;
-/** Packets read before the other direction has its turn. */
+/** Packets read before the other direction is served. */
 const MOST_READS = 128;
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
@@ -73,7 +73,7 @@ export class Outgoing {
   readonly #icmp: IcmpErrors;
   readonly #onSegmentationRefused: () => void;
   readonly #queue: SendQueue = createSendQueue(MOST_MESSAGES, MOST_PIECES);
-  /** For datagrams that have to go one by one. */
+  /** For datagrams that are sent one by one. */
   readonly #apart: SendQueue = createSendQueue(1, 2);
   readonly #segmentation = createSegmentation();
   readonly #readOffset: number;
@@ -83,7 +83,7 @@ export class Outgoing {
   #headerSlot = 0;
   #forwarding: Forwarding;
 
-  /** `onSegmentationRefused` is called once, when the kernel turns out not to cut messages up. */
+  /** `onSegmentationRefused` is called once, when the kernel refuses to split messages. */
   constructor(
     io: PacketIo,
     counters: Float64Array,
@@ -202,7 +202,7 @@ export class Outgoing {
     }
   }
 
-  /** Sends all that is queued; what was read may be overwritten then. */
+  /** Sends the queue; the packets read so far may be overwritten afterwards. */
   flush(): void {
     this.#send();
     this.#readPosition = this.#readOffset;
@@ -230,7 +230,7 @@ export class Outgoing {
     }
     const sentWhole = this.#sendApart(message);
     // udp(7): EIO if the device cannot compute checksums (before Linux 6.11) or IPsec takes the packets; EINVAL also stands
-    // for datagrams too big for the way (before Linux 6.14), which do not go one by one either.
+    // for datagrams larger than the path MTU (before Linux 6.14), which fail one by one too.
     if (isSegmentation && sentWhole === count && queue.mostDatagrams > 1) {
       queue.mostDatagrams = 1;
       this.#onSegmentationRefused();
@@ -264,7 +264,7 @@ export class Outgoing {
     return whole;
   }
 
-  /** The datagram in `#apart` does not fit the way to the peer. Its first piece holds the headers. */
+  /** The datagram in `#apart` is larger than the path MTU to the peer. Its first piece has the headers. */
   #handleTooBig(): void {
     const apart = this.#apart;
     const offset = apart.pieceOffset[0]!;

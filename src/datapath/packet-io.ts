@@ -1,13 +1,13 @@
 /**
- * The data path's port to the kernel: a TUN device and a UDP socket. Everything lies in one packet memory and nothing is
- * allocated per call. Failures are negative numbers, as in C: -errno.
+ * The data path's port to the kernel: a TUN device and a UDP socket. All packets are in one packet memory, and no call
+ * allocates. Failures are negative numbers, as in C: -errno.
  */
 
 import type { PieceList } from "../packet/coalescing.ts";
 import type { PacketMemory } from "../packet/packet-memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
 
-/** What {@link PacketIo.wait} found, as bits. */
+/** Bits that {@link PacketIo.wait} returns. */
 export const TUN_READY = 1;
 export const SOCKET_READY = 2;
 /** There are messages for the thread. */
@@ -44,7 +44,7 @@ export interface PacketIo {
   readonly joinsUdp: boolean;
   /** Most datagrams in one message of a send queue. */
   readonly mostDatagrams: number;
-  /** Blocks until something can be read, or the thread is woken, or the time is over; 0 or bits. */
+  /** Blocks until a descriptor is readable, the thread is woken, or the timeout; 0 or bits. */
   wait(timeoutMs: number): number;
   /** Reads one packet, virtio header first, to `offset`: its length, or -errno (-EAGAIN: none there). */
   readTun(offset: number, capacity: number): number;
@@ -54,14 +54,14 @@ export interface PacketIo {
   receive(batch: ReceivedBatch): number;
   /** Sends messages from `first` on: how many were sent (fewer if the next one fails), or -errno if the first one failed. */
   send(queue: SendQueue, first: number): number;
-  /** Sends one message though it has to be fragmented outside of the tunnel. */
+  /** Sends one message that must be fragmented outside of the tunnel. */
   sendFragmented(queue: SendQueue, first: number): number;
   /**
    * Sends a packet of our own, whole from its IP header on, to its destination on this side: 0 or more, or -errno. Not
    * through the TUN device: the kernel takes nothing from there that bears its own address.
    */
   sendOwn(offset: number, length: number): number;
-  /** MTU of the way to a peer as the kernel knows it now; 0 if unknown. */
+  /** The kernel's current path MTU to a peer in bytes; 0 if unknown. */
   pathMtuBytes(destination: number): number;
   nowMs(): number;
 }

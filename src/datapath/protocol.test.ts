@@ -1,4 +1,4 @@
-/** What the data path does with packets that cannot simply be forwarded: errors, limits, refusals of the kernel. */
+/** Packets that cannot be forwarded: ICMP errors, limits, refusals of the kernel. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -84,7 +84,7 @@ function assertIcmp(packet: Uint8Array | undefined, type: number, code: number, 
   assert.deepEqual(quoted, about.subarray(0, quoted.length));
 }
 
-test("a packet for which there is no route: dropped, and the sender told that the network is unreachable", () => {
+test("a packet without a route is dropped, and the sender gets network unreachable", () => {
   for (const offloads of [true, false]) {
     const path = make({ offloads });
     const packet = udp({ ...NOWHERE, ports: 5 }, PAYLOAD);
@@ -95,7 +95,7 @@ test("a packet for which there is no route: dropped, and the sender told that th
   }
 });
 
-test("no error about ICMP, later fragments, or from and to what is no single host", () => {
+test("no error for ICMP, later fragments, or addresses that are no single host", () => {
   const silent = [
     ipv4({ ...NOWHERE, protocol: 1 }, ECHO),
     ipv4({ ...NOWHERE, protocol: 17, fragment: 5 }, PAYLOAD),
@@ -114,7 +114,7 @@ test("no error about ICMP, later fragments, or from and to what is no single hos
   assert.deepEqual(path.counters, { droppedNoRoute: 6, droppedTtl: 3 });
 });
 
-test("the TTL ends here on the way out: the container is told, also about an echo request", () => {
+test("the TTL expires on the way out: the container gets time exceeded, also for an echo request", () => {
   for (const packet of [
     udp({ ...OUT, ttl: 1, ports: 5 }, PAYLOAD),
     ipv4({ ...OUT, protocol: 1, ttl: 1 }, ECHO),
@@ -126,7 +126,7 @@ test("the TTL ends here on the way out: the container is told, also about an ech
   }
 });
 
-test("the TTL ends here on the way in: the peer is told, and nothing is written", () => {
+test("the TTL expires on the way in: the peer gets time exceeded, and nothing is written", () => {
   const path = make();
   const packet = tcp({ ...BACK, ttl: 1, ports: 5, sequence: 1 }, PAYLOAD);
   path.receive(packet);
@@ -162,7 +162,7 @@ test("errors are limited: a burst of 50, then 1,000 a second", () => {
   assert.equal(path.counters.icmpErrorsWithheld, 700 - 120);
 });
 
-test("too big for the way to the peer: with DF the sender learns the MTU, without it the datagram is fragmented", () => {
+test("larger than the path MTU: with DF the sender learns the MTU, without it the datagram is fragmented", () => {
   const path = make({ pathMtuBytes: 1000 });
   const big = new Uint8Array(1200).fill(3);
   const whole = udp({ ...OUT, ports: 5 }, big);
@@ -176,7 +176,7 @@ test("too big for the way to the peer: with DF the sender learns the MTU, withou
   assert.equal(path.counters.droppedTooBig, 1);
 });
 
-test("a message that holds too big and fitting datagrams: those that fit arrive", () => {
+test("a message with datagrams above and below the path MTU: those that fit arrive", () => {
   const path = make({ pathMtuBytes: 1000 });
   const virtio: Virtio = {
     needsChecksum: true,
@@ -218,7 +218,7 @@ for (const errno of [EIO, EINVAL])
     assert.equal(path.counters.sentPackets, 75);
   });
 
-test("EINVAL for datagrams too big for the way, as before Linux 6.14: no refusal of segmentation", () => {
+test("EINVAL for datagrams above the path MTU, as before Linux 6.14, is no refusal of segmentation", () => {
   const path = make({ pathMtuBytes: 1000 });
   path.io.segmentationFailure = -EINVAL;
   const virtio: Virtio = {
@@ -251,10 +251,10 @@ test("sends and writes that the kernel refuses are counted, and those after them
   assert.equal(path.io.written.length, 1);
 });
 
-test("whom to believe: strangers, forged sources, packets for others, our own packets sent back", () => {
+test("dropped: unknown senders, forged sources, packets for other hosts, our own packets sent back", () => {
   const path = make();
   path.receive(udp({ ...BACK, ports: 1 }, PAYLOAD), STRANGER);
-  path.receive(udp({ ...BACK, source: 0x0a050302, ports: 1 }, PAYLOAD)); // nobody's
+  path.receive(udp({ ...BACK, source: 0x0a050302, ports: 1 }, PAYLOAD)); // no peer's
   path.receive(udp({ ...OUT, ports: 1 }, PAYLOAD)); // a loop
   path.receive(udp({ ...BACK, destination: 0x0a050302, ports: 1 }, PAYLOAD));
   assert.deepEqual(path.io.written, []);
@@ -271,7 +271,7 @@ test("whom to believe: strangers, forged sources, packets for others, our own pa
   assert.equal(lax.counters.droppedMisdirected, 1);
 });
 
-test("runts, zero-length datagrams, IPv6 and headers that lie", () => {
+test("runts, zero-length datagrams, IPv6 and malformed headers", () => {
   const path = make();
   const good = udp({ ...BACK, ports: 1 }, PAYLOAD);
   const longer = Uint8Array.of(...good, 0);
@@ -287,7 +287,7 @@ test("runts, zero-length datagrams, IPv6 and headers that lie", () => {
   assert.deepEqual(path.counters, { receivedBatches: 7, droppedMalformed: 6, droppedNotIpv4: 1 });
 });
 
-test("packets for this host itself are nobody's, and jumbo datagrams go through whole", () => {
+test("packets for this host itself have no peer, and jumbo datagrams pass whole", () => {
   const path = make();
   const packet = udp({ source: OWN + 2, destination: OWN + 3, ports: 1 }, PAYLOAD);
   path.send(packet);

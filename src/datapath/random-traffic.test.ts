@@ -1,4 +1,4 @@
-/** Random traffic through the data path, held against the slow version packet by packet (testing/slow-ip.ts). */
+/** Random traffic through the data path, compared with the slow reference packet by packet (testing/slow-ip.ts). */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -213,7 +213,7 @@ function ratioOf(rounds: number, run: () => readonly [number, number]): number {
   return packets / units;
 }
 
-test("what comes from peers leaves as the slow version would have it, joined and taken apart again", () => {
+test("packets from peers leave as in the slow reference, joined and split again", () => {
   const chance = new Chance(1);
   const ratio = ratioOf(200, () => receiveRound(chance, true, chance.oneIn(3) ? 1440 : 60));
   assert.ok(ratio > 1.3, `${ratio} packets a write`);
@@ -223,7 +223,7 @@ test("what comes from peers leaves as the slow version would have it, joined and
   );
 });
 
-test("what comes from the TUN device leaves as the slow version would have it, super-packets cut up", () => {
+test("packets from the TUN device leave as in the slow reference, super-packets split", () => {
   const chance = new Chance(2);
   const ratio = ratioOf(200, () => sendRound(chance, true));
   assert.ok(ratio > 3, `${ratio} packets a message`);
@@ -233,7 +233,7 @@ test("what comes from the TUN device leaves as the slow version would have it, s
   );
 });
 
-test("super-packets of 64 KB, far more than find room at once, in two and in a thousand segments", () => {
+test("super-packets of 64 KB, far more than fit at once, in two and in a thousand segments", () => {
   const chance = new Chance(4);
   const io = new FakePacketIo({ pathMtuBytes: 40_000 });
   const { outgoing } = makeDatapath(io);
@@ -261,7 +261,7 @@ test("super-packets of 64 KB, far more than find room at once, in two and in a t
   );
 });
 
-test("a million random and mutated packets: nothing thrown, nothing passed that should not, memory flat", () => {
+test("a million random and mutated packets: no exception, no invalid packet forwarded, memory flat", () => {
   const chance = new Chance(3);
   const io = new FakePacketIo();
   const { outgoing, incoming, counters } = makeDatapath(io);
@@ -302,7 +302,7 @@ test("a million random and mutated packets: nothing thrown, nothing passed that 
       assert.ok(isWholeIpv4(bytes));
       const view = viewOf(bytes);
       assert.notEqual(lookUpPeer(FORWARDING.table, view.getUint32(12)), 0, "from a stranger");
-      assert.equal((view.getUint32(16) & 0xffffff00) >>> 0, OWN, "for somebody else");
+      assert.equal((view.getUint32(16) & 0xffffff00) >>> 0, OWN, "for another host");
     }
     for (const { bytes } of io.sent) assert.ok(isWholeIpv4(bytes));
     passed += io.written.length + io.sent.length;

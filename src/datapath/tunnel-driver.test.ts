@@ -25,7 +25,7 @@ const forwarding = (number: number, peer = `192.168.7.${number}`): ForwardingEnt
   peer,
 });
 
-/** Descriptors are numbers that are open or closed; threads do what they are told, or die when asked to. */
+/** Descriptors are numbers that are open or closed; threads follow orders, or die on demand. */
 class FakeSystem implements TunnelSystem {
   readonly open = new Set<number>();
   /** What the threads were started with. */
@@ -112,7 +112,7 @@ function make({ isKept = true, logger = silentLogger } = {}) {
   return { system, timers, driver, kernel, observe };
 }
 
-test("a tunnel with its forwarding entries: made, seen, changed without a new thread, removed", async () => {
+test("a tunnel with its forwarding entries: created, observed, changed without a new thread, removed", async () => {
   const { system, kernel, driver, observe } = make();
   assert.deepEqual(await observe(), []);
   const results = await kernel.apply([
@@ -150,7 +150,7 @@ test("a tunnel with its forwarding entries: made, seen, changed without a new th
   assert.deepEqual([...system.open], []);
 });
 
-test("before subnet and peers are known, all is open and loaded, and packets wait", async () => {
+test("before subnet and peers are known, everything is open and loaded, and packets wait", async () => {
   const { system, kernel, driver, observe } = make();
   const waiting = { ...TUNNEL, subnet: undefined };
   await kernel.apply([{ action: "create", object: waiting }]);
@@ -168,7 +168,7 @@ test("before subnet and peers are known, all is open and loaded, and packets wai
   assert.deepEqual([...system.open].sort(), [tun.fd, udp.fd].sort(), "open for the next process");
 });
 
-test("a tunnel that is ended before it was started", async () => {
+test("a tunnel that is removed before it was started", async () => {
   const { system, kernel } = make();
   const waiting = { ...TUNNEL, subnet: undefined };
   await kernel.apply([{ action: "create", object: waiting }]);
@@ -176,7 +176,7 @@ test("a tunnel that is ended before it was started", async () => {
   assert.deepEqual([...system.open], []);
 });
 
-test("what the kernel refuses is the operation's result, and nothing stays open", async () => {
+test("a refusal of the kernel is the operation's result, and nothing stays open", async () => {
   const { system, kernel, observe } = make();
   system.portTaken = true;
   const [error] = await kernel.apply([{ action: "create", object: TUNNEL }]);
@@ -185,7 +185,7 @@ test("what the kernel refuses is the operation's result, and nothing stays open"
   assert.deepEqual(await observe(), []);
 });
 
-test("another device of the name, or none: the tunnel is not there any more", async () => {
+test("another device of the name, or none: the tunnel is missing", async () => {
   const { system, kernel, observe } = make();
   await kernel.apply([{ action: "create", object: TUNNEL }]);
   system.deviceIndex = 8;
@@ -196,7 +196,7 @@ test("another device of the name, or none: the tunnel is not there any more", as
   assert.equal(system.open.size, 4);
 });
 
-test("a thread that dies is told of, and started again, but not at once", async () => {
+test("a thread that dies is reported and restarted, after a pause", async () => {
   const { system, timers, kernel, observe } = make();
   const stop = new AbortController();
   const ownership = { devices: new Set(["flannel0"]), networks: [] };
@@ -219,7 +219,7 @@ test("a thread that dies is told of, and started again, but not at once", async 
   stop.abort();
 });
 
-test("a thread that dies while it starts is the operation's failure", async () => {
+test("a thread that dies during its start is the operation's failure", async () => {
   const { system, kernel } = make();
   system.failsAtOnce = true;
   const [error] = await kernel.apply([{ action: "create", object: TUNNEL }]);

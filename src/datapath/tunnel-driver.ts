@@ -1,7 +1,7 @@
 /**
- * The tunnel as the main thread sees it: opens the descriptors, starts and ends the thread, hands it the forwarding
- * table whenever that has changed. Neither thread ever waits for the other while packets flow. Until it is known where
- * to, packets wait in device and socket.
+ * The main thread's side of the tunnel: opens the descriptors, starts and stops the thread, and passes it each new
+ * forwarding table. Neither thread waits for the other while packets flow. Until the peers are known, packets wait in
+ * device and socket.
  */
 
 import { type Ip, parseIp } from "../address/ip.ts";
@@ -65,15 +65,15 @@ interface Running {
   readonly thread: TunnelThread;
   /** Resolves when it can be started, or has ended. */
   readonly loaded: Promise<void>;
-  /** Started: it moves packets. */
+  /** It moves packets. */
   isMoving: boolean;
   /** Of the device that it has open, which another one of the same name may have replaced. */
   readonly deviceIndex: number | undefined;
-  /** Told to stop. */
+  /** Ordered to stop. */
   isStopping: boolean;
 }
 
-/** After a thread has died, the next one is not started for so long. */
+/** Pause before a thread that died is restarted. */
 const PAUSE_MS = 500;
 
 export class TunnelDriver implements AsyncDisposable {
@@ -82,7 +82,7 @@ export class TunnelDriver implements AsyncDisposable {
   readonly #forwarding = new Map<string, ForwardingEntry>();
   #running: Running | undefined;
   #failure: { readonly message: string; readonly untilMs: number } | undefined;
-  /** Called when the tunnel has come to its end by itself. */
+  /** Called when the tunnel ended without an order. */
   onEnd: (tunnel: UdpTunnel) => void = () => {};
 
   constructor(options: TunnelDriverOptions) {
@@ -93,7 +93,7 @@ export class TunnelDriver implements AsyncDisposable {
     return readCounters(this.#counters);
   }
 
-  /** The tunnel and its forwarding entries, as far as they are in force. */
+  /** The tunnel and its forwarding entries, as far as they are in effect. */
   observe(): (UdpTunnel | ForwardingEntry)[] {
     const running = this.#running;
     if (running === undefined) return [];
@@ -163,7 +163,7 @@ export class TunnelDriver implements AsyncDisposable {
     }
   }
 
-  /** Tells the thread to end, without waiting for it. */
+  /** Orders the thread to stop, without waiting for it. */
   halt(): void {
     const running = this.#running;
     if (running === undefined) return;
@@ -212,7 +212,7 @@ export class TunnelDriver implements AsyncDisposable {
   async #whenLoaded(): Promise<void> {
     await this.#running?.loaded;
     if (this.#running === undefined)
-      throw new FlannelError("EIO", this.#failure?.message ?? "it ended at once");
+      throw new FlannelError("EIO", this.#failure?.message ?? "the thread ended at once");
   }
 
   /** If one cannot be opened, the other one stays open for the next attempt. */
@@ -232,7 +232,7 @@ export class TunnelDriver implements AsyncDisposable {
     if (error !== undefined) {
       const message = `the data path on ${tunnel.device} has failed: ${error.message}`;
       this.#failure = { message, untilMs: timers.nowMs() + PAUSE_MS };
-      logger.error(`${message}; starting it again`);
+      logger.error(`${message}; restarting it`);
     }
     this.onEnd(tunnel);
   }

@@ -1,4 +1,4 @@
-/** The provider of the udp backend's tunnel and its forwarding entries, which this process holds itself: see tunnel-driver.ts. */
+/** The provider of the udp backend's tunnel and its forwarding entries, which are in this process: see tunnel-driver.ts. */
 
 import { FlannelError } from "../base/error.ts";
 import { WakeSignal } from "../base/wake-signal.ts";
@@ -35,7 +35,7 @@ export class TunnelProvider implements Provider {
     return results;
   }
 
-  /** One notice whenever a tunnel has ended by itself. */
+  /** One notice whenever a tunnel ended without an order. */
   watch(_ownership: () => Ownership, signal: AbortSignal): AsyncIterable<Notice> {
     const ended: UdpTunnel[] = [];
     const news = new WakeSignal();

@@ -1,4 +1,4 @@
-/** The port to the firewall tools, and what their failures mean to an operator. */
+/** The port to the firewall tools, and their failures as messages for an operator. */
 
 import { FlannelError, isNotFound } from "../base/error.ts";
 
@@ -7,7 +7,7 @@ export interface CommandResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-  /** The process id that it had, where known. */
+  /** Its process id, if known. */
   readonly pid?: number | undefined;
 }
 
@@ -18,8 +18,8 @@ export interface FirewallExec {
 
 /**
  * - `FIREWALL_TOOL_MISSING`: nft or iptables is not installed.
- * - `FIREWALL_LOCKED`: another program holds the xtables lock; the next check tries again.
- * - `FIREWALL_REFUSED`: the tool or the kernel said no; its own words are in the message.
+ * - `FIREWALL_LOCKED`: another program holds the xtables lock; the next check retries.
+ * - `FIREWALL_REFUSED`: the tool or the kernel refused; its message is quoted.
  */
 export type FirewallErrorCode = "FIREWALL_TOOL_MISSING" | "FIREWALL_LOCKED" | "FIREWALL_REFUSED";
 
@@ -33,7 +33,7 @@ export class FirewallError extends FlannelError {
 /** Seconds that iptables may wait for the xtables lock before it gives up (iptables-restore(8), `--wait`). */
 export const LOCK_WAIT_SECONDS = 5;
 
-/** iptables' exit code when the lock is held by somebody else (RESOURCE_PROBLEM in its xtables.h). */
+/** iptables' exit code when another program holds the lock (RESOURCE_PROBLEM in its xtables.h). */
 const RESOURCE_PROBLEM = 4;
 
 /** Runs a firewall tool and gives its standard output; anything but success is a {@link FirewallError}. */
@@ -67,7 +67,7 @@ function missingText(command: string): string {
 }
 
 const lockedText = (command: string): string =>
-  `${command}: another program has held the xtables lock for ${LOCK_WAIT_SECONDS} s; nothing was changed, the next check tries again ` +
+  `${command}: another program has held the xtables lock for ${LOCK_WAIT_SECONDS} s; nothing was changed, the next check retries ` +
   `(“fuser -v /run/xtables.lock” shows who holds it)`;
 
 function refusedText(command: string, said: string): string {

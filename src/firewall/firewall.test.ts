@@ -67,7 +67,7 @@ test("versions", () => {
   assert.deepEqual(parseIptablesVersion("what?"), { backend: "legacy", isAtLeast162: false });
 });
 
-test("a change between look and write is looked at again; a second refusal is the caller's", async () => {
+test("a change between dump and write is planned again; a second refusal is the caller's", async () => {
   let writes = 0;
   const refusals = { count: 1 };
   const { exec } = scripted({
@@ -104,7 +104,7 @@ test("calls take turns", async () => {
   await Promise.all([firewall.ensure(RULES), firewall.cleanup({ dryRun: true }), firewall.ensure(RULES)]);
 });
 
-test("cleanup goes on past a place that fails, and names it", async () => {
+test("cleanup continues past a place that fails, and names it", async () => {
   const { exec } = scripted({
     "iptables-legacy": "iptables v1.8.9 (legacy)",
     "iptables-legacy-save": () => ({ code: 3, stdout: "", stderr: "Permission denied (you must be root)" }),
@@ -142,7 +142,7 @@ test("stale rules that cannot be deleted are a warning, and retried", async () =
   assert.ok(!(await firewall.ensure(RULES)).includes("filter chain FLANNEL-FWD"), "done with");
 });
 
-test("what a tool says is kept, with advice", async () => {
+test("a tool's message is quoted, with advice", async () => {
   const failing = (code: number, stderr: string): FirewallExec => ({
     run: async () => ({ code, stdout: "", stderr }),
   });

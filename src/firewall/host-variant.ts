@@ -1,7 +1,6 @@
 /**
- * Which iptables a host uses, seen from a container that has both variants: nothing there tells it but the rules that
- * others have made. kubelet leaves the chain KUBE-IPTABLES-HINT in the variant that it uses, for this purpose (before
- * Kubernetes 1.24: KUBE-KUBELET-CANARY). Without either, the variant with more rules; the kernel's newer one of two equals.
+ * Which iptables a host uses, determined in a container that has both variants: only the existing rules show it. kubelet leaves the chain KUBE-IPTABLES-HINT in the variant that it uses, for this purpose (before
+ * Kubernetes 1.24: KUBE-KUBELET-CANARY). Without either, the variant with more rules; nft if both have the same number.
  */
 
 import { FirewallError, type FirewallExec, runTool } from "./firewall-exec.ts";
@@ -11,7 +10,7 @@ export type IptablesVariant = "nft" | "legacy";
 const HINT = /^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) /m;
 const RULES = /^-A /gm;
 
-/** Asks both variants, in both families. A tool that is missing or fails has no rules to show. Costs four processes at most. */
+/** Counts the rules of both variants, in both families. A tool that is missing or fails has none. At most four processes. */
 export async function chooseIptablesVariant(exec: FirewallExec): Promise<IptablesVariant> {
   const nft = await rulesOf(exec, "nft");
   if (HINT.test(nft)) return "nft";

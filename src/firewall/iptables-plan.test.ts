@@ -32,7 +32,7 @@ COMMIT
 COMMIT
 `;
 
-test("an empty host gets everything; a host that has it nothing", () => {
+test("an empty host gets all rules; a host in sync gets none", () => {
   const plan = planIptables(WANTED, parseIptablesSave(""));
   assert.equal(plan.script, SCRIPT);
   assert.deepEqual(plan.changes, [
@@ -72,7 +72,7 @@ test("a drop is found in the policy and in rules, if there are no accepts of our
   assert.deepEqual(drops("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i eth9 -j DROP\nCOMMIT\n"), []);
 });
 
-test("a rule of others that jumps to our chain keeps it from going away: it goes too", () => {
+test("a foreign rule that jumps to our chain is deleted with it", () => {
   const seen = restore(
     "",
     `${SCRIPT}*filter\n:THEIRS - [0:0]\n-A THEIRS -i x -j FLANNEL-FWD\n-A THEIRS -j DROP\nCOMMIT\n`,
@@ -93,7 +93,7 @@ const sharedRule = fc.constantFrom(
   '-s 10.9.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
 );
 
-test("from any FORWARD chain: one plan settles it, keeps others' rules in order, and another takes ours away", () => {
+test("any FORWARD chain: one plan brings it in sync, keeps foreign rules in order, and another deletes ours", () => {
   fc.assert(
     fc.property(
       fc.array(sharedRule, { maxLength: 8 }),

@@ -1,4 +1,4 @@
-/** Reads what `iptables-save` prints (iptables-save(8)); one parser for iptables-legacy, iptables-nft and both families. */
+/** Reads the output of `iptables-save` (iptables-save(8)); one parser for iptables-legacy, iptables-nft and both families. */
 
 import { parsePrefix } from "../address/prefix.ts";
 import { type FirewallRule, outside, rule, type Verdict, within } from "./rules.ts";
@@ -13,7 +13,7 @@ export interface SavedChain {
 /** Table name → chain name → chain. */
 export type SavedTables = ReadonlyMap<string, ReadonlyMap<string, SavedChain>>;
 
-/** Parses a dump. Lines that are none of the format (comments, warnings) are skipped. */
+/** Parses a dump. Other lines (comments, warnings) are skipped. */
 export function parseIptablesSave(text: string): SavedTables {
   const tables = new Map<string, Map<string, SavedChain>>();
   let chains = new Map<string, SavedChain>();
@@ -33,13 +33,13 @@ export function parseIptablesSave(text: string): SavedTables {
 }
 
 /**
- * Tables that iptables-nft did not print because somebody filled them with what only nft understands. Its restore would
- * still write into them, blindly: whoever cannot read a table must not write it.
+ * Tables that iptables-nft did not print because they contain rules that only nft understands. Its restore would still
+ * write to them: a table that cannot be read must not be written.
  */
 export const unreadableTables = (text: string): string[] =>
   [...text.matchAll(/^# Table `(\S+)' is incompatible/gm)].map((found) => found[1]!);
 
-/** Splits a rule into its arguments, quotes taken off. */
+/** Splits a rule into its arguments, without quotes. */
 export function ruleArguments(text: string): string[] {
   const words = text.match(/"(?:\\.|[^"\\])*"|\S+/g) ?? [];
   return words.map((word) => (word.startsWith('"') ? word.slice(1, -1).replace(/\\(.)/g, "$1") : word));
@@ -66,7 +66,7 @@ const VERDICTS: Readonly<Record<string, Verdict>> = {
   "MASQUERADE --random-fully": "masquerade-random",
 };
 
-/** The meaning of a rule; undefined if it holds anything that our rules never hold. */
+/** The meaning of a rule; undefined if it has anything that flanneld's rules never have. */
 export function parseIptablesRule(text: string): FirewallRule | undefined {
   const { args } = splitComment(text);
   const match: { source?: FirewallRule["source"]; destination?: FirewallRule["destination"]; mark?: number } =

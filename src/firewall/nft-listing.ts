@@ -1,6 +1,6 @@
 /**
- * Reads what `nft --terse --stateless --handle list ruleset` prints (nft(8)). Only its outline is understood in full
- * (tables, chains, rules with their handles); a rule is taken apart only as far as our own rules go.
+ * Reads the output of `nft --terse --stateless --handle list ruleset` (nft(8)): tables, chains, and rules with their handles.
+ * Rules are parsed as far as flanneld's own rules need.
  */
 
 import { parsePrefix } from "../address/prefix.ts";
@@ -15,14 +15,14 @@ export interface NftRule {
 }
 
 export interface NftChain {
-  /** "type nat hook postrouting priority srcnat; policy accept;", undefined for a chain that hangs nowhere. */
+  /** "type nat hook postrouting priority srcnat; policy accept;", undefined for a chain without a hook. */
   readonly base: string | undefined;
   readonly rules: readonly NftRule[];
 }
 
 export interface NftTable {
   readonly chains: ReadonlyMap<string, NftChain>;
-  /** It holds sets, maps, flowtables or the like. */
+  /** It contains sets, maps, flowtables or other objects. */
   readonly hasOthers: boolean;
 }
 
@@ -88,7 +88,7 @@ const ADDRESS = /^(?:ip|ip6) (saddr|daddr) (!= )?(\S+) /;
 // printed with "&" or, by older and newer versions, "and"
 const MARK = /^meta mark (?:&|and) (0x[\da-f]+|\d+) == (0x[\da-f]+|\d+) /;
 
-/** The meaning of a rule; undefined if it holds anything that our rules never hold. */
+/** The meaning of a rule; undefined if it has anything that flanneld's rules never have. */
 export function parseNftRule({ body }: NftRule): FirewallRule | undefined {
   const match: { source?: FirewallRule["source"]; destination?: FirewallRule["destination"]; mark?: number } =
     {};
@@ -115,7 +115,7 @@ export function parseNftRule({ body }: NftRule): FirewallRule | undefined {
   }
 }
 
-/** Whether the base chain hangs where it should and lets pass what none of its rules decides. */
+/** Whether the base chain has this type, hook and one of the priorities, and an accept policy. */
 export function isBaseChain(
   chain: NftChain,
   type: string,
@@ -133,5 +133,5 @@ export function isBaseChain(
   );
 }
 
-/** Whether the base chain drops what none of its rules decides. */
+/** Whether the base chain has a drop policy. */
 export const dropsByPolicy = (chain: NftChain): boolean => / policy drop;$/.test(chain.base ?? "");

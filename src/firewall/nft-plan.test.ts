@@ -62,7 +62,7 @@ table ip flannel-ipv4 {
   assert.deepEqual(changes, ["nftables table ip flannel-ipv4 (missing)"]);
 });
 
-test("what is as wanted is not written; what is not wanted goes", () => {
+test("rules in sync are not written; stale rules are deleted", () => {
   assert.equal(planNft(WANTED, parseNftListing(OWN), "all").script, "");
   const gone = planNft(NO_RULES, parseNftListing(OWN), "own");
   assert.equal(gone.script, "add table ip flannel-ipv4\ndelete table ip flannel-ipv4\n");
@@ -70,7 +70,7 @@ test("what is as wanted is not written; what is not wanted goes", () => {
   assert.equal(planNft(NO_RULES, EMPTY, "all").script, "");
 });
 
-test("anything more, less or else in our table is a difference", () => {
+test("any other content of our table is a difference", () => {
   for (const [from, to] of [
     ["ip saddr 10.5.0.0/16 accept", "ip saddr 10.6.0.0/16 accept"],
     ["priority srcnat", "priority filter"],
@@ -110,7 +110,7 @@ add rule ip filter FORWARD counter jump FLANNEL-FWD comment "flanneld forward"
   assert.match(barrier.script, /^insert rule ip filter FORWARD handle 3 counter jump FLANNEL-FWD/m);
 });
 
-test("what iptables mode left in the shared tables is taken out by handle", () => {
+test("stale rules of iptables mode in the shared tables are deleted by handle", () => {
   const listing = parseNftListing(`table ip nat { # handle 1
 	chain FLANNEL-POSTRTG { # handle 1
 		ip saddr 10.5.0.0/16  counter masquerade # handle 4

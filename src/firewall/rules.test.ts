@@ -31,7 +31,7 @@ test("IPv6 has its own multicast; plain masquerade on demand", () => {
   assert.ok(sameRules(ipv6.masquerade, downgraded.masquerade));
 });
 
-test("what is not wanted has no rules", () => {
+test("disabled sets have no rules", () => {
   assert.deepEqual(firewallRules({ ...INTENT, ipMasq: false, forwardRules: false }), NO_RULES);
   assert.deepEqual(firewallRules({ ...INTENT, ipv4: undefined, ipv6: undefined }), NO_RULES);
 });

@@ -1,9 +1,9 @@
 /**
- * The firewall rules of a host as data: what they mean, before anything decides whether nftables or iptables holds them.
+ * The firewall rules of a host as data, independent of nftables and iptables.
  *
  * Two chains per family. “masquerade” gives traffic that leaves the network the node's address, so that the outside can
- * answer; “forward” accepts the network's traffic where somebody else (Docker, a distribution) drops what is forwarded.
- * Everything here is pure; both renderers work from the same rules, so that both modes mean the same.
+ * answer; “forward” accepts the network's traffic where the host (Docker, a distribution) drops what is forwarded.
+ * Both renderers use the same rules, so that both modes mean the same.
  */
 
 import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
@@ -26,7 +26,7 @@ export interface FirewallRule {
   readonly verdict: Verdict;
 }
 
-/** The chains of one family; an empty list means that the chain is not wanted and must not exist. */
+/** The chains of one family; an empty list means that the chain must not exist. */
 export interface FamilyRules {
   readonly masquerade: readonly FirewallRule[];
   readonly forward: readonly FirewallRule[];
@@ -52,13 +52,13 @@ export interface FirewallIntent {
   readonly ipMasq: boolean;
   /** `--iptables-forward-rules` */
   readonly forwardRules: boolean;
-  /** Not `--ip-masq-fully-random-disable`. Where the host's iptables cannot do it, plain masquerade takes its place. */
+  /** Not `--ip-masq-fully-random-disable`. An iptables that does not support it gets plain masquerade. */
   readonly randomFully: boolean;
 }
 
 /**
- * The mark by which kube-proxy asks for masquerade of a packet it has redirected (its `--iptables-masquerade-bit` 14);
- * such packets are left to it: to translate them twice trips over port clashes.
+ * kube-proxy's mark for packets that it masquerades itself (its `--iptables-masquerade-bit` 14); translating them twice
+ * causes port clashes.
  */
 const KUBE_MASQUERADE_MARK = 0x4000;
 
@@ -66,10 +66,10 @@ const MULTICAST = { 4: parsePrefix("224.0.0.0/4")!, 6: parsePrefix("ff00::/8")! 
 
 const NO_FAMILY_RULES: FamilyRules = { masquerade: [], forward: [] };
 
-/** Nothing is wanted: what cleanup makes the host equal to. */
+/** No rules: the desired state of cleanup. */
 export const NO_RULES: FirewallRules = { ipv4: NO_FAMILY_RULES, ipv6: NO_FAMILY_RULES };
 
-/** The rules that a host must hold. */
+/** The desired rules of a host. */
 export const firewallRules = (intent: FirewallIntent): FirewallRules => ({
   ipv4: familyRules(intent.ipv4, intent),
   ipv6: familyRules(intent.ipv6, intent),
@@ -91,10 +91,10 @@ function masqueradeRules({ network, subnet }: FirewallNetwork, randomFully: bool
     // between containers, in both directions, addresses are kept
     rule("return", { source: within(subnet), destination: within(network) }),
     rule("return", { source: within(network), destination: within(subnet) }),
-    // from outside straight to a container of this host: it sees who is calling
+    // from outside directly to a container of this host: it sees the caller's address
     rule("return", { source: outside(network), destination: within(subnet) }),
     rule(masquerade, { source: within(network), destination: outside(multicast) }),
-    // host to a container of another host: the answer must come back through the network
+    // host to a container of another host: the reply must return through the network
     rule(masquerade, { source: outside(network), destination: within(network) }),
   ];
 }
@@ -115,7 +115,7 @@ export const rule = (verdict: Verdict, match: Partial<Omit<FirewallRule, "verdic
 export const within = (prefix: Prefix): AddressMatch => ({ prefix, negated: false });
 export const outside = (prefix: Prefix): AddressMatch => ({ prefix, negated: true });
 
-/** One text per meaning: equal texts are equal rules, whoever wrote them and in whatever syntax. */
+/** Canonical text: equal texts are equal rules, in either syntax. */
 export function ruleText(rule: FirewallRule): string {
   const parts = [
     rule.source && `from ${matchText(rule.source)}`,
@@ -129,7 +129,7 @@ export function ruleText(rule: FirewallRule): string {
 const matchText = (match: AddressMatch): string =>
   `${match.negated ? "outside " : ""}${formatPrefix(match.prefix)}`;
 
-/** Whether the rules read back (undefined: a rule nobody of us would write) are the wanted ones in the same order. */
+/** Whether the observed rules (undefined: of a form that flanneld never writes) are the desired ones in the same order. */
 export const sameRules = (
   wanted: readonly FirewallRule[],
   found: readonly (FirewallRule | undefined)[],
@@ -140,7 +140,7 @@ export const sameRules = (
     return other !== undefined && ruleText(rule) === ruleText(other);
   });
 
-/** The same rules with plain masquerade, for an iptables that cannot do `--random-fully`. */
+/** The same rules with plain masquerade, for an iptables without `--random-fully`. */
 export const withoutRandomFully = (rules: FamilyRules): FamilyRules => ({
   masquerade: rules.masquerade.map((rule) =>
     rule.verdict === "masquerade-random" ? { ...rule, verdict: "masquerade" } : rule,

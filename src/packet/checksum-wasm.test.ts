@@ -4,7 +4,7 @@ import { Chance } from "../testing/random-packets.ts";
 import { checksum } from "../testing/slow-ip.ts";
 import { createPacketMemory } from "./packet-memory.ts";
 
-test("sums like RFC 1071 by the letter: every length and alignment that code paths differ in, and the longest", () => {
+test("sums as RFC 1071 does: every length and alignment that code paths differ in, and the longest", () => {
   const memory = createPacketMemory(256 * 1024);
   const chance = new Chance(1);
   memory.bytes.set(chance.bytes(140_000));
@@ -22,7 +22,7 @@ test("sums like RFC 1071 by the letter: every length and alignment that code pat
   check(1, 128 * 1024);
 });
 
-test("parts of the memory do not overlap, and there is an end to it", () => {
+test("reservations do not overlap, and a full memory is an error", () => {
   const memory = createPacketMemory(64 * 1024);
   const first = memory.reserve(10);
   const second = memory.reserve(100);

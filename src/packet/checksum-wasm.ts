@@ -1,6 +1,6 @@
 /**
  * The Internet checksum's sum (RFC 1071) in WebAssembly SIMD: 16 bytes an instruction, about ten times as fast as a
- * loop over a typed array. The module is put together here, so that there is neither a binary nor a compiler to keep.
+ * loop over a typed array. The module is assembled here, so that the project needs neither a binary nor a compiler.
  *
  *     sum(offset, length): the 16-bit one's complement sum of the bytes, not complemented, as a big-endian number
  */

@@ -1,8 +1,8 @@
 /**
- * Joining packets of one flow that follow each other into one super-packet for the kernel, which then does the work of
- * its network stack once for all of them: the reverse of segmentation.ts, after the rules of the kernel's own GRO
- * (net/ipv4/tcp_offload.c, udp_offload.c). Joined is only what segmentation would take apart into exactly the packets
- * that came (see joinable.ts). Payloads stay where they are; packets of one flow keep their order.
+ * Joins consecutive packets of one flow into one super-packet for the kernel, whose network stack then runs once
+ * for all of them: the reverse of segmentation.ts, after the rules of the kernel's own GRO
+ * (net/ipv4/tcp_offload.c, udp_offload.c). Packets are joined only if segmentation would split them into exactly the packets
+ * that were received (see joinable.ts). Payloads stay where they are; packets of one flow keep their order.
  */
 
 import {
@@ -44,7 +44,7 @@ import {
 
 /** Flows that are open at the same time. */
 const MOST_FLOWS = 16;
-/** Packets that are joined at most; the virtio header is one more piece. */
+/** Most packets in a super-packet; the virtio header is one more piece. */
 const MOST_PACKETS = 127;
 const PIECES_PER_FLOW = MOST_PACKETS + 1;
 const SINGLE = MOST_FLOWS * PIECES_PER_FLOW;
@@ -76,12 +76,12 @@ export class Coalescer implements PieceList {
   /** The open flows are the first #openCount of #order, which holds the numbers of all. */
   readonly #order = Uint8Array.from({ length: MOST_FLOWS }, (_, flow) => flow);
   #openCount = 0;
-  // Of each flow: what identifies it, and where it has come to.
+  // Of each flow: its key and its progress.
   readonly #source = new Int32Array(MOST_FLOWS);
   readonly #destination = new Int32Array(MOST_FLOWS);
   readonly #ports = new Int32Array(MOST_FLOWS);
   readonly #protocol = new Uint8Array(MOST_FLOWS);
-  /** Where its first packet is. */
+  /** Offset of its first packet. */
   readonly #first = new Int32Array(MOST_FLOWS);
   /** IP and transport header. */
   readonly #headerBytes = new Int32Array(MOST_FLOWS);
@@ -101,7 +101,7 @@ export class Coalescer implements PieceList {
     }
   }
 
-  /** Takes a packet that is to be written, checked and whole. It has to stay where it is until {@link flush}. */
+  /** Adds a packet to be written, checked and complete. Its bytes must not change until {@link flush}. */
   add(offset: number, length: number): void {
     const memory = this.#memory;
     const { bytes, view } = memory;

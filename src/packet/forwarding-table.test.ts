@@ -11,7 +11,7 @@ import {
 
 const maskOf = (length: number): number => (-1 << (32 - length)) >>> 0;
 
-/** Every entry is looked at; the longest that fits wins. */
+/** The reference: a linear search for the longest matching prefix. */
 function slowLookUp(entries: readonly ForwardingEntry[], address: number): number {
   let best: ForwardingEntry | undefined;
   for (const entry of entries) {
@@ -21,7 +21,7 @@ function slowLookUp(entries: readonly ForwardingEntry[], address: number): numbe
   return best?.peer ?? NO_PEER;
 }
 
-test("finds what looking at every entry finds: subnets of one length and of many, nested too", () => {
+test("finds what a linear search finds: subnets of one length and of many, also nested", () => {
   const chance = new Chance(7);
   for (let round = 0; round < 60; round++) {
     const lengths = round % 2 === 0 ? [24] : [8, 16, 22, 24, 28, 32];

@@ -24,7 +24,7 @@ export interface ForwardingTable {
   readonly peers: Uint32Array;
 }
 
-/** No peer: 0.0.0.0 is nobody's address. */
+/** No peer: 0.0.0.0 is no host's address. */
 export const NO_PEER = 0;
 
 const WORDS = 3;
@@ -57,7 +57,7 @@ export function buildForwardingTable(entries: Iterable<ForwardingEntry>): Forwar
   return table;
 }
 
-/** The peer that `address` (unsigned) belongs to, by its longest prefix; {@link NO_PEER} if it is nobody's. */
+/** The peer that `address` (unsigned) belongs to, by its longest prefix; {@link NO_PEER} if there is none. */
 export function lookUpPeer(table: ForwardingTable, address: number): number {
   const { masks, slots, slotMask } = table;
   for (let index = 0; index < masks.length; index++) {
@@ -77,7 +77,7 @@ export function lookUpPeer(table: ForwardingTable, address: number): number {
 export const isPeer = (table: ForwardingTable, address: number): boolean =>
   address !== NO_PEER && table.peers[slotOfPeer(table, address)] === address;
 
-/** The slot that holds the address, or would. */
+/** The slot of the address, or the empty one where it would be. */
 function slotOfPeer({ peers, slotMask }: ForwardingTable, address: number): number {
   let slot = hash(address, 0) & slotMask;
   while (peers[slot] !== address && peers[slot] !== 0) slot = (slot + 1) & slotMask;
@@ -86,7 +86,7 @@ function slotOfPeer({ peers, slotMask }: ForwardingTable, address: number): numb
 
 const maskOf = (length: number): number => (length === 0 ? 0 : (-1 << (32 - length)) >>> 0);
 
-/** Fibonacci hashing: neighbouring subnets, which differ in their upper bits only, land far from each other. */
+/** Fibonacci hashing: neighbouring subnets, which differ in their upper bits only, land far apart. */
 function hash(key: number, mask: number): number {
   const product = Math.imul(key ^ (mask >>> 3), 0x9e3779b1);
   return (product ^ (product >>> 15)) >>> 0;

@@ -1,4 +1,4 @@
-/** ICMP errors (RFC 792, RFC 1191, RFC 1812 §4.3): about which packets they may be sent, and what they look like. */
+/** ICMP errors (RFC 792, RFC 1191, RFC 1812 §4.3): which packets they may be sent for, and their format. */
 
 import {
   headerBytesOf,
@@ -21,10 +21,10 @@ const ICMP_CODE = 1;
 const ICMP_CHECKSUM = 2;
 const ICMP_NEXT_HOP_MTU = 6;
 
-/** Types that are questions or answers, not errors (RFC 1122 §3.2.2). */
+/** Types of queries and replies (RFC 1122 §3.2.2); all others are errors. */
 const QUERY_TYPES: readonly number[] = [0, 8, 13, 14, 15, 16, 17, 18];
 
-/** The error as a whole is no longer than this (RFC 1812 §4.3.2.3), so that it passes everywhere. */
+/** Largest error in bytes (RFC 1812 §4.3.2.3), so that it passes everywhere. */
 const MOST_ERROR_BYTES = 576;
 const TTL = 64;
 /** Precedence “internetwork control” (RFC 1812 §4.3.2.5). */
@@ -33,7 +33,7 @@ const TOS_INTERNETWORK_CONTROL = 0xc0;
 /** Room that {@link writeIcmpError} needs. */
 export const ICMP_ERROR_BYTES = MOST_ERROR_BYTES;
 
-/** What there is to tell. */
+/** The errors that the data path sends. */
 export interface IcmpError {
   readonly type: number;
   readonly code: number;
@@ -43,13 +43,13 @@ export interface IcmpError {
 
 export const NET_UNREACHABLE: IcmpError = { type: 3, code: 0, mtuBytes: 0 };
 export const TIME_EXCEEDED: IcmpError = { type: 11, code: 0, mtuBytes: 0 };
-/** `mtuBytes` is to be set before use. */
+/** Set `mtuBytes` before use. */
 export const FRAGMENTATION_NEEDED: IcmpError = { type: 3, code: 4, mtuBytes: 0 };
 
 /**
  * Whether the packet at `offset` may be answered with this error (RFC 1812 §4.3.2.7): not a later fragment, not an
- * ICMP error, source and destination single hosts. That a network is unreachable is not told about any ICMP, as in Go
- * flannel; the other errors are told about echo requests, for traceroute and the discovery of the MTU with ping.
+ * ICMP error, source and destination single hosts. Network unreachable is never sent for ICMP, as in Go
+ * flannel; the other errors are sent for echo requests, for traceroute and MTU discovery with ping.
  */
 export function mayAnswer({ bytes, view }: PacketMemory, offset: number, error: IcmpError): boolean {
   if ((view.getUint16(offset + IPV4_FRAGMENT) & IP_OFFSET_MASK) !== 0) return false;

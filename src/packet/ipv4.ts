@@ -1,4 +1,4 @@
-/** IPv4 headers in packet memory (RFC 791): where the fields are, whether a header can be believed, the TTL. */
+/** IPv4 headers in packet memory (RFC 791): field offsets, validation, TTL. */
 
 import type { PacketMemory } from "./packet-memory.ts";
 
@@ -54,13 +54,13 @@ export function sumOfPlainHeader(view: DataView, offset: number): number {
   return foldSum(sum);
 }
 
-/** Brings a sum of 16-bit words (below 2^32) down to 16 bits by end-around carry (RFC 1071 §1). */
+/** Folds a sum of 16-bit words (below 2^32) to 16 bits by end-around carry (RFC 1071 §1). */
 export function foldSum(sum: number): number {
   const once = (sum >>> 16) + (sum & 0xffff);
   return (once >>> 16) + (once & 0xffff);
 }
 
-/** Takes one off the TTL, which must not be 0, and mends the header checksum (RFC 1141, RFC 1624). */
+/** Decrements the TTL, which must not be 0, and updates the header checksum (RFC 1141, RFC 1624). */
 export function decrementTtl({ bytes, view }: PacketMemory, offset: number): void {
   bytes[offset + IPV4_TTL] = bytes[offset + IPV4_TTL]! - 1;
   // The TTL is the upper half of its 16-bit word, so the complement of the sum grows by 0x0100.

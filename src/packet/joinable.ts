@@ -1,4 +1,4 @@
-/** Which packets may be joined with others of their flow, by themselves and with each other. See coalescing.ts. */
+/** Which packets may be joined with others of their flow. See coalescing.ts. */
 
 import {
   foldSum,

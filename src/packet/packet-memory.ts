@@ -1,10 +1,10 @@
-/** The one piece of memory that packets live in: read into, looked at, and written from, without being copied. */
+/** The memory that packets are read into, inspected in and written from, without being copied. */
 
 import { compileSum, type SumFunction } from "./checksum-wasm.ts";
 import { Memory } from "./webassembly.ts";
 
 const PAGE_BYTES = 64 * 1024;
-/** All that is reserved begins at a multiple of this: a cache line, and more than any struct asks for. */
+/** Alignment of every reservation in bytes: a cache line, and more than any struct needs. */
 const ALIGNMENT_BYTES = 64;
 
 export interface PacketMemory {
@@ -14,11 +14,11 @@ export interface PacketMemory {
   readonly words: Int32Array;
   /** 16-bit one's complement sum of `length` bytes (≤ 128 KB) at `offset`, not complemented (RFC 1071). */
   readonly sum: SumFunction;
-  /** Sets a part aside, all zero: its offset, a multiple of 64. Throws RangeError if there is no room left. */
+  /** Reserves zeroed bytes and gives their offset, a multiple of 64. Throws RangeError if the memory is full. */
   readonly reserve: (sizeBytes: number) => number;
 }
 
-/** At least `sizeBytes`, never moved. Real memory is only taken where it is written. */
+/** Creates at least `sizeBytes`, never moved. Pages are only allocated when they are written. */
 export function createPacketMemory(sizeBytes: number): PacketMemory {
   const pages = Math.ceil(sizeBytes / PAGE_BYTES);
   const memory = new Memory({ initial: pages, maximum: pages });

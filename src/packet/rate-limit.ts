@@ -1,4 +1,4 @@
-/** A token bucket: so many at once, so many a second in the long run. The caller tells the time. */
+/** A token bucket: a burst, then a rate per second. The caller passes the time. */
 
 export interface RateLimit {
   readonly perSecond: number;
@@ -14,7 +14,7 @@ export const createRateLimit = (perSecond: number, burst: number): RateLimit => 
   lastMs: 0,
 });
 
-/** Whether another one may pass now. `nowMs` is monotonic. */
+/** Whether one more event is allowed at `nowMs` (monotonic). */
 export function takeToken(limit: RateLimit, nowMs: number): boolean {
   const earned = ((nowMs - limit.lastMs) * limit.perSecond) / 1000;
   limit.tokens = Math.min(limit.burst, limit.tokens + Math.max(0, earned));

@@ -1,5 +1,5 @@
 /**
- * Cutting a super-packet of the kernel (TCP or UDP segmentation offload) into the packets that go over the wire, as the
+ * Splits a super-packet of the kernel (TCP or UDP segmentation offload) into the packets that go over the wire, as the
  * kernel itself does (net/ipv4/tcp_offload.c, udp_offload.c): each with its own IP id, length, sequence number, flags
  * and whole checksums. Only headers are written; payloads stay where they are.
  */
@@ -35,10 +35,10 @@ import {
   VIRTIO_NET_HDR_GSO_UDP_L4,
 } from "./virtio-net-header.ts";
 
-/** The longest headers there are: IP and TCP with all options, in whole words. */
+/** Longest headers in bytes: IP and TCP with all options. */
 export const MOST_HEADER_BYTES = 120;
 
-/** One super-packet being cut up; made once and used again. */
+/** The super-packet being split; created once and reused. */
 export interface Segmentation {
   /** Where its IP header is: a multiple of 4. */
   offset: number;
@@ -75,8 +75,8 @@ export const createSegmentation = (): Segmentation => ({
 });
 
 /**
- * Takes up the IPv4 packet of `length` bytes at `offset`, already checked, to be cut into payloads of `gsoSize`. False
- * if it makes no sense: another protocol than its virtio type says, headers longer than the packet, no segment size.
+ * Begins to split the IPv4 packet of `length` bytes at `offset`, already checked, into payloads of `gsoSize`. False
+ * if it is malformed: another protocol than its virtio type says, headers longer than the packet, no segment size.
  */
 export function beginSegmentation(
   segmentation: Segmentation,

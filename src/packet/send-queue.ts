@@ -1,7 +1,7 @@
 /**
- * Datagrams on their way out, as lists of pieces of packet memory. Datagrams of one size to one peer that follow each
- * other share a message, which the kernel takes in one go and cuts up again (UDP_SEGMENT, udp(7)); only the last of a
- * message may be shorter. All messages leave in one system call.
+ * Datagrams to be sent, as lists of pieces of packet memory. Consecutive datagrams of one size to one peer share a
+ * message, which the kernel splits again (UDP_SEGMENT, udp(7)); only the last of a message may be shorter. One
+ * system call sends all messages.
  */
 
 /** Most datagrams in a message: UDP_MAX_SEGMENTS (linux/udp.h). */

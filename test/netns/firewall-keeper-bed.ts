@@ -1,4 +1,4 @@
-/** A firewall keeper at work on a host of the firewall's bed, with everything that it ran and said. */
+/** A firewall keeper on a host of the firewall's bed, with its commands and its log. */
 
 import type { DesiredFirewall } from "../../src/agent/desired-firewall.ts";
 import { DriftLedger } from "../../src/agent/drift.ts";

@@ -1,6 +1,6 @@
 /**
- * The firewall while flanneld runs: whatever others do to it is seen and put right at once, without looking all the
- * time; the mode is changed under traffic. Topology in firewall-bed.ts.
+ * The firewall while flanneld runs: foreign changes are noticed and repaired at once, without polling; the mode is
+ * changed under traffic. Topology in firewall-bed.ts.
  */
 
 import assert from "node:assert/strict";
@@ -47,7 +47,7 @@ const TOLD = [
 
 for (const { wish, damage, isRight } of TOLD) {
   const numbers = wish.mode === "nftables" ? "W32" : "W31";
-  test(`${numbers} ${wish.mode}: what others flush is back at once, told by the kernel; the ledger knows who did it`, async () => {
+  test(`${numbers} ${wish.mode}: flushed rules are back at once, by the kernel's notification; the ledger names the process`, async () => {
     await using bed = await FirewallBed.create("host");
     await using run = startKeeper(bed);
     await run.holds(wish);
@@ -71,7 +71,7 @@ for (const { wish, damage, isRight } of TOLD) {
   });
 }
 
-test("W31 nftables mode: nothing is run for others' changes, nor again for our own", async () => {
+test("W31 nftables mode: foreign changes and our own start no process", async () => {
   await using bed = await FirewallBed.create("host");
   await using run = startKeeper(bed, { resyncMs: 10 });
   await run.holds(NFTABLES);
@@ -94,7 +94,7 @@ test("W31 nftables mode: nothing is run for others' changes, nor again for our o
   assert.ok(looks >= 3 && looks <= 4, bed.exec.commands.join("\n"));
 });
 
-test("W31 iptables-legacy: compared without a process; a change is put right at the next comparison, in both families", async () => {
+test("W31 iptables-legacy: compared without a process; a change is repaired at the next comparison, in both families", async () => {
   await using bed = await FirewallBed.create("host");
   const resyncMs = 50;
   await using run = startKeeper(bed, { resyncMs, system: { exec: asLegacy(bed.exec) } });
@@ -123,7 +123,7 @@ test("W31 iptables-legacy: compared without a process; a change is put right at 
   }
 });
 
-test("without notifications every resync is a look", async () => {
+test("without notifications every resync is a check", async () => {
   await using bed = await FirewallBed.create("host");
   const openNftNotifications = () => {
     throw new FlannelError("EPROTONOSUPPORT", "socket: EPROTONOSUPPORT");
@@ -135,7 +135,7 @@ test("without notifications every resync is a look", async () => {
   assert.equal(run.drift.entries[0]!.by, undefined);
 });
 
-test("who undoes every repair at once is not answered at his pace", async () => {
+test("a program that reverts every repair is answered once per second", async () => {
   await using bed = await FirewallBed.create("host");
   await using run = startKeeper(bed);
   await run.holds(NFTABLES);
@@ -159,7 +159,7 @@ test("who undoes every repair at once is not answered at his pace", async () => 
   assert.ok(performance.now() - startedMs > 1_500, "after fifty, one a second");
 });
 
-test("the mode is switched under traffic: no packet is lost, every new flow is masqueraded, nothing old stays (W35)", async () => {
+test("the mode is switched under traffic: no packet is lost, every new flow is masqueraded, no stale rule stays (W35)", async () => {
   await using bed = await FirewallBed.create("all");
   await bed.host("iptables-nft -P FORWARD DROP"); // without our accepts nothing is forwarded
   await using run = startKeeper(bed);
@@ -192,7 +192,7 @@ test("the mode is switched under traffic: no packet is lost, every new flow is m
   assert.equal(run.drift.entries.length, 0, "a switch is no drift");
 });
 
-test("a held xtables lock is said, and when it is free all is put right", async () => {
+test("a held xtables lock is reported, and repaired once it is free", async () => {
   await using bed = await FirewallBed.create("host");
   await using run = startKeeper(bed, { resyncMs: 50, system: { exec: asLegacy(bed.exec) } });
   await run.holds(IPTABLES);
@@ -215,7 +215,7 @@ test("a held xtables lock is said, and when it is free all is put right", async 
   );
 });
 
-test("a missing tool is named, and used once it is there", async () => {
+test("a missing tool is named, and used once it is installed", async () => {
   await using bed = await FirewallBed.create("host");
   let isInstalled = false;
   const exec: FirewallExec = {
@@ -232,7 +232,7 @@ test("a missing tool is named, and used once it is there", async () => {
   assert.equal(run.log.filter((line) => line.startsWith("E")).length, 1, "said once");
 });
 
-test("a ruleset that the kernel refuses: nft's own words, and nothing half-done", async () => {
+test("a ruleset that the kernel refuses: nft's own message, and no partial change", async () => {
   await using bed = await FirewallBed.create("host");
   await bed.host(`nft 'table ip filter {
     chain FORWARD { type filter hook forward priority 0; policy drop; }

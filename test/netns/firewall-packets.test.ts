@@ -1,5 +1,5 @@
 /**
- * The firewall's rules by their meaning: packets are sent, and the one who gets them says whom it sees. The same cases
+ * The firewall's rules by their effect: packets are sent, and the receiver reports the source that it sees. The same cases
  * for nftables and both variants of iptables, and for both families; topology in firewall-bed.ts.
  */
 
@@ -36,7 +36,7 @@ const dockerDrop = (name: string): string => {
 };
 
 for (const { name, options } of VARIANTS) {
-  test(`${name}: who is seen by whom (W33: host to network is masqueraded)`, async () => {
+  test(`${name}: source addresses that receivers see (W33: host to network is masqueraded)`, async () => {
     await using bed = await FirewallBed.create("all");
     await bed.host(MARK_PORT_7001);
     await bed.host(dockerDrop(name));

@@ -1,5 +1,5 @@
 /**
- * The firewall's rules under other people's hands: flushed, reordered, mixed with foreign rules, left by another mode,
+ * The firewall's rules after foreign changes: flushed, reordered, mixed with foreign rules, stale from another mode,
  * refused. One namespace per case, no packets; what the rules mean is tested in firewall-packets.test.ts.
  */
 
@@ -75,7 +75,7 @@ const DAMAGE: Readonly<Record<VariantName, readonly string[]>> = {
 };
 
 for (const { name, options } of VARIANTS) {
-  test(`${name}: whatever others do to our rules is repaired, and only that is written (W32)`, async () => {
+  test(`${name}: any foreign change of our rules is repaired, and only that is written (W32)`, async () => {
     await using bed = await FirewallBed.create("host");
     await using firewall = firewallOn(bed, options);
     await firewall.ensure(RULES);
@@ -88,7 +88,7 @@ for (const { name, options } of VARIANTS) {
     }
   });
 
-  test(`${name}: W31 a check that finds all right is one process per family or less, and writes nothing`, async () => {
+  test(`${name}: W31 a check in sync is one process per family or less, and writes nothing`, async () => {
     await using bed = await FirewallBed.create("host");
     await using firewall = firewallOn(bed, options);
     assert.notDeepEqual(await firewall.ensure(RULES), []);
@@ -108,7 +108,7 @@ for (const { name, options } of VARIANTS) {
     );
   });
 
-  test(`${name}: another network or subnet, or one family less: the old rules go; others' stay`, async () => {
+  test(`${name}: another network or subnet, or one family less: the stale rules are deleted; foreign rules stay`, async () => {
     await using bed = await FirewallBed.create("host");
     await using firewall = firewallOn(bed, options);
     await bed.host(FOREIGN);
@@ -124,7 +124,7 @@ for (const { name, options } of VARIANTS) {
   });
 
   for (const other of VARIANTS.filter((variant) => variant.name !== name)) {
-    test(`W35 from ${name} to ${other.name}: nothing is left of the first, nothing of others is touched`, async () => {
+    test(`W35 from ${name} to ${other.name}: nothing stale is left, no foreign rule is changed`, async () => {
       await using bed = await FirewallBed.create("host");
       await bed.host(FOREIGN);
       await using fresh = firewallOn(bed, other.options);
@@ -145,7 +145,7 @@ for (const { name, options } of VARIANTS) {
 /** Chains and tables come back in the order they were made in: compare as sets of lines. */
 const sorted = (text: string): string[] => text.split("\n").sort();
 
-test("cleanup names all of ours in every mode, takes it away, and a dry run does not", async () => {
+test("cleanup names all of flanneld's rules in every mode, deletes them, and a dry run does not", async () => {
   await using bed = await FirewallBed.create("host");
   await bed.host(FOREIGN);
   const before = await dump(bed);
@@ -185,7 +185,7 @@ test("cleanup names all of ours in every mode, takes it away, and a dry run does
   assert.deepEqual(await firewall.cleanup({ dryRun: false }), { objects: [], problems: [] });
 });
 
-test("W34 nftables mode works on a host without iptables, and clears what iptables-nft left", async () => {
+test("W34 nftables mode works on a host without iptables, and deletes stale rules of iptables-nft", async () => {
   await using bed = await FirewallBed.create("host");
   await using before = firewallOn(bed, { mode: "iptables", iptablesSuffix: "-nft" });
   await before.ensure(RULES);
