@@ -1,10 +1,11 @@
 /**
- * Runs all layers of tests with node:test and closes with one line of totals. Fails when a test failed, when a
- * skip was not expected, or when a layer held no test.
+ * Runs all layers of tests with node:test, and prints one line of totals at the end. Fails if a test failed, was skipped
+ * unexpectedly, or if a layer has no test.
  * usage: test.ts [unit|arch|conformance|netns|e2e|vm …]   (none = type check, lint and all layers)
  */
 
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { globSync, readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { run } from "node:test";
@@ -13,7 +14,7 @@ import { spec } from "node:test/reporters";
 interface Layer {
   readonly name: string;
   readonly pattern: string;
-  /** How many files may run at once: what measures the kernel of one machine runs alone. */
+  /** Test files that run in parallel; 1 where tests measure, or use the whole machine. */
   readonly concurrency: number;
   /** Whether its files run in a virtual machine, which boots once for all of them (test/vm/machine/boot.ts). */
   readonly inMachine?: true;
@@ -27,7 +28,7 @@ const LAYERS: readonly Layer[] = [
   { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 1 },
   { name: "vm", pattern: "test/vm/*.test.ts", concurrency: 1, inMachine: true },
 ];
-/** Tests that may say why they do not run here. None: a machine that can run `make test` can run all of them. */
+/** Number of tests that may be skipped. None: a machine that runs `make test` can run all of them. */
 const EXPECTED_SKIPS = 0;
 const FILE_TIMEOUT_MS = 180_000;
 
@@ -50,7 +51,7 @@ if (wanted.length === 0) {
 }
 for (const layer of layers) await (layer.inMachine ? runInMachine(layer) : runLayer(layer));
 if (totals.skipped !== EXPECTED_SKIPS) {
-  console.log(`${totals.skipped} tests were skipped, ${EXPECTED_SKIPS} were expected to be`);
+  console.log(`✖ ${totals.skipped} tests skipped, expected ${EXPECTED_SKIPS}`);
   isGood = false;
 }
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
@@ -87,12 +88,12 @@ async function runLayer(layer: Layer): Promise<void> {
   for await (const chunk of stream.compose(spec)) process.stdout.write(chunk as Buffer);
   console.log(`==> ${layer.name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
   if (tests === 0) {
-    console.log(`✖ layer ${layer.name} holds no test`);
+    console.log(`✖ layer ${layer.name} has no test`);
     isGood = false;
   }
 }
 
-/** The machine prints what node:test prints in it, its totals at the end ("ℹ pass 7"). */
+/** Runs the files in a virtual machine, whose output is that of node:test, with its totals at the end ("ℹ pass 7"). */
 async function runInMachine({ name, pattern }: Layer): Promise<void> {
   const files = globSync(pattern).sort();
   const startedMs = Date.now();
@@ -100,6 +101,7 @@ async function runInMachine({ name, pattern }: Layer): Promise<void> {
   const machine = spawn(process.execPath, ["test/vm/machine/boot.ts", ...files], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+  const exit = once(machine, "exit"); // may come after the end of its output
   const counts = { pass: 0, fail: 0, skipped: 0 };
   for await (const line of createInterface({ input: machine.stdout })) {
     console.log(line);
@@ -110,12 +112,13 @@ async function runInMachine({ name, pattern }: Layer): Promise<void> {
   totals.passed += counts.pass;
   totals.failed += counts.fail;
   totals.skipped += counts.skipped;
-  if (machine.exitCode === 0 && counts.pass > 0) return;
-  console.log(`✖ layer ${name} failed, or holds no test`);
+  const [exitCode] = await exit;
+  if (exitCode === 0 && counts.pass > 0) return;
+  console.log(`✖ layer ${name} failed, or has no test`);
   isGood = false;
 }
 
-/** node:test's own time limit lives in the event loop of the tested process: one that spins has to be ended from here. */
+/** node:test's own timeout depends on the event loop of the tested process, so that a busy loop can only be ended from here. */
 function endOverdueChildren(): Disposable {
   const firstSeenMs = new Map<number, number>();
   const timer = setInterval(() => {
@@ -125,7 +128,7 @@ function endOverdueChildren(): Disposable {
         const seenMs = firstSeenMs.get(pid) ?? Date.now();
         firstSeenMs.set(pid, seenMs);
         if (Date.now() - seenMs < FILE_TIMEOUT_MS + 10_000) continue;
-        console.log(`✖ process ${pid} has run for more than ${FILE_TIMEOUT_MS / 1000} s: killed`);
+        console.log(`✖ killed test process ${pid}: it ran for more than ${FILE_TIMEOUT_MS / 1000} s`);
         process.kill(pid, "SIGKILL");
         isGood = false;
       }

@@ -25,7 +25,7 @@ const ifreq = koffi.struct("ifreq_data", {
   rest: koffi.array("uint8_t", 16),
 });
 
-/** What {@link sys.ioctlIfreq} is given; `ifr_data` is read and written by the kernel. */
+/** Argument of {@link sys.ioctlIfreq}; the kernel reads and writes `ifr_data`. */
 export interface IfreqData {
   readonly ifr_name: Uint8Array;
   readonly ifr_data: Uint32Array;
@@ -44,7 +44,7 @@ const msghdr = koffi.struct("msghdr", {
   msg_flags: "int",
 });
 
-/** What {@link sys.sendmsg} is given. */
+/** Argument of {@link sys.sendmsg}. */
 export interface Msghdr {
   readonly msg_name: Uint8Array;
   readonly msg_namelen: number;
@@ -104,7 +104,7 @@ export const sys = {
   connect: declare<(fd: Fd, address: Uint8Array, length: number) => number>(
     "int connect(int, void *, uint32_t)",
   ),
-  // Called for every packet or batch: their structs lie in memory that stays, and go by address (see addressOf).
+  // Called for every packet or batch: their structs are in memory that does not move, passed by address (see addressOf).
   readv: declare<(fd: Fd, pieces: Address, count: number) => number>("intptr_t readv(int, size_t, int)"),
   writev: declare<(fd: Fd, pieces: Address, count: number) => number>("intptr_t writev(int, size_t, int)"),
   poll: declare<(fds: Address, count: number, timeoutMs: number) => number>("int poll(size_t, ulong, int)"),
@@ -126,10 +126,10 @@ export const sys = {
   umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
 } as const;
 
-/** Where the bytes are. They must not move: only for the buffers of WebAssembly.Memory that never grow. */
+/** The address of the bytes. They must not move: only for buffers of a WebAssembly.Memory that never grows. */
 export const addressOf = (bytes: Uint8Array): Address => Number(koffi.address(bytes));
 
-/** The errno of the last call (errno(3)); to be read before anything else is called. */
+/** The errno of the last call (errno(3)); to be read before any other call. */
 export const lastErrno = (): number => koffi.errno();
 
 /** The SyscallError for the last call's errno. */
@@ -138,13 +138,13 @@ export function lastError(call: string, detail = ""): SyscallError {
   return new SyscallError(call, errno, errnoName(errno), detail);
 }
 
-/** Gives back a result that is not negative; throws SyscallError for the others. */
+/** Returns a result that is not negative; throws SyscallError otherwise. */
 export function check(result: number, call: string, detail = ""): number {
   if (result < 0) throw lastError(call, detail);
   return result;
 }
 
-/** errno numbers that callers tell apart (asm-generic/errno-base.h, asm-generic/errno.h). */
+/** errno values that callers distinguish (asm-generic/errno-base.h, asm-generic/errno.h). */
 export const { EINTR, EAGAIN, EADDRINUSE, ENOBUFS, ENOPROTOOPT } = koffi.os.errno as Record<
   "EINTR" | "EAGAIN" | "EADDRINUSE" | "ENOBUFS" | "ENOPROTOOPT",
   number
@@ -159,7 +159,7 @@ export interface PollHandle {
 
 /**
  * Calls back from Node's own event loop (uv_poll_t) while the descriptor is readable. `status` is negative if
- * the descriptor has an error pending; libuv then stops the watch, and start() begins it anew.
+ * the descriptor has an error pending; libuv then stops the watch, and start() restarts it.
  */
 export const pollFd = (fd: Fd, callback: (status: number) => void): PollHandle =>
   koffi.node.poll(fd, callback as never) as unknown as PollHandle;

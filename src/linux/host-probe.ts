@@ -22,16 +22,16 @@ const PROTOCOL = { 4: 1, 6: 58 } as const; // IPPROTO_ICMP, IPPROTO_ICMPV6
 // netinet/ip_icmp.h, netinet/icmp6.h
 const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
 const ECHO_REPLY = { 4: 0, 6: 129 } as const;
-/** RFC 863: as good as never open. */
+/** RFC 863: practically never open. */
 const DISCARD_PORT = 9;
 
-/** Requests at the beginning, and again at these times; a link that just came up loses the first ones. */
+/** Interval between requests: a link that just came up loses the first ones. */
 const RESEND_MS = 400;
-/** A living host on the other side of the world answers within that. */
+/** Enough for a host on the other side of the world. */
 const TIMEOUT_MS = 2_000;
 const POLL_MS = 20;
 
-/** Whether a host with this address answers within 2 s. Never throws: a host that cannot be asked does not answer. */
+/** Whether a host with this address answers within 2 s. Never throws: a host that cannot be probed does not answer. */
 export async function hostAnswers(rtnetlink: Rtnetlink, ip: Ip): Promise<boolean> {
   forgetNeighbour(rtnetlink, ip);
   using echo = openEcho(ip);
@@ -47,7 +47,7 @@ export async function hostAnswers(rtnetlink: Rtnetlink, ip: Ip): Promise<boolean
   return false;
 }
 
-/** What the kernel learned earlier is no answer: the host may be gone since. */
+/** What the kernel learned earlier proves nothing: the host may be down since. */
 function forgetNeighbour(rtnetlink: Rtnetlink, ip: Ip): void {
   const address = formatIp(ip);
   for (const { ifindex, address: other, state } of rtnetlink.neighbours({ family: ip.family })) {
@@ -65,13 +65,13 @@ const isResolved = (rtnetlink: Rtnetlink, ip: Ip): boolean =>
     .neighbours({ family: ip.family })
     .some(({ address, state }) => address === formatIp(ip) && (state & NUD_REACHABLE) !== 0);
 
-interface Question extends Disposable {
+interface Probe extends Disposable {
   send(): void;
   isAnswered(): boolean;
 }
 
 /** ICMP echo; undefined without the capability CAP_NET_RAW. */
-function openEcho(ip: Ip): Question | undefined {
+function openEcho(ip: Ip): Probe | undefined {
   const { family } = ip;
   const fd = sys.socket(ADDRESS_FAMILY[family], SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, PROTOCOL[family]);
   if (fd < 0) return undefined;
@@ -104,7 +104,7 @@ function openEcho(ip: Ip): Question | undefined {
 }
 
 /** A datagram to a closed port: the kernel reports the answer as ECONNREFUSED (udp(7)). */
-function openRefusal(ip: Ip): Question {
+function openRefusal(ip: Ip): Probe {
   const socket = createSocket(ip.family === 4 ? "udp4" : "udp6");
   let isRefused = false;
   socket.on("error", (error: NodeJS.ErrnoException) => {
@@ -129,7 +129,7 @@ function echoRequest(family: Ip["family"], token: Uint8Array): Uint8Array {
   const message = new Uint8Array(4 + token.length);
   message[0] = ECHO_REQUEST[family];
   message.set(token, 4);
-  if (family === 4) new DataView(message.buffer).setUint16(2, internetChecksum(message)); // for IPv6 the kernel does
+  if (family === 4) new DataView(message.buffer).setUint16(2, internetChecksum(message)); // for IPv6 the kernel computes it
   return message;
 }
 

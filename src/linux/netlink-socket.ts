@@ -33,9 +33,9 @@ const RECEIVE_BYTES = 64 * 1024;
 export interface NetlinkOptions {
   /** Path of the network namespace, e.g. /run/netns/h1; default the caller's. */
   readonly netns?: string | undefined;
-  /** Size of the socket's receive buffer. Memory is only taken while answers wait in it. Default 8 MB. */
+  /** Size of the socket's receive buffer. Memory is used only while answers wait in it. Default 8 MB. */
   readonly receiveBufferBytes?: number;
-  /** How long receive() waits. Only a broken kernel lets it wait at all. Default 5 s. */
+  /** Longest time that receive() waits. Only a faulty kernel makes it wait. Default 5 s. */
   readonly timeoutMs?: number;
 }
 
@@ -75,7 +75,7 @@ export function openNetlink(options: NetlinkOptions & { readonly family?: number
 export const receiveNow = (fd: number, buffer: Uint8Array): Uint8Array | undefined =>
   receiveDatagram(fd, buffer, MSG_DONTWAIT);
 
-/** Opens and binds a socket with all the options that this program wants, member of `groups`. */
+/** Opens and binds a socket with the options that this program needs, as a member of `groups`. Throws SyscallError. */
 export function openFd(
   family: number,
   options: NetlinkOptions,
@@ -115,7 +115,7 @@ function receiveDatagram(fd: number, buffer: Uint8Array, flags: number): Uint8Ar
         "recv",
         90,
         "EMSGSIZE",
-        `netlink: an answer of ${length} bytes, room for ${buffer.length}`,
+        `netlink: answer of ${length} bytes exceeds the buffer of ${buffer.length}`,
       );
     }
     if (length >= 0) return buffer.slice(0, length);
@@ -131,13 +131,13 @@ function setOption(fd: number, level: number, name: number, value: number): numb
   return sys.setsockopt(fd, level, name, bytes, bytes.length);
 }
 
-/** Options that older kernels lack are for comfort (messages, filters): without them everything works too. */
+/** Options that older kernels lack are optional (messages, filters). */
 function setIfKnown(fd: number, name: number): void {
   if (setOption(fd, SOL_NETLINK, name, 1) < 0 && lastErrno() !== ENOPROTOOPT)
     throw lastError("setsockopt", "netlink");
 }
 
-/** Beyond the sysctl rmem_max with CAP_NET_ADMIN, else as much as that allows. */
+/** May exceed the sysctl rmem_max with CAP_NET_ADMIN; otherwise limited by it. */
 function setReceiveBuffer(fd: number, bytes: number): void {
   // The kernel doubles the number given, for its own overhead (socket(7)).
   if (setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes / 2) < 0) {

@@ -1,40 +1,40 @@
-/** Which processes there are, and which of them holds a netlink socket (proc(5)). All of it may be out of date at once. */
+/** Running processes, and which of them has a netlink socket open (proc(5)). Every answer may be outdated at once. */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { hasCode, isNotFound } from "../base/error.ts";
 
 /** PID_MAX_LIMIT (linux/threads.h). Above it are the random port ids of second sockets. */
 const PID_LIMIT = 2 ** 22;
-/** The first pid namespace, by PROC_PID_INIT_INO (linux/proc_ns.h): whoever is in it sees the processes of all others. */
+/** The first pid namespace, by PROC_PID_INIT_INO (linux/proc_ns.h): a process in it sees the processes of all others. */
 const FIRST_PID_NAMESPACE = "pid:[4026531836]";
-/** Of the field `flags` in /proc/PID/stat (linux/sched.h): a thread of the kernel's own. */
+/** Of the field `flags` in /proc/PID/stat (linux/sched.h): a kernel thread. */
 const PF_KTHREAD = 0x00200000;
 
 /**
- * Who holds, or held, the rtnetlink socket with this port id, in this network namespace: "NetworkManager (pid 812)". The
- * first such socket of a process has its pid, in its own pid namespace, for port id (netlink(7)): of a socket that is
- * closed that is all there is. Undefined = not even that.
+ * The process that has, or had, the rtnetlink socket with this port id in this network namespace: "NetworkManager (pid 812)".
+ * The port id of a process's first such socket is its pid, in its own pid namespace (netlink(7)); of a closed socket that
+ * is all that is known. Undefined = the port id is no pid either.
  *
- * Without CAP_SYS_PTRACE no process with more capabilities can be looked into, and from a container not all can be seen: a
- * holder that is not found has not ended for that.
+ * Without CAP_SYS_PTRACE processes with more capabilities cannot be inspected, and a container does not see all processes:
+ * a process that is not found has not necessarily ended.
  */
 export function netlinkSocketOwner(portId: number): string | undefined {
   const inode = socketInode(portId);
   if (inode !== undefined) {
-    const pid = [portId, ...pids()].find((candidate) => holdsSocket(candidate, inode));
+    const pid = [portId, ...pids()].find((candidate) => hasSocket(candidate, inode));
     const name = pid === undefined ? undefined : processName(pid);
     if (name !== undefined) return `${name} (pid ${pid})`;
   }
   const isOpen = inode !== undefined && socketInode(portId) === inode;
   if (portId >= PID_LIMIT) return isOpen ? "a process that cannot be seen from here" : undefined;
-  const mayBeIts = portId !== process.pid && (!isOpen || holdsSocket(portId, inode) === undefined);
+  const mayBeIts = portId !== process.pid && (!isOpen || hasSocket(portId, inode) === undefined);
   const name = mayBeIts ? processName(portId) : undefined;
   if (name !== undefined) return `${name} (pid ${portId}, probably)`;
-  return `a process that ${isOpen ? "cannot be seen from here" : whatBecameOf(portId)} (pid ${portId})`;
+  return `a process that ${isOpen ? "cannot be seen from here" : fateOf(portId)} (pid ${portId})`;
 }
 
-/** Of a process that is not in sight, as the end of "a process that …". */
-function whatBecameOf(pid: number): string {
+/** Why a process is not found, as the end of "a process that …". */
+function fateOf(pid: number): string {
   if (linkTarget("/proc/self/ns/pid") !== FIRST_PID_NAMESPACE) return "has ended or cannot be seen from here";
   try {
     process.kill(pid, 0);
@@ -44,7 +44,7 @@ function whatBecameOf(pid: number): string {
   return "cannot be seen from here"; // /proc is mounted with hidepid
 }
 
-/** Undefined if it has ended, or is a thread of the kernel: those use no such sockets. */
+/** Undefined if it has ended, or is a kernel thread: those use no such sockets. */
 function processName(pid: number): string | undefined {
   try {
     // "812 (NetworkManager) S 1 812 812 0 -1 4194560 …"
@@ -64,13 +64,13 @@ function socketInode(portId: number): string | undefined {
   return rows.find((row) => row[1] === "0" && row[2] === String(portId))?.[9];
 }
 
-/** Undefined = it is there, and cannot be looked into: not its directory (another user's), or not the links in there. */
-function holdsSocket(pid: number, inode: string): boolean | undefined {
+/** Undefined = it exists but cannot be inspected: its directory or the links in it belong to another user. */
+function hasSocket(pid: number, inode: string): boolean | undefined {
   try {
     const directory = `/proc/${pid}/fd`;
     return readdirSync(directory).some((fd) => targetOf(`${directory}/${fd}`) === `socket:[${inode}]`);
   } catch (error) {
-    return hasCode(error, "EACCES") ? undefined : false; // else it has ended
+    return hasCode(error, "EACCES") ? undefined : false; // otherwise it has ended
   }
 }
 
@@ -81,7 +81,7 @@ export interface ProcessEntry {
   readonly args: readonly string[];
 }
 
-/** The processes in this network namespace, without this one. */
+/** The processes in this network namespace, except this one. */
 export function processesOfThisNetns(): ProcessEntry[] {
   const own = linkTarget("/proc/self/ns/net");
   return pids()
@@ -111,7 +111,7 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-/** Undefined = there is no such link any more. */
+/** Undefined = the link no longer exists. */
 function targetOf(path: string): string | undefined {
   try {
     return readlinkSync(path);

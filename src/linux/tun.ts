@@ -1,4 +1,4 @@
-/** TUN devices (Documentation/networking/tuntap.rst): made to outlive their maker, and opened for packets. */
+/** TUN devices (Documentation/networking/tuntap.rst): persistent ones are created, and opened for packets. */
 
 import { closeSync, openSync } from "node:fs";
 import { FlannelError, hasCode, messageOf } from "../base/error.ts";
@@ -36,9 +36,9 @@ const IFNAMSIZ = 16;
 const HEADER_SIZE = new Uint8Array(Int32Array.of(VNET_HEADER_BYTES).buffer);
 
 /**
- * Makes a TUN device that stays when nobody has it open, in the caller's namespace. An existing TUN device of that
- * name is made to stay. Throws FlannelError: ENOENT or ENXIO (kernel without TUN), EPERM, EBUSY (open elsewhere),
- * EINVAL (another kind of device bears the name).
+ * Creates a persistent TUN device, which exists while no process has it open, in the caller's namespace. An existing TUN
+ * device of that name becomes persistent. Throws FlannelError: ENOENT or ENXIO (kernel without TUN), EPERM, EBUSY (open elsewhere),
+ * EINVAL (a device of another type has the name).
  */
 export function makePersistentTun(name: string): void {
   const fd = openCloneDevice();
@@ -51,8 +51,8 @@ export function makePersistentTun(name: string): void {
 }
 
 /**
- * Opens an existing or new TUN device for packets, without blocking, with the offloads that the kernel has, or none if
- * they are not wanted; it stays after closing. Only one may have it open. Throws as {@link makePersistentTun}.
+ * Opens an existing or new TUN device for packets, non-blocking and persistent. `wantOffloads`: with the offloads that the
+ * kernel supports. Only one process can have it open. Throws as {@link makePersistentTun}.
  */
 export function openTun(name: string, wantOffloads: boolean): OpenTun {
   const fd = openCloneDevice();
@@ -67,12 +67,12 @@ export function openTun(name: string, wantOffloads: boolean): OpenTun {
 }
 
 /**
- * Makes of a descriptor from before a restart what {@link openTun} gives, with the packets that wait in it. Undefined if it
- * is not that device's, in this namespace, opened with the same wish for offloads; it is not closed.
+ * Adopts a descriptor from before a restart, with the packets that wait in it; the result is that of {@link openTun}.
+ * Undefined if it is not of that device, in this namespace, with the same offloads; the descriptor is not closed.
  */
 export function adoptTun(fd: number, name: string, wantOffloads: boolean): OpenTun | undefined {
   const ifreq = new Uint8Array(IFREQ_BYTES);
-  if (sys.ioctl(fd, TUNGETIFF, ifreq) < 0) return undefined; // no TUN device, or one that was deleted
+  if (sys.ioctl(fd, TUNGETIFF, ifreq) < 0) return undefined; // not a TUN device, or a deleted one
   const bytes = ifreq.subarray(0, IFNAMSIZ);
   const itsName = new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
   const flags = new DataView(ifreq.buffer).getUint16(IFR_FLAGS, true);
@@ -84,7 +84,7 @@ export function adoptTun(fd: number, name: string, wantOffloads: boolean): OpenT
 }
 
 function configure(fd: number, name: string, hasVirtioHeader: boolean): OpenTun {
-  // An earlier owner's sizes and offloads stay with the device.
+  // The device keeps the sizes and offloads that an earlier process set.
   if (hasVirtioHeader) check(sys.ioctl(fd, TUNSETVNETHDRSZ, HEADER_SIZE), "ioctl(TUNSETVNETHDRSZ)", name);
   const setOffloads = (flags: number): boolean =>
     hasVirtioHeader && sys.ioctlValue(fd, TUNSETOFFLOAD, flags) === 0;
@@ -111,7 +111,7 @@ function openCloneDevice(): number {
 const attach = (fd: number, name: string, flags: number): number =>
   check(setInterface(fd, name, flags), "ioctl(TUNSETIFF)", name);
 
-/** False = this kernel has no such header. Another's device (EBUSY) may be free in a moment: that is no reason to do without. */
+/** False = this kernel has no such header. A device in use (EBUSY) may be free in a moment and is no reason to do without. */
 function attachWithHeader(fd: number, name: string): boolean {
   try {
     attach(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
@@ -125,7 +125,7 @@ function attachWithHeader(fd: number, name: string): boolean {
 function setInterface(fd: number, name: string, flags: number): number {
   const ifreq = new Uint8Array(IFREQ_BYTES);
   if (new TextEncoder().encodeInto(name, ifreq).written >= IFNAMSIZ || name === "")
-    throw new FlannelError("EINVAL", `not the name of a device: ${name}`);
+    throw new FlannelError("EINVAL", `invalid device name: ${name}`);
   new DataView(ifreq.buffer).setUint16(IFR_FLAGS, flags, true);
   return sys.ioctl(fd, TUNSETIFF, ifreq);
 }

@@ -1,7 +1,7 @@
 /**
  * The data path's port to the kernel: one readv or writev per packet of the TUN device, one sendmmsg or recvmmsg per
- * batch of datagrams. All structs lie in the packet memory at fixed places and are filled in by hand, as 64-bit Linux
- * lays them out: nothing is allocated per call.
+ * batch of datagrams. All structs are at fixed places of the packet memory, in the layout of 64-bit Linux: nothing is
+ * allocated per call.
  */
 
 import type { TunnelDescriptors } from "../datapath/descriptors.ts";
@@ -46,7 +46,7 @@ const MSG_CONTROL = 32;
 const MSG_CONTROLLEN = 40;
 const MSG_LEN = 56;
 const MSG_DONTWAIT = 0x40;
-/** struct cmsghdr with an int: its length is 20, its place takes 24. */
+/** struct cmsghdr with an int: its length is 20, its space 24 (CMSG_SPACE). */
 const CMSG_BYTES = 24;
 const CMSG_DATA = 16;
 const CMSG_LEN_U16 = 18;
@@ -54,7 +54,7 @@ const CMSG_LEN_INT = 20;
 
 /** A joined datagram is an IPv4 packet without its headers. */
 const RECEIVE_BYTES = 64 * 1024;
-/** More messages and pieces than any queue holds. */
+/** More messages and pieces than any queue contains. */
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
 
@@ -71,7 +71,7 @@ export class UdpBatchIo implements PacketIo {
   readonly #udpFd: number;
   readonly #baseLow: number;
   readonly #baseHigh: number;
-  // Offsets of the structs, and addresses of those that calls are given.
+  // Offsets of the structs, and addresses of those that are passed to system calls.
   readonly #polls: number;
   readonly #tunPieces: number;
   readonly #sendMessages: number;

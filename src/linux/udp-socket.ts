@@ -1,4 +1,4 @@
-/** The UDP backend's socket (ip(7), udp(7), socket(7)), with room for bursts and the kernel's batching where it has it. */
+/** Socket of the udp backend (ip(7), udp(7), socket(7)), with buffers for bursts, and batching if the kernel supports it. */
 
 import { formatIp, type Ip, ipToBytes } from "../address/ip.ts";
 import type { OpenUdp } from "../datapath/descriptors.ts";
@@ -29,15 +29,15 @@ export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
 
-/** Memory that only waiting datagrams take. A TCP stream between two hosts keeps some MB on the way. */
+/** Memory is used only by waiting datagrams. A TCP stream between two hosts has some MB in flight. */
 const BUFFER_BYTES = 4 * 1024 * 1024;
-/** A device that takes nothing for so long loses the packet. */
+/** A packet is dropped if the device accepts nothing for so long. */
 const SEND_TIMEOUT_MS = 100;
 
-/** A socket for whole IPv4 packets of our own, header included (raw(7)); -1 without the capability CAP_NET_RAW. */
+/** Opens a socket for complete IPv4 packets, header included (raw(7)); -1 without the capability CAP_NET_RAW. */
 export const openRaw = (): number => sys.socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 
-/** struct sockaddr_in. */
+/** sizeof(struct sockaddr_in). */
 export const SOCKADDR_IN_BYTES = 16;
 
 /** Opens and binds the socket, in the caller's namespace. Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL. */
@@ -55,8 +55,8 @@ export function openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp
 }
 
 /**
- * Makes of a descriptor from before a restart what {@link openUdp} gives, with the datagrams that wait in it. Undefined if
- * it is not a socket bound so, in this namespace, opened with the same wish for offloads; it is not closed.
+ * Adopts a descriptor from before a restart, with the datagrams that wait in it; the result is that of {@link openUdp}.
+ * Undefined if it is not a socket of this address, in this namespace, with the same offloads; it is not closed.
  */
 export function adoptUdp(fd: number, local: Ip, port: number, wantOffloads: boolean): OpenUdp | undefined {
   const address = new Uint8Array(SOCKADDR_IN_BYTES);
@@ -64,7 +64,7 @@ export function adoptUdp(fd: number, local: Ip, port: number, wantOffloads: bool
   const wanted = socketAddress(ipToBytes(local), port);
   if (!wanted.every((byte, index) => byte === address[index])) return undefined;
   if (getOption(fd, SOL_SOCKET, SO_TYPE) !== SOCK_DGRAM || !isOfOwnNetns(fd, SIOCGSKNS)) return undefined;
-  // What was joined already would come out as one datagram if nobody said that it is many.
+  // Datagrams that were joined already would be read as one if the reader did not expect joined ones.
   const joins = getOption(fd, SOL_UDP, UDP_GRO) === 1;
   if (joins && !wantOffloads) return undefined;
   return configure(fd, wantOffloads);
@@ -82,11 +82,11 @@ function configure(fd: number, wantOffloads: boolean): OpenUdp {
   };
 }
 
-/** Whether datagrams that are too big for the way are fragmented; if not, sending them fails with EMSGSIZE. */
+/** Sets whether datagrams above the path MTU are fragmented; if not, sending them fails with EMSGSIZE. Negative errno on failure. */
 export const fragmentOutgoing = (fd: number, isAllowed: boolean): number =>
   setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, isAllowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO);
 
-/** MTU of the way to an address (4 bytes) as the kernel knows it now (IP_MTU, ip(7)); 0 = there is no way. */
+/** Path MTU to an address (4 bytes) as the kernel knows it now (IP_MTU, ip(7)), in bytes; 0 = no route. */
 export function pathMtuBytes(address: Uint8Array): number {
   const fd = sys.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return 0;
@@ -107,7 +107,7 @@ export function socketAddress(ip: Uint8Array, port: number): Uint8Array {
   return address;
 }
 
-/** An option that is a number; undefined if it cannot be had. */
+/** A numeric option; undefined if the kernel does not have it. */
 function getOption(fd: number, level: number, name: number): number | undefined {
   const value = new Uint8Array(4);
   if (sys.getsockopt(fd, level, name, value, Uint32Array.of(value.length)) < 0) return undefined;
@@ -120,7 +120,7 @@ function setOption(fd: number, level: number, name: number, value: number): numb
   return sys.setsockopt(fd, level, name, bytes, bytes.length) < 0 ? -lastErrno() : 0;
 }
 
-/** Beyond the limit of net.core.rmem_max if we may (CAP_NET_ADMIN), else as far as it allows. */
+/** May exceed net.core.rmem_max with CAP_NET_ADMIN; otherwise limited by it. */
 function setBuffer(fd: number, force: number, plain: number): void {
   if (setOption(fd, SOL_SOCKET, force, BUFFER_BYTES) < 0) setOption(fd, SOL_SOCKET, plain, BUFFER_BYTES);
 }

@@ -1,7 +1,7 @@
 /**
  * A host's interfaces, addresses and routes in memory, behind a real {@link Rtnetlink}: answers and notifications are
- * the messages that the kernel would send (rtnetlink(7)). What is not asked for by the agent is left out: one address
- * gives one connected route, and nothing expires.
+ * the messages that the kernel would send (rtnetlink(7)). What the agent does not request is left out: an address
+ * has one connected route, and nothing expires.
  */
 
 import { parseIp } from "../address/ip.ts";
@@ -39,7 +39,7 @@ export class FakeHost {
   readonly #routes = new Map<string, RouteSpec>();
   readonly #sources = new Set<(received: ReceivedNotifications) => void>();
 
-  /** Makes or changes an interface. */
+  /** Creates or changes an interface. */
   setLink(index: number, settings: LinkSettings & { readonly name: string }): void {
     this.#links.set(index, settings);
     this.notify([setLink(index, settings)]);
@@ -90,7 +90,7 @@ export class FakeHost {
     this.#send({ datagrams: [], overrun: true });
   }
 
-  /** Sources that are open now. */
+  /** Number of open sources. */
   get sources(): number {
     return this.#sources.size;
   }

@@ -1,6 +1,6 @@
 /**
- * The reconciler's kernel port in memory, which refuses what Linux refuses and drops what Linux drops: without a word,
- * where Linux says nothing. test/netns/reconciler-fake.test.ts holds it against the real one.
+ * The reconciler's kernel port in memory, which refuses what Linux refuses and drops silently what Linux drops
+ * silently. test/netns/reconciler-fake.test.ts compares it with the real kernel.
  */
 
 import { containsPrefix, parsePrefix } from "../address/prefix.ts";
@@ -28,20 +28,20 @@ import type { Notice, Provider } from "../state/provider.ts";
 /** How a device comes from the kernel. */
 const SETTINGS_AT_BIRTH = { accept_ra: true, disable_ipv6: false, "tx-checksum-ip-generic": true } as const;
 
-/** Holds objects of all kinds. */
+/** Provider of all kinds of object. */
 export class FakeKernel implements Provider {
   readonly name = "the kernel";
   readonly kinds: ReadonlySet<StateKind> = new Set(KINDS.map(({ kind }) => kind));
-  /** Whatever it holds, ours or not; one route per destination, as Linux without metrics. */
+  /** All objects, ours and foreign ones; one route per destination, as Linux without metrics. */
   readonly #objects = new Map<string, StateObject>();
-  /** Devices that a VXLAN device can have as its lower one; routes through them are others'. */
+  /** Devices that a VXLAN device can have as its lower one; routes through them are foreign. */
   readonly #lowers: ReadonlySet<string>;
   readonly #listeners = new Set<(notice: Notice) => void>();
-  /** What it was asked for so far. */
+  /** The requests so far. */
   readonly operations: StateOperation[] = [];
-  /** Gives the error with which an operation is refused though Linux would not. */
+  /** Returns the error with which an operation is refused that Linux would accept. */
   refuse: (operation: StateOperation) => FlannelError | undefined = () => undefined;
-  /** While set, nothing can be asked or changed. */
+  /** While set, every request fails. */
   failure: FlannelError | undefined;
   looks = 0;
   #names: ReadonlySet<string> = new Set();
@@ -98,7 +98,7 @@ export class FakeKernel implements Provider {
     })();
   }
 
-  /** Somebody else changes something; throws where Linux refuses. */
+  /** A foreign change; throws where Linux refuses it. */
   meddle(...operations: readonly StateOperation[]): void {
     for (const operation of operations) {
       const error = this.#change(operation);
@@ -106,7 +106,7 @@ export class FakeKernel implements Provider {
     }
   }
 
-  /** Somebody else makes or replaces an object. */
+  /** Another program creates or replaces an object. */
   put(object: StateObject): void {
     const previous = this.#objects.get(keyOf(object));
     this.meddle(
@@ -114,22 +114,22 @@ export class FakeKernel implements Provider {
     );
   }
 
-  /** Somebody else removes an object. */
+  /** Another program deletes an object. */
   delete(object: StateObject): void {
     this.meddle({ action: "remove", object });
   }
 
-  /** Notifications got lost. */
+  /** Loses notifications. */
   overrun(): void {
     this.#notify("overrun");
   }
 
-  /** Something foreign changed that no object of ours is about. */
+  /** Reports a foreign change that concerns no object of ours. */
   elsewhere(): void {
     this.#notify("elsewhere");
   }
 
-  /** Every request takes a turn, so that others happen in between. */
+  /** Every request takes a turn of the event loop, so that requests interleave. */
   async #turn(): Promise<void> {
     await Promise.resolve();
     if (this.failure !== undefined) throw this.failure;
@@ -139,7 +139,7 @@ export class FakeKernel implements Provider {
   #refuseForeign({ object }: StateOperation): FlannelError | undefined {
     const device = deviceOf(object);
     const isRefused = this.#names.has(device) && this.#isForeign(device);
-    return isRefused ? new FlannelError("EEXIST", "not flannel's any more") : undefined;
+    return isRefused ? new FlannelError("EEXIST", "no longer flannel's") : undefined;
   }
 
   #isForeign(device: string): boolean {
@@ -154,7 +154,7 @@ export class FakeKernel implements Provider {
 
   #change(operation: StateOperation): FlannelError | undefined {
     const error = operation.action === "remove" ? this.#remove(operation.object) : this.#set(operation);
-    return error === undefined ? undefined : new FlannelError(error, `the kernel says ${error}`);
+    return error === undefined ? undefined : new FlannelError(error, `the kernel returned ${error}`);
   }
 
   /** The errno's name with which Linux refuses. */
@@ -226,7 +226,7 @@ export class FakeKernel implements Provider {
         object.kind as string
       ];
     }
-    // A removal names every field: anything else at the same place stays.
+    // A deletion names every field: a different object with the same key stays.
     if (object.kind === "route" && have.kind === "route" && !isSameRoute(have, object)) return "ESRCH";
     applyToModel(this.#objects, { action: "remove", object: have });
     if (have.kind === "address") {
@@ -261,7 +261,7 @@ export class FakeKernel implements Provider {
 const isSameRoute = (a: Route, b: Route): boolean =>
   a.device === b.device && a.via === b.via && a.protocol === b.protocol;
 
-/** What the real port shows of an object. */
+/** What the real provider observes of an object. */
 function isSeen(object: StateObject, ownership: Ownership): boolean {
   if (object.kind !== "route") return ownership.devices.has(deviceOf(object));
   return (
@@ -269,7 +269,7 @@ function isSeen(object: StateObject, ownership: Ownership): boolean {
   );
 }
 
-/** What the real provider reports of a change; of foreign routes into our networks only that something happened there. */
+/** What the real provider reports of a change; of foreign routes into our networks only that there was a change. */
 function reportedOf(change: StateChange, ownership: Ownership): StateChange[] {
   const { object } = change;
   if (isSeen(object, ownership)) return [change];

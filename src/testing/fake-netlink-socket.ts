@@ -1,7 +1,7 @@
 /**
  * A netlink socket without a kernel, for tests: a function answers each request, and the fake turns the answers into
- * the datagrams that the kernel's netlink core would send (net/netlink/af_netlink.c): acknowledgements only when asked
- * for, errors always, dumps in parts, and it refuses what the kernel refuses (a datagram beyond the send buffer).
+ * the datagrams that the kernel's netlink core would send (net/netlink/af_netlink.c): acknowledgements on request,
+ * errors always, dumps in parts, and it refuses what the kernel refuses (a datagram beyond the send buffer).
  */
 
 import { SyscallError } from "../base/error.ts";
@@ -22,20 +22,20 @@ import {
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { Writer } from "../netlink/writer.ts";
 
-/** How the kernel shall answer one request. Nothing given = success. */
+/** Answer to one request. Empty = success. */
 export interface FakeReply {
   /** Positive errno. */
   readonly errno?: number;
   /** NLMSGERR_ATTR_MSG and NLMSGERR_ATTR_OFFS. */
   readonly text?: string;
   readonly offset?: number;
-  /** Objects that a get or a dump gives, two in each datagram. */
+  /** Objects that a get or a dump returns, two in each datagram. */
   readonly objects?: readonly { readonly type: number; readonly payload: Uint8Array }[];
   /** Mark the dump as interrupted. */
   readonly interrupted?: boolean;
-  /** The answer (of a dump: its objects) does not fit into the receive buffer: receive() will say ENOBUFS instead. */
+  /** The answer (of a dump: its objects) does not fit into the receive buffer: receive() fails with ENOBUFS instead. */
   readonly lost?: boolean;
-  /** Say nothing at all, as if the kernel had died: receive() will time out. */
+  /** Do not answer: receive() will time out. */
   readonly silent?: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
  * The data path's port to the kernel, in memory: a TUN device and a socket as lists. It refuses what the kernel refuses
- * and throws where the data path hands it what makes no sense.
+ * and throws where the data path passes invalid data.
  */
 
 import { MOST_RECEIVED, type PacketIo, type ReceivedBatch } from "../datapath/packet-io.ts";
@@ -23,7 +23,7 @@ export interface TunPacket {
   readonly bytes: Uint8Array;
 }
 
-/** What the kernel would hand to the socket as one: datagrams of one size from one sender, the last perhaps shorter. */
+/** What the kernel would pass to the socket as one: datagrams of one size from one sender, the last perhaps shorter. */
 export interface Arrival {
   readonly sender: number;
   readonly datagramBytes: number;
@@ -176,7 +176,7 @@ export class FakePacketIo implements PacketIo {
   }
 }
 
-/** include/linux/virtio_net.h, virtio_net_hdr_to_skb: what the kernel wants of a packet that it is to cut up. */
+/** include/linux/virtio_net.h, virtio_net_hdr_to_skb: what the kernel requires of a packet that it segments. */
 function checkVirtio({ virtio, bytes }: TunPacket): void {
   if (virtio.type === "none") return;
   const isTcp = virtio.type === "tcp";

@@ -19,13 +19,13 @@ export class FakeTimers implements Timers {
     };
   }
 
-  /** How long until the next callback; undefined if none waits. */
+  /** Milliseconds until the next callback; undefined if none is pending. */
   get nextMs(): number | undefined {
     const next = this.#next();
     return next === undefined ? undefined : next.atMs - this.#nowMs;
   }
 
-  /** Moves on by `ms`; what falls due happens in its order, and what it sets off is done before the next. */
+  /** Advances by `ms`: due callbacks run in order, each with everything that it triggers before the next. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
     await settle();
@@ -45,7 +45,7 @@ export class FakeTimers implements Timers {
   }
 }
 
-/** Lets everything that waits for nothing but its turn come to rest. */
+/** Runs everything that waits only for its turn of the event loop. */
 export async function settle(turns = 10): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
 }

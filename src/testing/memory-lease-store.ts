@@ -52,7 +52,7 @@ export class MemoryDatastore implements Disposable {
     return entry;
   }
 
-  /** Starts the life of a key anew without a change that anybody sees. */
+  /** Restarts the TTL of a key without a change that watches report. */
   keep(key: string, ttlMs: number | undefined): void {
     clearTimeout(this.#expiries.get(key));
     if (ttlMs === undefined) return;
@@ -76,7 +76,7 @@ export class MemoryDatastore implements Disposable {
     this.#faults.push(...errors);
   }
 
-  /** Watches see nothing of what happens until {@link reconnect}; then they begin again with a snapshot. */
+  /** Watches report nothing until {@link reconnect}; then they begin again with a snapshot. */
   cut(): void {
     this.#isCut = true;
   }
@@ -116,7 +116,7 @@ export class MemoryDatastore implements Disposable {
 export interface MemoryStoreOptions {
   readonly logger?: Logger;
   readonly random?: () => number;
-  /** Life of a lease that is not renewed. */
+  /** TTL of a lease. */
   readonly ttlMs?: number;
 }
 
@@ -196,13 +196,13 @@ export function createMemoryLeaseStore(data: MemoryDatastore, options: MemorySto
     async renew(lease, attributes) {
       await data.request();
       const entry = data.entries.get(lease.key);
-      if (entry === undefined) throw new StoreError("LEASE_LOST", `the lease ${lease.key} is gone`);
+      if (entry === undefined) throw new StoreError("LEASE_LOST", `the lease ${lease.key} does not exist`);
       const current = decodeLeaseValue(entry.value);
       const isOurs =
         isProblem(current) ||
         isDeepStrictEqual(publicAddresses(current), publicAddresses(lease.attributes)) ||
         isDeepStrictEqual(publicAddresses(current), publicAddresses(attributes));
-      if (!isOurs) throw new StoreError("LEASE_LOST", `the lease ${lease.key} is another host's`);
+      if (!isOurs) throw new StoreError("LEASE_LOST", `the lease ${lease.key} belongs to another host`);
       return extend(lease.key, lease.subnets, attributes, entry);
     },
 
@@ -235,7 +235,7 @@ export function createMemoryLeaseStore(data: MemoryDatastore, options: MemorySto
 
 const publicAddresses = ({ publicIp, publicIpv6 }: LeaseAttributes) => [publicIp, publicIpv6];
 
-/** What `subscribe` pushes, one by one, until the signal is aborted. `subscribe` returns how to end it. */
+/** Yields what `subscribe` pushes until the signal is aborted. `subscribe` returns the function that ends it. */
 async function* queue<T>(
   signal: AbortSignal,
   subscribe: (push: (item: T) => void) => () => void,

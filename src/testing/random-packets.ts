@@ -1,4 +1,4 @@
-/** Random traffic for the data path: flows that can be joined, everything that breaks them, and plain rubbish. */
+/** Random traffic for the data path: flows that can be coalesced, everything that breaks them, and invalid packets. */
 
 import {
   encodeVirtio,
@@ -11,7 +11,7 @@ import {
   viewOf,
 } from "./slow-ip.ts";
 
-/** A small fast generator (mulberry32): the same seed, the same traffic. */
+/** A small fast generator (mulberry32): the same seed gives the same sequence. */
 export class Chance {
   #state: number;
 
@@ -48,7 +48,7 @@ export interface Ends {
   readonly destination: number;
 }
 
-/** One flow: where it has come to. */
+/** State of one flow. */
 export class RandomFlow {
   readonly #chance: Chance;
   readonly #fields: Ends & { readonly ports: number };
@@ -69,7 +69,7 @@ export class RandomFlow {
     this.#id = chance.below(0x10000);
   }
 
-  /** The next packet: most often what follows the last one, sometimes with something about it. */
+  /** The next packet: usually the continuation, sometimes with a deviation. */
   next(): Uint8Array {
     const chance = this.#chance;
     const isOdd = chance.oneIn(6);
@@ -158,7 +158,7 @@ export function rubbish(chance: Chance, ends: Ends): Uint8Array {
   }
 }
 
-/** A super-packet of the kernel with its virtio header: big TCP or UDP to be cut up, checksums left out. */
+/** A super-packet of the kernel with its virtio header: large TCP or UDP to be segmented, without checksums. */
 export function superPacket(
   chance: Chance,
   ends: Ends,

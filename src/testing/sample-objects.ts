@@ -1,4 +1,4 @@
-/** What a host of a vxlan network holds for itself and one peer, 10.5.2.0/24 at 192.168.7.2: objects for tests. */
+/** Objects of a host in a vxlan network for itself and one peer, 10.5.2.0/24 at 192.168.7.2 (for tests). */
 
 import {
   type DeviceAddress,

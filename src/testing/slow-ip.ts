@@ -1,6 +1,6 @@
 /**
- * IPv4 forwarding the slow, obvious way, one packet in one array at a time: what the data path is held against. Nothing
- * here is shared with it.
+ * IPv4 forwarding in the slow, obvious way, one packet in one array at a time: the oracle for the data path, with which
+ * it shares no code.
  */
 
 /** A virtio header's fields (linux/virtio_net.h). */
@@ -45,7 +45,7 @@ export function decodeVirtio(bytes: Uint8Array): Virtio {
   };
 }
 
-/** RFC 1071 by the letter. */
+/** RFC 1071, literally. */
 export function checksum(bytes: Uint8Array, initial = 0): number {
   let sum = initial;
   for (let index = 0; index < bytes.length; index += 2) {
@@ -95,7 +95,7 @@ export interface TcpFields extends Omit<Ipv4Fields, "protocol"> {
   readonly tcpOptions?: Uint8Array;
 }
 
-/** A TCP segment with its checksums right. */
+/** A TCP segment with correct checksums. */
 export function tcp(fields: TcpFields, payload: Uint8Array): Uint8Array {
   const options = fields.tcpOptions ?? new Uint8Array();
   const segment = new Uint8Array(20 + options.length + payload.length);
@@ -163,7 +163,7 @@ export const isWholeIpv4 = (packet: Uint8Array): boolean =>
   viewOf(packet).getUint16(2) === packet.length &&
   checksum(packet.subarray(0, headerLength(packet))) === 0;
 
-/** As a router: a copy with one off the TTL, or undefined if there is nothing left of it. */
+/** As a router: a copy with one off the TTL, or undefined if it expires. */
 export function hop(packet: Uint8Array): Uint8Array | undefined {
   if (packet[8]! <= 1) return undefined;
   const copy = packet.slice();
@@ -172,7 +172,7 @@ export function hop(packet: Uint8Array): Uint8Array | undefined {
   return copy;
 }
 
-/** What the kernel, or a card, makes of a packet with this virtio header: the packets of the wire. */
+/** The packets that the kernel or a network card sends for a packet with this virtio header. */
 export function segment(packet: Uint8Array, virtio: Virtio): Uint8Array[] {
   if (virtio.type === "none") {
     const copy = packet.slice();
@@ -211,7 +211,7 @@ export function segment(packet: Uint8Array, virtio: Virtio): Uint8Array[] {
   return parts;
 }
 
-/** Packets of one flow have to keep their order; this names the flow. */
+/** Identifies a flow, whose packets have to keep their order. */
 export function flowOf(packet: Uint8Array): string {
   const view = viewOf(packet);
   const hosts = `${view.getUint32(12)} ${view.getUint32(16)} ${packet[9]}`;

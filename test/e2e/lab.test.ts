@@ -197,7 +197,7 @@ test("two labs at once, from up to down", async (t) => {
     const shell = ["sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"];
     const sleeper = (await succeed("lab", "exec", "--name", first, "h1-c1", "--", ...shell)).trim();
     assert.match(commandLine(sleeper), /^sleep 1000/);
-    assert.match(await succeed("lab", "down", "--name", first), /is removed/);
+    assert.match(await succeed("lab", "down", "--name", first), /Removed lab/);
     assert.equal(commandLine(sleeper), "");
     assert.deepEqual(traces(first), []);
     assert.match(await succeed("lab", "down", "--name", first), /There is no lab/);
@@ -244,7 +244,7 @@ test("`lab down`, SIGINT or SIGTERM while `lab up` is at work: both end, nothing
     await stop(child);
     const { code, err } = await outcome;
     assert.equal(code, 1, what);
-    assert.match(err, /^flannelctl: ended by SIG(INT|TERM)\n$/);
+    assert.match(err, /^flannelctl: interrupted by SIG(INT|TERM)\n$/);
     assert.deepEqual(traces(third), [], what);
   }
 });
@@ -260,16 +260,16 @@ test("what cannot work is said, and nothing stays", async () => {
       ["--backend=telepathy"],
       /^flannelctl: network config: Backend\.Type "telepathy" is not known; use one of: /,
     ],
-    [["--", "--iface=nope0"], /flanneld on h1 ended by itself:\n.*--iface=nope0/],
-    [["--", "--no-such-flag"], /flanneld on h1 ended by itself:\n.*unknown flag --no-such-flag/],
-    [["--flanneld=/nonexistent"], /--flanneld: \/nonexistent is not a program that can be run/],
+    [["--", "--iface=nope0"], /flanneld on h1 exited:\n.*--iface=nope0/],
+    [["--", "--no-such-flag"], /flanneld on h1 exited:\n.*unknown flag --no-such-flag/],
+    [["--flanneld=/nonexistent"], /--flanneld: \/nonexistent is not an executable file/],
     [[withConfig('{"Network": "10.5.0.0/29"}')], /Network 10\.5\.0\.0\/29 is too small/],
-    [["--config=/nonexistent.json"], /--config: cannot read \/nonexistent\.json/],
+    [["--config=/nonexistent.json"], /--config: failed to read \/nonexistent\.json/],
     [["--config=x", "--backend=vxlan"], /--backend and --config exclude each other/],
     [["--network=192.168.0.0/16"], /choose another one with --underlay/],
     [["--network=10.5.0.0"], /--network: "10\.5\.0\.0" is not an IPv4 network/],
     [["--hosts=0"], /--hosts: must be within 1…244/],
-    [["--name=No/Name"], /--name: "No\/Name" cannot name a lab/],
+    [["--name=No/Name"], /--name: "No\/Name" is not a valid name/],
   ];
   for (const [flags, message] of cases) {
     if (message.source.includes("too small")) withConfig('{"Network": "10.5.0.0/29"}');

@@ -61,7 +61,7 @@ export async function waitForDaemon<T>(
     const found = look();
     if (found !== undefined) return found;
     const log = readIfThere(logFile) ?? "";
-    if (!wasAlive) throw new FlannelError("EXIT", `${name} ended by itself:${indented(log)}`);
+    if (!wasAlive) throw new FlannelError("EXIT", `${name} exited:${indented(log)}`);
     const elapsedMs = systemTimers.nowMs() - startedMs;
     if (elapsedMs > (hasError(log) ? ERROR_READY_MS : READY_MS)) {
       const seconds = Math.round(elapsedMs / 1000);

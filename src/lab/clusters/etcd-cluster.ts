@@ -35,7 +35,7 @@ export function etcdCluster({ kind, topology, flannelctl }: EtcdClusterOptions):
         .trim()
         .split("\n")
         .map((line) => line.replace(/^flannelctl: /, ""));
-      throw new FlannelError("EXIT", `cannot ${what}: ${reasons.join("\n  ")}`, { cause: error });
+      throw new FlannelError("EXIT", `failed to ${what}: ${reasons.join("\n  ")}`, { cause: error });
     }
   };
 

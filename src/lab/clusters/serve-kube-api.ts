@@ -41,7 +41,7 @@ async function serve(config: KubeApiConfig): Promise<number> {
       { token: flannelToken, user: "system:serviceaccount:kube-flannel:flannel", rules: KUBE_RULES },
     ],
   });
-  logger.info(`serving the Kubernetes API of lab ${lab} at ${server.url}`);
+  logger.info(`Serving the Kubernetes API of lab ${lab} at ${server.url}`);
   using _kubelets = followHosts(lab, server.nodes, logger);
   using _controller = controlPodCidrs(server.nodes, podNetworksOf(config));
   await stopped.promise;
@@ -58,13 +58,13 @@ function followHosts(lab: string, nodes: KubeObjects, logger: Klog): Disposable 
       if (known.has(host.name)) continue;
       known.add(host.name);
       if (nodes.get(host.name) === undefined) nodes.create(nodeOf(host));
-      logger.info(`node ${host.name} is registered`);
+      logger.info(`Registered node ${host.name}`);
     }
     for (const name of known) {
       if (hosts.some((host) => host.name === name)) continue;
       known.delete(name);
       if (nodes.get(name) !== undefined) nodes.delete(name);
-      logger.info(`node ${name} is deleted`);
+      logger.info(`Deleted node ${name}`);
     }
   };
   const watcher = watch(labDirectory(lab), (_event, file) => {

@@ -1,4 +1,4 @@
-/** Taking a lab down, whole or half-made, as often as one likes. */
+/** Removes a lab, complete or not; may be repeated. */
 
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { hasCode, isNotFound } from "../../base/error.ts";

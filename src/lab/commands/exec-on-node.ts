@@ -19,7 +19,7 @@ export function findNode(topology: Topology, name: string, container: boolean): 
 
 /**
  * Runs the command with our standard input and output, and passes signals on. Resolves to its exit code, 128 + n if
- * signal n ended it. Throws FlannelError if it cannot be run.
+ * signal n ended it. Throws FlannelError if it fails to start.
  */
 export async function execOnNode(node: Node, command: readonly string[]): Promise<number> {
   const [program, ...args] = command;
@@ -46,5 +46,5 @@ const exitCodeOf = (child: ChildProcess, program: string): Promise<number> =>
 
 function cannotRun(program: string, error: Error): FlannelError {
   if (hasCode(error, "ENOENT")) return new FlannelError("ENOENT", `${program}: not found`);
-  return new FlannelError("ENOEXEC", `${program}: cannot be run: ${messageOf(error)}`);
+  return new FlannelError("ENOEXEC", `${program}: failed to start: ${messageOf(error)}`);
 }

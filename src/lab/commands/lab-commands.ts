@@ -25,7 +25,7 @@ export const labCommands = (programs: Programs): Command =>
   defineGroup("Hosts as network namespaces on this machine, each with flanneld and a container.", {
     up: upCommand(programs),
     status: defineCommand({
-      summary: "show its hosts and whether they live",
+      summary: "show its hosts and whether they are healthy",
       synopsis: "[flags]",
       flags: NAME,
       run: ({ values }, context) => runStatus(stateOf(values.name), context),
@@ -45,13 +45,13 @@ export const labCommands = (programs: Programs): Command =>
         runExec(stateOf(values.name), positional, values.container, rest),
     }),
     "add-host": defineCommand({
-      summary: "one more host, with flanneld and a container",
+      summary: "add a host, with flanneld and a container",
       synopsis: "[flags]",
       flags: NAME,
       run: ({ values }, context) => runAddHost(stateOf(values.name), programs, context),
     }),
     "remove-host": defineCommand({
-      summary: "take a host away, and what the others know of it",
+      summary: "remove a host and its lease",
       synopsis: "HOST [flags]",
       flags: NAME,
       takes: { words: ["HOST"] },
@@ -59,7 +59,7 @@ export const labCommands = (programs: Programs): Command =>
         runRemoveHost(stateOf(values.name), host!, programs, context),
     }),
     down: defineCommand({
-      summary: "remove it, also one that was left half-made",
+      summary: "remove a lab, also an incomplete one",
       synopsis: "[flags]",
       flags: { name: { ...NAME.name, default: DEFAULT_LAB, help: "which lab" } },
       run: ({ values }, context) => runDown(values.name, programs, context),
@@ -112,8 +112,8 @@ async function runRemoveHost(
 ): Promise<number> {
   requireRoot();
   const faults = await dropHost(name, host, programs);
-  for (const fault of faults) printError(`flannelctl: ${fault}; ${host} is removed all the same`);
-  print(`Host ${host} is removed from lab "${name}".`);
+  for (const fault of faults) printError(`flannelctl: ${fault}; removing ${host} anyway`);
+  print(`Removed host ${host} from lab "${name}".`);
   return 0;
 }
 
@@ -137,7 +137,7 @@ async function runDown(
   checkLabName(name);
   requireRoot();
   const faults = await down(name, programs.cniPlugin);
-  for (const fault of faults ?? []) printError(`flannelctl: ${fault}; the lab is removed all the same`);
-  print(faults === undefined ? `There is no lab "${name}"; ${describeLabs()}.` : `Lab "${name}" is removed.`);
+  for (const fault of faults ?? []) printError(`flannelctl: ${fault}; removing the lab anyway`);
+  print(faults === undefined ? `There is no lab "${name}"; ${describeLabs()}.` : `Removed lab "${name}".`);
   return 0;
 }

@@ -14,7 +14,7 @@ import { up } from "./up.ts";
 
 export const upCommand = (programs: Programs): Command =>
   defineCommand({
-    summary: "make a lab",
+    summary: "create a lab",
     synopsis: "[flags] [-- flags for every flanneld]",
     flags: UP_FLAGS,
     takes: { rest: true },
@@ -39,7 +39,7 @@ async function runUp(flags: UpFlags, context: CommandContext, programs: Programs
 /** Runs something that SIGINT and SIGTERM abort. */
 export async function untilSignal(run: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const abort = new AbortController();
-  const stop = (signal: NodeJS.Signals): void => abort.abort(new ConfigError(`ended by ${signal}`));
+  const stop = (signal: NodeJS.Signals): void => abort.abort(new ConfigError(`interrupted by ${signal}`));
   process.on("SIGINT", stop).on("SIGTERM", stop);
   try {
     await run(abort.signal);
@@ -73,6 +73,6 @@ function readConfig(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    throw new ConfigError(`--config: cannot read ${file}: ${messageOf(error)}`, { cause: error });
+    throw new ConfigError(`--config: failed to read ${file}: ${messageOf(error)}`, { cause: error });
   }
 }

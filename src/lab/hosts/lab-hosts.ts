@@ -49,8 +49,8 @@ export async function finishHost(
 }
 
 /**
- * Takes a host out of a lab that goes on, whole or half-made; it can be repeated. Gives back what went wrong on the way
- * without keeping the host from going. Throws FlannelError.
+ * Removes a host, complete or not, from a running lab; may be repeated. Returns the faults that did not prevent the
+ * removal. Throws FlannelError.
  */
 export async function removeHost(
   record: LabRecord,

@@ -45,7 +45,7 @@ export function requireIpv6(): void {
 
 /** Throws ConfigError unless the program can be run. */
 export function requireProgram(path: string, flag: string): void {
-  if (!isExecutable(path)) throw new ConfigError(`${flag}: ${path} is not a program that can be run`);
+  if (!isExecutable(path)) throw new ConfigError(`${flag}: ${path} is not an executable file`);
 }
 
 const isInstalled = (tool: Tool): boolean =>

@@ -160,7 +160,7 @@ test("refuses what cannot be, and says what to do", () => {
     [{ nets: ["255.255.255.0/24"], segments: 2 }, /--underlay: after 255.* no room for further --subnets/],
     [{ nets: ["ffff:ffff:ffff:ffff::/64"], segments: 2 }, /--underlay-ipv6: after .* no room/],
     ...["", "Lab", "a/b", "..", "-a", "a-", "a".repeat(33), "a b"].map(
-      (name): [Parameters<typeof shape>[0], RegExp] => [{ name }, /--name: .* cannot name a lab/],
+      (name): [Parameters<typeof shape>[0], RegExp] => [{ name }, /--name: .* is not a valid name/],
     ),
   ];
   for (const [changes, message] of refused) {

@@ -1,5 +1,5 @@
 /**
- * The plan of a lab: every name and address in it, as data, before anything is made.
+ * The plan of a lab: every name and address in it, as data, before anything is created.
  *
  *                       hub: bridge "underlay1" 192.168.64.1, datastore
  *              ┌──────────────────┬──────────────────┐
@@ -8,20 +8,20 @@
  *              │                    │
  *        eth0 in h1-c1        eth0 in h2-c1                   containers: addresses from their host's subnet
  *
- * With several segments the hub has a bridge for each, the hosts take turns at them, and the hub routes between them.
- * Hub, hosts and containers are network namespaces. Nothing else of the machine is used but two directories, so that
- * labs of different names can exist at once, with the same addresses inside.
+ * With several segments the hub has a bridge for each, the hosts are distributed over them in turn, and the hub routes between them.
+ * Hub, hosts and containers are network namespaces. A lab uses nothing else of the machine but two directories, so that
+ * several labs can exist at once, with the same addresses inside.
  */
 
 import { bitsOf, type Family, formatIp } from "../../address/ip.ts";
 import { addressAt, formatPrefix, type Prefix, parsePrefix, sizeOf } from "../../address/prefix.ts";
 import { ConfigError } from "../../base/error.ts";
 
-/** Name of a lab that was given none. */
+/** Default name of a lab. */
 export const DEFAULT_LAB = "lab";
-/** Holds one directory per lab: its state, logs and subnet files. On a memory file system, as the lab itself. */
+/** One directory per lab: its state, logs and subnet files. In memory, like the lab itself. */
 export const LABS_DIRECTORY = "/run/flannel-lab";
-/** Holds the datastores' files, which may be large. */
+/** The datastores' files, which may be large. */
 export const LABS_DATA_DIRECTORY = "/var/lib/flannel-lab";
 
 export interface LabShape {
@@ -52,12 +52,12 @@ export interface UnderlayAddress {
   readonly prefix: string;
 }
 
-/** One link that hosts share: a bridge of the hub. */
+/** A link shared by hosts: a bridge of the hub. */
 interface Segment {
   readonly bridge: string;
   /** "192.168.64.0/24", "fd00:64::/64". */
   readonly networks: readonly string[];
-  /** The hub's own addresses on it: the hosts' way to the other segments and to the datastore. */
+  /** The hub's own addresses on it: the hosts' gateway to the other segments and to the datastore. */
   readonly gateways: readonly UnderlayAddress[];
 }
 
@@ -84,7 +84,7 @@ export interface Container extends Node {
   readonly attachment: Attachment;
 }
 
-/** How a container gets its interface and addresses. */
+/** How a container is attached to its host. */
 type Attachment =
   | {
       /** By the lab itself. */
@@ -97,9 +97,9 @@ type Attachment =
   | {
       /** By the plugin in bin/. */
       readonly kind: "cni";
-      /** Holds what the plugin answered, as long as the container is attached. */
+      /** The plugin's result, while the container is attached. */
       readonly resultFile: string;
-      /** For what plugins keep: which container has which address, and how it was attached. */
+      /** State of the plugins: addresses and attachments of containers. */
       readonly stateDirectory: string;
     };
 
@@ -119,28 +119,28 @@ export interface Topology {
   readonly hosts: readonly Host[];
 }
 
-/** What can be a lab's name: it becomes part of the names of files and namespaces. */
+/** Valid names of labs: part of the names of files and namespaces. */
 const LAB_NAME = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
 const HUB_NUMBER = 1;
-/** Hosts begin at .11, so that the hub and things yet to come have room below. */
+/** Hosts begin at .11, which leaves addresses for the hub below. */
 const FIRST_HOST_NUMBER = 11;
-/** A bridge takes 1023 ports (BR_MAX_PORTS, net/bridge/br_private.h). */
+/** A bridge has up to 1023 ports (BR_MAX_PORTS, net/bridge/br_private.h). */
 const MOST_HOSTS = 1000;
-/** Holds {@link MOST_HOSTS}; what is smaller is no network for hosts in IPv6 anyway (RFC 4291 §2.5.4). */
+/** Enough for {@link MOST_HOSTS}; IPv6 has no smaller networks for hosts (RFC 4291 §2.5.4). */
 const LONGEST_IPV6_UNDERLAY = 64;
 
-/** Throws ConfigError for a name that could not be a lab's. */
+/** Throws ConfigError for an invalid name. */
 export function checkLabName(name: string): void {
   if (LAB_NAME.test(name)) return;
   throw new ConfigError(
-    `--name: ${JSON.stringify(name)} cannot name a lab: use up to 32 lower-case letters, digits and, between them, "-"`,
+    `--name: ${JSON.stringify(name)} is not a valid name; use up to 32 lower-case letters, digits and, between them, "-"`,
   );
 }
 
 export const labDirectory = (name: string): string => `${LABS_DIRECTORY}/${name}`;
 export const labDataDirectory = (name: string): string => `${LABS_DATA_DIRECTORY}/${name}`;
 
-/** Throws ConfigError if the shape cannot be had. */
+/** Throws ConfigError if the shape is impossible. */
 export function planTopology({ name, hosts, segments, underlays, cni }: LabShape): Topology {
   checkLabName(name);
   checkCounts(hosts, segments, underlays);
@@ -207,7 +207,7 @@ const nodeOf = (lab: string, name: string): Node => ({ name, netns: `flannel-${l
 
 const networksOf = ({ networks }: Segment): Prefix[] => networks.map((network) => parsePrefix(network)!);
 
-/** What a host consists of. */
+/** The namespaces of a host. */
 export const nodesOfHost = (host: Host): Node[] => [host, ...host.containers];
 
 /** All namespaces: the hub, the hosts, the containers. */
@@ -256,7 +256,7 @@ function checkCounts(hosts: number, segments: number, underlays: readonly Prefix
   }
 }
 
-/** How many hosts can be in networks of these sizes. The last address of an IPv4 network is its broadcast address. */
+/** Number of hosts that fit into networks of these sizes. The last address of an IPv4 network is its broadcast address. */
 const mostHosts = (underlays: readonly Prefix[]): number =>
   Math.min(
     MOST_HOSTS,

@@ -44,7 +44,7 @@ export interface DaemonSpec {
 
 /**
  * Starts a daemon in a session of its own. Our environment is not passed on but for PATH: variables like ETCD_NAME and
- * FLANNELD_IFACE would reach into the lab. Throws FlannelError if it cannot be run.
+ * FLANNELD_IFACE would reach into the lab. Throws FlannelError if it fails to start.
  */
 export function startDaemon({ netns, program, args, logFile, environment }: DaemonSpec): ProcessId {
   const log = openSync(logFile, "a", 0o644);
@@ -61,7 +61,7 @@ export function startDaemon({ netns, program, args, logFile, environment }: Daem
     child.on("error", () => {}); // there is no pid then
     child.unref();
     const id = child.pid === undefined ? undefined : identify(child.pid);
-    if (id === undefined) throw new FlannelError("ENOEXEC", `${program} cannot be run`);
+    if (id === undefined) throw new FlannelError("ENOEXEC", `failed to start ${program}`);
     return id;
   } finally {
     closeSync(log);

@@ -122,7 +122,7 @@ export function describeLabs(): string {
     : `there are: ${names.join(", ")} (choose with --name)`;
 }
 
-/** Those there are, half-made ones too. */
+/** The existing labs, including incomplete ones. */
 export function labNames(): string[] {
   try {
     return readdirSync(LABS_DIRECTORY).sort();
