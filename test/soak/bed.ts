@@ -99,10 +99,12 @@ export class Bed implements AsyncDisposable {
     return { vxlan: "flannel.1", "host-gw": undefined, udp: "flannel0" }[this.backend];
   }
 
-  /** Why the bed is not as it was at startup, one line each: hosts that are not ready, subnets that have changed. */
+  /** Why the bed is not as it was at startup, one line each: hosts that are not ready, other subnets, missing leases. */
   async problems(): Promise<string[]> {
     const problems: string[] = [];
-    for (const { name, daemon, subnet } of this.hosts) {
+    const leases = await this.etcd.ctl(["get", "--prefix", `${PREFIX}/subnets/`]).catch(() => "");
+    for (const { name, daemon, subnet, leaseKey, address } of this.hosts) {
+      if (!leases.includes(`${leaseKey}\n{"PublicIP":"${address}"`)) problems.push(`${name} has no lease`);
       const health = await daemon.health();
       if (health?.status !== 200)
         problems.push(`${name} is not ready: ${health?.body.trim() ?? "no answer"}`);

@@ -7,7 +7,7 @@ import { silentLogger } from "../../base/logger.ts";
 import { parseNetworkConfig } from "../../config/network-config.ts";
 import { encodeLeaseValue } from "../lease-codec.ts";
 import { createKeyLeaseStore } from "./key-lease-store.ts";
-import type { KeyRecord, KeyValueStore, WrittenKey } from "./key-value-store.ts";
+import type { KeyRecord, KeyUpdate, KeyValueStore, WrittenKey } from "./key-value-store.ts";
 
 const SUBNETS = "/net/subnets/";
 const DAY_MS = 86_400_000;
@@ -23,6 +23,9 @@ const attributesOf = (host: number) => ({
   backendV6Data: undefined,
 });
 const request = { network, attributes: attributesOf(1), previous: undefined };
+
+/** Everything that waits only for its turn of the event loop has run. */
+const settled = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
 interface Options {
   readonly createsAtomically?: boolean;
@@ -46,6 +49,15 @@ function start({ createsAtomically = true, beforeCreate }: Options = {}) {
   const below = (path: string) => [...keys.values()].filter(({ key }) => key.startsWith(path));
   const isUnchanged = (version: Pick<KeyRecord, "key" | "revision">) =>
     keys.get(version.key)?.revision === version.revision;
+  let report: ((update: KeyUpdate) => void) | undefined;
+  const watched = (async function* (): AsyncGenerator<KeyUpdate, undefined> {
+    for (;;) {
+      const update = await new Promise<KeyUpdate>((resolve) => {
+        report = resolve;
+      });
+      yield update;
+    }
+  })();
   const keyStore: KeyValueStore<bigint> = {
     name: "memory",
     putCommand: "put",
@@ -75,13 +87,21 @@ function start({ createsAtomically = true, beforeCreate }: Options = {}) {
     remove: async (version) => isUnchanged(version) && keys.delete(version.key),
     keepForever: async () => false,
     readExpiries: async () => new Map(),
-    async *watch() {},
+    watch: () => watched,
     [Symbol.dispose]() {},
   };
   const open = () => createKeyLeaseStore(keyStore, { logger: silentLogger, random: () => 0 });
   const putLease = (key: string, host: number, lifeId?: string) =>
     put(SUBNETS + key, encodeLeaseValue(attributesOf(host)), lifeId);
-  return { keys, grants, put, putLease, open, lifeOf: (key: string) => keys.get(SUBNETS + key)?.lifeId };
+  return {
+    report: (update: KeyUpdate) => report?.(update),
+    keys,
+    grants,
+    put,
+    putLease,
+    open,
+    lifeOf: (key: string) => keys.get(SUBNETS + key)?.lifeId,
+  };
 }
 
 test("a malformed value is overwritten with the life of the lease, whatever store renews it", async () => {
@@ -101,6 +121,29 @@ test("a malformed value is overwritten with the life of the lease, whatever stor
   await third.renew({ ...lease, expiresAtMs: undefined }, lease.attributes);
   assert.equal(bed.lifeOf(lease.key), undefined, "a reservation");
 });
+
+for (const type of ["put", "snapshot"] as const) {
+  test(`F25 a malformed value under the own key is overwritten at once (${type})`, async () => {
+    const bed = start();
+    await using store = bed.open();
+    const lease = await store.acquire(request);
+    const key = SUBNETS + lease.key;
+    const stop = new AbortController();
+    const following = (async () => {
+      for await (const _ of store.watchLeases(stop.signal));
+    })();
+    await settled();
+    const { record } = bed.put(key, "junk", undefined);
+    bed.report(
+      type === "put" ? { type, record } : { type, records: [...bed.keys.values()], isAnotherStore: false },
+    );
+    await settled();
+    assert.equal(bed.keys.get(key)?.value, encodeLeaseValue(lease.attributes));
+    assert.equal(bed.lifeOf(lease.key), "life1");
+    stop.abort();
+    void following;
+  });
+}
 
 test("W4 a lost race costs no second grant, and a failed acquisition gives its grant back", async () => {
   const bed = start({ beforeCreate: () => bed.putLease("10.5.1.0-24", 2) });

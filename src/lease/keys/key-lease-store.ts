@@ -63,6 +63,7 @@ class Store<Position> implements KeyLeaseStore {
   #leaseWatches = 0;
   /** The record of the own lease, as last written. */
   #held: KeyRecord | undefined;
+  #own: OwnLease | undefined;
 
   constructor(store: KeyValueStore<Position>, ports: Required<KeyStorePorts>) {
     this.#store = store;
@@ -193,6 +194,7 @@ class Store<Position> implements KeyLeaseStore {
     this.#leasesAtStart = undefined; // thousands of records, needed once: no variable keeps them either
     if (snapshot !== undefined) yield { update: snapshot };
     for await (const update of updates) {
+      this.#restoreOwn(update);
       if (update.type === "snapshot") {
         const entries = update.records.map(entryOf);
         yield update.isAnotherStore
@@ -206,6 +208,26 @@ class Store<Position> implements KeyLeaseStore {
           : view.put(entryOf(update.record));
       if (change !== undefined) yield { update: change };
     }
+  }
+
+  /**
+   * Overwrites a malformed value under the own key. Peers keep the last valid one, but a host that joins learns of no peer,
+   * and a restart of this host would find its subnet taken by an unknown owner, and move to another.
+   */
+  #restoreOwn(update: KeyUpdate): void {
+    const own = this.#own;
+    if (own === undefined || update.type === "delete") return;
+    const records = update.type === "snapshot" ? update.records : [update.record];
+    const record = records.find(({ key }) => key === this.#leasePath + own.key);
+    const { logger } = this.#ports;
+    const problem = record && decodeRecord(this.#leasePath, record).problem;
+    if (problem === undefined) return;
+    logger.warn(
+      `Lease ${own.key} of this host was overwritten with an invalid value; restoring it: ${problem}`,
+    );
+    this.renew(own, own.attributes).catch((error) =>
+      logger.warn(`Failed to restore lease ${own.key}; the next renewal overwrites it: ${messageOf(error)}`),
+    );
   }
 
   addressesChanged(): void {
@@ -227,7 +249,8 @@ class Store<Position> implements KeyLeaseStore {
 
   #hold({ record, expiresAtMs }: WrittenKey, subnets: SubnetPair, attributes: LeaseAttributes): OwnLease {
     this.#held = record;
-    return { key: record.key.slice(this.#leasePath.length), subnets, attributes, expiresAtMs };
+    this.#own = { key: record.key.slice(this.#leasePath.length), subnets, attributes, expiresAtMs };
+    return this.#own;
   }
 
   #watch(
