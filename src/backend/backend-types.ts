@@ -17,6 +17,8 @@ import { encodeLeaseKey } from "../lease/lease-codec.ts";
 const FALLBACK = "vxlan";
 /** The type of leases that name none. */
 const UNNAMED = "udp";
+/** The type of hosts that route to no peer, whatever its type is. */
+const WITHOUT_ROUTES = "alloc";
 /** How many peers of another type are named. */
 const MAX_NAMED = 3;
 
@@ -67,6 +69,7 @@ function countTypes(leases: Iterable<Lease>): (readonly [type: string, count: nu
 
 /** What an operator has to know about the peers that run another type than this host: one line for each type. */
 export function typeConflicts(peers: Iterable<Lease>, ownType: string): string[] {
+  if (ownType === WITHOUT_ROUTES) return [];
   const others = new Map<string, string[]>();
   for (const peer of peers) {
     const type = typeOfLease(peer);
