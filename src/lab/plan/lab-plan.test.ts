@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { BACKEND_TYPES } from "../../backend/backends.ts";
 import { ConfigError } from "../../base/error.ts";
 import { parseFlags } from "../../config/flags.ts";
 import { notesOn, planLab } from "./lab-plan.ts";
@@ -112,7 +113,7 @@ test("refuses what contradicts itself, and says what to do", () => {
   refuses("--ipv6-network fd00:5::/48", /--ipv6-network has no effect .* give --dual-stack or --ipv6-only/);
   refuses(
     "--backend vxlam",
-    /Backend\.Type "vxlam" is not known; use one of: vxlan, host-gw, udp, wireguard, ipip$/,
+    new RegExp(`Backend\\.Type "vxlam" is not known; use one of: ${BACKEND_TYPES.join(", ")}$`),
   );
   refuses("--backend udp --dual-stack", /the udp backend carries IPv4 only/);
   refuses("--backend host-gw --direct-routing", /--direct-routing .* the backend is host-gw: leave it out/);
