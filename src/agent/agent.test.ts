@@ -66,7 +66,8 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
     writeFile: async (path, text) => void files.set(path, text),
     claims: { claim: () => undefined, release: () => {} },
     notifyReady: () => counts.ready++,
-    memory: { residentBytes: () => 0, release() {} },
+    memory: { residentBytes: () => 0, release() {}, trim() {} },
+    limitMemory() {},
   };
   t.after(async () => {
     drift[Symbol.dispose]();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FakeTimers } from "../testing/fake-timers.ts";
-import { keepMemoryLow } from "./memory-keeper.ts";
+import { createStartLimit, keepMemoryLow } from "./memory-keeper.ts";
 
 const MB = 1024 * 1024;
 
@@ -16,6 +16,7 @@ test("memory is given back after the start, and whenever it has grown since", as
       releases++;
       resident = 50 * MB;
     },
+    trim() {},
   };
   const done = keepMemoryLow(memory, timers, stop.signal);
   const after = async (ms: number, nowBytes = resident): Promise<number> => {
@@ -34,4 +35,26 @@ test("memory is given back after the start, and whenever it has grown since", as
   assert.equal(await after(2_000, 77 * MB), 3);
   stop.abort();
   await done;
+});
+
+test("F21 a start is trimmed above its limit, and again only after it has grown by much", () => {
+  let resident = 60 * MB;
+  let trims = 0;
+  const limit = createStartLimit({
+    residentBytes: () => resident,
+    release() {},
+    trim() {
+      trims++;
+      resident = 50 * MB;
+    },
+  });
+  const at = (nowBytes: number): number => {
+    resident = nowBytes;
+    limit();
+    return trims;
+  };
+  assert.equal(at(64 * MB), 0);
+  assert.equal(at(65 * MB), 1);
+  assert.equal(at(77 * MB), 1, "less than the growth that is worth a pause");
+  assert.equal(at(79 * MB), 2);
 });

@@ -10,6 +10,8 @@ export interface Memory {
   residentBytes(): number;
   /** Collects garbage and returns free pages to the kernel; may block for some 50 ms. */
   release(): void;
+  /** The same, less thorough and in less than half the time. */
+  trim(): void;
 }
 
 /** Delay before the garbage of the start is collected. */
@@ -17,6 +19,21 @@ const SETTLED_MS = 1_000;
 const LOOK_MS = 2_000;
 /** Memory fluctuates by this much without being garbage: code that runs again, buffers of a burst. */
 const GROWTH_BYTES = 16 * 1024 * 1024;
+
+/** A start with thousands of leases is trimmed above this: a container's limit counts the peak. One with a few stays below. */
+const START_LIMIT_BYTES = 64 * 1024 * 1024;
+/** So much has to come up again before the next trim: what is left then is in use. */
+const TRIM_EVERY_BYTES = 28 * 1024 * 1024;
+
+/** Trims memory when it has grown too much; to be called at points of a long start where a pause of 20 ms does no harm. */
+export function createStartLimit(memory: Memory): () => void {
+  let limitBytes = START_LIMIT_BYTES;
+  return () => {
+    if (memory.residentBytes() <= limitBytes) return;
+    memory.trim();
+    limitBytes = Math.max(START_LIMIT_BYTES, memory.residentBytes() + TRIM_EVERY_BYTES);
+  };
+}
 
 /** From the readiness of the host until aborted. */
 export async function keepMemoryLow(memory: Memory, timers: Timers, signal: AbortSignal): Promise<void> {

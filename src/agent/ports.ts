@@ -42,4 +42,6 @@ export interface AgentPorts {
   /** Notifies the service manager that the daemon is ready. */
   readonly notifyReady: () => void;
   readonly memory: Memory;
+  /** Trims memory where a start with many leases has made it grow: see memory-keeper.ts. */
+  readonly limitMemory: () => void;
 }

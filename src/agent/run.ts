@@ -88,6 +88,7 @@ export class RunningAgent {
         this.#change({ backend: this.#resolver.createFreshBackend(planner.config.network) });
         break;
       case "peers":
+        this.#ports.limitMemory();
         planner.replan();
         if (this.#isProgrammed) foreignRoutes.schedule();
         break;

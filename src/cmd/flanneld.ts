@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { runAgent } from "../agent/agent.ts";
 import { DriftLedger } from "../agent/drift.ts";
+import { createStartLimit } from "../agent/memory-keeper.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { ConfigError, FlannelError } from "../base/error.ts";
 import { Klog, writeToStderr } from "../base/klog.ts";
@@ -24,7 +25,7 @@ import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
 import { NetworkClaims } from "../linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
-import { releaseMemory } from "../linux/release-memory.ts";
+import { releaseMemory, trimMemory, unmapProgram } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
 import { makePersistentTun } from "../linux/tun.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
@@ -149,14 +150,20 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const { store, configPlace } = datastore;
   // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
+  const memory = { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory, trim: trimMemory };
+  const limitMemory = createStartLimit(memory);
   const wireguard = new KernelWireguard({ connection: generic, secrets: keys, timers: systemTimers });
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,
     settings: createDeviceSettings({ logger }),
     openNotifications,
-    yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
+    yieldToOthers: () => {
+      limitMemory();
+      return new Promise((resolve) => setImmediate(resolve));
+    },
   });
+  unmapProgram(); // half of its pages were for starting it
   await runAgent(
     options,
     {
@@ -176,7 +183,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       randomBytes,
       readFile,
       writeFile: writeFileAtomic,
-      memory: { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory },
+      memory,
+      limitMemory,
       claims,
       notifyReady() {
         descriptors.closeUnclaimed();
