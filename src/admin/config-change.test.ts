@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { LeaseRecord } from "../lease/lease-admin.ts";
 import { decodeLeaseKey, isProblem } from "../lease/lease-codec.ts";
 import { obstaclesToChange } from "./config-change.ts";
-import { describeConfig, effectiveConfig, reportConfig } from "./config-report.ts";
+import { describeConfig, effectiveConfig, hideSecrets, reportConfig } from "./config-report.ts";
 
 const network = (members: object) => reportConfig(JSON.stringify({ Network: "10.5.0.0/16", ...members }));
 
@@ -85,4 +85,21 @@ test("a good config is told in one line, and with every default", () => {
     EnableNFTables: true,
     Backend: { Type: "vxlan", VNI: 3 },
   });
+});
+
+test("a config with secrets can be examined, and its preshared keys are hidden in any spelling", () => {
+  const psk = Buffer.alloc(32, 7).toString("base64");
+  const { backend, faults } = network({ Backend: { Type: "wireguard", PSK: psk } });
+  assert.deepEqual([backend?.type, faults], ["wireguard", []]);
+  const wrong = network({ Backend: { Type: "wireguard", PSK: "my secret" } }).faults;
+  assert.match(wrong[0]!, /Backend\.PSK is not a preshared key/);
+  assert.ok(!wrong.join().includes("my secret"));
+  assert.equal(
+    hideSecrets(`{"Backend":{"psk" : "${psk}","MTU":1400}}`),
+    '{"Backend":{"psk" : "***","MTU":1400}}',
+  );
+  for (const secret of [psk, 'a "quoted\\" one', "unterminated"]) {
+    const text = `{"PSK": ${secret === "unterminated" ? `"${secret}` : JSON.stringify(secret)}`;
+    assert.ok(!hideSecrets(text).includes(secret.slice(0, 8)), text);
+  }
 });

@@ -5,7 +5,13 @@ import { type Command, type CommandContext, defineCommand, defineGroup } from ".
 import type { LeaseAdmin, LeaseInspector, StoredConfig } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./admin-ports.ts";
 import { obstaclesToChange } from "./config-change.ts";
-import { type ConfigReport, describeConfig, effectiveConfig, reportConfig } from "./config-report.ts";
+import {
+  type ConfigReport,
+  describeConfig,
+  effectiveConfig,
+  hideSecrets,
+  reportConfig,
+} from "./config-report.ts";
 import { leasesOf } from "./lease-text.ts";
 import { defineStoreChange, defineStoreCommand } from "./store-command.ts";
 
@@ -13,8 +19,11 @@ export const configCommands = (ports: AdminPorts): Command =>
   defineGroup("The network config that all hosts share.", {
     get: defineStoreCommand(ports, {
       summary: "print it as it is stored, or with all defaults filled in (--json)",
-      flags: { json: { kind: "bool", help: "as hosts understand it: every key, with its default" } },
-      run: (store, { values }, context) => runGet(store, values.json, context),
+      flags: {
+        json: { kind: "bool", help: "as hosts understand it: every key, with its default" },
+        "show-secrets": { kind: "bool", help: 'print preshared keys, instead of "***"' },
+      },
+      run: (store, { values }, context) => runGet(store, values, context),
     }),
     set: defineStoreChange(ports, {
       summary: 'check a file ("-" = standard input) and store it',
@@ -37,7 +46,11 @@ export const configCommands = (ports: AdminPorts): Command =>
     }),
   });
 
-async function runGet(store: LeaseInspector, json: boolean, context: CommandContext): Promise<number> {
+async function runGet(
+  store: LeaseInspector,
+  { json, "show-secrets": showSecrets }: { readonly json: boolean; readonly "show-secrets": boolean },
+  context: CommandContext,
+): Promise<number> {
   const stored = await store.readNetworkConfig();
   if (stored === undefined) {
     context.printError(
@@ -46,10 +59,13 @@ async function runGet(store: LeaseInspector, json: boolean, context: CommandCont
     return 1;
   }
   const report = reportConfig(stored.text);
-  if (!json) stored.text.trimEnd().split(/\r?\n/).map(printableLine).forEach(context.print);
+  const shown = (text: string): string => (showSecrets ? text : hideSecrets(text));
+  if (!json) shown(stored.text).trimEnd().split(/\r?\n/).map(printableLine).forEach(context.print);
   else if (report.network !== undefined) {
-    context.print(printableJson(JSON.stringify(effectiveConfig(report.network), undefined, 2)));
+    context.print(printableJson(shown(JSON.stringify(effectiveConfig(report.network), undefined, 2))));
   }
+  if (shown(stored.text) !== stored.text)
+    context.printError("flannelctl: preshared keys are not shown; --show-secrets prints them");
   printFaults(report, store.configPlace, context);
   return json && report.network === undefined ? 1 : 0;
 }

@@ -3,7 +3,7 @@
 import { FAMILIES } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, sizeOf } from "../address/prefix.ts";
-import type { Backend } from "../backend/backend.ts";
+import { type Backend, NO_KEYS } from "../backend/backend.ts";
 import { checkNetwork, chooseBackend, createBackend } from "../backend/backends.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { FAMILY_RULES, type FamilyConfig, type FamilyRules } from "../config/network-family.ts";
@@ -24,7 +24,7 @@ export interface ConfigReport {
 export function reportConfig(text: string, leases?: Iterable<Lease>): ConfigReport {
   const { network, config, faults } = checkNetwork(text, leases && chooseBackend(text, leases));
   const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
-  const backend = network && createBackend(network, { existing: [], randomBytes });
+  const backend = network && createBackend(network, { existing: [], randomBytes, keys: NO_KEYS });
   return {
     network: config,
     backend,
@@ -32,6 +32,10 @@ export function reportConfig(text: string, leases?: Iterable<Lease>): ConfigRepo
     notes: [...(network?.notes ?? []), ...(backend?.notes ?? [])],
   };
 }
+
+/** The text of a config, valid or not, with its preshared keys replaced by "***". */
+export const hideSecrets = (text: string): string =>
+  text.replace(/("PSK"\s*:\s*)"(?:[^"\\]|\\.)*"?/gi, '$1"***"');
 
 /** "10.5.0.0/16 in 255 subnets of /24 (10.5.1.0 to 10.5.255.0), backend vxlan". */
 export function describeConfig({ ipv4, ipv6, backend, enableNftables }: NetworkConfig): string {

@@ -100,7 +100,7 @@ export interface BackendContext {
   readonly published?: PublishedData | undefined;
   /** `count` random bytes. */
   readonly randomBytes: (count: number) => Uint8Array;
-  /** Undefined where there are none: then a backend that needs keys cannot be made. */
+  /** Undefined where there are none: then a backend that needs keys is not created (ConfigError). */
   readonly keys?: HostKeys | undefined;
 }
 
@@ -108,9 +108,12 @@ export interface BackendContext {
 export interface HostKeys {
   /** The public key (base64) of this host's WireGuard key, which is made if there is none. Throws ConfigError. */
   publicKey(): string;
-  /** Takes a preshared key (base64) and returns its fingerprint. Throws ConfigError if it is not a key. */
+  /** Keeps a preshared key (base64) and returns its fingerprint. Throws ConfigError if it is not a key. */
   registerPresharedKey(text: string): string;
 }
+
+/** In place of this host's keys where nothing is programmed, only the config examined. */
+export const NO_KEYS: HostKeys = { publicKey: () => "", registerPresharedKey: () => "" };
 
 /** How devices of a backend are recognized, whether this flannel or Go's created them. */
 export interface DevicePattern {

@@ -69,7 +69,7 @@ function parseWireguardConfig(members: Members, families: readonly Family[]): Wi
     listenPort: port("ListenPort", DEFAULT_PORT),
     listenPortV6: port("ListenPortV6", DEFAULT_PORT_V6),
     mode,
-    presharedKey: textMember(members, "PSK", "") || undefined,
+    presharedKey: readPresharedKey(members),
     keepaliveSeconds: integerMember(members, "PersistentKeepaliveInterval", {
       ...{ minimum: 0, maximum: 65535, fallback: 0 },
     }),
@@ -80,6 +80,15 @@ function parseWireguardConfig(members: Members, families: readonly Family[]): Wi
       `network config: Backend.ListenPort and Backend.ListenPortV6 are both ${config.listenPort}: give each device a port of its own, or use Mode "auto"`,
     );
   return config;
+}
+
+/** Throws ConfigError, without the key in its message. */
+function readPresharedKey(members: Members): string | undefined {
+  const text = textMember(members, "PSK", "").trim();
+  if (text === "" || /^[A-Za-z0-9+/]{43}=$/.test(text)) return text || undefined;
+  throw new ConfigError(
+    "network config: Backend.PSK is not a preshared key: 32 bytes in base64, as 'wg genpsk' prints them",
+  );
 }
 
 const isMode = (text: string): text is WireguardConfig["mode"] => (MODES as readonly string[]).includes(text);
