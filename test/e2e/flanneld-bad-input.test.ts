@@ -144,7 +144,7 @@ test("a health port that is taken: exit 1 with the flag to change", async (t) =>
   await first.logged(/Health server on port 18080/);
   const { exit, log } = await runToEnd(t, netns, { args });
   assert.equal(exit.code, 1);
-  assert.match(log, /port 18080: it is in use; choose another --healthz-port or --healthz-ip/);
+  assert.match(log, /port 18080: the port is in use; choose another --healthz-port or --healthz-ip/);
 });
 
 /** Each rule of the network config, broken. */
