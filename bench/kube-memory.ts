@@ -20,7 +20,7 @@ const NODE = "node-under-test";
 const POD_CIDR = "10.0.1.0/24";
 const MEMORY_BAR_MB = 110;
 const HEARTBEATS = 100_000;
-/** flanneld's two, and the twin's one. */
+/** flanneld's two, and the reference client's one. */
 const WATCHES = 3;
 /** After the start flanneld gives back what it does not need when nothing happens: the first events bring it back. */
 const WARM_UP_HEARTBEATS = 10_000;
@@ -53,14 +53,14 @@ export const kubeMemory: Benchmark = {
       );
     const startMb = await memory();
 
-    await using twin = await watchAlike(kube);
+    await using reference = await watchAlike(kube);
     let made = 0;
     /** Returns when they have come. */
     const heartbeats = async (count: number) => {
       progress(`${count.toLocaleString("en-US")} heartbeats`);
       made += count;
       await kube.call("heartbeats", count, HEARTBEATS_PER_SECOND);
-      const isThrough = () => twin.counters().nodeEvents >= made || undefined;
+      const isThrough = () => reference.counters().nodeEvents >= made || undefined;
       await waitFor("the last heartbeat", isThrough, { deadlineMs: 60_000 });
       return memory();
     };
@@ -112,7 +112,7 @@ export const kubeMemory: Benchmark = {
       { measure: `${beats}: changes in the kernel by any process`, value: changes.count, unit: "", bar: 0 },
       {
         measure: `${beats}: taken for changes of leases`,
-        value: twin.counters().leaseChanges,
+        value: reference.counters().leaseChanges,
         unit: "",
         bar: 0,
       },

@@ -1,5 +1,5 @@
 /**
- * How fast what somebody deleted is back, with 1,000 peers: a route, a neighbour, an FDB entry; the device, with which
+ * How fast deleted objects are restored, with 1,000 peers: a route, a neighbour, an FDB entry; the device, with which
  * the kernel drops them all. The clock starts before the deletion.
  */
 

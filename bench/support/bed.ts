@@ -1,6 +1,6 @@
 /**
  * Where benchmarks take place: this process sits in a network namespace of its own, with a bridge and etcd; hosts are
- * namespaces with one leg on the bridge, made anew for each turn.
+ * namespaces with one leg on the bridge, created again for each turn.
  *
  *     this process: br0 192.168.255.1, etcd :2379 ──┬── eth0 192.168.0.10  host
  *                                                   └── eth0 192.168.0.11  host …
@@ -90,7 +90,7 @@ export class Namespace implements Disposable {
 }
 
 export class BenchHost extends Namespace implements AsyncDisposable {
-  /** Of eth0, and what peers are told. */
+  /** Address of eth0, published to peers. */
   readonly address: string;
   /** For its files. */
   readonly directory: string;

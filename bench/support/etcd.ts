@@ -30,7 +30,7 @@ export interface BenchEtcd extends AsyncDisposable {
   readonly endpoint: string;
   /** A key prefix with a network config and the leases of peers 0…`count`-1, written once per count and kind. */
   networkOf(count: number, kind?: NetworkKind): Promise<string>;
-  /** Makes all these changes in one transaction (128 at most): for whoever watches they happen at the same time. */
+  /** Makes all these changes in one transaction (128 at most): watches see them at the same time. */
   apply(prefix: string, changes: readonly LeaseChange[]): Promise<void>;
   remove(prefix: string, key: string): Promise<void>;
   /** Requests served so far, by method; a stream counts as one. */

@@ -41,7 +41,7 @@ export class RawGrpc implements Disposable {
     });
   }
 
-  /** Opens a stream with one request; `onData` is called with whatever comes. Resolves when something has. */
+  /** Opens a stream with one request; `onData` is called with all data. Resolves with the first. */
   open(path: string, message: Uint8Array, onData: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       const stream = this.#session.request({ ...HEADERS, ":path": path });

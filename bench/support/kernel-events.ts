@@ -70,7 +70,7 @@ export class PeerEntryCount implements Disposable {
   }
 }
 
-/** Which part of a peer a notification tells of, read at fixed places. */
+/** Which part of a peer a notification concerns, read at fixed offsets. */
 function kindOf(datagram: Uint8Array): "route" | "neighbour" | "fdb" | undefined {
   switch (datagram[NLMSG_TYPE_AT]) {
     case RTM_NEWROUTE:

@@ -72,7 +72,7 @@ export class BenchKube implements AsyncDisposable {
     });
   }
 
-  /** Where a pod is told that the API server is. */
+  /** Address of the API server in a pod's environment. */
   get environment(): Readonly<Record<string, string>> {
     return { KUBERNETES_SERVICE_HOST: this.#address, KUBERNETES_SERVICE_PORT: String(this.#port) };
   }

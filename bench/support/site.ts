@@ -78,7 +78,7 @@ export class Site implements AsyncDisposable {
   }
 }
 
-/** A ping every 10 ms that goes on until it is disposed of. Lost are the missing sequence numbers below the highest that came back. */
+/** A ping every 10 ms until it is disposed of. Lost are the missing sequence numbers below the highest that came back. */
 export class Ping implements Disposable {
   readonly #seen = new Set<number>();
   readonly #child;

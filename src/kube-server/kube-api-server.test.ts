@@ -213,7 +213,7 @@ test("what is not there is refused as such", async () => {
   assert.equal(big.status, 413);
 });
 
-test("faults: statuses, resets, silence, half answers; as often as told, until taken back", async () => {
+test("faults: statuses, resets, silence, partial responses; a given number of times, until reset", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   api.nodes.create(makeNode("n1"));

@@ -149,7 +149,7 @@ export class KubeApiServer implements AsyncDisposable {
 
   /**
    * Forgets all history. A watch that is open ends with an ERROR event if its client knows an older version than the
-   * newest; one that begins with an older version, and a list that goes on with one, gets 410.
+   * newest; one that begins with an older version, and a list that continues from one, fails with 410.
    */
   compact(): void {
     this.#send();

@@ -103,7 +103,7 @@ test("descriptors that a process is started with", async () => {
   assert.equal(lines.at(-1), "false", "programs do not inherit them");
 });
 
-test("kept descriptors: told, taken over or not, closed", (t) => {
+test("kept descriptors: stored, adopted or not, closed", (t) => {
   const read = listen(t, `@flannel-test-${process.pid}-store`);
   const opened = (): { readonly fd: number } => ({ fd: check(sys.socket(1, 2, 0), "socket") });
   const isOpen = (fd: number): boolean => sys.fcntl(fd, 1, 0) >= 0;
@@ -148,7 +148,7 @@ test("a program's output, input and environment", async () => {
   assert.equal(
     (await exec("true", [], { input: "x".repeat(1_000_000) })).stdout,
     "",
-    "input that nobody reads",
+    "input that is not read",
   );
 });
 

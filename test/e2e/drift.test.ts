@@ -10,7 +10,7 @@ import { until } from "../support/until.ts";
 const CONFIG_KEY = "/coreos.com/network/config";
 const PORT = 8471;
 
-test("W19 W32 a deleted route and a flushed ruleset are back, and the ledger tells of both and by whom", async (t) => {
+test("W19 W32 a deleted route and a flushed ruleset are repaired, and the ledger has both and their cause", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl(
     "put",

@@ -256,7 +256,7 @@ for (const scheme of ["http", "https"] as const) {
     });
 
     if (scheme === "https") {
-      it("is told when its token is unknown or may not do that", async () => {
+      it("gets an error when its token is unknown or lacks permission", async () => {
         using reader = new Kubectl(api.url, certificates.ca, READER);
         assert.match(await reader.run("get", "nodes"), /n1 /);
         const forbidden = await reader.try("annotate", "node", "n1", "a=b");

@@ -76,7 +76,7 @@ async function routesOf(
   }));
 }
 
-/** The subnet of each host in a family, as `lab status` tells. */
+/** The subnet of each host in a family, as `lab status` shows it. */
 async function subnetsOf(lab: string, family: 4 | 6): Promise<Map<string, string>> {
   const bridge = family === 4 ? /^(h\d+) .* (10\.5\.\d+\.)1\/24/gm : /^(h\d+) .* (fd00:5:\S*::)1\/64/gm;
   const status = await succeed("status", lab);

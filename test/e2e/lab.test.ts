@@ -169,7 +169,7 @@ test("two labs at once, from up to down", async (t) => {
     assert.deepEqual([code, out], [5, "ready\ngot\n"]);
   });
 
-  await t.test("a second lab of the same name is refused, and the first goes on", async () => {
+  await t.test("a second lab of the same name is refused, and the first keeps running", async () => {
     const { code, err } = await up(first);
     assert.equal(code, 1);
     assert.match(err, /there is a lab .* already: remove it with "lab down --name /);
@@ -301,7 +301,7 @@ test("with --keep a lab that failed stays for a look, and `lab down` removes it"
   assert.deepEqual(traces(third), []);
 });
 
-test("somebody else's namespace of such a name is neither used nor removed", async (t) => {
+test("a foreign namespace of such a name is neither used nor deleted", async (t) => {
   const netns = `flannel-${third}-h2`;
   createNetns(netns);
   t.after(() => deleteNetns(netns));

@@ -9,7 +9,7 @@ import { BACKENDS } from "../soak/bed.ts";
 import { formatOutcome, formatReport } from "../soak/report.ts";
 import { soak } from "../soak/soak.ts";
 
-const FAULTS = 14;
+const FAULTS = 12;
 const SEED = 25;
 
 for (const backend of BACKENDS) {

@@ -76,7 +76,7 @@ test("TUN devices that are not taken over: other names, offloads, namespaces, de
   for (const wrong of [unattached, file, 9999]) assert.equal(adoptIn(netns, wrong), undefined);
 });
 
-test("a UDP socket: its datagrams wait, and its options are set anew", (t) => {
+test("a UDP socket: its datagrams wait, and its options are set again", (t) => {
   const netns = freshNetns(t);
   const inside = <T>(work: () => T): T => withNetns(netns.path, work);
   const opened = closing(

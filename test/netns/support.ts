@@ -1,4 +1,4 @@
-/** Fresh network namespaces for tests, gone after the test whatever happens, and an independent look into them. */
+/** Fresh network namespaces for tests, always deleted after the test, and commands in them. */
 
 import { execFileSync } from "node:child_process";
 import { createNetns, deleteNetns, netnsPath, withNetns } from "../../src/linux/netns.ts";
@@ -8,12 +8,12 @@ interface Scope {
   after(clean: () => void): void;
 }
 
-/** A namespace of the test's own. */
+/** A namespace that belongs to the test. */
 export interface TestNetns {
   readonly name: string;
   /** /run/netns/NAME. */
   readonly path: string;
-  /** Runs a program in it and gives back what it printed; throws with its stderr if it fails. */
+  /** Runs a program in it; its standard output. Throws with its stderr if it fails. */
   run(program: string, ...args: string[]): string;
   /** The same for programs that print JSON: `ip -json …`, `bridge -json …`. */
   // biome-ignore lint/suspicious/noExplicitAny: the shape is the other program's
@@ -22,7 +22,7 @@ export interface TestNetns {
 
 let count = 0;
 
-/** Makes a namespace with lo up. Its name holds this process's id: test files run side by side. */
+/** Creates a namespace with lo up. Its name contains the pid: test files run in parallel. */
 export function freshNetns(scope: Scope, label = "t"): TestNetns {
   const name = `ft-${process.pid}-${label}${count++}`;
   const path = netnsPath(name);
@@ -46,7 +46,7 @@ export function freshNetns(scope: Scope, label = "t"): TestNetns {
   };
 }
 
-/** Waits until `condition` gives a value that is not undefined or false, and gives it back. Fails after the deadline. */
+/** Waits until `condition` returns a value that is not undefined or false; that value. Fails after the deadline. */
 export async function waitFor<T>(
   what: string,
   condition: () => T | undefined | false | Promise<T | undefined | false>,

@@ -101,19 +101,19 @@ export class Bed implements AsyncDisposable {
 
   /** Why the bed is not as it was at startup, one line each: hosts that are not ready, other subnets, missing leases. */
   async problems(): Promise<string[]> {
-    const problems: string[] = [];
-    const leases = await this.etcd.ctl(["get", "--prefix", `${PREFIX}/subnets/`]).catch(() => "");
-    for (const { name, daemon, subnet, leaseKey, address } of this.hosts) {
-      if (!leases.includes(`${leaseKey}\n{"PublicIP":"${address}"`)) problems.push(`${name} has no lease`);
-      const health = await daemon.health();
+    const listed = this.etcd.ctl(["get", "--prefix", `${PREFIX}/subnets/`]).catch(() => "");
+    const ofHosts = this.hosts.map(async ({ name, daemon, subnet, leaseKey, address }) => {
+      const problems: string[] = [];
+      const [health, leases] = await Promise.all([daemon.health(), listed]);
       if (health?.status !== 200)
         problems.push(`${name} is not ready: ${health?.body.trim() ?? "no answer"}`);
-      const expected = subnet.replace(/\.0\/24$/, ".1/24");
-      const text = readTextOf(daemon.subnetFile);
-      if (!text.includes(`FLANNEL_SUBNET=${expected}`))
-        problems.push(`${name}: subnet.env is not for ${subnet}`);
-    }
-    return problems;
+      if (!leases.includes(`${leaseKey}\n{"PublicIP":"${address}"`)) problems.push(`${name} has no lease`);
+      const expected = `FLANNEL_SUBNET=${subnet.replace(/\.0\/24$/, ".1/24")}`;
+      if (!readTextOf(daemon.subnetFile).includes(expected))
+        problems.push(`${name}: no ${expected} in subnet.env`);
+      return problems;
+    });
+    return (await Promise.all(ofHosts)).flat();
   }
 
   /** What a host that does not recover is like, for a person to read. */

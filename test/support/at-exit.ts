@@ -5,7 +5,7 @@
 
 const cleaners = new Set<() => void>();
 
-/** Has `clean` run at such an end; the returned function calls that off. */
+/** Runs `clean` at such an end; the returned function cancels that. */
 export function atExit(clean: () => void): () => void {
   cleaners.add(clean);
   return () => void cleaners.delete(clean);
@@ -16,7 +16,7 @@ process.once("exit", () => {
     try {
       clean();
     } catch (error) {
-      console.error(error); // the others have to be run all the same
+      console.error(error); // the others have to run nevertheless
     }
   }
 });

@@ -143,7 +143,7 @@ export async function startEtcd(options: EtcdServerOptions = {}): Promise<EtcdSe
   return server;
 }
 
-/** A TCP port of the loopback that nobody uses now. */
+/** An unused TCP port of the loopback. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

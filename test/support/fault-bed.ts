@@ -1,5 +1,5 @@
 /**
- * A datastore that can be harmed, the same way whatever it is: etcd v3, etcd v2 or embedded, a process behind a line.
+ * A datastore with faults to inject, with one interface: etcd v3, etcd v2 or embedded, a process behind a line.
  *
  *     hosts ──▶ line ──▶ server
  */

@@ -1,4 +1,4 @@
-/** What a fault of the datastore costs: looks at hosts before and after, measures, and prints a table at the end. */
+/** What a fault of the datastore costs: compares hosts before and after, measures, and prints a table at the end. */
 
 import assert from "node:assert/strict";
 import { parsePrefix } from "../../src/address/prefix.ts";
@@ -21,7 +21,7 @@ interface Row {
 export interface Fault {
   readonly store: string;
   readonly fault: string;
-  /** Where somebody takes leases away on purpose: what is lost then. Peers may be missing, subnets not. */
+  /** What is lost where leases are deleted on purpose: peers may be missing, subnets not. */
   readonly loses?: string;
 }
 
@@ -32,7 +32,7 @@ export class FaultTable {
   #newcomers = 0;
 
   /**
-   * Does harm to a datastore on which `hosts` live, and waits until leases flow again: each host renews its lease, a new
+   * Injects a fault into a datastore on which `hosts` live, and waits until leases flow again: each host renews its lease, a new
    * host gets one, and all see it. The time runs from when `harm` says that it is to (default: from its end). Fails if
    * anything was lost: a subnet, or, for a moment, a peer. Returns the time.
    */

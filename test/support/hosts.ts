@@ -6,7 +6,7 @@
  *     eth0 .11         eth0 .12
  *           h1           h2
  *
- * All of it goes with the test: processes, namespaces, files; also when the test is stopped half-way.
+ * Processes, namespaces and files are removed with the test, also if it is interrupted.
  */
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -42,12 +42,12 @@ export class TestHost {
     mkdirSync(this.directory);
   }
 
-  /** Runs a program here to its end; what it printed. Rejects with ExecError unless it succeeds. */
+  /** Runs a program here until it exits; its standard output. Rejects with ExecError unless it succeeds. */
   async run(program: string, args: readonly string[], options: ExecOptions = {}): Promise<string> {
     return (await exec(program, args, { netns: this.netns, ...options })).stdout;
   }
 
-  /** Starts a program here. It is ended with the hosts at the latest. */
+  /** Starts a program here. It is killed with the hosts at the latest. */
   start(program: string, args: readonly string[], options: ProcessOptions = {}): TestProcess {
     return this.#processes.use(new TestProcess(program, args, { netns: this.netns, ...options }));
   }
@@ -60,7 +60,7 @@ export class TestHosts implements AsyncDisposable {
   readonly #removeAll: () => void;
   readonly #callOffExit: () => void;
 
-  /** `label` tells beds of one test process apart: letters and digits. */
+  /** `label` distinguishes the beds of a test process: letters and digits. */
   constructor(label: string, count: number) {
     const shape = { hosts: count, segments: 1, underlays: [UNDERLAY], cni: false };
     const topology = planTopology({ name: `t${process.pid}${label}`, ...shape });

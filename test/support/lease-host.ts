@@ -1,6 +1,6 @@
 /**
  * The datastore's side of a host, joined as flanneld joins it but without a kernel: its store, the keeper of its lease,
- * the followers of peers and network config. What it had to do without is noted.
+ * the followers of peers and network config. Missing peers are recorded.
  */
 
 import { parseIp } from "../../src/address/ip.ts";
@@ -43,7 +43,7 @@ export interface LeaseHost extends AsyncDisposable {
   readonly table: LeaseTable;
   /** The keys that it has held, one after the other. */
   readonly keys: readonly string[];
-  /** The network configs that it was told of. */
+  /** The network configs that it received. */
   readonly configs: readonly (string | undefined)[];
   readonly log: readonly string[];
   /** Notes from now on which of these keys are away from {@link table} at any time. */

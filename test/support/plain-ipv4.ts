@@ -26,7 +26,7 @@ export function isWholeIpv4(packet: Uint8Array): boolean {
   return (sumOf(pseudo) + sumOf(transport)) % 0xffff === 0;
 }
 
-/** Takes one off the TTL and mends the checksum; false if nothing is left of it. */
+/** Decrements the TTL and updates the checksum; false if the TTL expires. */
 export function decrementTtl(packet: Uint8Array): boolean {
   if (packet[8]! <= 1) return false;
   packet[8]!--;

@@ -1,4 +1,4 @@
-/** Programs that run beside a test: their output at hand, their end awaited, and none left behind. */
+/** Programs that run beside a test: output, exit, and clean-up. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Writable } from "node:stream";
@@ -62,8 +62,8 @@ export class TestProcess implements AsyncDisposable {
         resolve(this.#end);
       });
     });
-    this.ended.catch(() => {}); // whoever awaits it is told
-    if (child.pid === undefined) throw new Error("setpriv cannot be run (Debian: util-linux)");
+    this.ended.catch(() => {}); // reported where it is awaited
+    if (child.pid === undefined) throw new Error("failed to start setpriv (Debian: util-linux)");
     this.pid = child.pid;
   }
 
@@ -79,7 +79,7 @@ export class TestProcess implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
-  /** Waits for a condition that this process is to bring about; fails at once if it ends before. */
+  /** Waits for a condition that this process causes; fails at once if it exits before. */
   async brings(
     what: string,
     condition: () => boolean | Promise<boolean>,

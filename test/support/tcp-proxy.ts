@@ -1,4 +1,4 @@
-/** A TCP relay on the loopback whose line can be cut, silenced and mended. */
+/** A TCP relay on the loopback that can be cut, silenced and restored. */
 
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";

@@ -1,4 +1,4 @@
-/** Objects of the Kubernetes API as the test server keeps them: plain JSON values that nobody changes in place. */
+/** Objects of the Kubernetes API as the test server keeps them: immutable plain JSON values. */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export interface JsonObject {
@@ -57,7 +57,7 @@ export interface KubeObject extends JsonObject {
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Whether two values are the same JSON, whatever the order of members. Shared parts cost nothing. */
+/** Whether two values are the same JSON, in any order of members. Shared parts cost nothing. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true;
   if (Array.isArray(a) && Array.isArray(b)) {

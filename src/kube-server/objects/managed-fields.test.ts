@@ -29,7 +29,7 @@ const annotations = (...keys: string[]) =>
     "f:metadata": { "f:annotations": Object.fromEntries(keys.map((key) => [`f:${key}`, {}])) },
   });
 
-test("a field is owned by who wrote it last, and by nobody when it is gone", () => {
+test("a field is owned by its last writer, and has no owner once deleted", () => {
   const bare: KubeObject = { ...makeNode("n1"), metadata: { name: "n1" } };
   const published = annotated(bare, { a: "1", b: "2" }, FLANNELD);
   assert.deepEqual(owners(published), [["flanneld", "status", annotations("a", "b")]]);

@@ -1,5 +1,5 @@
 /**
- * metadata.managedFields, as far as it tells who wrote an annotation, a label, a condition or a member of spec and
+ * metadata.managedFields, as far as it records who wrote an annotation, a label, a condition or a member of spec and
  * status last (kubernetes.io/docs/reference/using-api/server-side-apply, "Field management").
  */
 
@@ -31,7 +31,7 @@ export function writerOf(
 /** A field as the path of its members: ["f:metadata", "f:annotations", "f:a"]. */
 type Path = readonly string[];
 
-/** The managedFields after `writer` made `next` of `previous`: what it changed is its own now, what is gone is nobody's. */
+/** The managedFields after `writer` made `next` of `previous`: it owns what it changed; a deleted field has no owner. */
 export function manageFields(
   previous: KubeObject | undefined,
   next: KubeObject,

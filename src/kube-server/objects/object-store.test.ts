@@ -80,7 +80,7 @@ test("a deletion is a change with a version of its own and the last object", () 
   assert.equal(nodes.get("n1"), undefined);
 });
 
-test("the history forgets what is more than its length ago, and everything when told so", () => {
+test("the history drops events beyond its length, and all events on demand", () => {
   const { nodes } = makeStore(10);
   nodes.create(makeNode("n1"));
   const revisions: number[] = [];

@@ -96,7 +96,7 @@ export class ObjectStore implements KubeObjects {
     return this.replace(structuredClone(object));
   }
 
-  /** As `update`, of a value that nobody else holds. */
+  /** As `update`, of a value without other references. */
   replace(object: KubeObject): KubeObject {
     const { name, namespace, resourceVersion } = object.metadata;
     const previous = this.#existing(name, namespace);

@@ -17,7 +17,7 @@ export interface Resource {
 }
 
 /**
- * Per member: of a list, what tells its elements apart ("" = they are plain values), of both lists and objects, what
+ * Per member: of a list, what identifies its elements ("" = they are plain values), of both lists and objects, what
  * is in them (the `patchStrategy` and `patchMergeKey` tags of k8s.io/api/core/v1/types.go; what has none is replaced).
  */
 export interface MergedLists {

@@ -29,7 +29,7 @@ export interface Identity {
 
 export const ANONYMOUS = "system:anonymous";
 const ADMINISTRATORS = "system:masters";
-/** What everybody may read who is somebody (ClusterRole system:discovery), and what just anybody (system:public-info-viewer). */
+/** Readable for authenticated clients (ClusterRole system:discovery), and for all (system:public-info-viewer). */
 const DISCOVERY = /^\/(?:api|apis|openapi|version|healthz|livez|readyz)(?:\/|$)/;
 const PUBLIC = /^\/(?:version|healthz|livez|readyz)\/?$/;
 

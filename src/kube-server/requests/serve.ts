@@ -78,7 +78,7 @@ export function openWatch(
   }
   const timeoutMs = parseCount(query, "timeoutSeconds") * 1000;
   const table = tableMaker(request, api);
-  // The columns are told once, with the first event.
+  // The columns are sent once, with the first event.
   let hasHead = true;
   return new WatchStream({
     store,

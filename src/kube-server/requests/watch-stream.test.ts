@@ -19,7 +19,7 @@ async function start(options: KubeApiOptions = {}) {
   return { api, url, watchFrom };
 }
 
-test("a watch tells changes after a version, each once and in order", async () => {
+test("a watch reports changes after a version, each once and in order", async () => {
   const { api, watchFrom } = await start();
   await using _ = api;
   api.nodes.create(makeNode("before"));
@@ -111,7 +111,7 @@ test("forgotten history is 410: before a watch begins, and within one", async ()
   assert.equal(status, 410);
   assert.match(body.message, /^too old resource version: \d+ \(\d+\)$/);
   api.nodes.delete("n1");
-  assert.equal(brief(await current.next()), "DELETED n1", "who knew the newest version goes on");
+  assert.equal(brief(await current.next()), "DELETED n1", "a client at the newest version continues");
 });
 
 test("more changes than the history holds are 410 for who has not read them", async () => {

@@ -89,7 +89,7 @@ export class WatchStream {
     response.uncork();
   }
 
-  /** Tells the newest version, if that was asked for and nothing older is still to be told. */
+  /** Sends a bookmark with the newest version, if requested and if no older event is pending. */
   bookmark(): void {
     const { store, wantsBookmarks } = this.#options;
     const isBehind = this.#next < store.history.end || this.#initialSent < this.#initial.length;

@@ -1,4 +1,4 @@
-/** What the hosts of a lab have in common: who gives them their subnets and tells them of each other. */
+/** What the hosts of a lab share: the datastore with their subnets and leases. */
 
 import type { Host } from "../plan/topology.ts";
 import type { ProcessId } from "../record/lab-processes.ts";

@@ -13,7 +13,7 @@ import { excerptOf, hasError } from "./log-excerpt.ts";
 
 /** For one daemon. A busy machine takes its time; a healthy lab needs a second. */
 const READY_MS = 60_000;
-/** For one that has logged an error: it tries on, but in a lab nobody comes to help. */
+/** For a daemon that has logged an error: it retries, but in a lab no operator will fix the cause. */
 const ERROR_READY_MS = 2000;
 const LOOK_MS = 10;
 

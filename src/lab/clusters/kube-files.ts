@@ -26,7 +26,7 @@ export const kubeFiles = (lab: string) => {
   };
 };
 
-/** What the API server of a lab is told. */
+/** Options of the API server of a lab. */
 export interface KubeApiConfig {
   readonly lab: string;
   readonly host: string;

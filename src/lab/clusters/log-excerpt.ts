@@ -1,4 +1,4 @@
-/** The part of a daemon's log that tells why it does not work. */
+/** The part of a daemon's log that shows why it does not work. */
 
 const LINES = 8;
 /** A crash of Node.js quotes the line of the source, which in a bundle is all of it. */

@@ -16,7 +16,7 @@ import { readState } from "../record/lab-state.ts";
 import { readMaker } from "../record/maker.ts";
 
 /**
- * Ends the lab's processes, whoever started them in its namespaces, and removes its namespaces and files. Resolves to
+ * Ends all processes in the lab's namespaces and removes its namespaces and files. Resolves to
  * what went wrong without keeping anything from going, undefined if there was no lab. Throws FlannelError if a process
  * cannot be ended; then call it again.
  */

@@ -28,7 +28,7 @@ export async function execOnNode(node: Node, command: readonly string[]): Promis
   const pass = (signal: NodeJS.Signals): void => void child?.kill(signal);
   // The terminal sends its signals to the command too: then we only have to outlive it.
   const ignore = (): void => {};
-  // Before the command starts: it may be told to end as soon as it can be seen.
+  // Before the command starts: it may be signalled as soon as it is visible.
   process.on("SIGTERM", pass).on("SIGHUP", pass).on("SIGINT", ignore).on("SIGQUIT", ignore);
   try {
     child = withNetns(netnsPath(node.netns), () => spawn(program, args, { stdio: "inherit" }));

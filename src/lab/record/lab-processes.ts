@@ -72,7 +72,7 @@ export function startDaemon({ netns, program, args, logFile, environment }: Daem
 export function processesIn(netnsNames: readonly string[]): ProcessId[] {
   const own = inodeOf("/proc/self/ns/net");
   const wanted = new Set(netnsNames.map((name) => inodeOf(netnsPath(name))));
-  // A name of ours that somebody has put on the machine's own namespace must not end the machine.
+  // A lab's name that was bound to the machine's own namespace must not end the machine's processes.
   for (const none of [own, undefined]) wanted.delete(none);
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && wanted.has(inodeOf(`/proc/${name}/ns/net`)))
@@ -107,7 +107,7 @@ const LOOK_MS = 10;
  */
 export async function endProcesses(find: () => readonly ProcessId[], termMs = TERM_MS): Promise<void> {
   const startedMs = systemTimers.nowMs();
-  const told = new Set<string>();
+  const signalled = new Set<string>();
   for (;;) {
     const alive = find();
     if (alive.length === 0) return;
@@ -121,8 +121,8 @@ export async function endProcesses(find: () => readonly ProcessId[], termMs = TE
     const signal = elapsedMs < termMs ? "SIGTERM" : "SIGKILL";
     for (const { pid, startTicks } of alive) {
       const key = `${signal} ${pid} ${startTicks}`;
-      if (!told.has(key)) send(pid, signal);
-      told.add(key);
+      if (!signalled.has(key)) send(pid, signal);
+      signalled.add(key);
     }
     await sleep(systemTimers, LOOK_MS);
   }

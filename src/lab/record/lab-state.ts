@@ -62,7 +62,7 @@ export async function claimLab(topology: Topology, setup: LabSetup): Promise<Lab
 }
 
 /**
- * Namespaces that no lab has made are somebody else's: once they are in a state file, `lab down` would take them.
+ * Namespaces that no lab has created are foreign: once in a state file, `lab down` would delete them.
  * Throws FlannelError EEXIST.
  */
 export function refuseForeign(nodes: readonly Node[]): void {

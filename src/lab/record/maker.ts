@@ -29,7 +29,7 @@ export function becomeMaker(lab: string): Disposable {
   return { [Symbol.dispose]: () => rmSync(file, { force: true }) };
 }
 
-/** Undefined if nobody has been, or whoever was came to an end. */
+/** Undefined if there was none, or if it has ended. */
 export function readMaker(lab: string): ProcessId | undefined {
   try {
     return JSON.parse(readFileSync(makerFile(lab), "utf8")) as ProcessId;
