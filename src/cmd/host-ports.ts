@@ -4,25 +4,37 @@ import { readFileSync, rmSync } from "node:fs";
 import type { AdminPorts } from "../admin/admin-ports.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
+import { systemTimers } from "../base/timers.ts";
 import { canSet, createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
-import { openRtnetlink } from "../linux/netlink-socket.ts";
+import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
 import { openNotifications } from "../linux/notifications.ts";
 import { processesOfThisNetns } from "../linux/processes.ts";
+import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import type { OperatePorts } from "../operate/operate-ports.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
+import { KernelWireguard } from "../wireguard/kernel-provider.ts";
 
 export const hostPorts = (admin: AdminPorts): OperatePorts => ({
   admin,
-  openKernel() {
+  openKernel(wireguardKeyFile) {
     const rtnetlink = openRtnetlink();
+    const connection = openGenericNetlink();
+    const keys = new WireguardKeys(wireguardKeyFile, { isReadOnly: true });
     const kernel = new NetlinkProvider({
       rtnetlink,
       settings: createDeviceSettings({ logger: silentLogger }),
       openNotifications,
       yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
     });
-    return { rtnetlink, kernel, [Symbol.dispose]: () => rtnetlink.close() };
+    const wireguard = new KernelWireguard({ connection, secrets: keys, timers: systemTimers });
+    return {
+      ...{ rtnetlink, kernel, providers: [kernel, wireguard], keys },
+      [Symbol.dispose]() {
+        connection.close();
+        rtnetlink.close();
+      },
+    };
   },
   canSet,
   firewallExec: { run: runCommand },

@@ -81,11 +81,15 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     udpOffloads: values["udp-offloads"],
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     verbosity: read.int("v", 0, 100),
-    wireguardKeyFile: environment.WIREGUARD_KEY_FILE || "/run/flannel/wgkey",
+    wireguardKeyFile: wireguardKeyFileOf(environment),
     notifySocket: environment.NOTIFY_SOCKET || undefined,
     flags,
   };
 }
+
+/** Path of the file with this host's private WireGuard key, as in Go flannel. */
+export const wireguardKeyFileOf = (environment: Environment): string =>
+  environment.WIREGUARD_KEY_FILE || "/run/flannel/wgkey";
 
 /** The given options in one line, without secrets (W11). */
 export const describeOptions = (options: FlanneldOptions): string =>

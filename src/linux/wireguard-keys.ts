@@ -6,6 +6,7 @@
 import { createHash, createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
 import {
   closeSync,
+  existsSync,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -28,16 +29,19 @@ const OTHERS = 0o077;
 
 export class WireguardKeys implements WireguardSecrets {
   readonly #path: string;
+  readonly #isReadOnly: boolean;
   readonly #presharedKeys = new Map<string, Uint8Array>();
   #own: { readonly privateKey: Uint8Array; readonly publicKey: string } | undefined;
 
-  /** `path` is read, or made, when the key is first asked for. */
-  constructor(path: string) {
+  /** `path` is read when the key is first needed, and created if it does not exist, except if read-only. */
+  constructor(path: string, { isReadOnly = false } = {}) {
     this.#path = path;
+    this.#isReadOnly = isReadOnly;
   }
 
-  /** In base64. Throws ConfigError that says what to do about the file. */
+  /** In base64; "(new)" if the file does not exist and is not to be created. Throws ConfigError with the remedy. */
   publicKey(): string {
+    if (this.#isReadOnly && !existsSync(this.#path)) return "(new)";
     this.#own ??= withPublicKey(readOrCreateKey(this.#path));
     return this.#own.publicKey;
   }

@@ -1,12 +1,13 @@
 /**
  * `flannelctl cleanup`: removes flannel from this host, ours and Go's, in every mode (W44): the reconciler with an
- * empty desired state, the firewall likewise, and subnet.env. The lease stays in the datastore: it expires, or the next start
- * on this host acquires it again.
+ * empty desired state, the firewall likewise, subnet.env and the WireGuard key. The lease stays in the datastore: it expires,
+ * or the next start on this host acquires it again.
  */
 
 import { FlannelError, messageOf } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
+import { wireguardKeyFileOf } from "../config/options.ts";
 import { FLANNELD_FLAGS } from "../config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
 import { Firewall } from "../firewall/firewall.ts";
@@ -19,7 +20,8 @@ const ROUNDS = 3;
 
 export const cleanupCommand = (ports: OperatePorts): Command =>
   defineCommand({
-    summary: "remove everything of flannel's from this host: devices, routes, firewall rules, subnet.env",
+    summary:
+      "remove everything of flannel's from this host: devices, routes, firewall rules, subnet.env, key",
     synopsis: "[--dry-run] [--force] [--subnet-file FILE]",
     flags: {
       "dry-run": { kind: "bool", help: "only print what would be removed" },
@@ -34,13 +36,15 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
         );
         return 1;
       }
-      using host = ports.openKernel();
+      const keyFile = wireguardKeyFileOf(ports.admin.variables);
+      using host = ports.openKernel(keyFile);
       const cleanup = new Cleanup(ports, host, context, values["dry-run"]);
       const subnetFile = values["subnet-file"];
       const text = ports.readFile(subnetFile);
       await cleanup.kernel(text === undefined ? undefined : parseSubnetEnv(text));
       await cleanup.firewall();
       if (text !== undefined) cleanup.subnetFile(subnetFile, parseSubnetEnv(text));
+      cleanup.keyFile(keyFile);
       return cleanup.conclude();
     },
   });
@@ -103,9 +107,25 @@ class Cleanup {
       this.#context.print(`left alone: ${path}, which does not read like a subnet.env`);
       return;
     }
+    this.#removeFile(path, "");
+  }
+
+  /** The key is of no use without the device, and a secret that nothing protects once flannel is gone. */
+  keyFile(path: string): void {
+    const text = this.#ports.readFile(path);
+    if (text === undefined) return;
+    if (/^[A-Za-z0-9+/]{43}=$/.test(text.trim()))
+      this.#removeFile(
+        path,
+        ", this host's private WireGuard key; the next start of flanneld creates another",
+      );
+    else this.#context.print(`left alone: ${path}, which does not contain a WireGuard key`);
+  }
+
+  #removeFile(path: string, what: string): void {
     try {
       if (!this.#isDryRun) this.#ports.removeFile(path);
-      this.#done(`file ${path}`);
+      this.#done(`file ${path}${what}`);
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;
       this.#failed(messageOf(error));

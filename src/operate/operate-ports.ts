@@ -1,6 +1,7 @@
 /** What the commands on this host need from their process. */
 
 import type { AdminPorts } from "../admin/admin-ports.ts";
+import type { HostKeys } from "../backend/backend.ts";
 import type { FirewallExec } from "../firewall/firewall-exec.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { SettingName } from "../state/device-settings.ts";
@@ -8,8 +9,8 @@ import type { Provider } from "../state/provider.ts";
 
 export interface OperatePorts {
   readonly admin: AdminPorts;
-  /** Opens this host's kernel: rtnetlink, and the provider of desired objects on top of it. Throws SyscallError. */
-  openKernel(): HostKernel;
+  /** Opens this host's kernel; the key file is read when a key is needed, never created. Throws SyscallError. */
+  openKernel(wireguardKeyFile: string): HostKernel;
   /** Whether devices can be given this setting here: not a sysctl where /proc/sys is read-only (containers). */
   canSet(name: SettingName): boolean;
   readonly firewallExec: FirewallExec;
@@ -23,7 +24,12 @@ export interface OperatePorts {
 
 export interface HostKernel extends Disposable {
   readonly rtnetlink: Rtnetlink;
+  /** The provider of rtnetlink's objects. */
   readonly kernel: Provider;
+  /** It, and the others that hold objects in the kernel. */
+  readonly providers: readonly Provider[];
+  /** This host's keys; a key that does not exist yet is "(new)". */
+  readonly keys: HostKeys;
 }
 
 export interface ProcessEntry {

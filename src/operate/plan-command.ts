@@ -32,6 +32,7 @@ import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-a
 import type { HostRecord } from "../lease/lease-store.ts";
 import { diffStates } from "../state/diff.ts";
 import { describeObject, keyOf, type StateObject, type StateOperation } from "../state/objects.ts";
+import { observeAll } from "../state/provider.ts";
 import type { Target } from "../state/target.ts";
 import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
 import type { HostKernel, OperatePorts } from "./operate-ports.ts";
@@ -62,7 +63,7 @@ export const planCommand = (ports: OperatePorts): Command =>
       const records = await readRecords(store, file !== undefined, logger);
       const network = parseNetwork(text, chooseBackend(text, leasesOf(records ?? [])));
       const assigned = await store.readAssignedHost?.(network);
-      using host = ports.openKernel();
+      using host = ports.openKernel(options.wireguardKeyFile);
       return await plan({ ports, options, network, assigned, records, host, logger }, context);
     },
   });
@@ -82,8 +83,8 @@ interface Situation {
 async function plan(situation: Situation, { print, printError }: CommandContext): Promise<number> {
   const { options, network, assigned, host, logger } = situation;
   const record = assigned?.record ?? NOTHING_KNOWN;
-  const wanted = withRecord(options.interface, record, logger);
-  const self = hostOf(chooseInterface(host.rtnetlink, wanted, network));
+  const interfaceOptions = withRecord(options.interface, record, logger);
+  const self = hostOf(chooseInterface(host.rtnetlink, interfaceOptions, network));
   const backend = await makeBackend(situation, record);
   const attributes = attributesOf(self, backend.published, record);
   const lease =
@@ -100,16 +101,17 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   print(`interface ${describeHost(self, attributes)}`);
   print(`lease     ${describeSubnets(lease.subnets)}, ${lease.origin}`);
   const target = targetOf(situation, backend, self, lease);
-  const observed = await host.kernel.observe(target.ownership, host.kernel.kinds);
+  const kinds = new Set(host.providers.flatMap((provider) => [...provider.kinds]));
+  const observed = await observeAll(host.providers, target.ownership, kinds);
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
-  const wished = operations.filter(
-    ({ action, object }) => host.kernel.kinds.has(object.kind) && (action !== "remove" || !target.keepOthers),
+  const changes = operations.filter(
+    ({ action, object }) => kinds.has(object.kind) && (action !== "remove" || !target.keepOthers),
   );
   const isPossible = ({ object }: StateOperation) =>
     object.kind !== "setting" || situation.ports.canSet(object.name);
-  const possible = wished.filter(isPossible);
+  const possible = changes.filter(isPossible);
   for (const operation of possible) print(printable(describeOperation(operation)));
-  for (const { object } of wished.filter((operation) => !isPossible(operation))) {
+  for (const { object } of changes.filter((operation) => !isPossible(operation))) {
     printError(printable(`left as it is: ${describeObject(object)} (/proc/sys is read-only here)`));
   }
   for (const { message } of obstacles) printError(printable(message));
@@ -119,11 +121,11 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
     ...{ mode, exec: situation.ports.firewallExec, logger },
     formerNetworks: formerNetworks(situation.ports.readFile(options.subnetFile), network),
   });
-  const { changes, leftovers } = await firewall.preview(rules);
-  for (const change of changes) print(`firewall  ${printable(change)}`);
+  const { changes: ruleChanges, leftovers } = await firewall.preview(rules);
+  for (const change of ruleChanges) print(`firewall  ${printable(change)}`);
   for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);
 
-  const count = possible.length + changes.length + leftovers.length;
+  const count = possible.length + ruleChanges.length + leftovers.length;
   if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is in sync.");
   else print(`${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`);
   return count === 0 && obstacles.length === 0 ? 0 : EXIT_CHANGES;
@@ -165,7 +167,7 @@ async function makeBackend(
   const devices = new Set(deviceNamesOf(network));
   const existing = await host.kernel.observe({ devices, networks: [] }, new Set(["link"]));
   const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
-  const backend = createBackend(network, { existing, published, randomBytes });
+  const backend = createBackend(network, { existing, published, randomBytes, keys: host.keys });
   for (const note of [...network.notes, ...backend.notes]) logger.info(note);
   return backend;
 }

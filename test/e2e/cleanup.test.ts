@@ -17,6 +17,8 @@ const CONFIG_KEY = "/coreos.com/network/config";
 /** Private, so that tests of other files do not wait for this one. */
 const LOCK = { XTABLES_LOCKFILE: `/tmp/flannel-cleanup-${process.pid}.lock` };
 process.once("exit", () => rmSync(LOCK.XTABLES_LOCKFILE, { force: true }));
+/** A key file that does not exist: not that of this machine. */
+const ENVIRONMENT = { ...LOCK, WIREGUARD_KEY_FILE: `/tmp/flannel-cleanup-${process.pid}.wgkey` };
 
 /** Everything that flannel could have left its marks in. */
 function dump(host: TestNetns): string {
@@ -60,7 +62,7 @@ for (const enableNftables of [false, true]) {
     await until(() => host!.run("ip", "route").includes("dev flannel.1"), "the peer's route");
     const full = dump(host!);
     const cleanup = (...args: string[]) =>
-      flannelctl(host!, ["cleanup", `--subnet-file=${host!.subnetFile}`, ...args], LOCK);
+      flannelctl(host!, ["cleanup", `--subnet-file=${host!.subnetFile}`, ...args], ENVIRONMENT);
 
     const refused = await cleanup();
     assert.equal(refused.code, 1);
@@ -156,8 +158,12 @@ test("W44 what Go flannel leaves, with every backend; what only looks like it st
     "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
   );
 
-  const { code, out, err } = await flannelctl(host, ["cleanup", `--subnet-file=${subnetFile}`], LOCK);
+  const keyFile = join(directory, "wgkey");
+  writeFileSync(keyFile, Buffer.alloc(32, 8).toString("base64"), { mode: 0o400 });
+  const environment = { ...LOCK, WIREGUARD_KEY_FILE: keyFile };
+  const { code, out, err } = await flannelctl(host, ["cleanup", `--subnet-file=${subnetFile}`], environment);
   assert.equal(code, 0, `${out}${err}`);
+  assert.ok(!existsSync(keyFile));
   // What the legacy tables were filled with stays as empty tables of the kernel's own.
   const rest = (text: string): string =>
     text
@@ -176,17 +182,20 @@ test("W44 what Go flannel leaves, with every backend; what only looks like it st
     "removed iptables-legacy: filter chain FLANNEL-FWD",
     "removed ip6tables-legacy: nat chain FLANNEL-POSTRTG",
     `removed file ${subnetFile}`,
+    `removed file ${keyFile}, this host's private WireGuard key; the next start of flanneld creates another`,
   ]) {
     assert.ok(out.split("\n").includes(line), `${line} is not in:\n${out}`);
   }
 });
 
-test("a file that is no subnet.env is left alone", async (t) => {
+test("a file that is no subnet.env, or no key, is left alone", async (t) => {
   const host = freshNetns(t, "file");
   const path = join(temporaryDirectory(t), "passwd");
   writeFileSync(path, "root:x:0:0\n");
-  const { code, out } = await flannelctl(host, ["cleanup", "--subnet-file", path], LOCK);
+  const environment = { ...LOCK, WIREGUARD_KEY_FILE: path };
+  const { code, out } = await flannelctl(host, ["cleanup", "--subnet-file", path], environment);
   assert.equal(code, 0);
+  assert.match(out, /left alone: .*passwd, which does not contain a WireGuard key/);
   assert.match(out, /left alone: .*passwd, which does not read like a subnet\.env/);
   assert.ok(existsSync(path));
 });
@@ -204,7 +213,7 @@ test("what cannot be removed is named, everything else goes, and the exit code s
   const { code, out, err } = await flannelctl(
     host,
     ["cleanup", "--subnet-file=/nonexistent/subnet.env"],
-    LOCK,
+    ENVIRONMENT,
   );
   assert.equal(code, 1);
   assert.match(out, /^removed device flannel\.1 vxlan/m);

@@ -1,7 +1,7 @@
 /** `flannelctl plan`: what it announces is what flanneld then does, and it does nothing itself. */
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
@@ -167,6 +167,54 @@ test("another config can be tried from a file; without the store peers are left 
   assert.match(alone.out, /^lease +10\.5\.\d+\.0\/24, not held now: .*previous run$/m);
   assert.ok(!changesIn(alone.out).some((line) => /^remove /.test(line)));
   assert.equal(stateOf(host), before);
+});
+
+test("wireguard: keys are named, the key file is not created, and no secret is printed", async (t) => {
+  const { etcd, host } = await bed(t);
+  const psk = Buffer.alloc(32, 9).toString("base64");
+  const peerKey = Buffer.alloc(32, 2).toString("base64");
+  const config = { ...VXLAN, Backend: { Type: "wireguard", PSK: psk } };
+  await etcd.ctl("put", CONFIG_KEY, JSON.stringify(config));
+  const lease = {
+    ...{ PublicIP: "192.168.7.2", BackendType: "wireguard" },
+    BackendData: { PublicKey: peerKey, Port: 51820 },
+  };
+  await etcd.ctl("put", "/coreos.com/network/subnets/10.5.9.0-24", JSON.stringify(lease));
+  const keyFile = join(host.directory, "wgkey");
+  const args = ["plan", `--etcd-endpoints=${host.etcdEndpoint}`, `--subnet-file=${host.subnetFile}`];
+  const planWithKey = () => flannelctl(host, args, { WIREGUARD_KEY_FILE: keyFile });
+
+  const fresh = await planWithKey();
+  assert.equal(fresh.code, CHANGES, fresh.err);
+  assert.deepEqual(
+    changesIn(fresh.out).filter((line) => line.includes("wireguard")),
+    [
+      "create    device flannel-wg wireguard mtu 1420",
+      "create    wireguard flannel-wg public key (new) listen port 51820",
+      changesIn(fresh.out).find((line) => line.includes("wireguard peer")),
+      `create    allowed-ip 10.5.9.0/24 of wireguard peer ${peerKey} dev flannel-wg`,
+    ],
+  );
+  assert.match(
+    fresh.out,
+    /^create {4}wireguard peer \S+ endpoint 192\.168\.7\.2:51820 dev flannel-wg preshared key sha256:[0-9a-f]{16}$/m,
+  );
+  assert.ok(!existsSync(keyFile), "the key file is not created");
+
+  // RFC 7748 §6.1: Alice's keys.
+  const privateKey = Buffer.from("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a", "hex");
+  const publicKey = Buffer.from("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a", "hex");
+  writeFileSync(keyFile, privateKey.toString("base64"), { mode: 0o400 });
+  const known = await planWithKey();
+  assert.ok(known.out.includes(`public key ${publicKey.toString("base64")} listen port`), known.out);
+  for (const { out, err } of [fresh, known]) {
+    for (const secret of [psk, privateKey.toString("base64")]) assert.ok(!`${out}${err}`.includes(secret));
+  }
+
+  chmodSync(keyFile, 0o444);
+  const readable = await planWithKey();
+  assert.equal(readable.code, 1);
+  assert.match(readable.err, /the WireGuard key file \S+ can be read by others \(mode 0444\): 'chmod 0400 /);
 });
 
 test("what stands in the way is said", async (t) => {
