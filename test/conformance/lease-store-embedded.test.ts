@@ -1,61 +1,28 @@
-/** The suite on the embedded store, through our own etcd client; stores reach it through a line that can be cut. */
+/** The suite on the embedded store, through flanneld's own etcd client. */
 
-import { after, before } from "node:test";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { silentLogger } from "../../src/base/logger.ts";
 import { KV, Lease } from "../../src/etcd-api/rpc_pb.ts";
-import { type RunningStore, startEmbedded } from "../support/embedded.ts";
+import { startEmbedded } from "../support/embedded.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
-import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
-import { describeLeaseStore } from "./lease-store.suite.ts";
+import { describeKeyStore } from "./key-store-harness.ts";
 
-let embedded: RunningStore;
-let line: TcpProxy;
-before(async () => {
-  embedded = await startEmbedded();
-  line = await startTcpProxy(Number(new URL(embedded.endpoint).port));
-});
-after(async () => {
-  await line[Symbol.asyncDispose]();
-  await embedded[Symbol.asyncDispose]();
-});
-
-let networks = 0;
-
-describeLeaseStore("embedded", async () => {
-  const prefix = `/coreos.com/network-${++networks}`;
-  const pathOf = (key: string) => Buffer.from(`${prefix}/subnets/${key}`);
-  const transport = createGrpcTransport({ baseUrl: embedded.endpoint });
+describeKeyStore("embedded", startEmbedded, openEtcdStore, ({ endpoint }) => {
+  const transport = createGrpcTransport({ baseUrl: endpoint });
   const kv = createClient(KV, transport);
   const lease = createClient(Lease, transport);
-  const get = async (key: string) => (await kv.range({ key: pathOf(key) })).kvs[0];
+  const get = async (key: string) => (await kv.range({ key: Buffer.from(key) })).kvs[0];
   return {
-    open: ({ logger = silentLogger, ttlSeconds } = {}) =>
-      openEtcdStore(
-        `http://127.0.0.1:${line.port}`,
-        {
-          prefix,
-          timings: { retryMinMs: 20, retryMaxMs: 200, ...(ttlSeconds && { leaseTtlSeconds: ttlSeconds }) },
-        },
-        logger,
-      ).store,
-    writeConfig: async (text) =>
-      void (await kv.put({ key: Buffer.from(`${prefix}/config`), value: Buffer.from(text) })),
-    write: async (key, value) => void (await kv.put({ key: pathOf(key), value: Buffer.from(value) })),
-    remove: async (key) => void (await kv.deleteRange({ key: pathOf(key) })),
-    revoke: async (key) => void (await lease.leaseRevoke({ ID: (await get(key))!.lease })),
+    put: (key, value) => kv.put({ key: Buffer.from(key), value: Buffer.from(value) }),
+    remove: (key) => kv.deleteRange({ key: Buffer.from(key) }),
+    revoke: async (key) => lease.leaseRevoke({ ID: (await get(key))!.lease }),
     async read(key) {
       const found = await get(key);
       return found && { value: Buffer.from(found.value).toString(), expires: found.lease !== 0n };
     },
-    async gap(meanwhile) {
-      await line.cut();
-      await meanwhile();
+    async discardHistory() {
       const { header } = await kv.range({ key: Buffer.from("x") });
       await kv.compact({ revision: header!.revision });
-      await line.mend();
     },
-    [Symbol.asyncDispose]: async () => {},
   };
 });

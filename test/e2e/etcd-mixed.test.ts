@@ -2,25 +2,16 @@
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
-import { formatIp, parseIp } from "../../src/address/ip.ts";
+import { formatIp } from "../../src/address/ip.ts";
 import { formatPrefix } from "../../src/address/prefix.ts";
 import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import { createLeaseTable } from "../../src/lease/lease-table.ts";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
 import { until } from "../support/until.ts";
+import { VXLAN_ATTRIBUTES, VXLAN_NETWORK, VXLAN_VALUE } from "../support/vxlan-host.ts";
 
 const PREFIX = "/coreos.com/network";
-const network = parseNetworkConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');
-const ours = {
-  publicIp: parseIp("192.168.64.3"),
-  publicIpv6: undefined,
-  backendType: "vxlan",
-  backendData: { VNI: 1, VtepMAC: "c6:d2:32:6f:8f:44" },
-  backendV6Data: undefined,
-};
-const OUR_VALUE =
-  '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}';
 const GO_VALUE =
   '{"PublicIP":"192.168.64.9","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"36:17:3e:ab:9b:01"}}';
 
@@ -38,7 +29,7 @@ const write = (key: string, value: string, lease: string) =>
 const readValue = async (key: string) =>
   (await etcd.ctl("get", "--print-value-only", `${PREFIX}/subnets/${key}`)).trimEnd();
 const take = (opened: ReturnType<typeof openEtcdStore>) =>
-  opened.store.acquire({ network, attributes: ours, previous: undefined });
+  opened.store.acquire({ network: VXLAN_NETWORK, attributes: VXLAN_ATTRIBUTES, previous: undefined });
 
 describe("a cluster of Go flannel and this one", () => {
   it("a lease of Go flannel is understood, and its subnet left alone", async () => {
@@ -69,7 +60,7 @@ describe("a cluster of Go flannel and this one", () => {
   it("our lease is, byte for byte, what Go flannel writes, on an etcd lease of a day", async () => {
     await using opened = openEtcdStore(etcd.endpoint);
     const own = await take(opened);
-    assert.equal(await readValue(own.key), OUR_VALUE);
+    assert.equal(await readValue(own.key), VXLAN_VALUE);
     const { kvs } = JSON.parse(await etcd.ctl("get", "--write-out=json", "--prefix", `${PREFIX}/subnets/`));
     assert.equal(Buffer.from(kvs[0].key, "base64").toString(), `${PREFIX}/subnets/${own.key}`);
     const list = (await etcd.ctl("lease", "list")).trim().split("\n").slice(1);
@@ -80,29 +71,29 @@ describe("a cluster of Go flannel and this one", () => {
 
   it("a host that changes over keeps its subnet and the etcd lease that Go flannel made", async () => {
     const lease = await grant(86_400);
-    await write("10.5.77.0-24", OUR_VALUE.replace("c6:d2:32:6f:8f:44", "36:17:3e:ab:9b:01"), lease);
+    await write("10.5.77.0-24", VXLAN_VALUE.replace("c6:d2:32:6f:8f:44", "36:17:3e:ab:9b:01"), lease);
     await using opened = openEtcdStore(etcd.endpoint);
     const own = await take(opened);
     assert.equal(own.key, "10.5.77.0-24");
-    assert.equal(await readValue(own.key), OUR_VALUE);
+    assert.equal(await readValue(own.key), VXLAN_VALUE);
     assert.match(await etcd.ctl("lease", "timetolive", "--keys", lease), /10\.5\.77\.0-24/);
   });
 
   it("a key on an etcd lease with a short life moves to a new one and stays when the old one ends", async () => {
     const short = await grant(60);
-    await write("10.5.77.0-24", OUR_VALUE, short);
+    await write("10.5.77.0-24", VXLAN_VALUE, short);
     await using opened = openEtcdStore(etcd.endpoint);
     const own = await take(opened);
     assert.equal(own.key, "10.5.77.0-24");
     assert.ok(own.expiresAtMs! > Date.now() + 86_000_000);
     await etcd.ctl("lease", "revoke", short);
-    assert.equal(await readValue(own.key), OUR_VALUE);
-    await opened.store.renew(own, ours);
+    assert.equal(await readValue(own.key), VXLAN_VALUE);
+    await opened.store.renew(own, VXLAN_ATTRIBUTES);
   });
 
   it("hosts that share one etcd lease do not take each other along", async () => {
     const shared = await grant(60);
-    await write("10.5.77.0-24", OUR_VALUE, shared);
+    await write("10.5.77.0-24", VXLAN_VALUE, shared);
     await write("10.5.78.0-24", GO_VALUE, shared);
     await using opened = openEtcdStore(etcd.endpoint);
     await take(opened);
@@ -117,7 +108,9 @@ describe("a cluster of Go flannel and this one", () => {
     );
     await write("10.5.0.64-26", GO_VALUE, await grant(86_400));
     await using opened = openEtcdStore(etcd.endpoint);
-    await assert.rejects(opened.store.acquire({ network: tiny, attributes: ours, previous: undefined }));
+    await assert.rejects(
+      opened.store.acquire({ network: tiny, attributes: VXLAN_ATTRIBUTES, previous: undefined }),
+    );
     await until(async () => (await count()) === before + 1, "only the other host's lease to remain");
   });
 });

@@ -15,21 +15,12 @@ import { openEtcd2Store, openEtcdStore } from "../support/etcd-store.ts";
 import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { follow } from "../support/follow.ts";
 import { until } from "../support/until.ts";
+import { VXLAN_ATTRIBUTES, VXLAN_NETWORK, VXLAN_VALUE } from "../support/vxlan-host.ts";
 
 const PREFIX = "/coreos.com/network";
-const network = parseNetworkConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');
 const dualNetwork = parseNetworkConfig(
   '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48","Backend":{"Type":"vxlan"}}',
 );
-const ours = {
-  publicIp: parseIp("192.168.64.3"),
-  publicIpv6: undefined,
-  backendType: "vxlan",
-  backendData: { VNI: 1, VtepMAC: "c6:d2:32:6f:8f:44" },
-  backendV6Data: undefined,
-};
-const OUR_VALUE =
-  '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}';
 /** As Go flannel 0.10 writes it: IPv6 was not thought of. */
 const GO_VALUE =
   '{"PublicIP":"192.168.64.9","BackendType":"vxlan","BackendData":{"VtepMAC":"36:17:3e:ab:9b:01"}}';
@@ -46,7 +37,8 @@ beforeEach(async () => {
 
 const open = (options: Partial<EtcdOptions> = {}) =>
   openEtcd2Store(etcd.endpoint, { timings: { retryMinMs: 20, retryMaxMs: 200 }, ...options });
-const take = (store: LeaseStore) => store.acquire({ network, attributes: ours, previous: undefined });
+const take = (store: LeaseStore) =>
+  store.acquire({ network: VXLAN_NETWORK, attributes: VXLAN_ATTRIBUTES, previous: undefined });
 const nodeOf = async (key: string) =>
   JSON.parse(await etcd.ctl2("--output", "json", "get", `${PREFIX}/subnets/${key}`)).node;
 
@@ -94,7 +86,7 @@ describe("etcdctl's v2 commands", () => {
     await using opened = open();
     const own = await take(opened.store);
     assert.equal((await etcd.ctl2("ls", `${PREFIX}/subnets`)).trim(), `${PREFIX}/subnets/${own.key}`);
-    assert.equal((await etcd.ctl2("get", `${PREFIX}/subnets/${own.key}`)).trimEnd(), OUR_VALUE);
+    assert.equal((await etcd.ctl2("get", `${PREFIX}/subnets/${own.key}`)).trimEnd(), VXLAN_VALUE);
     const { ttl } = await nodeOf(own.key);
     assert.ok(ttl > 86_390 && ttl <= 86_400, String(ttl));
     assert.ok(Math.abs(own.expiresAtMs! - Date.now() - 86_400_000) < 10_000);
@@ -102,7 +94,11 @@ describe("etcdctl's v2 commands", () => {
 
   it("a key with two families is the same for etcdctl and us", async () => {
     await using opened = open();
-    const attributes = { ...ours, publicIpv6: parseIp("fd00::3"), backendV6Data: ours.backendData };
+    const attributes = {
+      ...VXLAN_ATTRIBUTES,
+      publicIpv6: parseIp("fd00::3"),
+      backendV6Data: VXLAN_ATTRIBUTES.backendData,
+    };
     const own = await opened.store.acquire({ network: dualNetwork, attributes, previous: undefined });
     assert.match(own.key, /^10\.5\.\d+\.0-24&fc00:[\da-f:]+-64$/);
     assert.equal((await etcd.ctl2("ls", `${PREFIX}/subnets`)).trim(), `${PREFIX}/subnets/${own.key}`);
@@ -123,15 +119,15 @@ describe("etcdctl's v2 commands", () => {
     await using opened = open();
     assert.equal((await take(opened.store)).key, "10.5.77.0-24");
     const node = await nodeOf("10.5.77.0-24");
-    assert.equal(node.value, OUR_VALUE);
+    assert.equal(node.value, VXLAN_VALUE);
     assert.ok(node.ttl > 86_000);
   });
 
   it("W7 set without --ttl makes a reservation, also of a lease that is held", async () => {
     await using opened = open();
     const own = await take(opened.store);
-    await etcd.ctl2("set", `${PREFIX}/subnets/${own.key}`, OUR_VALUE);
-    assert.equal((await opened.store.renew(own, ours)).expiresAtMs, undefined);
+    await etcd.ctl2("set", `${PREFIX}/subnets/${own.key}`, VXLAN_VALUE);
+    assert.equal((await opened.store.renew(own, VXLAN_ATTRIBUTES)).expiresAtMs, undefined);
     assert.equal((await nodeOf(own.key)).expiration, undefined);
   });
 
@@ -169,9 +165,13 @@ describe("etcdctl's v2 commands", () => {
   it("W4 a lease that an older one overlaps is given up, as if its start had ended before it could look", async () => {
     const [theirs, own] = ["10.5.7.0-24&fc00:0:0:7::-64", "10.5.7.0-24&fc00:0:0:8::-64"];
     await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${theirs}`, GO_VALUE);
-    await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${own}`, OUR_VALUE);
+    await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${own}`, VXLAN_VALUE);
     await using opened = open();
-    const lease = await opened.store.acquire({ network: dualNetwork, attributes: ours, previous: undefined });
+    const lease = await opened.store.acquire({
+      network: dualNetwork,
+      attributes: VXLAN_ATTRIBUTES,
+      previous: undefined,
+    });
     assert.notEqual(lease.key, own);
     const keys = (await etcd.ctl2("ls", "--sort", `${PREFIX}/subnets`)).trim().split("\n");
     assert.deepEqual(keys.sort(), [theirs, lease.key].map((key) => `${PREFIX}/subnets/${key}`).sort());
@@ -231,7 +231,7 @@ describe("a host's start on etcd v2", () => {
       for (const requests of [6, 5]) {
         await using opened = open({ prefix });
         const config = parseNetworkConfig(await opened.store.readNetworkConfig());
-        await opened.store.acquire({ network: config, attributes: ours, previous: undefined });
+        await opened.store.acquire({ network: config, attributes: VXLAN_ATTRIBUTES, previous: undefined });
         const abort = new AbortController();
         const configs = (async () => {
           for await (const _ of opened.store.watchNetworkConfig(abort.signal));

@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { parseIp } from "../../src/address/ip.ts";
-import { parseNetworkConfig } from "../../src/config/network-config.ts";
+import type { OwnLease } from "../../src/lease/lease.ts";
 import { exec, runCommand } from "../../src/linux/exec.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { openEtcd2Store } from "../support/etcd-store.ts";
 import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { TestProcess } from "../support/process.ts";
+import { acquireAs } from "../support/vxlan-host.ts";
 
 const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
 const PREFIX = "/coreos.com/network";
@@ -34,20 +34,10 @@ async function bad(...args: string[]): Promise<string> {
   return stderr;
 }
 
-/** The key and the expiry of what a host with this public IP gets. */
-async function join(publicIp: string) {
+/** The lease that a host with this public IP gets. */
+async function join(publicIp: string): Promise<OwnLease> {
   await using host = openEtcd2Store(etcd.endpoint, { prefix: PREFIX });
-  return await host.store.acquire({
-    network: parseNetworkConfig(await host.store.readNetworkConfig()),
-    attributes: {
-      publicIp: parseIp(publicIp),
-      publicIpv6: undefined,
-      backendType: "vxlan",
-      backendData: { VNI: 1, VtepMAC: "c6:d2:32:6f:8f:44" },
-      backendV6Data: undefined,
-    },
-    previous: undefined,
-  });
+  return await acquireAs(host.store, publicIp);
 }
 
 test("config, listing, watch, reservation and release on etcd v2", async () => {

@@ -10,13 +10,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { parseIp } from "../../src/address/ip.ts";
-import { parseNetworkConfig } from "../../src/config/network-config.ts";
 import type { OwnLease } from "../../src/lease/lease.ts";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
 import { TestProcess } from "../support/process.ts";
 import { until } from "../support/until.ts";
+import { acquireAs } from "../support/vxlan-host.ts";
 
 const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
 const CONFIG = '{\n  "Network": "10.5.0.0/16",\n  "Backend": {"Type": "vxlan"}\n}\n';
@@ -65,19 +64,9 @@ class Cluster {
   }
 
   /** What a host with this public IP gets. */
-  async join(publicIp: string, previous?: OwnLease): Promise<OwnLease> {
+  async join(publicIp: string): Promise<OwnLease> {
     await using host = openEtcdStore(etcd.endpoint, { prefix: this.prefix });
-    return await host.store.acquire({
-      network: parseNetworkConfig(await host.store.readNetworkConfig()),
-      attributes: {
-        publicIp: parseIp(publicIp),
-        publicIpv6: undefined,
-        backendType: "vxlan",
-        backendData: { VNI: 1, VtepMAC: "c6:d2:32:6f:8f:44" },
-        backendV6Data: undefined,
-      },
-      previous: previous?.subnets,
-    });
+    return await acquireAs(host.store, publicIp);
   }
 
   put(key: string, value: string, ...flags: string[]): Promise<string> {
