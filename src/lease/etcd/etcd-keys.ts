@@ -22,13 +22,14 @@ import {
   type KeyLife,
   type KeyListing,
   type KeyRecord,
-  type KeyUpdate,
+  type KeyUpdates,
   type KeyValueStore,
   type KeyVersion,
+  type KeyWatch,
   type WrittenKey,
 } from "../keys/key-value-store.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
-import { type EtcdOptions, readEtcdSettings } from "./etcd-options.ts";
+import { type EtcdOptions, type EtcdSettings, readEtcdSettings } from "./etcd-options.ts";
 import { type Position, positionOf } from "./etcd-position.ts";
 import { keysUnder, listRange, rangeOf, recordOf, toBytes, toText } from "./etcd-range.ts";
 import { watchRange } from "./etcd-watch.ts";
@@ -37,12 +38,8 @@ import { watchRange } from "./etcd-watch.ts";
 const CONCURRENT_TTL_REQUESTS = 32;
 
 /** Opens the store; nothing is sent yet. Throws ConfigError if a TLS file is unusable. */
-export function openEtcdKeys(options: EtcdOptions, ports: KeyStorePorts): KeyValueStore<Position> {
-  const settings = readEtcdSettings(options, ports.logger);
-  for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = completePorts(ports);
-  return new EtcdKeys(new EtcdConnection(settings, allPorts.random), allPorts);
-}
+export const openEtcdKeys = (options: EtcdOptions, ports: KeyStorePorts): KeyValueStore<Position> =>
+  new EtcdKeys(readEtcdSettings(options, ports.logger), ports);
 
 class EtcdKeys implements KeyValueStore<Position> {
   readonly name = "etcd";
@@ -53,11 +50,11 @@ class EtcdKeys implements KeyValueStore<Position> {
   readonly #connection: EtcdConnection;
   readonly #ports: Required<KeyStorePorts>;
 
-  constructor(connection: EtcdConnection, ports: Required<KeyStorePorts>) {
-    this.#connection = connection;
-    this.#ports = ports;
-    this.prefix = connection.settings.prefix;
-    this.lostDataGraceMs = connection.settings.timings.lostDataGraceMs;
+  constructor(settings: EtcdSettings, ports: KeyStorePorts) {
+    this.#ports = completePorts(ports);
+    this.#connection = new EtcdConnection(settings, this.#ports.random);
+    this.prefix = settings.prefix;
+    this.lostDataGraceMs = settings.timings.lostDataGraceMs;
   }
 
   get requestCount(): number {
@@ -167,13 +164,8 @@ class EtcdKeys implements KeyValueStore<Position> {
     return expiries;
   }
 
-  watch(
-    path: string,
-    start: Position | undefined,
-    what: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<KeyUpdate, void, undefined> {
-    return watchRange(this.#connection, rangeOf(path), start, what, this.#ports, signal);
+  watch(watch: KeyWatch<Position>): KeyUpdates {
+    return watchRange(this.#connection, watch, this.#ports);
   }
 
   reconnect(): void {

@@ -48,11 +48,9 @@ export interface EtcdSettings {
   readonly readTls: (() => SecureContextOptions) | undefined;
   readonly user: { readonly name: string; readonly password: string } | undefined;
   readonly timings: EtcdTimings;
-  /** Warnings for the operator. */
-  readonly notes: readonly string[];
 }
 
-/** Reads the files that the options name; `logger` receives later faults in them. Throws {@link ConfigError}. */
+/** Reads the files that the options name; `logger` receives warnings, also of later faults in them. Throws {@link ConfigError}. */
 export function readEtcdSettings(options: EtcdOptions, logger: Logger = silentLogger): EtcdSettings {
   const { endpoints, prefix, username, password } = options;
   const plain = endpoints.filter((endpoint) => endpoint.startsWith("http:"));
@@ -63,18 +61,16 @@ export function readEtcdSettings(options: EtcdOptions, logger: Logger = silentLo
     );
   }
   const user = username === undefined ? undefined : { name: username, password: password ?? "" };
-  const notes =
-    user !== undefined && plain.length > 0
-      ? [
-          `Password of etcd user ${JSON.stringify(user.name)} is sent unencrypted to ${plain.join(",")}; use https://`,
-        ]
-      : [];
+  if (user !== undefined && plain.length > 0) {
+    logger.warn(
+      `Password of etcd user ${JSON.stringify(user.name)} is sent unencrypted to ${plain.join(",")}; use https://`,
+    );
+  }
   return {
     endpoints,
     prefix,
     readTls: plain.length < endpoints.length ? openTlsFiles(options, logger) : undefined,
     user,
     timings: { ...DEFAULT_TIMINGS, ...options.timings },
-    notes,
   };
 }

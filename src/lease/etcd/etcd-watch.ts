@@ -8,25 +8,20 @@ import { create } from "@bufbuild/protobuf";
 import { StoreError } from "../../base/error.ts";
 import { type Event, Event_EventType } from "../../etcd-api/kv_pb.ts";
 import { type WatchRequest, WatchRequestSchema, type WatchResponse } from "../../etcd-api/rpc_pb.ts";
-import type { KeyUpdate } from "../keys/key-value-store.ts";
+import type { KeyUpdates, KeyWatch } from "../keys/key-value-store.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import { StreamScope, startOver } from "../stream-scope.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { advance, compareHistory, type KeyChange, type Position, positionOf } from "./etcd-position.ts";
-import { type KeyRange, listRange, recordOf } from "./etcd-range.ts";
+import { type KeyRange, listRange, rangeOf, recordOf } from "./etcd-range.ts";
 
-/**
- * Watches until `signal` is aborted; never throws. `start` is the position of a listing that the caller has; undefined
- * = begin with a snapshot. `what` is for the log: "the leases".
- */
+/** Watches a path until the signal is aborted; never throws. */
 export async function* watchRange(
   connection: EtcdConnection,
-  range: KeyRange,
-  start: Position | undefined,
-  what: string,
+  { path, start, what, signal }: KeyWatch<Position>,
   ports: OutagePorts,
-  signal: AbortSignal,
-): AsyncGenerator<KeyUpdate, void, undefined> {
+): KeyUpdates {
+  const range = rangeOf(path);
   const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
   let seen = start;
   let isAnotherStore = false;

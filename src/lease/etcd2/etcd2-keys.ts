@@ -7,7 +7,7 @@
  */
 
 import { posix } from "node:path";
-import { type EtcdOptions, readEtcdSettings } from "../etcd/etcd-options.ts";
+import { type EtcdOptions, type EtcdSettings, readEtcdSettings } from "../etcd/etcd-options.ts";
 import { completePorts, type KeyStorePorts } from "../keys/key-store-ports.ts";
 import {
   type CreatedKey,
@@ -15,9 +15,10 @@ import {
   type KeyLife,
   type KeyListing,
   type KeyRecord,
-  type KeyUpdate,
+  type KeyUpdates,
   type KeyValueStore,
   type KeyVersion,
+  type KeyWatch,
   type WrittenKey,
 } from "../keys/key-value-store.ts";
 import { Etcd2Connection } from "./etcd2-connection.ts";
@@ -43,9 +44,7 @@ export function openEtcd2Keys(options: EtcdOptions, ports: KeyStorePorts): KeyVa
     },
     ports.logger,
   );
-  for (const note of settings.notes) ports.logger.warn(note);
-  const allPorts = completePorts(ports);
-  return new Etcd2Keys(new Etcd2Connection(settings, allPorts.random), allPorts);
+  return new Etcd2Keys(settings, ports);
 }
 
 class Etcd2Keys implements KeyValueStore<KeysPosition> {
@@ -57,11 +56,11 @@ class Etcd2Keys implements KeyValueStore<KeysPosition> {
   readonly #connection: Etcd2Connection;
   readonly #ports: Required<KeyStorePorts>;
 
-  constructor(connection: Etcd2Connection, ports: Required<KeyStorePorts>) {
-    this.#connection = connection;
-    this.#ports = ports;
-    this.prefix = connection.settings.prefix;
-    this.lostDataGraceMs = connection.settings.timings.lostDataGraceMs;
+  constructor(settings: EtcdSettings, ports: KeyStorePorts) {
+    this.#ports = completePorts(ports);
+    this.#connection = new Etcd2Connection(settings, this.#ports.random);
+    this.prefix = settings.prefix;
+    this.lostDataGraceMs = settings.timings.lostDataGraceMs;
   }
 
   get requestCount(): number {
@@ -120,13 +119,8 @@ class Etcd2Keys implements KeyValueStore<KeysPosition> {
     return new Map(expiries.filter(([, expiresAtMs]) => !Number.isNaN(expiresAtMs)));
   }
 
-  watch(
-    path: string,
-    start: KeysPosition | undefined,
-    what: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<KeyUpdate, void, undefined> {
-    return watchKeys(this.#connection, keyOf(path), start, what, this.#ports, signal);
+  watch(watch: KeyWatch<KeysPosition>): KeyUpdates {
+    return watchKeys(this.#connection, { ...watch, path: keyOf(watch.path) }, this.#ports);
   }
 
   [Symbol.dispose](): void {

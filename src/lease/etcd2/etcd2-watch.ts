@@ -7,7 +7,7 @@
  */
 
 import { messageOf, StoreError } from "../../base/error.ts";
-import type { KeyRecord, KeyUpdate } from "../keys/key-value-store.ts";
+import type { KeyRecord, KeyUpdate, KeyUpdates, KeyWatch } from "../keys/key-value-store.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import { StreamScope, startOver } from "../stream-scope.ts";
 import type { Etcd2Connection, StoreState } from "./etcd2-connection.ts";
@@ -27,31 +27,22 @@ export async function listKeys(connection: Etcd2Connection, key: string): Promis
   return { records: isRefusal(body) ? [] : body.leaves.map(recordOf), state };
 }
 
-/**
- * Watches until `signal` is aborted; never throws. `start` is a listing that the caller has; undefined = begin with a
- * snapshot. `what` is for the log: "the leases".
- */
+/** Watches a key or directory until the signal is aborted; never throws. */
 export function watchKeys(
   connection: Etcd2Connection,
-  key: string,
-  start: KeysPosition | undefined,
-  what: string,
+  watch: KeyWatch<KeysPosition>,
   ports: OutagePorts,
-  signal: AbortSignal,
-): AsyncGenerator<KeyUpdate, void, undefined> {
-  const history = new KeysHistory(start?.records ?? []);
-  return follow(connection, key, history, start?.state, what, ports, signal); // without the listing: it may be large
+): KeyUpdates {
+  const history = new KeysHistory(watch.start?.records ?? []);
+  return follow(connection, { ...watch, start: watch.start?.state }, history, ports); // without the listing: it may be large
 }
 
 async function* follow(
   connection: Etcd2Connection,
-  key: string,
+  { path: key, start, what, signal }: KeyWatch<StoreState>,
   history: KeysHistory,
-  start: StoreState | undefined,
-  what: string,
   ports: OutagePorts,
-  signal: AbortSignal,
-): AsyncGenerator<KeyUpdate, void, undefined> {
+): KeyUpdates {
   const outage = createOutage(`${what} in etcd`, connection.settings.timings, ports, signal);
   let seen = start;
   /** Where the last poll began, if it brought no change: nothing happened up to there, if the next one is answered too. */

@@ -51,7 +51,8 @@ class Admin<Position> implements LeaseAdmin {
   }
 
   async *watchRecords(signal: AbortSignal): AsyncGenerator<RecordUpdate, void> {
-    for await (const update of this.#store.watch(this.#leasePath, undefined, "the leases", signal)) {
+    const watch = { path: this.#leasePath, start: undefined, what: "the leases", signal };
+    for await (const update of this.#store.watch(watch)) {
       switch (update.type) {
         case "snapshot":
           yield { type: "snapshot", records: update.records.map(this.#leaseRecordOf) };

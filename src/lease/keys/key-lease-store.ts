@@ -20,7 +20,9 @@ import type {
   KeyListing,
   KeyRecord,
   KeyUpdate,
+  KeyUpdates,
   KeyValueStore,
+  KeyWatch,
   WrittenKey,
 } from "./key-value-store.ts";
 import {
@@ -90,9 +92,11 @@ class Store<Position> implements KeyLeaseStore {
   }
 
   async *watchNetworkConfig(signal: AbortSignal): AsyncGenerator<string | undefined, void> {
-    const start = this.#configAtStart;
-    if (start !== undefined) yield this.#configIn(start.records);
-    for await (const update of this.#watch(this.#configKey, start?.position, "the network config", signal)) {
+    const listing = this.#configAtStart;
+    if (listing !== undefined) yield this.#configIn(listing.records);
+    const start = listing?.position;
+    const watch = { path: this.#configKey, start, what: "the network config", signal };
+    for await (const update of this.#watch(watch)) {
       if (update.type === "snapshot") yield this.#configIn(update.records);
       else yield update.type === "put" ? this.#configIn([update.record]) : undefined;
     }
@@ -190,7 +194,7 @@ class Store<Position> implements KeyLeaseStore {
     const view = createLeaseView(`${this.#store.name} under ${path}`, this.#ports.logger);
     const entryOf = (record: KeyRecord) => leaseEntryOf(decodeRecord(path, record));
     const snapshot = this.#leasesAtStart && view.snapshot(this.#leasesAtStart.decoded.map(leaseEntryOf));
-    const updates = this.#watch(path, this.#leasesAtStart?.position, "the leases", signal);
+    const updates = this.#watch({ path, start: this.#leasesAtStart?.position, what: "the leases", signal });
     this.#leasesAtStart = undefined; // thousands of records, needed once: no variable keeps them either
     if (snapshot !== undefined) yield { update: snapshot };
     for await (const update of updates) {
@@ -253,12 +257,7 @@ class Store<Position> implements KeyLeaseStore {
     return this.#own;
   }
 
-  #watch(
-    path: string,
-    start: Position | undefined,
-    what: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<KeyUpdate, void, undefined> {
-    return this.#store.watch(path, start, what, AbortSignal.any([signal, this.#disposed.signal]));
+  #watch(watch: KeyWatch<Position>): KeyUpdates {
+    return this.#store.watch({ ...watch, signal: AbortSignal.any([watch.signal, this.#disposed.signal]) });
   }
 }

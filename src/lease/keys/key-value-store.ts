@@ -65,6 +65,17 @@ export type KeyUpdate =
   | { readonly type: "put"; readonly record: KeyRecord }
   | { readonly type: "delete"; readonly key: string };
 
+export type KeyUpdates = AsyncGenerator<KeyUpdate, void, undefined>;
+
+export interface KeyWatch<Position> {
+  readonly path: string;
+  /** The position of a listing that the caller has; undefined = begin with a snapshot. */
+  readonly start: Position | undefined;
+  /** For the log: "the leases". */
+  readonly what: string;
+  readonly signal: AbortSignal;
+}
+
 /** `Position` is how far a listing or a watch has seen. A path that ends in "/" means all keys below it. */
 export interface KeyValueStore<Position> extends Disposable {
   /** In log lines and messages: "etcd". */
@@ -108,16 +119,8 @@ export interface KeyValueStore<Position> extends Disposable {
   /** When each life ends, as wall-clock ms since the epoch. Lives that ended, and never known ones, are not in it. */
   readExpiries(lifeIds: ReadonlySet<string>): Promise<ReadonlyMap<string, number>>;
 
-  /**
-   * Watches a path until `signal` is aborted; never throws. `start` is the position of a listing that the caller has;
-   * undefined = begin with a snapshot. `what` is for the log: "the leases".
-   */
-  watch(
-    path: string,
-    start: Position | undefined,
-    what: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<KeyUpdate, void, undefined>;
+  /** Watches a path until the signal is aborted; never throws. */
+  watch(watch: KeyWatch<Position>): KeyUpdates;
 
   /** Drops the connections: requests in progress fail, the next ones connect anew. */
   reconnect?(): void;
