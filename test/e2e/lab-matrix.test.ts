@@ -14,6 +14,8 @@ import { join } from "node:path";
 import { after, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ExecError, type ExecResult, exec } from "../../src/linux/exec.ts";
+import { hasLinkType } from "../../src/linux/link-types.ts";
+import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 
 const FLANNELCTL = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), `lab-matrix-${process.pid}-`));
@@ -206,11 +208,32 @@ suite("labs", { concurrency: 3 }, () => {
   });
 });
 
+for (const backend of ["wireguard", "ipip"] as const) {
+  test(`${backend}: a lab where the kernel has such devices, else a refusal with the remedy`, async () => {
+    using rtnetlink = openRtnetlink();
+    if (hasLinkType(rtnetlink, backend)) {
+      await withLab(backend[0]!, ["--hosts=2", `--backend=${backend}`], (lab) => pings(lab, 2, [4]));
+      return;
+    }
+    const lab = `m${process.pid}${backend[0]}`;
+    const { code, stdout, stderr } = await flannelctl("up", lab, `--backend=${backend}`);
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(
+      stderr,
+      new RegExp(
+        `this machine's kernel has no ${backend} devices.*'modprobe ${backend}'.*another --backend\n$`,
+      ),
+    );
+    assert.equal(stderr.trim().split("\n").length, 1, stderr);
+    assert.match((await flannelctl("status", lab)).stderr, /there is no lab/);
+  });
+}
+
 test("what contradicts itself is refused in one line, and nothing is made", async () => {
   const lab = `m${process.pid}z`;
   for (const [flags, message] of [
     [["--dual-stack", "--ipv6-only"], /--dual-stack and --ipv6-only exclude each other/],
-    [["--backend=host-gw", "--direct-routing"], /--direct-routing is for tunnels/],
+    [["--backend=host-gw", "--direct-routing"], /--direct-routing is for the tunnels of vxlan and ipip/],
     [["--subnets=5"], /--subnets: must be within 1…3/],
     [["--config=/dev/null", "--nftables"], /--nftables and --config exclude each other/],
     [["--subnets=many"], /--subnets/],

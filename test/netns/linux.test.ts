@@ -6,7 +6,8 @@ import { existsSync, readlinkSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { hasCode } from "../../src/base/error.ts";
 import { exec } from "../../src/linux/exec.ts";
-import { openNetlink } from "../../src/linux/netlink-socket.ts";
+import { hasLinkType } from "../../src/linux/link-types.ts";
+import { openNetlink, openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { createNetns, deleteNetns, netnsPath, withNetns } from "../../src/linux/netns.ts";
 import { readSysctl, writeSysctl } from "../../src/linux/sysctl.ts";
 import { freshNetns } from "./support.ts";
@@ -72,6 +73,15 @@ test("a program runs in a namespace", async (t) => {
   await assert.rejects(exec("true", [], { netns: "/run/netns/none-such" }), (error) =>
     hasCode(error, "ENOENT"),
   );
+});
+
+test("types of devices that the kernel has are known without creating one", (t) => {
+  const { path, run } = freshNetns(t);
+  using rtnetlink = openRtnetlink({ netns: path });
+  const before = run("ip", "-o", "link");
+  assert.equal(hasLinkType(rtnetlink, "bridge"), true);
+  assert.equal(hasLinkType(rtnetlink, "no-such-type" as "bridge"), false);
+  assert.equal(run("ip", "-o", "link"), before);
 });
 
 test("sysctl: read and set in a namespace, of devices with dots in their names", (t) => {

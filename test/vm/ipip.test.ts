@@ -5,10 +5,25 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hasLinkType } from "../../src/linux/link-types.ts";
+import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { addContainer, answers, makeCluster, makeFabric } from "../netns/agents.ts";
 import { waitFor } from "../netns/support.ts";
 
 const CONFIG = { Network: "10.5.0.0/16", Backend: { Type: "ipip" } };
+
+test("the kernel says that it has the devices, and creates none", (t) => {
+  const [host] = makeFabric(t, [0]);
+  using rtnetlink = openRtnetlink({ netns: host!.path });
+  const before = host!.run("ip", "-o", "link");
+  for (const kind of ["ipip", "wireguard", "vxlan"] as const)
+    assert.equal(hasLinkType(rtnetlink, kind), true);
+  // The fallback device of the ipip module comes with the module.
+  assert.equal(
+    host!.run("ip", "-o", "link").replace(/^.*tunl0.*\n/m, ""),
+    before.replace(/^.*tunl0.*\n/m, ""),
+  );
+});
 
 test("containers on two links reach each other, with packets as large as the MTU says", async (t) => {
   const hosts = makeFabric(t, [0, 1]);
@@ -70,7 +85,7 @@ test("a foreign device of that name is left alone and reported", async (t) => {
   host!.run("ip", "link", "add", "flannel.ipip", "type", "bridge");
   const agent = makeCluster(t, CONFIG).start(host!);
   await agent.logged(
-    /device flannel\.ipip exists and is not flannel's \(it is a bridge device\): remove or rename it/,
+    /Device flannel\.ipip exists and is not flannel's \(it is a bridge device\): remove or rename it/,
   );
   assert.match(host!.run("ip", "-d", "link", "show", "flannel.ipip"), /bridge/);
   host!.run("ip", "link", "delete", "flannel.ipip");

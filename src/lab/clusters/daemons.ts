@@ -1,6 +1,7 @@
 /** The flannelds of a lab: their command line, and when they, or any daemon, are ready. */
 
 import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { FlannelError, isNotFound } from "../../base/error.ts";
 import { sleep, systemTimers } from "../../base/timers.ts";
 import { parseSubnetEnv } from "../../config/subnet-env.ts";
@@ -24,8 +25,10 @@ export function startFlanneld(
   cluster: Cluster,
 ): ProcessId {
   mkdirSync(host.directory, { recursive: true });
-  const { flags, environment } = cluster.flanneldSettings(host);
-  const args = [...flags, `--subnet-file=${host.subnetFile}`, ...flanneldFlags];
+  const settings = cluster.flanneldSettings(host);
+  // Hosts of a lab share /run, and would share a key.
+  const environment = { ...settings.environment, WIREGUARD_KEY_FILE: join(host.directory, "wgkey") };
+  const args = [...settings.flags, `--subnet-file=${host.subnetFile}`, ...flanneldFlags];
   return startDaemon({ netns: host.netns, program: flanneld, args, logFile: host.logFile, environment });
 }
 

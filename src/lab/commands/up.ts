@@ -6,7 +6,14 @@ import { requireCniPlugins } from "../hosts/container-runtime.ts";
 import { addressesOf, finishHost, LabRecord, startHost } from "../hosts/lab-hosts.ts";
 import { makeHost, makeHub } from "../hosts/lab-links.ts";
 import { type LabPlan, notesOn } from "../plan/lab-plan.ts";
-import { requireIpv6, requireProgram, requireRoot, requireTools, type Tool } from "../plan/requirements.ts";
+import {
+  requireDevices,
+  requireIpv6,
+  requireProgram,
+  requireRoot,
+  requireTools,
+  type Tool,
+} from "../plan/requirements.ts";
 import type { Host } from "../plan/topology.ts";
 import type { ProcessId } from "../record/lab-processes.ts";
 import { claimLab, type LabSetup } from "../record/lab-state.ts";
@@ -49,6 +56,7 @@ function requireParts({ plan: { topology, network }, setup, programs }: UpOption
   if (setup.datastore === "kube") tools.push("openssl");
   if (network.enableNftables) tools.push("nft");
   requireTools(tools);
+  requireDevices(network.backend.type);
   if (topology.cni) {
     requireCniPlugins();
     requireProgram(programs.cniPlugin, "the CNI plugin");

@@ -76,9 +76,9 @@ function composeConfig({ values, sources }: UpFlags): string {
   if (!ipv6 && sources["ipv6-network"] !== undefined) {
     throw new ConfigError("--ipv6-network has no effect without IPv6: give --dual-stack or --ipv6-only too");
   }
-  if (values["direct-routing"] && backend.toLowerCase() !== "vxlan") {
+  if (values["direct-routing"] && !["vxlan", "ipip"].includes(backend.toLowerCase())) {
     throw new ConfigError(
-      `--direct-routing is for tunnels of the vxlan backend, but the backend is ${backend}: leave it out`,
+      `--direct-routing is for the tunnels of vxlan and ipip, but the backend is ${backend}: leave it out`,
     );
   }
   readPrefix(network, "--network", 4);

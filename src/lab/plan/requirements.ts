@@ -3,6 +3,11 @@
 import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { ConfigError, FlannelError } from "../../base/error.ts";
+import { hasLinkType } from "../../linux/link-types.ts";
+import { openRtnetlink } from "../../linux/netlink-socket.ts";
+
+/** Backends that are named as the type of their devices. */
+const LINK_TYPES = ["vxlan", "wireguard", "ipip"] as const;
 
 /** Program → Debian package. */
 const PACKAGES = {
@@ -40,6 +45,18 @@ export function requireIpv6(): void {
   throw new FlannelError(
     "ENOTSUP",
     "this machine's kernel has no IPv6 (ipv6.disable=1 on its command line?): use a network config without it",
+  );
+}
+
+/** Throws FlannelError ENOTSUP with the remedy if the kernel cannot create the devices of this backend. */
+export function requireDevices(backendType: string): void {
+  const kind = LINK_TYPES.find((type) => type === backendType);
+  if (kind === undefined) return;
+  using rtnetlink = openRtnetlink();
+  if (hasLinkType(rtnetlink, kind)) return;
+  throw new FlannelError(
+    "ENOTSUP",
+    `this machine's kernel has no ${kind} devices, which the backend needs: load them with 'modprobe ${kind}', use a kernel that has them, or choose another --backend`,
   );
 }
 

@@ -19,7 +19,7 @@ export const UP_FLAGS = {
     default: "vxlan",
     help: `the network config's backend: ${BACKEND_TYPES.join(", ")}`,
   },
-  "direct-routing": { kind: "bool", help: "vxlan: no tunnel between hosts on one link" },
+  "direct-routing": { kind: "bool", help: "vxlan, ipip: no tunnel between hosts on one link" },
   network: { kind: "string", value: "prefix", default: "10.5.0.0/16", help: "the network config's network" },
   "dual-stack": { kind: "bool", help: "IPv4 and IPv6" },
   "ipv6-only": { kind: "bool", help: "IPv6 instead of IPv4" },
