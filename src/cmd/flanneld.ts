@@ -33,6 +33,7 @@ import { digestXtables } from "../linux/xtables.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
 import { HealthServer } from "../status/health.ts";
 import { Outages } from "../status/outages.ts";
+import { HandshakeWatch } from "../wireguard/handshake-watch.ts";
 import { KernelWireguard } from "../wireguard/kernel-provider.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
@@ -152,7 +153,11 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   const memory = { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory, trim: trimMemory };
   const limitMemory = createStartLimit(memory);
-  const wireguard = new KernelWireguard({ connection: generic, secrets: keys, timers: systemTimers });
+  const handshakes = new HandshakeWatch({ logger, nowMs: systemTimers.nowMs });
+  readiness.addNotes(() => handshakes.notes);
+  const wireguard = new KernelWireguard({
+    ...{ connection: generic, secrets: keys, timers: systemTimers, handshakes },
+  });
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,

@@ -19,6 +19,7 @@ import {
   setWireguardDevice,
   setWireguardPeer,
   WG_GENL_NAME,
+  type WireguardDevice,
 } from "../netlink/wireguard.ts";
 import { explain } from "../state/advice.ts";
 import { applyToModel } from "../state/diff.ts";
@@ -36,6 +37,7 @@ import {
 import type { Ownership } from "../state/operation.ts";
 import type { Notice, Provider } from "../state/provider.ts";
 import { base64Of, bytesOf } from "./base64.ts";
+import type { HandshakeWatch, PeerTraffic } from "./handshake-watch.ts";
 
 /** Keys by what may be shown of them. */
 export interface WireguardSecrets {
@@ -52,6 +54,8 @@ export interface KernelWireguardOptions {
   readonly connection: NetlinkConnection;
   readonly secrets: WireguardSecrets;
   readonly timers: Timers;
+  /** Learns what the devices say about their peers; undefined = nobody asks for it. */
+  readonly handshakes?: HandshakeWatch | undefined;
 }
 
 /** How often the devices are looked at for drift. */
@@ -73,7 +77,7 @@ export class KernelWireguard implements Provider {
   }
 
   async observe({ devices }: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
-    const objects = [...devices].flatMap((device) => this.#observeDevice(device));
+    const objects = [...devices].flatMap((name) => this.#objectsOf(name, this.#readDevice(name)));
     this.#model.clear();
     for (const object of objects) this.#model.set(keyOf(object), object);
     return objects.filter(({ kind }) => kinds.has(kind));
@@ -124,7 +128,12 @@ export class KernelWireguard implements Provider {
     }
     this.#options.connection.batch(requests).forEach((error, index) => {
       if (error === undefined) return;
-      for (const position of carried[index]!) results[position] ??= explain(operations[position]!, error);
+      for (const position of carried[index]!) {
+        const { object } = operations[position]!;
+        // Whether the device has its endpoint is unknown now: it is set again.
+        if (object.kind === "wireguard-peer") this.#endpoints.delete(`${object.device} ${object.publicKey}`);
+        results[position] ??= explain(operations[position]!, error);
+      }
     });
     return results;
   }
@@ -133,9 +142,11 @@ export class KernelWireguard implements Provider {
     while (!signal.aborted) {
       await sleep(this.#options.timers, POLL_MS, signal);
       if (signal.aborted || this.#model.size === 0) continue;
+      const devices = [...ownership().devices].map((name) => [name, this.#readDevice(name)] as const);
+      this.#options.handshakes?.note(devices.flatMap(([name, device]) => trafficOf(name, device)));
       const now = new Map(
-        [...ownership().devices]
-          .flatMap((device) => this.#observeDevice(device))
+        devices
+          .flatMap(([name, device]) => this.#objectsOf(name, device))
           .map((object) => [keyOf(object), object]),
       );
       const changes = changesBetween(this.#model, now);
@@ -143,20 +154,28 @@ export class KernelWireguard implements Provider {
     }
   }
 
-  #observeDevice(device: string): (WireguardIdentity | WireguardPeerEntry | AllowedIp)[] {
-    const { connection, secrets } = this.#options;
+  /** Undefined = there is no such device, or one of another type. */
+  #readDevice(name: string): WireguardDevice | undefined {
     const family = this.#findFamily();
-    if (family === undefined) return [];
-    let messages: ReturnType<NetlinkConnection["dump"]>;
+    if (family === undefined) return undefined;
     try {
-      messages = connection.dump(getWireguardDevice(family, device));
+      return decodeWireguardDevice(this.#options.connection.dump(getWireguardDevice(family, name)));
     } catch (error) {
-      // No such device, or one of another type.
       if (!isNotFound(error) && !hasCode(error, "EOPNOTSUPP")) throw error;
+      return undefined;
+    }
+  }
+
+  #objectsOf(
+    device: string,
+    observed: WireguardDevice | undefined,
+  ): (WireguardIdentity | WireguardPeerEntry | AllowedIp)[] {
+    const { secrets } = this.#options;
+    if (observed === undefined) {
       this.#forgetEndpoints(device, new Set());
       return [];
     }
-    const { publicKey, listenPort, peers } = decodeWireguardDevice(messages);
+    const { publicKey, listenPort, peers } = observed;
     this.#forgetEndpoints(device, new Set(peers.map((peer) => base64Of(peer.publicKey))));
     return [
       ...(publicKey === undefined
@@ -248,6 +267,9 @@ export class KernelWireguard implements Provider {
     return family;
   }
 }
+
+const trafficOf = (device: string, observed: WireguardDevice | undefined): PeerTraffic[] =>
+  (observed?.peers ?? []).map((peer) => ({ ...peer, device, publicKey: base64Of(peer.publicKey) }));
 
 /** What differs between two observations. */
 function changesBetween(

@@ -31,6 +31,7 @@ import { WireguardKeys } from "../../src/linux/wireguard-keys.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";
 import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../../src/testing/memory-lease-store.ts";
+import { HandshakeWatch } from "../../src/wireguard/handshake-watch.ts";
 import { KernelWireguard } from "../../src/wireguard/kernel-provider.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
@@ -143,7 +144,11 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
   const claims = new NetworkClaims({ logger, uid: 0, netns });
   const generic = openGenericNetlink({ netns });
   const keys = new WireguardKeys(options.wireguardKeyFile);
-  const wireguard = new KernelWireguard({ connection: generic, secrets: keys, timers: looseTimers });
+  const handshakes = new HandshakeWatch({ logger, nowMs: looseTimers.nowMs });
+  readiness.addNotes(() => handshakes.notes);
+  const wireguard = new KernelWireguard({
+    ...{ connection: generic, secrets: keys, timers: looseTimers, handshakes },
+  });
   const kernel = new NetlinkProvider({
     rtnetlink,
     settings: createDeviceSettings({ logger, netns }),
