@@ -147,7 +147,7 @@ export class FirewallKeeper {
     try {
       const { firewall, isNew } = await this.#firewallFor(desired.mode);
       const before = this.#digestXtables();
-      const changes = await firewall.ensure(desired.rules);
+      const changes = await firewall.ensure(desired.rules, desired.listeners);
       if (!isNew && isAuditDue) await firewall.audit("nftables", desired.rules);
       if (!isNew && firewall.backend !== "legacy" && before !== this.#auditedXtables)
         await firewall.audit("legacy", desired.rules);

@@ -61,6 +61,10 @@ class RecordingBackend implements Backend {
     return interfaceMtuBytes - 50;
   }
 
+  listeners() {
+    return [];
+  }
+
   ownership() {
     return { devices: new Set(["flannel.1"]), networks: [NETWORK.ipv4!.network] };
   }

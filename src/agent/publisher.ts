@@ -30,9 +30,10 @@ export class Publisher {
   publish(signal: AbortSignal): void {
     const { planner, keeper, firewall, subnetFile } = this.#parts;
     if (keeper.own === undefined) return;
-    const { network } = planner.config;
+    const { network, backend, host } = planner.config;
     const { subnets } = keeper.own;
-    firewall.setDesired(desiredFirewall(this.#options, network, subnets));
+    const listeners = backend.listeners(host).map((each) => ({ ...each, device: host.interfaceName }));
+    firewall.setDesired({ ...desiredFirewall(this.#options, network, subnets), listeners });
     const networks = { ipv4: network.ipv4?.network, ipv6: network.ipv6?.network };
     const env = { network: networks, subnets, mtuBytes: planner.mtuBytes, ipMasq: this.#options.ipMasq };
     if (isDeepStrictEqual(env, this.#published)) return;

@@ -32,6 +32,7 @@ function createAllocBackend(): Backend {
     asksForNextHops: false,
     checkHost: () => {},
     mtuBytes: ({ interfaceMtuBytes }) => interfaceMtuBytes,
+    listeners: () => [],
     // Routes with flannel's mark that an earlier run with another backend left are removed.
     ownership: (network: NetworkFamilies) => ({
       devices: new Set(),

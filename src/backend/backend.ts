@@ -31,6 +31,15 @@ export interface LocalAddress {
   readonly prefixLength: number;
 }
 
+/** A port or protocol at which a tunnel receives packets. */
+export interface Listener {
+  readonly protocol: "udp" | "ipip";
+  /** UDP port. */
+  readonly port?: number;
+  /** This host's own address. */
+  readonly address: Ip;
+}
+
 /** What a backend publishes in the lease. */
 export interface PublishedData {
   readonly backendType: string;
@@ -87,6 +96,8 @@ export interface Backend {
   checkHost(host: Host): void;
   /** MTU for containers, in bytes (FLANNEL_MTU). Throws ConfigError if the interface's is too small. */
   mtuBytes(host: Host): number;
+  /** Where it receives the packets of its peers; none without a tunnel. */
+  listeners(host: Host): readonly Listener[];
   ownership(network: NetworkFamilies): Ownership;
   plan(input: PlanInput): Plan;
 }

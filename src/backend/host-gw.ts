@@ -37,6 +37,7 @@ function createHostGwBackend(_config: HostGwConfig, { network }: BackendContext)
     asksForNextHops: true,
     checkHost: (host) => checkHost(host, families),
     mtuBytes: (host) => host.interfaceMtuBytes,
+    listeners: () => [],
     ownership: (network) => ({
       devices: new Set(),
       networks: familiesOf(network).flatMap(({ name }) => network[name]?.network ?? []),

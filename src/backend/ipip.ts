@@ -65,6 +65,7 @@ function createIpipBackend(
     asksForNextHops: directRouting,
     checkHost: (host) => void mtuBytes(host),
     mtuBytes,
+    listeners: ({ ipv4 }) => (ipv4 === undefined ? [] : [{ protocol: "ipip", address: ipv4 }]),
     ownership: ({ ipv4 }) => ({
       devices: new Set([DEVICE]),
       networks: ipv4 === undefined ? [] : [ipv4.network],

@@ -64,6 +64,8 @@ function createUdpBackend(config: UdpConfig, context: BackendContext): Backend {
     asksForNextHops: false,
     checkHost: (host) => void mtuBytes(host),
     mtuBytes,
+    listeners: ({ ipv4 }) =>
+      ipv4 === undefined ? [] : [{ protocol: "udp", port: config.port, address: ipv4 }],
     ownership: () => ({ devices: new Set([DEVICE]), networks: [network] }),
     plan,
   };

@@ -93,6 +93,11 @@ function createVxlanBackend(config: VxlanConfig, context: BackendContext): Backe
     asksForNextHops: config.directRouting,
     checkHost: (host) => void mtuBytes(host),
     mtuBytes,
+    listeners: ({ ipv4, ipv6 }) =>
+      vteps.flatMap(({ family }) => {
+        const address = family === 4 ? ipv4 : ipv6;
+        return address === undefined ? [] : [{ protocol: "udp", port: config.port, address }];
+      }),
     ownership: (network) => ({
       devices,
       networks: familiesOf(network).flatMap(({ name }) => network[name]?.network ?? []),

@@ -139,6 +139,12 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
         );
     },
     mtuBytes,
+    listeners: ({ ipv4, ipv6 }) =>
+      tunnels.flatMap(({ family, listenPort }) => {
+        const outer =
+          config.mode === "ipv4" ? ipv4 : config.mode === "ipv6" ? ipv6 : family === 4 ? ipv4 : ipv6;
+        return outer === undefined ? [] : [{ protocol: "udp", port: listenPort, address: outer }];
+      }),
     ownership: (families) => ({
       devices: new Set(devices.keys()),
       networks: familiesOf(families).flatMap(({ name }) => families[name]?.network ?? []),

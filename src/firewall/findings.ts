@@ -9,6 +9,7 @@ import { formatPrefix, type Prefix } from "../address/prefix.ts";
 import type { SavedTables } from "./iptables-save.ts";
 import { iptablesChains, readIptablesRule } from "./iptables-walk.ts";
 import { CHAINS, FIREWALL_FAMILIES } from "./names.ts";
+import { networkPackets } from "./network-packets.ts";
 import type { NftRuleset, NftTable } from "./nft-listing.ts";
 import { nftChains } from "./nft-walk.ts";
 import { type WalkEnd, Walker, type WalkRule } from "./walk.ts";
@@ -38,7 +39,7 @@ export function findIptablesDrops(
   for (const [table, hooks] of Object.entries(IPTABLES_HOOKS)) {
     const chains = seen.get(table);
     if (chains === undefined) continue;
-    const walker = new Walker(iptablesChains(chains), network);
+    const walker = new Walker(iptablesChains(chains), networkPackets(network));
     for (const hook of hooks) {
       const chain = chains.get(hook);
       if (chain === undefined) continue;
@@ -57,7 +58,7 @@ export const describeIptablesDrop = (tool: string, { where, network }: IptablesD
   "remove the rule, or accept the network before it";
 
 /** "rule …" or "policy drop"; undefined = nothing drops for certain. */
-function reasonOf(ends: readonly WalkEnd[], hasDropPolicy: boolean): string | undefined {
+export function reasonOf(ends: readonly WalkEnd[], hasDropPolicy: boolean): string | undefined {
   for (const { verdict, rule, isUncertain } of ends) {
     if (isUncertain) continue;
     if (verdict === "drop") return `rule "${textOf(rule)}"`;
@@ -79,7 +80,9 @@ const NFT_HOOKS: Readonly<Record<string, readonly string[]>> = {
   netdev: ["ingress", "egress"],
 };
 
-const BASE = /^type \S+ hook (\S+) (?:devices? (?:= )?(?:"([^"]*)"|\{[^}]*\}) )?priority ([^;]+);/;
+/** A base chain: its hook, one device, its priority. */
+export const BASE_CHAIN =
+  /^type \S+ hook (\S+) (?:devices? (?:= )?(?:"([^"]*)"|\{[^}]*\}) )?priority ([^;]+);/;
 
 /** The networks of this daemon, by family. */
 export type CurrentNetworks = Readonly<Partial<Record<FamilyName, Prefix | undefined>>>;
@@ -129,10 +132,10 @@ function findInTable(
   visited: Set<string>,
 ): string[] {
   const read = nftChains(table);
-  const walkers = networks.map((network) => ({ network, walker: new Walker(read, network) }));
+  const walkers = networks.map((network) => ({ network, walker: new Walker(read, networkPackets(network)) }));
   const findings: string[] = [];
   for (const [name, { base }] of table.chains) {
-    const [, hook = "", device, priority = ""] = BASE.exec(base ?? "") ?? [];
+    const [, hook = "", device, priority = ""] = BASE_CHAIN.exec(base ?? "") ?? [];
     if (!hooks.includes(hook) || device === "lo") continue;
     visited.add(`${address} ${name}`);
     const limit = name === CHAINS.forward.hook ? acceptsAt : undefined;

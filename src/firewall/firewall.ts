@@ -28,6 +28,7 @@ import {
   type PlaceNetworks,
 } from "./place.ts";
 import type { FirewallRules } from "./rules.ts";
+import type { Listener } from "./tunnel-packets.ts";
 
 /** Attempts while foreign programs change the rules between dump and write. */
 const MAX_ROUNDS = 3;
@@ -66,6 +67,7 @@ export class Firewall {
   #sweptFor: string | undefined;
   #own: Readonly<Record<FamilyName, readonly Prefix[]>>;
   #current: CurrentNetworks = {};
+  #listeners: readonly Listener[] = [];
   readonly #findings: FindingLog;
 
   constructor(options: FirewallOptions) {
@@ -104,11 +106,15 @@ export class Firewall {
 
   /**
    * Makes the firewall equal to `rules`.
+   * @param listeners where the tunnel receives packets: rules that drop them are {@link findings}
    * @returns one line for each object that was created, repaired or deleted; empty = in sync, nothing was written.
    * @throws {FirewallError} with the tool's message; the call may be repeated at any time.
    */
-  ensure(rules: FirewallRules): Promise<readonly string[]> {
-    return this.#inTurn(() => this.#ensure(rules));
+  ensure(rules: FirewallRules, listeners: readonly Listener[] = []): Promise<readonly string[]> {
+    return this.#inTurn(() => {
+      this.#listeners = listeners;
+      return this.#ensure(rules);
+    });
   }
 
   /**
@@ -157,7 +163,7 @@ export class Firewall {
   }
 
   get #networks(): PlaceNetworks {
-    return { own: this.#own, current: this.#current };
+    return { own: this.#own, current: this.#current, listeners: this.#listeners };
   }
 
   /** From now on the networks of these rules are ours, also when they are no longer desired. */
@@ -272,7 +278,7 @@ export class Firewall {
     );
     const hasIptablesNft = variants.some(({ traits }) => traits.backend === "nf_tables");
     for (const place of [...places, nftPlace(exec, hasIptablesNft ? "own" : "all")]) {
-      const { plan, problem } = await inspectPlace(place, { own: undefined, current: {} });
+      const { plan, problem } = await inspectPlace(place, { own: undefined, current: {}, listeners: [] });
       if (problem !== undefined) problems.push(`${place.name}: ${problem}`);
       try {
         if (plan.script !== "" && !dryRun) await place.apply(plan.script);

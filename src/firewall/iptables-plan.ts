@@ -9,6 +9,7 @@ import { parseIptablesRule, type SavedChain, type SavedTables, splitComment } fr
 import { iptablesChains, readIptablesRule } from "./iptables-walk.ts";
 import { acceptsAt, type HookEntry, ownEntries, placeJump } from "./jump.ts";
 import { CHAINS, type ChainNames, DOCKER_FORWARD, isOwnName, ROLES } from "./names.ts";
+import { networkPackets } from "./network-packets.ts";
 import {
   type ChainOwners,
   chooseName,
@@ -208,7 +209,7 @@ class TablePlan {
     const walker =
       names.table !== "filter" || network === undefined
         ? undefined
-        : new Walker(iptablesChains(chains), network);
+        : new Walker(iptablesChains(chains), networkPackets(network));
     const hasDropPolicy = chains.get(names.hook)?.policy === "DROP";
     const entries = rules.map((text): HookEntry => {
       const { comment, args } = splitComment(text);

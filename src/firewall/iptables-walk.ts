@@ -61,7 +61,12 @@ function readMatch(option: string, value: string, negated: boolean): Match {
   switch (option) {
     case "-s":
     case "-d":
-      return { kind: "address", prefixes: [parsePrefix(value)], negated };
+      return {
+        kind: "address",
+        side: option === "-s" ? "source" : "destination",
+        prefixes: [parsePrefix(value)],
+        negated,
+      };
     case "-i":
     case "-o":
       return { kind: "interface", side: option === "-i" ? "in" : "out", names: [value], negated };
@@ -71,12 +76,33 @@ function readMatch(option: string, value: string, negated: boolean): Match {
     case "--state": {
       const states = value.split(",");
       // DNAT and SNAT are states of a translation, which a new connection may have
+      if (states.every((state) => state === "DNAT" || state === "SNAT"))
+        return { kind: "translated", negated };
       if (states.some((state) => state === "DNAT" || state === "SNAT")) return { kind: "other" };
       return { kind: "state", includesNew: states.includes("NEW") !== negated };
     }
+    case "--dport":
+    case "--dports":
+    case "--sport":
+    case "--sports":
+      return {
+        kind: "port",
+        side: option.startsWith("--d") ? "destination" : "source",
+        protocol: undefined,
+        ranges: value.split(",").map(rangeOf),
+        negated,
+      };
+    case "--dst-type":
+      return { kind: "destination-type", types: value.toLowerCase().split(","), negated };
     case "--match-set":
       return { kind: "set" };
     default:
       return { kind: "other" };
   }
+}
+
+/** "53", "8000:9000", ":1023". */
+function rangeOf(text: string): [number, number] {
+  const [first = "", last] = text.split(":");
+  return [Number(first), last === undefined ? Number(first) : Number(last || 65535)];
 }

@@ -24,6 +24,8 @@ import {
   ownersOf,
 } from "./ownership.ts";
 import { type FamilyRules, type FirewallRules, sameRules } from "./rules.ts";
+import { findNftTunnelDrops } from "./tunnel-findings.ts";
+import type { Listener } from "./tunnel-packets.ts";
 
 /**
  * `own`: only flanneld's own tables, when iptables mode does the rest. `all`: also what iptables mode, ours or Go
@@ -36,9 +38,11 @@ export interface NftNetworks {
   readonly own: OwnNetworks;
   /** This daemon's networks, whose drops are findings. */
   readonly current: CurrentNetworks;
+  /** Where its tunnel receives packets, whose drops are findings, too. */
+  readonly listeners: readonly Listener[];
 }
 
-const ALL_NETWORKS: NftNetworks = { own: undefined, current: {} };
+const ALL_NETWORKS: NftNetworks = { own: undefined, current: {}, listeners: [] };
 
 /** Tables of iptables-nft. */
 const IPTABLES_TABLE = /^ip6? (?:filter|nat|mangle|raw|security)$/;
@@ -75,8 +79,10 @@ export function planNft(
     }
   }
   const isSkipped = (address: string) => scope === "own" && IPTABLES_TABLE.test(address);
-  const { findings, chains } = findNftDrops(seen, networks.current, isSkipped, forwardAt);
-  for (const chain of chains) watched.add(chain);
+  const drops = findNftDrops(seen, networks.current, isSkipped, forwardAt);
+  const tunnel = findNftTunnelDrops(seen, networks.listeners, isSkipped);
+  for (const chain of [...drops.chains, ...tunnel.chains]) watched.add(chain);
+  const findings = [...drops.findings, ...tunnel.findings];
   const isMade =
     lines.length > 0 &&
     ROLES.some((role) => FIREWALL_FAMILIES.some(({ key }) => wanted[key][role].length > 0));

@@ -6,6 +6,7 @@
 import type { Prefix } from "../address/prefix.ts";
 import { acceptsAt, type HookEntry, ownEntries, placeJump } from "./jump.ts";
 import { type ChainNames, DOCKER_FORWARD, type FirewallFamily, isOwnName } from "./names.ts";
+import { networkPackets } from "./network-packets.ts";
 import { dropsByPolicy, type NftRule, type NftTable, parseNftRule } from "./nft-listing.ts";
 import { renderNftRule } from "./nft-render.ts";
 import { nftChains, readNftRule } from "./nft-walk.ts";
@@ -139,7 +140,7 @@ export class SharedTable {
     const hook = table.chains.get(names.hook);
     if (hook === undefined) return [];
     const isWalked = names.table === "filter" && network !== undefined;
-    const walker = isWalked ? new Walker(nftChains(table), network) : undefined;
+    const walker = isWalked ? new Walker(nftChains(table), networkPackets(network)) : undefined;
     const entries = hook.rules.map((rule): HookEntry => {
       const target = targetOf(rule);
       const owners = target === undefined ? undefined : this.#owners.get(target);

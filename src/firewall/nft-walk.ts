@@ -48,8 +48,37 @@ const EXPRESSIONS: readonly Expression[] = [
   },
   {
     words: ["ip", "ip6"],
-    pattern: new RegExp(`^(?:ip|ip6) (?:saddr|daddr) (!= )?${VALUES}`),
-    read: ([, not, value = ""]) => addressMatch(value, not !== undefined),
+    pattern: new RegExp(`^(?:ip|ip6) (saddr|daddr) (!= )?${VALUES}`),
+    read: ([, side, not, value = ""]) =>
+      addressMatch(side === "saddr" ? "source" : "destination", value, not !== undefined),
+  },
+  {
+    words: ["tcp", "udp", "th", "sctp", "dccp", "udplite"],
+    pattern: new RegExp(`^(\\w+) (sport|dport) (!= )?(?!vmap )${VALUES}`),
+    read: ([, protocol, side, not, value = ""]) => {
+      if (value.startsWith("@")) return { kind: "set" };
+      return {
+        kind: "port",
+        side: side === "sport" ? "source" : "destination",
+        protocol: protocol === "th" ? undefined : protocol,
+        ranges: listOf(value).map(rangeOf),
+        negated: not !== undefined,
+      };
+    },
+  },
+  {
+    words: ["fib"],
+    pattern: new RegExp(`^fib daddr type (!= )?${VALUES}`),
+    read: ([, not, value = ""]) => ({
+      kind: "destination-type",
+      types: listOf(value),
+      negated: not !== undefined,
+    }),
+  },
+  {
+    words: ["ct"],
+    pattern: /^ct status (!= )?(?:dnat|snat)(?: |$)/,
+    read: ([, not]) => ({ kind: "translated", negated: not !== undefined }),
   },
   {
     words: ["iif", "oif", "iifname", "oifname"],
@@ -145,9 +174,15 @@ const listOf = (text: string): string[] =>
     .map((value) => value.trim().replace(/^"|"$/g, ""))
     .filter((value) => value !== "");
 
-function addressMatch(text: string, negated: boolean): Match {
+/** "53", "8000-9000"; names are printed with `nft --service` only. */
+function rangeOf(text: string): [number, number] {
+  const [first, last = first] = text.split("-").map(Number);
+  return [first!, last!];
+}
+
+function addressMatch(side: "source" | "destination", text: string, negated: boolean): Match {
   if (text.startsWith("@")) return { kind: "set" };
-  return { kind: "address", prefixes: listOf(text).map(prefixOfText), negated };
+  return { kind: "address", side, prefixes: listOf(text).map(prefixOfText), negated };
 }
 
 /** A single address is printed without a length; a range is no prefix. */

@@ -11,6 +11,8 @@ import { parseNftListing } from "./nft-listing.ts";
 import { type NftScope, planNft } from "./nft-plan.ts";
 import type { OwnNetworks } from "./ownership.ts";
 import { type FirewallRules, NO_RULES, withoutRandomFully } from "./rules.ts";
+import { findIptablesTunnelDrops } from "./tunnel-findings.ts";
+import type { Listener } from "./tunnel-packets.ts";
 
 /** Whose rules a place is planned for. */
 export interface PlaceNetworks {
@@ -18,6 +20,8 @@ export interface PlaceNetworks {
   readonly own: OwnNetworks;
   /** This daemon's networks, whose drops are findings. */
   readonly current: CurrentNetworks;
+  /** Where its tunnel receives packets, whose drops are findings, too. */
+  readonly listeners: readonly Listener[];
 }
 
 /** One place: a dump gives the plan, and the plan's script applies it. Each costs one process. */
@@ -69,7 +73,7 @@ export function iptablesPlace(
   return {
     name: tool,
     kind,
-    async plan(wanted, { own, current }) {
+    async plan(wanted, { own, current, listeners }) {
       const rules = wanted[family.key];
       const text = await runTool(exec, `${tool}-save`, []);
       const wantsNothing = ROLES.every((role) => rules[role].length === 0);
@@ -80,17 +84,22 @@ export function iptablesPlace(
         }
       }
       const scope = { networks: own?.[family.key], network: current[family.key] };
+      const seen = parseIptablesSave(text);
       const { script, changes, drops, walked } = planIptables(
         traits.isAtLeast162 ? rules : withoutRandomFully(rules),
-        parseIptablesSave(text),
+        seen,
         scope,
       );
+      const ofFamily = listeners.filter(({ address }) => (address.family === 6) === (family.key === "ipv6"));
+      const tunnel = findIptablesTunnelDrops(tool, seen, ofFamily);
       const describe = isForNftables && kind === "legacy" ? legacyDropText : describeIptablesDrop;
       return {
         script,
         changes,
-        findings: drops.map((drop) => describe(tool, drop)),
-        watched: new Set([...walked].map((chain) => `${family.nft} ${CHAINS.forward.table} ${chain}`)),
+        findings: [...drops.map((drop) => describe(tool, drop)), ...tunnel.findings],
+        watched: new Set(
+          [...walked, ...tunnel.chains].map((chain) => `${family.nft} ${CHAINS.forward.table} ${chain}`),
+        ),
       };
     },
     async apply(script) {

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { parsePrefix } from "../address/prefix.ts";
 import { parseIptablesSave } from "./iptables-save.ts";
 import { iptablesChains, readIptablesRule } from "./iptables-walk.ts";
+import { networkPackets } from "./network-packets.ts";
 import { Walker } from "./walk.ts";
 
 const NETWORK = parsePrefix("10.5.0.0/16")!;
@@ -16,7 +17,7 @@ function blocks(lines: readonly string[], network = NETWORK): boolean {
     [...text.filter((line) => line !== ":FORWARD - [0:0]"), ...lines].join("\n"),
   ).get("filter")!;
   const { rules, policy } = chains.get("FORWARD")!;
-  const walker = new Walker(iptablesChains(chains), network);
+  const walker = new Walker(iptablesChains(chains), networkPackets(network));
   return walker.blocks(readIptablesRule(rules[0]!), policy === "DROP");
 }
 
@@ -113,7 +114,7 @@ test("any rule is read, and any ruleset is walked to an end", () => {
       const text = rules.map(([chain, words]) => `-A ${chain} ${words.join(" ")}`);
       const saved = `*filter\n:FORWARD DROP [0:0]\n:A - [0:0]\n:B - [0:0]\n${text.join("\n")}`;
       const chains = parseIptablesSave(saved).get("filter")!;
-      const walker = new Walker(iptablesChains(chains), NETWORK);
+      const walker = new Walker(iptablesChains(chains), networkPackets(NETWORK));
       assert.equal(walker.walk(chains.get("FORWARD")!.rules.map(readIptablesRule)).length, 6);
     }),
   );

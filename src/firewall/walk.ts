@@ -1,24 +1,20 @@
 /**
- * What a base chain does to packets of the network, found by following its rules through jumps and gotos (iptables(8),
- * nft(8)). The model is the same for nftables and iptables; `iptables-walk.ts` and `nft-walk.ts` read their syntax.
- *
- * The packets: new connections between two addresses of the network, by TCP, UDP and ICMP, arriving from and leaving to
- * another host. A match that cannot be decided for them (a port, a mark, the state of a set) applies to some of
- * them only, so its rule decides nothing here: a drop by such a rule is an operator's or a network policy's.
+ * What a base chain does to packets, found by following its rules through jumps and gotos (iptables(8), nft(8)). The model
+ * is the same for nftables and iptables; `iptables-walk.ts` and `nft-walk.ts` read their syntax. `network-packets.ts` and
+ * `tunnel-packets.ts` are the packets.
  */
 
-import { containsPrefix, overlaps, type Prefix } from "../address/prefix.ts";
+import type { Prefix } from "../address/prefix.ts";
 
 /** Whether a match applies to all packets that the walk stands for, to none, or cannot be decided. */
-type Truth = "all" | "none" | "unknown";
-
-export type Protocol = "tcp" | "udp" | "icmp";
+export type Truth = "all" | "none" | "unknown";
 
 /** One condition of a rule. */
 export type Match =
   /** Undefined = not a prefix (an address range, a set). */
   | {
       readonly kind: "address";
+      readonly side: "source" | "destination";
       readonly prefixes: readonly (Prefix | undefined)[];
       readonly negated: boolean;
     }
@@ -30,7 +26,19 @@ export type Match =
       readonly negated: boolean;
     }
   | { readonly kind: "protocol"; readonly names: readonly string[]; readonly negated: boolean }
+  /** Ports, both ends of a range included; `protocol` undefined = another match names it. */
+  | {
+      readonly kind: "port";
+      readonly side: "source" | "destination";
+      readonly protocol: string | undefined;
+      readonly ranges: readonly (readonly [number, number])[];
+      readonly negated: boolean;
+    }
   | { readonly kind: "family"; readonly family: 4 | 6 }
+  /** What the destination is to the host: "local", "broadcast", "multicast" … */
+  | { readonly kind: "destination-type"; readonly types: readonly string[]; readonly negated: boolean }
+  /** Connection tracking translates an address of the packet. */
+  | { readonly kind: "translated"; readonly negated: boolean }
   /** Connection tracking's state; whether the listed states include that of a new connection. */
   | { readonly kind: "state"; readonly includesNew: boolean }
   /** Membership in a set whose elements are not listed. */
@@ -60,15 +68,16 @@ export interface WalkEnd {
   readonly rule: WalkRule | undefined;
   /** The deciding rules name addresses or interfaces of the network: an operator's decision, not a policy for all. */
   readonly isSpecific: boolean;
-  /** An earlier rule accepts by a set whose elements are not known: the packets may be among them. */
+  /** An earlier rule that cannot be decided (a set whose elements are not known) may accept the packets. */
   readonly isUncertain: boolean;
 }
 
-interface Packet {
-  readonly network: Prefix;
-  readonly protocol: Protocol;
-  /** From another host to a container of this one, or the opposite. */
-  readonly isInbound: boolean;
+/** One kind of packet that is walked. */
+export interface Packet {
+  /** Whether a match applies to it. */
+  truthOf(match: Match): Truth;
+  /** Whether a rule whose matches cannot be decided may apply to all of these packets. */
+  mayBeMeantBy(rule: WalkRule): boolean;
 }
 
 const NOTHING_DECIDED: WalkEnd = {
@@ -78,13 +87,7 @@ const NOTHING_DECIDED: WalkEnd = {
   isUncertain: false,
 };
 
-/** The packets that stand for the traffic of the network. */
-const packetsOf = (network: Prefix): Packet[] =>
-  (["tcp", "udp", "icmp"] as const).flatMap((protocol) =>
-    [true, false].map((isInbound) => ({ network, protocol, isInbound })),
-  );
-
-/** What a list of rules does to packets of a network. Results of chains are kept, so that each is walked once. */
+/** What a list of rules does to packets. Results of chains are kept, so that each is walked once. */
 export class Walker {
   readonly #chains: ChainReader;
   readonly #packets: readonly Packet[];
@@ -92,9 +95,9 @@ export class Walker {
   /** Chains whose rules decide what happens to some packets. */
   readonly visited = new Set<string>();
 
-  constructor(chains: ChainReader, network: Prefix) {
+  constructor(chains: ChainReader, packets: readonly Packet[]) {
     this.#chains = chains;
-    this.#packets = packetsOf(network);
+    this.#packets = packets;
   }
 
   /** One end for each kind of packet. */
@@ -125,7 +128,7 @@ export class Walker {
       if (truth === "none") continue;
       const { effect } = rule;
       if (truth === "unknown") {
-        isUncertain ||= effect.kind === "accept" && rule.matches.some(({ kind }) => kind === "set");
+        isUncertain ||= packet.mayBeMeantBy(rule) && this.#maySpare(effect, packet, path);
         continue;
       }
       switch (effect.kind) {
@@ -147,6 +150,16 @@ export class Walker {
       if (inner.verdict !== "end" || effect.kind === "goto") return { end, isStopped: true };
     }
     return { end: { ...NOTHING_DECIDED, isUncertain }, isStopped: false };
+  }
+
+  /** Whether packets with this effect may escape the rules that follow. */
+  #maySpare(effect: Effect, packet: Packet, path: readonly string[]): boolean {
+    if (effect.kind !== "jump" && effect.kind !== "goto")
+      return effect.kind === "accept" || effect.kind === "return";
+    const inner = this.#walkChain(effect.chain, packet, path);
+    if (inner === undefined) return false;
+    const { verdict, isUncertain } = inner;
+    return isUncertain || verdict === "accept" || (effect.kind === "goto" && verdict === "end");
   }
 
   /** Undefined: no chain, or one that is being walked, which the kernel does not allow. */
@@ -177,76 +190,17 @@ const isSpecificRule = ({ matches }: WalkRule): boolean =>
 function truthOf({ matches }: WalkRule, packet: Packet): Truth {
   let result: Truth = "all";
   for (const match of matches) {
-    const truth = truthOfMatch(match, packet);
+    const truth = packet.truthOf(match);
     if (truth === "none") return "none";
     if (truth === "unknown") result = "unknown";
   }
   return result;
 }
 
-function truthOfMatch(match: Match, packet: Packet): Truth {
-  switch (match.kind) {
-    case "address": {
-      const { family } = packet.network;
-      const prefixes = match.prefixes.filter((prefix) => prefix === undefined || prefix.family === family);
-      if (prefixes.length === 0) return "none"; // addresses of the other family, also if negated
-      return negate(anyOf(prefixes.map((prefix) => truthOfAddress(prefix, packet.network))), match.negated);
-    }
-    case "interface": {
-      const isTunnelSide = packet.isInbound === (match.side === "in");
-      return negate(anyOf(match.names.map((name) => truthOfInterface(name, isTunnelSide))), match.negated);
-    }
-    case "protocol":
-      return negate(anyOf(match.names.map((name) => truthOfProtocol(name, packet))), match.negated);
-    case "family":
-      return match.family === packet.network.family ? "all" : "none";
-    case "state":
-      return match.includesNew ? "all" : "none";
-    default:
-      return "unknown";
-  }
-}
-
-const anyOf = (truths: readonly Truth[]): Truth =>
+/** The truth of a match with several values. */
+export const anyOf = (truths: readonly Truth[]): Truth =>
   truths.includes("all") ? "all" : truths.every((truth) => truth === "none") ? "none" : "unknown";
 
-const negate = (truth: Truth, negated: boolean): Truth =>
+/** The truth of a match after `!`. */
+export const negate = (truth: Truth, negated: boolean): Truth =>
   !negated || truth === "unknown" ? truth : truth === "all" ? "none" : "all";
-
-function truthOfAddress(prefix: Prefix | undefined, network: Prefix): Truth {
-  if (prefix === undefined) return "unknown";
-  if (containsPrefix(prefix, network)) return "all";
-  return overlaps(prefix, network) ? "unknown" : "none";
-}
-
-/** Devices that packets come from or go to on the tunnel's side, and on the containers' side. */
-const TUNNEL_DEVICE = /^flannel/;
-const CONTAINER_DEVICE = /^cni0$/;
-
-/** Packets of the network pass `lo` never, and devices of unknown names perhaps. */
-function truthOfInterface(name: string, isTunnelSide: boolean): Truth {
-  if (name === "lo") return "none";
-  if (name === "*" || name === "+") return "all";
-  if (TUNNEL_DEVICE.test(name)) return isTunnelSide ? "all" : "none";
-  if (CONTAINER_DEVICE.test(name)) return isTunnelSide ? "none" : "all";
-  return "unknown";
-}
-
-/** Names and numbers as both tools print them (/etc/protocols). */
-const PROTOCOL_NAMES: Readonly<Record<string, Protocol | "icmpv6">> = {
-  tcp: "tcp",
-  6: "tcp",
-  udp: "udp",
-  17: "udp",
-  icmp: "icmp",
-  1: "icmp",
-  icmpv6: "icmpv6",
-  "ipv6-icmp": "icmpv6",
-  58: "icmpv6",
-};
-
-function truthOfProtocol(name: string, { protocol, network }: Packet): Truth {
-  if (name === "all") return "all";
-  const own = protocol === "icmp" && network.family === 6 ? "icmpv6" : protocol;
-  return PROTOCOL_NAMES[name] === own ? "all" : "none";
-}

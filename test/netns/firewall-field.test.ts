@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { parseIp } from "../../src/address/ip.ts";
 import { type Logger, silentLogger } from "../../src/base/logger.ts";
 import { Firewall, type FirewallOptions } from "../../src/firewall/firewall.ts";
 import { FirewallBed, RULES, VARIANTS } from "./firewall-bed.ts";
@@ -197,6 +198,50 @@ test("F8 nftables mode: a drop of iptables-legacy is a note until it is gone", a
   await bed.host("iptables-legacy -P FORWARD ACCEPT");
   await waitFor("gone", () => run.notes().length === 0);
 });
+
+const LISTENER = { protocol: "udp", port: 8472, address: parseIp("192.0.2.1")!, device: "eth0" } as const;
+
+/** INPUT as "ufw default deny incoming; ufw allow 22/tcp; ufw enable" of ufw 0.36.2 leaves it. */
+const UFW_INPUT = `*filter
+:INPUT DROP [0:0]
+:ufw-before-input - [0:0]
+:ufw-not-local - [0:0]
+:ufw-user-input - [0:0]
+-A INPUT -j ufw-before-input
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
+-A ufw-before-input -j ufw-not-local
+-A ufw-before-input -d 224.0.0.251/32 -p udp -m udp --dport 5353 -j ACCEPT
+-A ufw-before-input -j ufw-user-input
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ufw-not-local -m addrtype --dst-type MULTICAST -j RETURN
+-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW BLOCK] "
+-A ufw-not-local -j DROP
+-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT
+COMMIT
+`;
+
+for (const desired of [NFTABLES, IPTABLES]) {
+  for (const iptables of ["iptables-nft", "iptables-legacy"]) {
+    test(`F8 ${desired.mode}: ufw (${iptables}) without the tunnel's port is a note until the port is allowed`, async () => {
+      await using bed = await FirewallBed.create("host");
+      await bed.host(`${iptables}-restore <<'END'\n${UFW_INPUT}END`);
+      await using run = startKeeper(bed, { resyncMs: 20 });
+      await run.holds({ ...desired, listeners: [LISTENER] });
+      await waitFor("noted", () =>
+        /UDP port 8472 \(policy drop\); run "ufw allow in 8472\/udp"/.test(run.notes().join()),
+      );
+      assert.equal(run.problem(), "", "not unready");
+      await bed.host(`${iptables} -A ufw-user-input -p udp -m udp --dport 8472 -j ACCEPT`);
+      await waitFor("gone", () => run.notes().length === 0, AUDITED_MS);
+      await bed.host(`${iptables} -D ufw-user-input -p udp -m udp --dport 8472 -j ACCEPT`);
+      if (iptables === "iptables-legacy") return; // noted by the next regular check: its changes are not notified
+      await waitFor("noted again", () => run.notes().length === 1, AUDITED_MS);
+    });
+  }
+}
 
 test("F8 a REJECT that is added to ufw's chain later: the jump moves before it", async () => {
   await using bed = await FirewallBed.create("host");
