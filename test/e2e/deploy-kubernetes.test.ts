@@ -45,6 +45,7 @@ interface AnyObject extends KubeObject {
   readonly roleRef?: unknown;
   readonly subjects?: unknown;
   readonly data?: Readonly<Record<string, string>>;
+  readonly stringData?: Readonly<Record<string, string>>;
   readonly spec?: {
     readonly template: {
       readonly spec: Readonly<Record<string, unknown>> & {
@@ -61,8 +62,14 @@ const ofKind = (objects: readonly AnyObject[], kind: string): AnyObject =>
   objects.find((object) => object.kind === kind) ?? assert.fail(`no ${kind}`);
 const podOf = (objects: readonly AnyObject[]) => ofKind(objects, "DaemonSet").spec!.template.spec;
 const flanneldOf = (objects: readonly AnyObject[]): Container => podOf(objects).containers[0]!;
-const netConfOf = (objects: readonly AnyObject[]): NetworkConfig =>
-  parseNetworkConfig(ofKind(objects, "ConfigMap").data!["net-conf.json"]!);
+/** Of the Secret where there is one, else of the ConfigMap; never of both. */
+function netConfOf(objects: readonly AnyObject[]): NetworkConfig {
+  const texts = objects.flatMap(({ kind, data, stringData }) =>
+    kind === "ConfigMap" || kind === "Secret" ? ((data ?? stringData)?.["net-conf.json"] ?? []) : [],
+  );
+  assert.equal(texts.length, 1);
+  return parseNetworkConfig(texts[0]!);
+}
 
 async function render(...settings: readonly string[]): Promise<AnyObject[]> {
   const args = ["template", "flannel", CHART, "--namespace", NAMESPACE];
@@ -239,6 +246,47 @@ test("the values reach the network config", async () => {
   );
 });
 
+test("the values of wireguard and ipip reach the network config", async () => {
+  const wireguard = await render(
+    ...['flannel.backend="wireguard"', "flannel.backendPort=51000", "flannel.backendPortv6=51001"],
+    ...["flannel.mtu=1400", 'flannel.tunnelMode="auto"', "flannel.keepaliveInterval=25", 'flannel.psk=""'],
+    ...["flannel.vni=7", "flannel.directRouting=true"],
+  );
+  await check(wireguard);
+  assert.deepEqual(netConfOf(wireguard).backend.members, {
+    ...{ ListenPort: 51000, ListenPortV6: 51001, MTU: 1400, Mode: "auto", PersistentKeepaliveInterval: 25 },
+  });
+  const ipip = await render('flannel.backend="ipip"', "flannel.directRouting=true", "flannel.mtu=1400");
+  await check(ipip);
+  assert.deepEqual(netConfOf(ipip).backend.members, { DirectRouting: true, MTU: 1400 });
+});
+
+test("a preshared key is in a Secret, which the pods read in the place of the ConfigMap's file", async () => {
+  const psk = Buffer.alloc(32, 7).toString("base64");
+  const objects = await render('flannel.backend="wireguard"', `flannel.psk="${psk}"`);
+  await check(objects);
+  assert.deepEqual(netConfOf(objects).backend.members, { PSK: psk });
+  const others = objects.filter(({ kind }) => kind !== "Secret");
+  assert.ok(!JSON.stringify(others).includes(psk));
+  assert.deepEqual(
+    podOf(objects).volumes.find(({ name }) => name === "flannel-cfg"),
+    {
+      name: "flannel-cfg",
+      projected: {
+        defaultMode: 0o400,
+        sources: [
+          { configMap: { name: ofKind(objects, "ConfigMap").metadata.name } },
+          { secret: { name: ofKind(objects, "Secret").metadata.name } },
+        ],
+      },
+    },
+  );
+  const byDefault = await render('flannel.backend="wireguard"');
+  for (const none of ["0", '""', "null"])
+    assert.deepEqual(await render('flannel.backend="wireguard"', `flannel.psk=${none}`), byDefault);
+  assert.deepEqual(await render(`flannel.psk="${psk}"`), await render(), "no backend, no secret");
+});
+
 test("the values reach the pods", async () => {
   const objects = await render(
     ...[
@@ -280,6 +328,10 @@ for (const [setting, fault] of [
   ['flannel.backendPort="65536"', /flannel\.backendPort: 65536 is larger than 65535/],
   ['flannel.healthz.port="65536"', /flannel\.healthz\.port: it is larger than 65535/],
   ['flannel.vni="16777216"', /flannel\.vni: 16777216 is larger than 16777215/],
+  ['flannel.backendPortv6="65536"', /flannel\.backendPortv6: 65536 is larger than 65535/],
+  ['flannel.keepaliveInterval="70000"', /flannel\.keepaliveInterval: 70000 is larger than 65535/],
+  ['flannel.psk="secret"', /does not match pattern/],
+  ['flannel.tunnelMode="IPv4"', /value must be one of 'separate', 'auto', 'ipv4', 'ipv6'/],
   ['flannel.directRouting="yes"', /value must be one of true, false/],
   ['netpol.enabled="true"', /netpol\.enabled: this chart does not run kube-network-policies/],
   ["flannel.args=null", /missing property 'args'/],
@@ -329,6 +381,9 @@ test("F17 null means not set, wherever a default exists", async () => {
   const byDefault = await render();
   const nothing = [
     "psk",
+    "tunnelMode",
+    "keepaliveInterval",
+    "backendPortv6",
     "macPrefix",
     "backendPort",
     "mtu",

@@ -1,6 +1,6 @@
 {{/* The backends that this version of flanneld has. */}}
 {{- define "flannel.backends" -}}
-vxlan host-gw udp ipip alloc
+vxlan host-gw udp wireguard ipip alloc
 {{- end }}
 
 {{/* "true" or nothing. A string is what --set-string gives: "false" must not count as true. */}}
@@ -40,7 +40,7 @@ vxlan host-gw udp ipip alloc
 {{- if not (or .Values.podCidr .Values.podCidrv6) }}
 {{- fail "podCidr and podCidrv6 are both empty: set the cluster's pod network (kube-controller-manager's --cluster-cidr)" }}
 {{- end }}
-{{- range $name, $max := dict "backendPort" 65535 "mtu" 65535 "vni" 16777215 }}
+{{- range $name, $max := dict "backendPort" 65535 "backendPortv6" 65535 "keepaliveInterval" 65535 "mtu" 65535 "vni" 16777215 }}
 {{- if gt (get $.Values.flannel $name | int64) (int64 $max) }}
 {{- fail (printf "flannel.%s: %v is larger than %d" $name (get $.Values.flannel $name) (int64 $max)) }}
 {{- end }}
@@ -69,6 +69,12 @@ capabilities:
   drop: ["ALL"]
 {{- end }}
 
+{{/* The preshared key, or nothing: then net-conf.json contains no secret and is in the ConfigMap. 0 is Go flannel's "none". */}}
+{{- define "flannel.psk" -}}
+{{- $psk := include "flannel.text" .Values.flannel.psk }}
+{{- if and (eq .Values.flannel.backend "wireguard") (ne $psk "0") }}{{ $psk }}{{ end }}
+{{- end }}
+
 {{/* net-conf.json. Zero and empty values are left out, so that flanneld's defaults apply. */}}
 {{- define "flannel.netConf" -}}
 {{- $values := .Values.flannel }}
@@ -82,6 +88,18 @@ capabilities:
 {{- if include "flannel.isTrue" $values.GBP }}{{ $_ := set $backend "GBP" true }}{{ end }}
 {{- if include "flannel.isTrue" $values.directRouting }}{{ $_ := set $backend "DirectRouting" true }}{{ end }}
 {{- if include "flannel.isTrue" $values.disableTxChecksum }}{{ $_ := set $backend "DisableTxChecksum" true }}{{ end }}
+{{- end }}
+{{- if eq $values.backend "wireguard" }}
+{{- with int $values.backendPort }}{{ $_ := set $backend "ListenPort" . }}{{ end }}
+{{- with int $values.backendPortv6 }}{{ $_ := set $backend "ListenPortV6" . }}{{ end }}
+{{- with int $values.mtu }}{{ $_ := set $backend "MTU" . }}{{ end }}
+{{- with $values.tunnelMode }}{{ $_ := set $backend "Mode" . }}{{ end }}
+{{- with int $values.keepaliveInterval }}{{ $_ := set $backend "PersistentKeepaliveInterval" . }}{{ end }}
+{{- with include "flannel.psk" $ }}{{ $_ := set $backend "PSK" . }}{{ end }}
+{{- end }}
+{{- if eq $values.backend "ipip" }}
+{{- with int $values.mtu }}{{ $_ := set $backend "MTU" . }}{{ end }}
+{{- if include "flannel.isTrue" $values.directRouting }}{{ $_ := set $backend "DirectRouting" true }}{{ end }}
 {{- end }}
 {{- $config := dict "Backend" $backend "EnableNFTables" (eq (include "flannel.isTrue" $values.enableNFTables) "true") }}
 {{- if .Values.podCidr }}
