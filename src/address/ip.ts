@@ -2,6 +2,7 @@
  * IPv4 and IPv6 addresses as plain values, their text forms (RFC 4291 §2.2, RFC 5952 for IPv6 output) and bytes.
  */
 
+/** An IP version: 4 or 6. */
 export type Family = 4 | 6;
 
 /** An address: `value` is its 32 or 128 bits as an unsigned number. */

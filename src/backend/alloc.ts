@@ -11,10 +11,12 @@ import { familiesOf } from "./families.ts";
 
 const TYPE = "alloc";
 
+/** The alloc backend has no members of its own. */
 export interface AllocConfig {
   readonly type: typeof TYPE;
 }
 
+/** The module of the type `alloc`: no devices, and no constraint on the families. */
 export const alloc: BackendModule<AllocConfig> = {
   type: TYPE,
   devices: [],

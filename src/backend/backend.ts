@@ -57,6 +57,7 @@ export interface NextHop {
 /** Looks up the next hop to an address; undefined = no route. The same function gives the same answers. */
 export type NextHopLookup = (ip: Ip) => NextHop | undefined;
 
+/** Everything that a plan may depend on. */
 export interface PlanInput {
   readonly host: Host;
   readonly network: NetworkFamilies;
@@ -77,6 +78,7 @@ export interface PeerProblem {
   readonly isProgrammed?: true;
 }
 
+/** The desired state, and what could not become part of it. */
 export interface Plan {
   readonly state: State;
   readonly problems: readonly PeerProblem[];

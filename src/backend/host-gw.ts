@@ -18,6 +18,7 @@ export interface HostGwConfig {
   readonly type: typeof TYPE;
 }
 
+/** The module of the type `host-gw`: no devices. `checkHost` refuses a host without an address in a family of the network. */
 export const hostGw: BackendModule<HostGwConfig> = {
   type: TYPE,
   devices: [],

@@ -22,6 +22,7 @@ const OVERHEAD_BYTES = 20;
 /** Minimum MTU of IPv4 (RFC 791). */
 const MINIMUM_MTU_BYTES = 68;
 
+/** The members of `Backend` in the network config, checked. */
 export interface IpipConfig {
   readonly type: typeof TYPE;
   /** Plain routes to peers on a link of this host. */
@@ -30,6 +31,7 @@ export interface IpipConfig {
   readonly mtuBytes: number;
 }
 
+/** The module of the type `ipip`: the device flannel.ipip. `parse` throws ConfigError if the network has IPv6. */
 export const ipip: BackendModule<IpipConfig> = {
   type: TYPE,
   devices: [{ name: /^flannel\.ipip$/, kinds: ["ipip"] }],

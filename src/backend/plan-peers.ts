@@ -64,6 +64,7 @@ interface Outcome {
   readonly problem: string | undefined;
 }
 
+/** A planner for the peers of one backend. It keeps the outcomes of the last plan, by the identity of lease, host and lookup. */
 export function createPeerPlanner<F extends FamilyFields>(rules: PeerRules<F>): PlanPeers {
   const { type, families } = rules;
   const outcomes = rememberByPeer((peer, input) =>

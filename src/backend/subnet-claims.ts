@@ -14,6 +14,7 @@ interface Holder {
 /** Gives the subnet to the peer with this key; text = why not. All subnets are of one family. */
 export type ClaimSubnet = (key: string, subnet: Prefix) => string | undefined;
 
+/** Claims for one family, none yet. A look-up costs one probe for each prefix length in use. */
 export function createSubnetClaims(): ClaimSubnet {
   const holders: Holder[] = [];
   /** For each length that was asked for: who holds a subnet of that length, or the first who holds part of one. */

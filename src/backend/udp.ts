@@ -21,6 +21,7 @@ const OVERHEAD_BYTES = 28;
 /** RFC 791. */
 const MINIMUM_MTU_BYTES = 68;
 
+/** The members of `Backend` in the network config, checked. */
 export interface UdpConfig {
   readonly type: typeof TYPE;
   /** UDP port, 1…65535, the same on all hosts. */
@@ -29,6 +30,7 @@ export interface UdpConfig {
   readonly strictSource: boolean;
 }
 
+/** The module of the type `udp`: the device flannel0. `parse` throws ConfigError if the network has IPv6. */
 export const udp: BackendModule<UdpConfig> = {
   type: TYPE,
   // Go flannel uses the first free number.

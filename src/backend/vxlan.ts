@@ -25,6 +25,7 @@ const MINIMUM_MTU_BYTES = { 4: 68, 6: 1280 } as const;
 /** The kernel's default (drivers/net/vxlan: vxlan_port); IANA's is 4789. */
 const DEFAULT_PORT = 8472;
 
+/** The members of `Backend` in the network config, checked. */
 export interface VxlanConfig {
   readonly type: typeof TYPE;
   /** VXLAN network identifier (RFC 7348 §5), 1…2^24-1. */
@@ -43,6 +44,7 @@ export interface VxlanConfig {
   readonly mtuBytes: number;
 }
 
+/** The module of the type `vxlan`: the devices flannel.VNI (IPv4) and flannel-v6.VNI. `parse` throws ConfigError. */
 export const vxlan: BackendModule<VxlanConfig> = {
   type: TYPE,
   devices: [{ name: /^flannel(?:-v6)?\.\d+$/, kinds: ["vxlan"] }],

@@ -28,6 +28,7 @@ const DEFAULT_PORT_V6 = 51821;
 
 const MODES = ["separate", "auto", "ipv4", "ipv6"] as const;
 
+/** The members of `Backend` in the network config, checked. */
 export interface WireguardConfig {
   readonly type: typeof TYPE;
   /** UDP port of the device, or of the one for IPv4, 1…65535. */
@@ -47,6 +48,10 @@ export interface WireguardConfig {
   readonly mtuBytes: number;
 }
 
+/**
+ * The module of the type `wireguard`: the devices flannel-wg and, in mode separate, flannel-wg-v6. `parse` throws
+ * ConfigError.
+ */
 export const wireguard: BackendModule<WireguardConfig> = {
   type: TYPE,
   // wireguard-go, which Go flannel's users run on kernels without WireGuard, makes a tun.

@@ -4,6 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import type { FirewallPlan } from "./iptables-plan.ts";
 import type { Place } from "./place.ts";
 
+/** The current findings by place, and which of them the log has. */
 export class FindingLog {
   readonly #logger: Logger;
   readonly #places = new Map<string, Pick<FirewallPlan, "findings" | "watched">>();

@@ -87,6 +87,7 @@ export const BASE_CHAIN =
 /** The networks of this daemon, by family. */
 export type CurrentNetworks = Readonly<Partial<Record<FamilyName, Prefix | undefined>>>;
 
+/** What a walk through the host's nftables rules found. */
 export interface NftFindings {
   readonly findings: readonly string[];
   /** "inet firewalld filter_FORWARD": chains whose rules a finding depends on. */

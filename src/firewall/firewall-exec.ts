@@ -2,6 +2,7 @@
 
 import { FlannelError, isNotFound } from "../base/error.ts";
 
+/** How a command ended and what it printed. `code` is not 0 on failure; that is a value, not an exception. */
 export interface CommandResult {
   /** Exit code; 128 + n if signal n ended it. */
   readonly code: number;
@@ -23,6 +24,7 @@ export interface FirewallExec {
  */
 export type FirewallErrorCode = "FIREWALL_TOOL_MISSING" | "FIREWALL_LOCKED" | "FIREWALL_REFUSED";
 
+/** A tool failed or is missing; the message ends with the remedy. Callers test `code`. */
 export class FirewallError extends FlannelError {
   declare readonly code: FirewallErrorCode;
   constructor(code: FirewallErrorCode, message: string, options?: ErrorOptions) {

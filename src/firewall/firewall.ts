@@ -33,6 +33,7 @@ import type { Listener } from "./tunnel-packets.ts";
 /** Attempts while foreign programs change the rules between dump and write. */
 const MAX_ROUNDS = 3;
 
+/** How the firewall is written, and what of it is ours. */
 export interface FirewallOptions {
   readonly mode: "iptables" | "nftables";
   readonly exec: FirewallExec;
@@ -43,6 +44,7 @@ export interface FirewallOptions {
   readonly formerNetworks?: readonly Prefix[];
 }
 
+/** What a cleanup removed, or would remove. */
 export interface CleanupResult {
   /** One line for each object of flanneld's that was found and, unless it was a dry run, removed. */
   readonly objects: readonly string[];
@@ -50,6 +52,7 @@ export interface CleanupResult {
   readonly problems: readonly string[];
 }
 
+/** What the next `ensure` would change. */
 export interface FirewallPreview {
   /** One line for each object that would be created or repaired. */
   readonly changes: readonly string[];
@@ -57,6 +60,7 @@ export interface FirewallPreview {
   readonly leftovers: readonly string[];
 }
 
+/** The firewall of this host, for as long as the daemon runs. Its methods throw FirewallError; each table is written at once or not at all. */
 export class Firewall {
   readonly #options: FirewallOptions;
   /** Calls run one after the other: a cleanup never meets a half-written ensure. */

@@ -5,6 +5,7 @@
 
 import { FirewallError, type FirewallExec, runTool } from "./firewall-exec.ts";
 
+/** The two backends of iptables(8): over nf_tables (`iptables-nft`), or over x_tables (`iptables-legacy`). */
 export type IptablesVariant = "nft" | "legacy";
 
 const HINT = /^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) /m;

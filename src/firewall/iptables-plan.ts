@@ -36,6 +36,7 @@ export interface FirewallPlan {
   readonly watched: ReadonlySet<string>;
 }
 
+/** What to write, and what the walk through the host's rules found. An empty `script` means: in sync. */
 export interface IptablesPlan {
   readonly script: string;
   readonly changes: readonly string[];
@@ -44,6 +45,7 @@ export interface IptablesPlan {
   readonly walked: ReadonlySet<string>;
 }
 
+/** Which rules are ours, and whose packets the walk follows. */
 export interface IptablesScope {
   /** The networks whose rules are ours; undefined = all. */
   readonly networks: FamilyNetworks;

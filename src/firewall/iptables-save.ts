@@ -3,6 +3,7 @@
 import { parsePrefix } from "../address/prefix.ts";
 import { type FirewallRule, outside, rule, type Verdict, within } from "./rules.ts";
 
+/** A chain as `iptables-save` prints it. */
 export interface SavedChain {
   /** "ACCEPT", "DROP"; "-" for a chain that is not built in. */
   readonly policy: string;
@@ -45,12 +46,14 @@ export function ruleArguments(text: string): string[] {
   return words.map((word) => (word.startsWith('"') ? word.slice(1, -1).replace(/\\(.)/g, "$1") : word));
 }
 
+/** A rule's arguments and its comment apart. */
 export interface SplitRule {
   readonly comment: string | undefined;
   /** The arguments without the comment match. */
   readonly args: readonly string[];
 }
 
+/** Splits a rule of {@link SavedChain}; quoted arguments are unquoted. Without a comment all arguments remain. */
 export function splitComment(text: string): SplitRule {
   const args = ruleArguments(text);
   const at = args.indexOf("--comment");

@@ -10,6 +10,7 @@
 /** A rule of the shared chain: our jump, a stale rule of ours, one that ends the walk of every packet, or any other. */
 export type HookEntry = "jump" | "stale" | "barrier" | "foreign";
 
+/** How to bring the jump to its place; nothing to remove and nothing to insert = it is there. */
 export interface JumpChange {
   /** Indices of the rules to delete. */
   readonly remove: readonly number[];

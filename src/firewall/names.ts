@@ -7,6 +7,7 @@ import type { FamilyName } from "../address/family.ts";
 import type { Prefix } from "../address/prefix.ts";
 import type { ChainRole } from "./rules.ts";
 
+/** The names of one role's chain, in iptables and in nftables. */
 export interface ChainNames {
   /** Table of iptables, and of iptables-nft's share of nftables. */
   readonly table: "nat" | "filter";

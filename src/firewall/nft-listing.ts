@@ -6,6 +6,7 @@
 import { parsePrefix } from "../address/prefix.ts";
 import { type FirewallRule, outside, rule, type Verdict, within } from "./rules.ts";
 
+/** One rule of a chain. */
 export interface NftRule {
   /** As printed, without comment, counter and handle. */
   readonly body: string;
@@ -14,12 +15,14 @@ export interface NftRule {
   readonly handle: number;
 }
 
+/** A chain with its rules in order. */
 export interface NftChain {
   /** "type nat hook postrouting priority srcnat; policy accept;", undefined for a chain without a hook. */
   readonly base: string | undefined;
   readonly rules: readonly NftRule[];
 }
 
+/** One table of one nftables family. */
 export interface NftTable {
   readonly chains: ReadonlyMap<string, NftChain>;
   /** It contains sets, maps, flowtables or other objects. */

@@ -33,6 +33,7 @@ import type { Listener } from "./tunnel-packets.ts";
  */
 export type NftScope = "own" | "all";
 
+/** Which rules are ours, and whose packets the walk follows. */
 export interface NftNetworks {
   /** The networks whose rules are ours; undefined = all. */
   readonly own: OwnNetworks;

@@ -32,8 +32,10 @@ export interface FamilyRules {
   readonly forward: readonly FirewallRule[];
 }
 
+/** The role of a chain: `masquerade` or `forward`. */
 export type ChainRole = keyof FamilyRules;
 
+/** The desired rules of both families; no rules = no chain. */
 export interface FirewallRules {
   readonly ipv4: FamilyRules;
   readonly ipv6: FamilyRules;
@@ -45,6 +47,7 @@ export interface FirewallNetwork {
   readonly subnet: Prefix;
 }
 
+/** What the firewall is derived from: the networks, and the flags. */
 export interface FirewallIntent {
   readonly ipv4: FirewallNetwork | undefined;
   readonly ipv6: FirewallNetwork | undefined;
@@ -112,7 +115,10 @@ export const rule = (verdict: Verdict, match: Partial<Omit<FirewallRule, "verdic
   verdict,
 });
 
+/** Matches the addresses of the prefix. */
 export const within = (prefix: Prefix): AddressMatch => ({ prefix, negated: false });
+
+/** Matches all addresses but the prefix's. */
 export const outside = (prefix: Prefix): AddressMatch => ({ prefix, negated: true });
 
 /** Canonical text: equal texts are equal rules, in either syntax. */

@@ -50,6 +50,7 @@ export type Effect =
   | { readonly kind: "accept" | "drop" | "return" | "next" }
   | { readonly kind: "jump" | "goto"; readonly chain: string };
 
+/** One rule as the walk understands it, whichever tool printed it. */
 export interface WalkRule {
   /** The rule as its tool prints it. */
   readonly text: string;

@@ -25,6 +25,7 @@ interface Range {
   last: number;
 }
 
+/** The free subnets of one family of a network, as of the leases that it was built from. */
 export interface FreeSubnets {
   /** The first free subnets from SubnetMin, at most `limit`. */
   first(limit: number): readonly Prefix[];

@@ -7,6 +7,7 @@ import type { SecureContextOptions } from "node:tls";
 import { hasCode } from "../base/error.ts";
 import { DialTimeout, Silence } from "./network-failure.ts";
 
+/** Limits of one exchange, in ms. The body has its own limit, because a watch has no end. */
 export interface HttpTimings {
   readonly dialTimeoutMs: number;
   /** From the connection to the head of the response. */

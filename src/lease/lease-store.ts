@@ -46,6 +46,10 @@ export interface HostRecord {
   readonly attributes: LeaseAttributes | undefined;
 }
 
+/**
+ * A datastore as the daemon uses it. Each StoreError's code says whether to retry, to acquire again, or to wait for an
+ * operator.
+ */
 export interface LeaseStore extends AsyncDisposable {
   /** Whether the network config is a file of this host, mounted for this start: an invalid one ends it. */
   readonly hasLocalConfig?: boolean;

@@ -9,6 +9,7 @@ import type { Ip } from "../address/ip.ts";
 import type { Lease } from "./lease.ts";
 import type { LeaseUpdate } from "./lease-store.ts";
 
+/** All leases by key, the own one included. */
 export interface LeaseTable {
   /** Applies an update; true = a lease came, went or has other content. A snapshot replaces everything. */
   apply(update: LeaseUpdate): boolean;
@@ -26,6 +27,7 @@ export interface SharedPublicIp {
   readonly leases: readonly Lease[];
 }
 
+/** An empty table. */
 export function createLeaseTable(): LeaseTable {
   let leases: Map<string, Lease> = new Map();
 

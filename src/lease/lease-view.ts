@@ -13,6 +13,7 @@ import type { LeaseUpdate } from "./lease-store.ts";
 /** A key under `subnets/` and its content. */
 export type LeaseEntry = readonly [key: string, content: Lease | Problem];
 
+/** The valid leases among the entries of one watch. Never throws: what is malformed is logged and skipped. */
 export interface LeaseView {
   /** The valid leases now. */
   leases(): Iterable<Lease>;

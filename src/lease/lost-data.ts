@@ -19,6 +19,7 @@ export interface StoreUpdate {
   readonly vanished?: readonly Lease[];
 }
 
+/** The log, and the monotonic clock of the grace period. */
 export interface LostDataPorts {
   readonly logger: Logger;
   readonly timers: Timers;

@@ -11,6 +11,7 @@ import { RepetitionFilter } from "../base/repetition-filter.ts";
 import { backoff } from "../base/retry.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 
+/** What the retry loop of a watch needs of the process. */
 export interface OutagePorts {
   readonly logger: Logger;
   readonly timers: Timers;
@@ -26,6 +27,7 @@ export interface RetryPauses {
   readonly retryMaxMs: number;
 }
 
+/** One watch's loop of failures: `pause` after each, `over` after a success. */
 export interface Outage {
   /** Logs the failure if it is due, and pauses. */
   pause(failure: unknown): Promise<void>;

@@ -49,6 +49,7 @@ export interface HostEvidence {
   readonly identity?: HostIdentity | undefined;
 }
 
+/** Which of the leases in the datastore are this host's, and what it has to publish. */
 export interface Recognition<Listed> {
   /** The leases of this host, those with the best evidence first. */
   readonly own: readonly Listed[];

@@ -45,6 +45,10 @@ const EXT_ACK = attributeTable({
   NLMSGERR_ATTR_OFFS: [2, "offset", u32],
 });
 
+/**
+ * One netlink socket, its sequence numbers and its write buffer. Not for concurrent use: each call completes before it
+ * returns.
+ */
 export class NetlinkConnection implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #writer = new Writer();

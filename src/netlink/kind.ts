@@ -22,6 +22,7 @@ export interface NumberKind extends Kind<number> {
   readonly sizeBytes: number;
 }
 
+/** The value that a kind decodes to and encodes from. */
 export type ValueOf<K> = K extends Kind<infer T> ? T : never;
 
 const need = (count: number, start: number, end: number): void => {
@@ -32,6 +33,7 @@ const readU16 = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[a
 const readI32 = (bytes: Uint8Array, at: number): number =>
   bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 
+/** Unsigned 8-bit number, 0…255. */
 export const u8: NumberKind = {
   sizeBytes: 1,
   decode: (bytes, start, end) => {
@@ -41,6 +43,7 @@ export const u8: NumberKind = {
   encode: (writer, value) => writer.u8(value),
 };
 
+/** Unsigned 16-bit number in host order. */
 export const u16: NumberKind = {
   sizeBytes: 2,
   decode: (bytes, start, end) => {
@@ -50,6 +53,7 @@ export const u16: NumberKind = {
   encode: (writer, value) => writer.u16(value),
 };
 
+/** Unsigned 16-bit number in network order: ports (`__be16`). */
 export const u16be: NumberKind = {
   sizeBytes: 2,
   decode: (bytes, start, end) => {
@@ -59,6 +63,7 @@ export const u16be: NumberKind = {
   encode: (writer, value) => writer.u16be(value),
 };
 
+/** Unsigned 32-bit number in host order. */
 export const u32: NumberKind = {
   sizeBytes: 4,
   decode: (bytes, start, end) => {
@@ -68,6 +73,7 @@ export const u32: NumberKind = {
   encode: (writer, value) => writer.u32(value),
 };
 
+/** Signed 32-bit number in host order, e.g. a network namespace id. */
 export const i32: NumberKind = {
   sizeBytes: 4,
   decode: (bytes, start, end) => {
@@ -77,6 +83,7 @@ export const i32: NumberKind = {
   encode: (writer, value) => writer.u32(value),
 };
 
+/** Unsigned 32-bit number in network order (`__be32`). */
 export const u32be: NumberKind = {
   sizeBytes: 4,
   decode: (bytes, start, end) => {
@@ -88,6 +95,7 @@ export const u32be: NumberKind = {
   encode: (writer, value) => writer.u32be(value),
 };
 
+/** Unsigned 64-bit number in host order, as a bigint: it may exceed 2^53. */
 export const u64: Kind<bigint> = {
   decode: (bytes, start, end) => {
     need(8, start, end);

@@ -69,6 +69,8 @@ export interface Vxlan extends Omit<VxlanAttributes, "local4" | "local6" | "grou
 export type Tun = AttributesOf<typeof TUN_ROWS>;
 /** An IPIP device's parameters (linux/if_tunnel.h). `remote` 0.0.0.0 = any. */
 export type Ipip = AttributesOf<typeof IPIP_ROWS>;
+
+/** The attributes of a bridge that flanneld reads (IFLA_BR_*). */
 export type Bridge = AttributesOf<typeof BRIDGE_ROWS>;
 
 /** IFLA_LINKINFO: the kind and the data of that kind. Data of other kinds is skipped. */

@@ -57,6 +57,7 @@ type Changed<Type extends string, Value> = {
   readonly portId: number;
 };
 
+/** What changed in the kernel (RTM_NEW…/RTM_DEL… of rtnetlink(7)), or that notifications were lost. */
 export type Notification =
   | Changed<"link", Link>
   | Changed<"address", InterfaceAddress>

@@ -9,6 +9,10 @@ const INITIAL_BYTES = 128 * 1024;
 /** Messages and attributes start at multiples of 4 (NLMSG_ALIGNTO, NLA_ALIGNTO; linux/netlink.h). */
 export const align4 = (length: number): number => (length + 3) & ~3;
 
+/**
+ * A growing write buffer for one message at a time. Offsets and lengths are bytes; a view taken before a write is stale
+ * after it.
+ */
 export class Writer {
   #bytes = new Uint8Array(INITIAL_BYTES);
   #length = 0;

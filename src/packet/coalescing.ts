@@ -64,6 +64,7 @@ export interface PieceList {
 /** Writes the packet that the pieces `first`…`first + count - 1` make up; the first piece is its virtio header. */
 export type PacketWriter = (list: PieceList, first: number, count: number) => void;
 
+/** Joins packets, at most 16 open flows at a time; the caller adds packets, then flushes. Allocates nothing per packet. */
 export class Coalescer implements PieceList {
   /** The pieces of flow n begin at n * PIECES_PER_FLOW, those of a single packet at SINGLE. */
   readonly pieceOffset = new Int32Array(SINGLE + 2);

@@ -13,6 +13,7 @@ export interface ForwardingEntry {
   readonly peer: number;
 }
 
+/** An immutable table; typed arrays only, so that it can be passed to a thread without being serialized field by field. */
 export interface ForwardingTable {
   /** Prefix lengths in use, longest first, as masks. */
   readonly masks: Uint32Array;

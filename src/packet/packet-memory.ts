@@ -7,6 +7,7 @@ const PAGE_BYTES = 64 * 1024;
 /** Alignment of every reservation in bytes: a cache line, and more than any struct needs. */
 const ALIGNMENT_BYTES = 64;
 
+/** One block of memory that never moves; packets are named by their byte offset in it. */
 export interface PacketMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;

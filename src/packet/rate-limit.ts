@@ -1,5 +1,6 @@
 /** A token bucket: a burst, then a rate per second. The caller passes the time. */
 
+/** The state of a bucket: `perSecond` events are allowed on average, `burst` at once; `lastMs` is monotonic time. */
 export interface RateLimit {
   readonly perSecond: number;
   readonly burst: number;
@@ -7,6 +8,7 @@ export interface RateLimit {
   lastMs: number;
 }
 
+/** A full bucket. */
 export const createRateLimit = (perSecond: number, burst: number): RateLimit => ({
   perSecond,
   burst,

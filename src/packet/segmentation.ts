@@ -59,6 +59,7 @@ export interface Segmentation {
   transportSum: number;
 }
 
+/** An empty one, to be used again for every super-packet, so that splitting allocates nothing. */
 export const createSegmentation = (): Segmentation => ({
   offset: 0,
   headerBytes: 0,

@@ -9,6 +9,7 @@ const MOST_DATAGRAMS = 64;
 /** Most bytes in a message: what fits into one IPv4 packet after IP and UDP headers. */
 const MOST_BYTES = 65_507;
 
+/** Messages in the order in which they are sent. Offsets and sizes are bytes, addresses unsigned 32-bit numbers. */
 export interface SendQueue {
   /** Messages in the queue. */
   messages: number;
@@ -30,6 +31,7 @@ export interface SendQueue {
   mostDatagrams: number;
 }
 
+/** An empty queue; the limits are those of the system call that sends it. The caller sends the queue before it is full. */
 export function createSendQueue(mostMessages: number, mostPieces: number): SendQueue {
   return {
     messages: 0,
@@ -81,6 +83,7 @@ export function addPiece(queue: SendQueue, offset: number, length: number): void
   queue.firstPiece[queue.messages] = ++queue.pieces;
 }
 
+/** Forgets all messages, sent or not; the memory is used again. */
 export function clearQueue(queue: SendQueue): void {
   queue.messages = 0;
   queue.pieces = 0;

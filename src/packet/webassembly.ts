@@ -1,5 +1,6 @@
 /** What is used of the WebAssembly JavaScript interface (W3C), which no types of this project describe. */
 
+/** `WebAssembly.Memory`: linear memory in pages of 64 KiB. */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }

@@ -14,6 +14,7 @@ import { Reclaims } from "./reclaims.ts";
 /** Errors which mean that the model, not the request, was wrong. */
 const STALE_CODES = ["EEXIST", "ENOENT", "ESRCH", "ENODEV", "ENOBUFS", "EADDRNOTAVAIL", "ENETUNREACH"];
 
+/** What the applier shares with the reconciler. */
 export interface ApplierOptions {
   readonly model: Model;
   readonly timers: Timers;
@@ -23,6 +24,7 @@ export interface ApplierOptions {
   readonly reportOnce: (message: string) => void;
 }
 
+/** Applies the operations of one pass after the other; lives as long as the reconciler. */
 export class Applier {
   readonly #options: ApplierOptions;
   readonly failures: FailureBook;

@@ -9,9 +9,11 @@ export const SETTING_NAMES = [
   /** Checksums of sent packets are left to the device (ethtool(8), tx-checksum-ip-generic). */
   "tx-checksum-ip-generic",
 ] as const;
+
+/** The name of a setting, as sysctl(8) or ethtool(8) spells it. */
 export type SettingName = (typeof SETTING_NAMES)[number];
 
-/** See the file's header. */
+/** Reads and writes the settings; implemented on sysctl(8) files and the ethtool ioctl (linux/), or by a fake. */
 export interface DeviceSettings {
   /** Undefined = there is no such setting, or no such device. */
   read(device: string, name: SettingName): boolean | undefined;

@@ -22,6 +22,7 @@ interface Obstacle {
   readonly message: string;
 }
 
+/** What a pass has to do (`operations`, in order) and what it cannot do because a foreign object conflicts (`obstacles`). */
 export interface Difference {
   readonly operations: readonly StateOperation[];
   readonly obstacles: readonly Obstacle[];

@@ -22,6 +22,7 @@ interface Failure {
   readonly retryAtMs: number;
 }
 
+/** The operations that failed and are to be retried, by the key of their object. Holds one timer while anything is due. */
 export class FailureBook {
   readonly #timers: Timers;
   readonly #wake: () => void;

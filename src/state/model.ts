@@ -20,6 +20,7 @@ import {
 import type { Ownership } from "./operation.ts";
 import type { Provider } from "./provider.ts";
 
+/** The belief about what is in place, by key. At the beginning everything is in doubt. */
 export class Model {
   readonly #objects = new Map<string, StateObject>();
   /** Keys of objects that were in place until something else removed or replaced them. */

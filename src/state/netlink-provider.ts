@@ -24,6 +24,7 @@ const OPERATIONS_PER_TURN = 1000;
 /** Kinds of foreign objects that can make the kernel refuse ours. */
 const MAY_BE_IN_THE_WAY = new Set<string>(["link", "address", "route"]);
 
+/** The netlink connection, the device settings and the source of notifications. */
 export interface NetlinkProviderOptions extends NetlinkHost {
   /** Subscribes to the kernel's notifications from this call on. Throws FlannelError. */
   readonly openNotifications: () => NotificationSource;
@@ -35,6 +36,7 @@ const HANDLINGS = new Map(
   ),
 );
 
+/** Holds all kinds that have a `netlink` part. Its requests are synchronous; long dumps and batches yield to the event loop. */
 export class NetlinkProvider implements Provider {
   readonly name = "the kernel";
   readonly kinds: ReadonlySet<StateKind> = new Set(HANDLINGS.keys());

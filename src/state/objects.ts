@@ -48,13 +48,20 @@ export const KINDS = [
   route,
 ] as const;
 
+/** One desired or observed object, told apart by its `kind`. */
 export type StateObject = (typeof KINDS)[number] extends infer K
   ? K extends ObjectKind<infer O>
     ? O
     : never
   : never;
+
+/** The name of a kind: "link", "route", … */
 export type StateKind = StateObject["kind"];
+
+/** An operation on one object: create, replace or remove. */
 export type StateOperation = Operation<StateObject>;
+
+/** The operations that put an object in place: create or replace. */
 export type StateChange = Change<StateObject>;
 
 /** Objects by {@link keyOf}: what this host should hold, or was observed to hold. */

@@ -13,6 +13,7 @@ import type { Ownership } from "./operation.ts";
  */
 export type Notice = readonly StateChange[] | "overrun" | "elsewhere";
 
+/** Observes and changes the kinds that it holds. Failures are values or FlannelErrors; it never ends the reconciler. */
 export interface Provider {
   /** In error messages: "the kernel". */
   readonly name: string;

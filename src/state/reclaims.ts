@@ -15,6 +15,7 @@ interface Contest {
   readonly pauseMs: number;
 }
 
+/** The contested objects by key, and when each may be repaired again. Times are monotonic milliseconds. */
 export class Reclaims {
   readonly #timers: Timers;
   readonly #wake: () => void;

@@ -22,6 +22,7 @@ import type { Ownership } from "./operation.ts";
 import type { Notice, Provider } from "./provider.ts";
 import { sameOwnership, sameTarget, type Target } from "./target.ts";
 
+/** The outcome of the last pass, and counts since the start (`passes`, `repairs`) for metrics. */
 export interface ReconcilerStatus {
   /** Whether the last pass left nothing to do. */
   readonly converged: boolean;
@@ -41,6 +42,7 @@ export interface Repair {
   readonly portIds: ReadonlyMap<string, number>;
 }
 
+/** The reconciler's ports and its interval, in milliseconds. */
 export interface ReconcilerOptions {
   /** Each kind of object is held by one of them. */
   readonly providers: readonly Provider[];
@@ -63,6 +65,7 @@ interface News {
 const RETRY_MS = 1000;
 const NOTHING_OWNED: Ownership = { devices: new Set(), networks: [] };
 
+/** Runs until aborted. `setTarget` gives it another desired state at any time; passes never overlap. */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #model = new Model();

@@ -23,6 +23,7 @@ export function sameTarget(a: Target, b: Target): boolean {
   return true;
 }
 
+/** Whether both name the same devices and networks, in the same order. */
 export function sameOwnership(a: Ownership, b: Ownership): boolean {
   const key = (ownership: Ownership) =>
     [

@@ -12,6 +12,7 @@ interface Endpoint {
   hasWorked: boolean;
 }
 
+/** Chooses the member for each request. Throws what `describe` makes of the last failure when every member has failed. */
 export class EndpointRotation<Member extends Endpoint> {
   readonly members: readonly Member[];
   readonly #describe: (error: unknown, member: Member) => EtcdFailure;

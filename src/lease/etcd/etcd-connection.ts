@@ -30,6 +30,10 @@ interface Endpoint {
   hasWorked: boolean;
 }
 
+/**
+ * One connection to a cluster, opened when the first request needs it. Its requests throw StoreError; disposing it
+ * aborts them.
+ */
 export class EtcdConnection implements Disposable {
   readonly settings: EtcdSettings;
   readonly #endpoints: EndpointRotation<Endpoint>;

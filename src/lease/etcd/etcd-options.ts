@@ -6,6 +6,7 @@ import { type Logger, silentLogger } from "../../base/logger.ts";
 import type { EtcdConnectionOptions } from "../../config/options-etcd.ts";
 import { openTlsFiles } from "./etcd-tls.ts";
 
+/** The connection's options, and the times (ms) that tests shorten; defaults for those left out. */
 export interface EtcdOptions extends EtcdConnectionOptions {
   readonly timings?: Partial<EtcdTimings>;
 }

@@ -12,6 +12,7 @@ import type { KeyRecord } from "../keys/key-value-store.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { type Listing, recordOf, toBytes } from "./etcd-range.ts";
 
+/** Where a watch continues, with the evidence that the store still has this history. */
 export interface Position {
   /** Everything up to here has been seen. */
   readonly revision: bigint;

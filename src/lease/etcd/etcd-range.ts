@@ -24,7 +24,10 @@ export interface Listing {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** A key or value as etcd has it: UTF-8. */
 export const toBytes = (text: string): Uint8Array<ArrayBuffer> => encoder.encode(text);
+
+/** A key or value as text; what is not valid UTF-8 becomes U+FFFD. */
 export const toText = (bytes: Uint8Array): string => decoder.decode(bytes);
 
 /** The record of a key; what is not valid UTF-8 has U+FFFD in its place. */

@@ -14,6 +14,7 @@ import { Http2SessionManager } from "@connectrpc/connect-node";
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 };
 
+/** Keepalive of the connection (HTTP/2 PING, RFC 9113 §6.7; in ms), its TLS, and a counter's hook. */
 export interface SessionOptions {
   readonly pingIntervalMs: number;
   readonly pingTimeoutMs: number;
@@ -23,6 +24,7 @@ export interface SessionOptions {
   readonly onDial: () => void;
 }
 
+/** One HTTP/2 connection, dialled again after it broke. An error of the connection fails its requests and nothing else. */
 export class EtcdSession extends Http2SessionManager {
   readonly #guarded = new WeakSet<ClientHttp2Session>();
 

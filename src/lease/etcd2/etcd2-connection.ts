@@ -44,6 +44,7 @@ export interface StoreState {
   readonly clusterId: string | undefined;
 }
 
+/** A response: the store's position from its headers, and the body, which may be a refusal (errorCode). */
 export interface Answer {
   readonly state: StoreState;
   readonly body: KeysAnswer | KeysRefusal;
@@ -57,6 +58,7 @@ export interface Poll {
   next(): Promise<KeysAnswer | KeysRefusal | undefined>;
 }
 
+/** Requests and polls to one cluster. Both throw StoreError; disposing it closes the connections. */
 export class Etcd2Connection implements Disposable {
   readonly settings: EtcdSettings;
   readonly #endpoints: EndpointRotation<KeysEndpoint>;

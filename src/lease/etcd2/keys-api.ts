@@ -67,8 +67,10 @@ interface RawObject {
 
 const REMOVALS: readonly string[] = ["delete", "expire", "compareAndDelete"];
 
+/** Whether the change removed its node: delete, expire, or compareAndDelete. */
 export const isRemoval = ({ action }: KeysAnswer): boolean => REMOVALS.includes(action);
 
+/** Whether etcd refused the request: the body has an errorCode. */
 export const isRefusal = (body: KeysAnswer | KeysRefusal): body is KeysRefusal => "errorCode" in body;
 
 /** The record of a key; `lifeId` is when it expires, as etcd writes it. */

@@ -15,6 +15,7 @@ import { Silence } from "../network-failure.ts";
 /** Largest answer that is read. A hundred thousand leases have about 40 MB. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
+/** One request of the keys API; `form` is sent as application/x-www-form-urlencoded. */
 export interface HttpRequest {
   readonly method: string;
   /** With query. */
@@ -23,6 +24,7 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** One member of the cluster. Its requests throw what the connection throws; etcd2-connection.ts makes StoreErrors of it. */
 export class KeysEndpoint implements Disposable {
   readonly url: string;
   /** Whether it has answered before. */

@@ -36,6 +36,7 @@ import {
   namesSubnet,
 } from "./lease-keys.ts";
 
+/** A LeaseStore that counts its requests, for tests and benchmarks of what a start costs. */
 export interface KeyLeaseStore extends LeaseStore {
   /** Requests made so far; a stream counts as one. */
   readonly requestCount: number;

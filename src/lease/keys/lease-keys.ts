@@ -37,6 +37,7 @@ export interface DecodedRecord {
 /** A key that names a subnet. If its value is malformed, the subnet is taken nevertheless. */
 export type SubnetRecord = DecodedRecord & StoredLease;
 
+/** Whether the key names a subnet, whatever its value: the subnet counts as taken. */
 export const namesSubnet = (decoded: DecodedRecord): decoded is SubnetRecord => decoded.subnets !== undefined;
 
 /** Decodes a record whose key begins with `leasePath`. */

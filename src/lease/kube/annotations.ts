@@ -22,8 +22,10 @@ const SUFFIXES = {
   publishedIpv6: "public-ipv6-overwrite",
 } as const;
 
+/** The members of {@link AnnotationNames}. */
 export type Annotation = keyof typeof SUFFIXES;
 
+/** All of them, in the order of the table: the order of {@link AnnotationNames} too. */
 export const ANNOTATIONS = Object.keys(SUFFIXES) as readonly Annotation[];
 
 /** Full names, in the order in which they are listed in messages. */

@@ -22,6 +22,7 @@ import type { KubeStoreOptions } from "./kube-options.ts";
 
 const SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/** How to reach the API server and as whom. Credentials are read for each use, never kept. */
 export interface ApiAccess {
   /** http://… or https://…, without a slash at its end. */
   readonly url: string;

@@ -4,6 +4,7 @@ import type { IncomingMessage } from "node:http";
 import type { StoreError } from "../../base/error.ts";
 import { Silence } from "../network-failure.ts";
 
+/** Iterated once. Throws what `describe` makes of a broken connection, or of a silence longer than `patienceMs`. */
 export class ApiBody implements AsyncIterable<Buffer> {
   readonly #message: IncomingMessage;
   readonly #describe: (error: unknown) => StoreError;

@@ -31,11 +31,13 @@ const MAX_WAIT_MS = 60_000;
 /** The field manager of flanneld's writes (metadata.managedFields). */
 export const FIELD_MANAGER = "flanneld";
 
+/** What a client needs of the process. */
 export interface ApiPorts {
   readonly logger: Logger;
   readonly timers: Timers;
 }
 
+/** One client for all requests of a store. Requests throw StoreError (see api-error.ts); disposing it aborts them. */
 export class ApiClient implements Disposable {
   readonly #access: ApiAccess;
   readonly #timings: KubeTimings;

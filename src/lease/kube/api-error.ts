@@ -9,6 +9,7 @@ import { isObject } from "../../config/json-members.ts";
 import { DialTimeout, type NetworkAdvice, networkReason, Silence } from "../network-failure.ts";
 import type { ApiAccess } from "./api-access.ts";
 
+/** One request: its Kubernetes verb and resource, which also name the missing permission in a message. */
 export interface ApiRequest {
   readonly verb: "get" | "list" | "watch" | "patch";
   readonly resource: "nodes" | "nodes/status" | "pods";

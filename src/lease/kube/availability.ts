@@ -13,6 +13,7 @@ import { createContest, persist } from "./persist.ts";
 const REASON = "FlannelIsUp";
 const MESSAGE = "Flannel is running on this node";
 
+/** An outage's ports, and the wall clock in ms since the epoch, for the condition's lastTransitionTime. */
 export interface AvailabilityPorts extends OutagePorts {
   readonly wallClockMs: () => number;
 }

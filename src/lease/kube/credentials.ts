@@ -13,6 +13,7 @@ import type { Logger } from "../../base/logger.ts";
 /** Longer than any credential. */
 const MAX_BYTES = 256 * 1024;
 
+/** What a TLS connection to the API server uses (tls.createSecureContext, tls.connect of Node.js). */
 export interface TlsSettings extends SecureContextOptions {
   /** The name that the server's certificate must have, if not that of the URL. */
   readonly servername?: string;
@@ -24,7 +25,8 @@ export interface Credentials {
   readonly readTls: () => TlsSettings;
   /**
    * The value of the Authorization header for a request that is made now; undefined = none. `refused` is one that the
-   * server did not take ("" = it did not take a request without any): only another one is of use then. Throws StoreError UNAUTHENTICATED if there is none to be had.
+   * server refused ("" = it refused a request without any): only another one is of use then. Throws StoreError
+   * UNAUTHENTICATED if there is none.
    */
   authorize(refused?: string): Promise<string | undefined>;
   readonly identity: string;
@@ -40,6 +42,7 @@ export interface Source {
   readonly read: () => string;
 }
 
+/** A credential in a file; `what` names it in messages. Reading throws ConfigError when that fails. */
 export const fileSource = (what: string, path: string): Source => ({
   place: `${what} ${path}`,
   read: () => readCredential(what, path),
@@ -57,16 +60,16 @@ export function dataSource(place: string, base64: string): Source {
  */
 export function keepReading<T>(read: () => T, logger: Logger): () => T {
   let usable = read();
-  let told: string | undefined;
+  let reported: string | undefined;
   return () => {
     try {
       usable = read();
-      told = undefined;
+      reported = undefined;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const problem = messageOf(error);
-      if (problem !== told) logger.warn(`Keeping the previous credentials: ${problem}`);
-      told = problem;
+      if (problem !== reported) logger.warn(`Keeping the previous credentials: ${problem}`);
+      reported = problem;
     }
     return usable;
   };

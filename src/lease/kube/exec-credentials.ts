@@ -16,6 +16,7 @@ const TIMEOUT_MS = 60_000;
 const EXPIRY_MARGIN_MS = 10_000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
+/** The `exec` member of a kubeconfig's user, checked. */
 export interface ExecSettings {
   /** For messages. */
   readonly place: string;
@@ -71,6 +72,10 @@ interface Credential {
   readonly expiresAtMs: number;
 }
 
+/**
+ * Runs the program when needed and keeps its credential until it expires. Throws StoreError with the install hint if it
+ * fails.
+ */
 export class ExecCredentials {
   readonly #settings: ExecSettings;
   #credential: Credential | undefined;

@@ -18,6 +18,7 @@ const SPACE = 0x20;
 /** The text is not JSON, or truncated. */
 export class JsonFault extends Error {}
 
+/** A cursor over one JSON text. Throws JsonFault, with the offset, where the text is malformed. */
 export class JsonReader {
   readonly #bytes: Buffer;
   #at: number;

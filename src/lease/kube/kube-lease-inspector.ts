@@ -26,6 +26,7 @@ import { type NodeReader, type PackedNode, packedNodeReader, unpackNode } from "
 import { listNewestNodes, type NodeSource, watchNodes } from "./node-watch.ts";
 import { checkIdentity, OwnNode } from "./own-node.ts";
 
+/** The store's options without what only a daemon writes. */
 export type KubeInspectorOptions = Omit<KubeStoreOptions, "setNodeNetworkUnavailable">;
 
 /** Opens it; nothing is sent yet. Throws ConfigError. */

@@ -33,6 +33,7 @@ import { checkIdentity, OwnNode } from "./own-node.ts";
 
 export type { KubeCounters, KubePorts, KubeStoreOptions } from "./kube-options.ts";
 
+/** A LeaseStore with what only Kubernetes has: the node's name, its condition, counters for metrics. */
 export interface KubeLeaseStore extends LeaseStore {
   readonly hasLocalConfig: true;
   readonly counters: KubeCounters;

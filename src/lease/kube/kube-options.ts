@@ -4,6 +4,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { OutagePorts } from "../outage.ts";
 
+/** The flags and environment variables of the store; `--kube-subnet-mgr` itself is decided before. */
 export interface KubeStoreOptions {
   /** `--kube-api-url`: overrides the server of the kubeconfig. */
   readonly apiUrl?: string | undefined;

@@ -21,6 +21,7 @@ import {
 } from "./credentials.ts";
 import { ExecCredentials, readExecSettings } from "./exec-credentials.ts";
 
+/** The current context of a kubeconfig, as far as flanneld supports it. */
 export interface Kubeconfig {
   /** Undefined = the cluster names none. */
   readonly server: string | undefined;

@@ -7,6 +7,7 @@ import { isObject, type Members } from "../../config/json-members.ts";
 import { ANNOTATIONS, type Annotation, type AnnotationNames } from "./annotations.ts";
 import type { JsonReader } from "./json-reader.ts";
 
+/** A node, reduced to what a lease is made of. */
 export interface NodeRecord {
   readonly name: string;
   /** `spec.podCIDRs`, or `spec.podCIDR` where there is only that. */
@@ -98,6 +99,7 @@ export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode>
   };
 }
 
+/** The record of a packed node. */
 export function unpackNode({ name, text }: PackedNode): NodeRecord {
   const [podCidrs, values, createdAtMs] = JSON.parse(text) as [string[], (string | null)[], number?];
   const annotations: Partial<Record<Annotation, string>> = {};
@@ -110,6 +112,7 @@ export function unpackNode({ name, text }: PackedNode): NodeRecord {
     : { name, podCidrs, annotations, createdAtMs };
 }
 
+/** The record as one text: thousands of nodes are kept, and one string costs less than ten. */
 export const packNode = ({ name, podCidrs, annotations, createdAtMs }: NodeRecord): PackedNode => ({
   name,
   text: textOf(

@@ -22,6 +22,7 @@ const WATCH_MARGIN_MS = 30_000;
 /** After this many failures in a row without an event, the version that the watch starts from is not trusted. */
 const DISTRUST_AFTER = 3;
 
+/** Which nodes to watch, over which client, and what to keep of each. */
 export interface NodeSource<Node> {
   readonly client: ApiClient;
   readonly timings: KubeTimings;
@@ -33,6 +34,7 @@ export interface NodeSource<Node> {
   readonly read: NodeReader<Node>;
 }
 
+/** All nodes now, or one that was added, changed or deleted. A snapshot replaces everything. */
 export type NodeUpdate<Node> =
   | { readonly type: "snapshot"; readonly nodes: readonly Node[] }
   | { readonly type: "put" | "delete"; readonly node: Node };

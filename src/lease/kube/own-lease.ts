@@ -19,6 +19,7 @@ import type { NodeRecord, OwnNodeRecord } from "./node-record.ts";
 import type { OwnNode } from "./own-node.ts";
 import { createContest, FREE_ROUNDS, persist } from "./persist.ts";
 
+/** What the holder works with. */
 export interface OwnLeaseParts {
   readonly node: OwnNode;
   readonly names: AnnotationNames;
@@ -30,6 +31,7 @@ export interface OwnLeaseParts {
   readonly signal: AbortSignal;
 }
 
+/** Acquires the lease once and then keeps its annotations until `signal` is aborted. Throws StoreError. */
 export class OwnLeaseHolder {
   readonly #parts: OwnLeaseParts;
   #held: OwnLease | undefined;

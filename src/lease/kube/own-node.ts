@@ -24,6 +24,7 @@ export function checkIdentity({ nodeName, podName, podNamespace }: OwnNodeParts[
   }
 }
 
+/** What the node is read and written with. */
 export interface OwnNodeParts {
   readonly client: ApiClient;
   readonly options: Pick<KubeStoreOptions, "nodeName" | "podName" | "podNamespace">;
@@ -35,6 +36,7 @@ export interface OwnNodeParts {
   readonly signal: AbortSignal;
 }
 
+/** This host's node. Reads and patches throw StoreError; the watch retries by itself. */
 export class OwnNode {
   readonly #parts: OwnNodeParts;
   #knownName: string | undefined;

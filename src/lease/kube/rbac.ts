@@ -1,11 +1,13 @@
 /** The rules of flanneld's ClusterRole: what the store needs, and no more. */
 
+/** A PolicyRule of rbac.authorization.k8s.io/v1. */
 export interface KubeRule {
   readonly apiGroups: readonly string[];
   readonly resources: readonly string[];
   readonly verbs: readonly string[];
 }
 
+/** Compared with the manifests and the chart by a test; the test API server refuses everything else. */
 export const KUBE_RULES: readonly KubeRule[] = [
   // The node of the pod, without NODE_NAME.
   { apiGroups: [""], resources: ["pods"], verbs: ["get"] },

@@ -13,6 +13,7 @@ import type { NodeReader, ReadNode } from "./node-record.ts";
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const LINE_FEED = 10;
 
+/** One event, with the resourceVersion from which a watch can be resumed. */
 export type WatchEvent<Node> =
   /** `node` is undefined if the object is not a node. */
   | { readonly type: "put" | "delete"; readonly node: Node | undefined; readonly version: string }

@@ -20,6 +20,7 @@ export interface DeviceAddress {
 const stateOfAddress = ({ family, address, prefix }: InterfaceAddress, device: string): DeviceAddress[] =>
   family === 6 && address.startsWith("fe80:") ? [] : [{ kind: "address", device, address: prefix }];
 
+/** Key: device and address. Observed with RTM_GETADDR; link-local addresses of the kernel are not ours. */
 export const address: ObjectKind<DeviceAddress> = {
   kind: "address",
   key: ({ device, address }) => `address ${device} ${address}`,

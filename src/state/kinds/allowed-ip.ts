@@ -12,6 +12,7 @@ export interface AllowedIp {
   readonly publicKey: string;
 }
 
+/** Key: device and prefix, because WireGuard gives a prefix to one peer of a device only. The wireguard provider holds it. */
 export const allowedIp: ObjectKind<AllowedIp> = {
   kind: "allowed-ip",
   key: ({ device, prefix }) => `allowed-ip ${device} ${prefix}`,

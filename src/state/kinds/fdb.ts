@@ -31,6 +31,7 @@ function stateOfFdbEntry(entry: KernelFdbEntry, device: string): FdbEntry | unde
   return { kind: "fdb", device, mac, destination, ...(detour === "" ? {} : { detour }) };
 }
 
+/** Key: device and MAC. Observed with RTM_GETNEIGH of AF_BRIDGE; learned entries are left to the kernel. */
 export const fdb: ObjectKind<FdbEntry> = {
   kind: "fdb",
   key: ({ device, mac }) => `fdb ${device} ${mac}`,

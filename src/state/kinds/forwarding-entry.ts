@@ -12,6 +12,7 @@ export interface ForwardingEntry {
   readonly peer: string;
 }
 
+/** Key: device and destination. The tunnel provider holds it. */
 export const forwardingEntry: ObjectKind<ForwardingEntry> = {
   kind: "forwarding",
   key: ({ device, destination }) => `forwarding ${device} ${destination}`,

@@ -30,6 +30,7 @@ export interface ForeignLink {
   readonly linkKind: string;
 }
 
+/** A device by one of our names: of a type of ours, or a foreign one that blocks the name. */
 export type Link = OwnLink | ForeignLink;
 
 /** The key of the device of that name. */
@@ -60,6 +61,7 @@ export function refuseForeign(link: KernelLink): void {
   if (isForeign(link)) throw new FlannelError("EEXIST", `device ${link.name} is not flannel's any more`);
 }
 
+/** Key: name. All other objects name their device, and wait for it. */
 export const link: ObjectKind<Link> = {
   kind: "link",
   key: ({ name }) => linkKey(name),

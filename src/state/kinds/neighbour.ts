@@ -20,6 +20,7 @@ export interface Neighbour {
 const stateOfNeighbour = ({ state, mac, address }: KernelNeighbour, device: string): Neighbour | undefined =>
   state === NUD_PERMANENT && mac !== undefined ? { kind: "neighbour", device, address, mac } : undefined;
 
+/** Key: device and address. Observed with RTM_GETNEIGH; entries that the kernel resolved by itself are left alone. */
 export const neighbour: ObjectKind<Neighbour> = {
   kind: "neighbour",
   key: ({ device, address }) => `neighbour ${device} ${address}`,

@@ -57,6 +57,7 @@ export interface Route {
   readonly protocol: number;
 }
 
+/** Key: type and destination, because the kernel holds one route for each destination, metric and TOS in a table. */
 export const route: ObjectKind<Route> = {
   kind: "route",
   // A blackhole has another metric, so the kernel holds both.

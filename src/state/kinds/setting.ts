@@ -18,6 +18,10 @@ export const settingsOf = (settings: DeviceSettings, device: string): DeviceSett
     return on === undefined ? [] : [{ kind: "setting", device, name, on } as const];
   });
 
+/**
+ * Key: device and name. Read and written through {@link DeviceSettings}; there is no notification, so drift shows at
+ * the next resync.
+ */
 export const setting: ObjectKind<DeviceSetting> = {
   kind: "setting",
   key: ({ device, name }) => `setting ${device} ${name}`,

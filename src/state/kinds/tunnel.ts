@@ -19,6 +19,7 @@ export interface UdpTunnel {
   readonly strictSource: boolean;
 }
 
+/** Key: device. The tunnel provider holds it. */
 export const tunnel: ObjectKind<UdpTunnel> = {
   kind: "tunnel",
   key: ({ device }) => `tunnel ${device}`,

@@ -16,6 +16,7 @@ export interface WireguardPeerEntry {
   readonly presharedKeyId: string;
 }
 
+/** Key: device and public key. The wireguard provider holds it. */
 export const wireguardPeer: ObjectKind<WireguardPeerEntry> = {
   kind: "wireguard-peer",
   key: ({ device, publicKey }) => `wireguard-peer ${device} ${publicKey}`,

@@ -13,6 +13,7 @@ export interface WireguardIdentity {
   readonly listenPort: number;
 }
 
+/** Key: device. The wireguard provider holds it; EADDRINUSE (the port) gets advice. */
 export const wireguard: ObjectKind<WireguardIdentity> = {
   kind: "wireguard",
   key: ({ device }) => `wireguard ${device}`,

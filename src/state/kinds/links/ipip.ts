@@ -10,6 +10,7 @@ export interface IpipLink extends LinkBase {
   readonly local: string;
 }
 
+/** Another source address takes a new device. A second one with the same source is refused (EEXIST). */
 export const ipipLink: LinkType<IpipLink> = {
   type: "ipip",
   observe({ name, ipip, mtuBytes, isUp }) {

@@ -12,6 +12,7 @@ export interface TunLink extends LinkBase {
   readonly type: "tun";
 }
 
+/** Made through /dev/net/tun (TUNSETIFF, TUNSETPERSIST), not rtnetlink, which cannot make a TUN device. */
 export const tunLink: LinkType<TunLink> = {
   type: "tun",
   observe: ({ name, tun, mtuBytes, isUp }) =>

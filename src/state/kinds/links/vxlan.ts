@@ -23,6 +23,7 @@ export interface VxlanLink extends LinkBase {
   readonly mac: string;
 }
 
+/** MTU, MAC and state change in place. Another VNI, port, source address, lower device, learning or GBP takes a new device. */
 export const vxlanLink: LinkType<VxlanLink> = {
   type: "vxlan",
   observe({ name, vxlan, mtuBytes, mac = "", isUp }, lower) {
