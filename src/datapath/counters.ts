@@ -1,37 +1,37 @@
 /**
- * What the data path counts, in memory that its thread writes and every other may read: doubles, which are exact up to
- * 2^53 and written in one piece.
+ * The counters of the data path, in shared memory that its thread writes and any other thread reads: doubles, which are
+ * exact up to 2^53 and written atomically.
  */
 
-/** In this order in memory. Drops are in packets. */
+/** In this order in memory. Drops are counted in packets. */
 export const COUNTERS = [
   /** From containers to peers. A batch is one message to the kernel, a call one system call. */
   "sentPackets",
   "sentBytes",
   "sentBatches",
   "sendCalls",
-  /** From peers to containers. A batch is what the kernel received as one; a write may hold many packets. */
+  /** From peers to containers. A batch is what the kernel received at once; one write may contain many packets. */
   "receivedPackets",
   "receivedBytes",
   "receivedBatches",
   "tunWrites",
   "icmpErrors",
-  /** Errors that were not sent, because there were too many. */
+  /** ICMP errors that the rate limit suppressed. */
   "icmpErrorsWithheld",
-  /** Runts, and headers that lie or have a wrong checksum. */
+  /** Runts, and inconsistent headers or wrong checksums. */
   "droppedMalformed",
   /** IPv6 and others: the tunnel carries IPv4. */
   "droppedNotIpv4",
-  /** No peer has the destination. */
+  /** No route: the destination is in no peer's subnet. */
   "droppedNoRoute",
   "droppedTtl",
   /** Larger than the path MTU to the peer, with DF. */
   "droppedTooBig",
   /** The kernel refused to send it: no route to the peer, firewall, no memory. */
   "droppedSend",
-  /** The kernel did not take it from the peer's side: device down. */
+  /** The kernel refused the write to the TUN device: device down. */
   "droppedWrite",
-  /** From an address that is no peer's. */
+  /** From an address that is not a peer's. */
   "droppedStranger",
   /** From a peer, but with a source that is not in this peer's subnet. */
   "droppedSpoofed",

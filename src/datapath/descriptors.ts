@@ -5,7 +5,7 @@ export interface OpenTun {
   readonly fd: number;
   /** Every packet has a struct virtio_net_hdr before it, in both directions. */
   readonly hasVirtioHeader: boolean;
-  /** The kernel hands out super-packets of the protocol, and takes them. */
+  /** The kernel passes super-packets of the protocol, and accepts them. */
   readonly joinsTcp: boolean;
   readonly joinsUdp: boolean;
 }
@@ -13,16 +13,16 @@ export interface OpenTun {
 /** A bound UDP socket. */
 export interface OpenUdp {
   readonly fd: number;
-  /** The kernel cuts messages up into datagrams (UDP_SEGMENT, since Linux 4.18). */
+  /** The kernel splits messages into datagrams (UDP_SEGMENT, since Linux 4.18). */
   readonly segments: boolean;
-  /** The kernel may hand out joined datagrams (UDP_GRO, since Linux 5.0). */
+  /** The kernel may pass joined datagrams (UDP_GRO, since Linux 5.0). */
   readonly joins: boolean;
 }
 
 export interface TunnelDescriptors {
   readonly tun: OpenTun;
   readonly udp: OpenUdp;
-  /** A raw IPv4 socket (raw(7)) for our own messages to containers; -1 if there may be none. */
+  /** A raw IPv4 socket (raw(7)) for our own messages to containers; -1 without CAP_NET_RAW. */
   readonly rawFd: number;
   /** UDP port of the peers. */
   readonly port: number;

@@ -1,4 +1,4 @@
-/** Tells the operator about packets that were dropped for reasons worth a look, at most once a minute. */
+/** Logs packets that were dropped for reasons that an operator can act on, at most once a minute. */
 
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
@@ -8,7 +8,7 @@ const INTERVAL_MS = 60_000;
 
 /** Other drops (no route, TTL) are normal, and ICMP notifies their senders. */
 const REASONS: readonly (readonly [CounterName, string])[] = [
-  ["droppedStranger", "from addresses that are no peer's"],
+  ["droppedStranger", "from addresses that are not a peer's"],
   [
     "droppedSpoofed",
     "with a source that is not in the sending peer's subnet (Backend.StrictSource false accepts them)",
@@ -17,11 +17,11 @@ const REASONS: readonly (readonly [CounterName, string])[] = [
   ["droppedMalformed", "malformed"],
   ["droppedNotIpv4", "that are not IPv4"],
   ["droppedTooBig", "larger than the path MTU to the peer (ICMP notified the senders)"],
-  ["droppedSend", "that the kernel did not send"],
-  ["droppedWrite", "that the kernel did not take from the tunnel"],
+  ["droppedSend", "that the kernel refused to send"],
+  ["droppedWrite", "that the kernel refused to receive from the tunnel"],
 ];
 
-/** Looks every minute; the returned function ends it. */
+/** Checks the counters every minute; the returned function stops it. */
 export function reportDrops(
   device: string,
   counters: () => CounterValues,

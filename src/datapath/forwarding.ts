@@ -1,4 +1,4 @@
-/** What the data path goes by. Handed over as a whole and never changed in place. */
+/** The input of every forwarding decision. It is passed to the thread as a whole and never changed in place. */
 
 import { buildForwardingTable, type ForwardingTable } from "../packet/forwarding-table.ts";
 
@@ -7,11 +7,11 @@ export interface Forwarding {
   /** This host's subnet, unsigned: what peers may send here. Its base is the tunnel's own address. */
   readonly ownBase: number;
   readonly ownMask: number;
-  /** Whether packets must come from the peer that their source belongs to. */
+  /** Whether a packet's source must be in the sending peer's subnet (Backend.StrictSource). */
   readonly strictSource: boolean;
 }
 
-/** Nobody can be reached, and nothing is for us. */
+/** No peer is reachable, and no packet is for this host. */
 export const NO_FORWARDING: Forwarding = {
   table: buildForwardingTable([]),
   ownBase: 0,

@@ -1,4 +1,4 @@
-/** Telling senders why a packet was not forwarded, not more often than is good for anybody. */
+/** ICMP errors to the senders of packets that were not forwarded, rate-limited (RFC 1812 §4.3.2.8). */
 
 import { lookUpPeer, NO_PEER } from "../packet/forwarding-table.ts";
 import { ICMP_ERROR_BYTES, type IcmpError, mayAnswer, writeIcmpError } from "../packet/icmp.ts";
@@ -9,7 +9,7 @@ import { COUNTER } from "./counters.ts";
 import type { Forwarding } from "./forwarding.ts";
 import type { PacketIo } from "./packet-io.ts";
 
-/** As Linux itself: net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst. */
+/** The defaults of Linux: net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst. */
 const PER_SECOND = 1000;
 const BURST = 50;
 
@@ -45,7 +45,7 @@ export class IcmpErrors {
     if (this.#io.send(this.#queue, 0) > 0) this.#count(COUNTER.icmpErrors);
   }
 
-  /** The error's length; 0 if there is to be none. */
+  /** The error's length; 0 if none may be sent. */
   #write(offset: number, length: number, error: IcmpError, { ownBase }: Forwarding): number {
     const { memory } = this.#io;
     if (ownBase === 0 || !mayAnswer(memory, offset, error)) return 0;

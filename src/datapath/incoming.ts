@@ -1,6 +1,6 @@
 /**
- * From the peers to the TUN device: datagrams are received many at a time, each is checked (a whole IPv4 packet, from
- * the peer that has its source, for this host's subnet), and consecutive ones of a flow are written as one.
+ * From the peers to the TUN device: datagrams are received many at a time, each is checked (a complete IPv4 packet,
+ * from the peer that has its source, for this host's subnet), and consecutive packets of a flow are written as one.
  */
 
 import { COALESCER_BYTES, Coalescer } from "../packet/coalescing.ts";
@@ -29,7 +29,7 @@ export class Incoming {
   readonly #batch = createReceivedBatch();
   readonly #coalescer: Coalescer;
   #forwarding: Forwarding;
-  /** The -errno of a write that failed in this turn. */
+  /** The -errno of a write that failed in this call of {@link Incoming.turn}. */
   #failure = 0;
   /** The last source that was found to belong to the last sender: the next packet's is most often the same. */
   #trustedSource = 0;
@@ -58,7 +58,7 @@ export class Incoming {
     this.#trustedSender = 0;
   }
 
-  /** Moves what the socket gives at once. 0, or the -errno of the last failed write. */
+  /** Moves what one receive call returns. 0, or the -errno of the last failed write. */
   turn(): number {
     this.#failure = 0;
     const batch = this.#batch;

@@ -1,4 +1,4 @@
-/** The data path's thread: polls, moves packets both ways, handles orders in between; until the order to stop. */
+/** The data path's thread: polls, moves packets in both directions and handles orders in between, until ordered to stop. */
 
 import { IcmpErrors } from "./icmp-errors.ts";
 import { Incoming } from "./incoming.ts";
@@ -8,18 +8,18 @@ import { type PacketIo, SOCKET_READY, TUN_READY, WOKEN } from "./packet-io.ts";
 
 /** Idle time without orders or packets before memory is released. */
 const LONGEST_WAIT_MS = 1000;
-/** Turns after which releasing memory pays off: compiler memory, a young generation grown to its full size. */
+/** Iterations after which there is memory to release: the compiler's, and a young generation grown to its full size. */
 const UNTIDY_TURNS = 20_000;
 
-// asm-generic/errno-base.h, asm-generic/errno.h: what a TUN device that was deleted answers
+// asm-generic/errno-base.h, asm-generic/errno.h: what read(2) on a deleted TUN device fails with
 const GONE: readonly number[] = [9 /* EBADF */, 14 /* EFAULT */, 19 /* ENODEV */, 77 /* EBADFD */];
 
 export interface LoopPorts {
   readonly io: PacketIo;
-  /** The next order; undefined if there is none now. */
+  /** The next order; undefined if there is none. */
   readonly nextOrder: () => Order | undefined;
   readonly report: (report: Report) => void;
-  /** Releases memory that traffic and compilation needed; blocks for some milliseconds. */
+  /** Releases memory that traffic and compilation used; blocks for some milliseconds. */
   readonly tidyUp: () => void;
 }
 

@@ -3,14 +3,14 @@
 import type { TunnelDescriptors } from "./descriptors.ts";
 import type { Forwarding } from "./forwarding.ts";
 
-/** To the thread. */
+/** Orders to the thread. */
 export type Order =
   /** Start to move packets: the first order, sent once. */
   | ({ readonly type: "start" } & ThreadData)
   | { readonly type: "forward"; readonly forwarding: Forwarding }
   | { readonly type: "stop" };
 
-/** From the thread. */
+/** Reports from the thread. */
 export type Report =
   /** The thread is loaded and waits for the start order. */
   | { readonly type: "ready" }

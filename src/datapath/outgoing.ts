@@ -1,6 +1,6 @@
 /**
- * From the TUN device to the peers: reads packets until none is left or a batch is full, splits super-packets,
- * and sends them together.
+ * From the TUN device to the peers: reads packets until none is left or the batch is full, splits super-packets, and
+ * sends the batch with one system call.
  */
 
 import { lookUpPeer, NO_PEER } from "../packet/forwarding-table.ts";
@@ -46,7 +46,7 @@ import type { Forwarding } from "./forwarding.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
 import type { PacketIo } from "./packet-io.ts";
 
-/** Longest packet that the kernel hands out, with its virtio header. */
+/** Longest packet that the kernel returns, with its virtio header. */
 const MOST_PACKET_BYTES = 0xffff + VNET_HEADER_BYTES;
 /** Room for what is read before it is sent: a few super-packets, or hundreds of small packets. */
 const READ_BYTES = 256 * 1024;
@@ -78,7 +78,7 @@ export class Outgoing {
   readonly #segmentation = createSegmentation();
   readonly #readOffset: number;
   readonly #headerOffset: number;
-  /** The last packet's place is free up to here. */
+  /** End of the space for the packet read last. */
   #readPosition: number;
   #headerSlot = 0;
   #forwarding: Forwarding;
@@ -107,7 +107,7 @@ export class Outgoing {
     this.#forwarding = forwarding;
   }
 
-  /** Moves what waits on the TUN device, up to a limit. 0, or the -errno for which reading ended. */
+  /** Moves the packets that wait on the TUN device, up to a limit. 0, or the -errno that ended reading. */
   turn(): number {
     const io = this.#io;
     const headerBytes = io.hasVirtioHeader ? VNET_HEADER_BYTES : 0;
@@ -229,15 +229,15 @@ export class Outgoing {
       return;
     }
     const sentWhole = this.#sendApart(message);
-    // udp(7): EIO if the device cannot compute checksums (before Linux 6.11) or IPsec takes the packets; EINVAL also stands
-    // for datagrams larger than the path MTU (before Linux 6.14), which fail one by one too.
+    // udp(7): EIO if the device cannot compute checksums (before Linux 6.11) or IPsec takes the packets; EINVAL is also
+    // returned for datagrams larger than the path MTU (before Linux 6.14), which fail one by one too.
     if (isSegmentation && sentWhole === count && queue.mostDatagrams > 1) {
       queue.mostDatagrams = 1;
       this.#onSegmentationRefused();
     }
   }
 
-  /** Sends the datagrams of a message one by one, as some may be too big: how many have gone as they are. */
+  /** Sends the datagrams of a message one by one, because some may be too big. Returns how many were sent unfragmented. */
   #sendApart(message: number): number {
     const queue = this.#queue;
     const apart = this.#apart;

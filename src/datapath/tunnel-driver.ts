@@ -19,7 +19,7 @@ import type { Order, Report } from "./messages.ts";
 
 /** The thread that moves the packets. */
 export interface TunnelThread {
-  /** Hands it an order; the caller wakes it if it has been started. */
+  /** Queues an order; the caller wakes the thread if it has been started. */
   post(order: Order): void;
   /** Resolves when it has ended, with the error that ended it. */
   readonly ended: Promise<Error | undefined>;
@@ -27,10 +27,10 @@ export interface TunnelThread {
 
 /** What the tunnel needs of the system. Opening throws FlannelError. */
 export interface TunnelSystem {
-  /** Opens the device for packets; or gives what is open already, from an earlier tunnel or the process before this one. */
+  /** Opens the device for packets, or returns the open descriptor of an earlier tunnel or the previous process. */
   openTun(device: string, wantOffloads: boolean): OpenTun;
   openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp;
-  /** Closes what these two have opened. Until then it stays open, also for the process after this one. */
+  /** Closes what these two have opened. Until then it stays open, also for the next process. */
   closeTunnel(): void;
   /** A raw IPv4 socket; -1 if that is not permitted. */
   openRaw(): number;
@@ -38,20 +38,20 @@ export interface TunnelSystem {
   openWake(): number;
   wake(fd: number): void;
   close(fd: number): void;
-  /** Index of the device now; undefined if there is none. */
+  /** The current index of the device; undefined if there is none. */
   indexOf(device: string): number | undefined;
   /** Deletes the device with this index, if it still exists. Throws FlannelError. */
   removeDevice(index: number): void;
-  /** Loads the thread, which says when it is ready for its start. */
+  /** Loads the thread, which reports when it is ready for the start order. */
   startThread(onReport: (report: Report) => void): TunnelThread;
 }
 
 export interface TunnelDriverOptions {
   readonly system: TunnelSystem;
-  /** Off = one packet per system call, whatever the kernel can do. */
+  /** Off = one packet per system call, even if the kernel supports more. */
   readonly wantOffloads: boolean;
   /**
-   * Whether a service manager keeps the descriptors for the next process. If not, nothing reads the device after the end of
+   * Whether a service manager keeps the descriptors for the next process. If not, nothing reads the device after
    * this process, so it is removed then: Go's flanneld would create another one and route past it.
    */
   readonly isKept: boolean;
@@ -65,11 +65,11 @@ interface Running {
   readonly thread: TunnelThread;
   /** Resolves when it can be started, or has ended. */
   readonly loaded: Promise<void>;
-  /** It moves packets. */
+  /** Whether it moves packets. */
   isMoving: boolean;
   /** Of the device that it has open, which another one of the same name may have replaced. */
   readonly deviceIndex: number | undefined;
-  /** Ordered to stop. */
+  /** Whether it was ordered to stop. */
   isStopping: boolean;
 }
 
@@ -102,7 +102,7 @@ export class TunnelDriver implements AsyncDisposable {
     return [running.tunnel, ...this.#forwarding.values()];
   }
 
-  /** Makes one change; forwarding counts from the next {@link commit} on. Throws FlannelError. */
+  /** Makes one change; forwarding changes take effect with the next {@link commit}. Throws FlannelError. */
   async apply(operation: StateOperation): Promise<void> {
     const { object } = operation;
     if (object.kind === "forwarding") {
@@ -122,7 +122,7 @@ export class TunnelDriver implements AsyncDisposable {
     }
   }
 
-  /** Hands the forwarding table to the thread, which moves packets from then on. */
+  /** Passes the forwarding table to the thread, which moves packets from then on. */
   commit(): void {
     const running = this.#running;
     if (running === undefined || running.tunnel.subnet === undefined) return;
@@ -135,7 +135,7 @@ export class TunnelDriver implements AsyncDisposable {
     }
   }
 
-  /** Ends the thread, which first sends on what it has read. Device and socket stay open. */
+  /** Stops the thread, which first forwards what it has read. Device and socket stay open. */
   async stop(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
@@ -154,7 +154,7 @@ export class TunnelDriver implements AsyncDisposable {
     if (deviceIndex === undefined || system.indexOf(tunnel.device) !== deviceIndex) return;
     try {
       system.removeDevice(deviceIndex);
-      logger.info(`Removed device ${tunnel.device} with its routes, because nothing reads it now`);
+      logger.info(`Removed device ${tunnel.device} with its routes, because nothing reads it any longer`);
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;
       logger.warn(
@@ -171,7 +171,7 @@ export class TunnelDriver implements AsyncDisposable {
     this.#post(running, { type: "stop" });
   }
 
-  /** Changes the running tunnel where that needs no new one. */
+  /** Changes the running tunnel in place, where that is possible. */
   #adopt(tunnel: UdpTunnel): boolean {
     const running = this.#running;
     const before = running?.tunnel;
@@ -195,7 +195,7 @@ export class TunnelDriver implements AsyncDisposable {
       if (report.type === "ready") isReady.resolve();
       if (report.type === "segmentation refused")
         logger.warn(
-          `The kernel does not send several datagrams at once from here (UDP_SEGMENT): no checksum offload on the interface, or IPsec on the way; the data path on ${tunnel.device} sends them one by one, more slowly`,
+          `Data path on ${tunnel.device} sends datagrams one by one, which is slower: the kernel refused UDP_SEGMENT (no checksum offload on the interface, or an IPsec policy)`,
         );
     });
     const deviceIndex = system.indexOf(tunnel.device);
@@ -212,7 +212,7 @@ export class TunnelDriver implements AsyncDisposable {
   async #whenLoaded(): Promise<void> {
     await this.#running?.loaded;
     if (this.#running === undefined)
-      throw new FlannelError("EIO", this.#failure?.message ?? "the thread ended at once");
+      throw new FlannelError("EIO", this.#failure?.message ?? "the thread ended during startup");
   }
 
   /** If one cannot be opened, the other one stays open for the next attempt. */

@@ -1,4 +1,4 @@
-/** The provider of the udp backend's tunnel and its forwarding entries, which are in this process: see tunnel-driver.ts. */
+/** The provider of the udp backend's tunnel and its forwarding entries, which live in this process (tunnel-driver.ts). */
 
 import { FlannelError } from "../base/error.ts";
 import { WakeSignal } from "../base/wake-signal.ts";

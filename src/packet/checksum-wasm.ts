@@ -54,7 +54,7 @@ const whileAtLeast = (step: number, body: readonly number[]): number[] => [
   ...body,
   ...[...localGet(POINTER), ...i32Const(step), ...I32_ADD, ...localSet(POINTER)],
   ...[...localGet(LENGTH), ...i32Const(step), ...I32_SUB, ...localSet(LENGTH)],
-  ...[0x0c, 1], // br: once more
+  ...[0x0c, 1], // br: repeat
   ...[0x0b, 0x0b],
 ];
 
@@ -86,7 +86,7 @@ const SUM_BODY: readonly number[] = [
   ...whileAtLeast(1, addToSum([...localGet(POINTER), ...i32Load8])),
   ...fold,
   ...fold,
-  // WebAssembly is little-endian: the bytes of the result have to change places (RFC 1071 §2 (B)).
+  // WebAssembly is little-endian: the bytes of the result are swapped (RFC 1071 §2 (B)).
   ...[...localGet(SUM), ...i32Const(8), ...I32_SHR_U],
   ...[...localGet(SUM), ...i32Const(0xff), ...I32_AND, ...i32Const(8), ...I32_SHL],
   ...[...I32_OR, 0x0b],

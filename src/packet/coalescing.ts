@@ -1,6 +1,6 @@
 /**
- * Joins consecutive packets of one flow into one super-packet for the kernel, whose network stack then runs once
- * for all of them: the reverse of segmentation.ts, after the rules of the kernel's own GRO
+ * Joins consecutive packets of one flow into one super-packet for the kernel, whose network stack then processes
+ * them at once: the reverse of segmentation.ts, by the rules of the kernel's own GRO
  * (net/ipv4/tcp_offload.c, udp_offload.c). Packets are joined only if segmentation would split them into exactly the packets
  * that were received (see joinable.ts). Payloads stay where they are; packets of one flow keep their order.
  */
@@ -69,7 +69,7 @@ export class Coalescer implements PieceList {
   /** The pieces of flow n begin at n * PIECES_PER_FLOW, those of a single packet at SINGLE. */
   readonly pieceOffset = new Int32Array(SINGLE + 2);
   readonly pieceBytes = new Int32Array(SINGLE + 2);
-  /** Whether the kernel takes joined packets of the protocol. */
+  /** Whether the kernel accepts joined packets of the protocol. */
   joinsTcp = true;
   joinsUdp = true;
   readonly #memory: PacketMemory;
@@ -149,7 +149,7 @@ export class Coalescer implements PieceList {
     while (this.#openCount > 0) this.#close(this.#openCount - 1);
   }
 
-  /** The place in #order of the packet's flow, or -1; by what stands where ports would be if it has none. */
+  /** The place in #order of the packet's flow, or -1. For protocols without ports the bytes at their offset are compared. */
   #find(offset: number): number {
     if (this.#openCount === 0) return -1;
     const { bytes, view } = this.#memory;
@@ -206,14 +206,14 @@ export class Coalescer implements PieceList {
     }
   }
 
-  /** Whether nothing can follow this packet: shorter than the others, or with the flags that stand last. */
+  /** Whether no packet can follow this one: it is shorter than the others, or has a flag that only the last segment has. */
   #isEnd(flow: number, offset: number, length: number): boolean {
     if (length - this.#headerBytes[flow]! < this.#segmentBytes[flow]!) return true;
     if (this.#protocol[flow] !== IPPROTO_TCP) return false;
     return (this.#memory.bytes[offset + IPV4_HEADER_BYTES + TCP_FLAGS]! & (TCP_PSH | TCP_FIN)) !== 0;
   }
 
-  /** Writes the flow at this place of #order and takes it from there. */
+  /** Writes the flow at this place of #order and removes it. */
   #close(at: number): void {
     const flow = this.#order[at]!;
     this.#order[at] = this.#order[--this.#openCount]!;

@@ -1,7 +1,7 @@
 /**
  * Which peer a destination belongs to: a hash table from subnet to the peer's address, in one block of memory that is
- * built once, handed to the data path's thread, and only read there. Looking up costs one probe per prefix length in
- * use (usually one), whatever the number of peers.
+ * built once, passed to the data path's thread, and only read there. A lookup costs one probe per prefix length in
+ * use (usually one), independent of the number of peers.
  */
 
 /** One peer's subnet. Addresses are unsigned 32-bit numbers. */
@@ -30,7 +30,7 @@ export const NO_PEER = 0;
 
 const WORDS = 3;
 
-/** Of two entries for one subnet the later one counts. */
+/** Of two entries for one subnet the later one wins. */
 export function buildForwardingTable(entries: Iterable<ForwardingEntry>): ForwardingTable {
   const list = [...entries];
   const lengths = [...new Set(list.map(({ length }) => length))].sort((a, b) => b - a);
@@ -87,7 +87,7 @@ function slotOfPeer({ peers, slotMask }: ForwardingTable, address: number): numb
 
 const maskOf = (length: number): number => (length === 0 ? 0 : (-1 << (32 - length)) >>> 0);
 
-/** Fibonacci hashing: neighbouring subnets, which differ in their upper bits only, land far apart. */
+/** Fibonacci hashing: neighbouring subnets, which differ in their upper bits only, get distant slots. */
 function hash(key: number, mask: number): number {
   const product = Math.imul(key ^ (mask >>> 3), 0x9e3779b1);
   return (product ^ (product >>> 15)) >>> 0;

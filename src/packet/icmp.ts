@@ -62,13 +62,13 @@ export function mayAnswer({ bytes, view }: PacketMemory, offset: number, error: 
   return isSingleHost(bytes[offset + IPV4_SOURCE]!) && isSingleHost(bytes[offset + IPV4_DESTINATION]!);
 }
 
-/** Not "this network", loopback, multicast, reserved or broadcast, by the first octet. */
+/** By the first octet: not “this network”, loopback, multicast, reserved or broadcast. */
 const isSingleHost = (firstOctet: number): boolean =>
   firstOctet !== 0 && firstOctet !== 127 && firstOctet < 224;
 
 /**
  * Writes the error about the packet of `length` bytes at `offset` to `target`, from `source` (unsigned) to the packet's
- * sender; gives back its length, at most ICMP_ERROR_BYTES. It quotes as much of the packet as there is room.
+ * sender. Returns its length, at most ICMP_ERROR_BYTES. It quotes as much of the packet as fits.
  */
 export function writeIcmpError(
   memory: PacketMemory,

@@ -30,7 +30,7 @@ export const IPV4_OTHER_VERSION = 2;
 /** Header length in bytes, as the packet at `offset` says. */
 export const headerBytesOf = (bytes: Uint8Array, offset: number): number => (bytes[offset]! & 15) * 4;
 
-/** Whether `length` bytes at `offset` are one whole IPv4 packet: header lengths, total length, header checksum. */
+/** Whether `length` bytes at `offset` are one complete IPv4 packet: header lengths, total length, header checksum. */
 export function checkIpv4(memory: PacketMemory, offset: number, length: number): number {
   const { bytes, view } = memory;
   if (length < 1) return IPV4_MALFORMED;

@@ -31,7 +31,7 @@ import {
 const IPV4_TOS = 1;
 
 /**
- * Length of IP and transport header together; 0 if the packet must go through as it is: no TCP or UDP, IP options,
+ * Length of IP and transport header together; 0 if the packet must be passed on unchanged: no TCP or UDP, IP options,
  * a fragment, no payload, flags that concern one segment alone (SYN, RST, URG, CWR), or a checksum that is wrong or,
  * for UDP, absent.
  */

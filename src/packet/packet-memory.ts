@@ -1,4 +1,4 @@
-/** The memory that packets are read into, inspected in and written from, without being copied. */
+/** The memory that packets are read into, parsed in and written from, without copies. */
 
 import { compileSum, type SumFunction } from "./checksum-wasm.ts";
 import { Memory } from "./webassembly.ts";

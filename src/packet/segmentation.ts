@@ -1,7 +1,7 @@
 /**
- * Splits a super-packet of the kernel (TCP or UDP segmentation offload) into the packets that go over the wire, as the
+ * Splits a super-packet of the kernel (TCP or UDP segmentation offload) into the packets that are sent, as the
  * kernel itself does (net/ipv4/tcp_offload.c, udp_offload.c): each with its own IP id, length, sequence number, flags
- * and whole checksums. Only headers are written; payloads stay where they are.
+ * and complete checksums. Only headers are written; payloads stay where they are.
  */
 
 import {
@@ -77,7 +77,8 @@ export const createSegmentation = (): Segmentation => ({
 
 /**
  * Begins to split the IPv4 packet of `length` bytes at `offset`, already checked, into payloads of `gsoSize`. False
- * if it is malformed: another protocol than its virtio type says, headers longer than the packet, no segment size.
+ * if it is malformed: its protocol is not that of its virtio type, its headers are longer than the packet, or it has no
+ * segment size.
  */
 export function beginSegmentation(
   segmentation: Segmentation,
@@ -172,7 +173,7 @@ export function writeSegmentHeaders(
   }
 }
 
-/** CWR announces once, in the first segment; FIN and PSH belong to the end. */
+/** CWR is set in the first segment only, FIN and PSH in the last (tcp_gso_segment()). */
 function flagsOf({ flags, count }: Segmentation, index: number): number {
   const upToLast = index === count - 1 ? flags : flags & ~(TCP_FIN | TCP_PSH);
   return index === 0 ? upToLast : upToLast & ~TCP_CWR;

@@ -15,19 +15,19 @@ export interface SendQueue {
   messages: number;
   /** Pieces of all messages. */
   pieces: number;
-  /** Of each message: address of the peer, size of its datagrams but perhaps the last, their number, all their bytes. */
+  /** Of each message: address of the peer, size of its datagrams (the last may be shorter), their number, their total size. */
   readonly destination: Uint32Array;
   readonly datagramBytes: Int32Array;
   readonly datagrams: Int32Array;
   readonly messageBytes: Int32Array;
-  /** Of each message: its first piece. Its pieces end where the next one's begin. */
+  /** Of each message: its first piece. Its pieces end where those of the next message begin. */
   readonly firstPiece: Int32Array;
   /** Of each piece. */
   readonly pieceOffset: Int32Array;
   readonly pieceBytes: Int32Array;
-  /** Whether the last message has had its shorter datagram. */
+  /** Whether the last message already has a shorter datagram, so that no other may follow. */
   isLastClosed: boolean;
-  /** Datagrams that a message may hold: 1 where the kernel cannot cut. */
+  /** Datagrams that a message may contain: 1 where the kernel does not support UDP_SEGMENT. */
   mostDatagrams: number;
 }
 
@@ -48,11 +48,11 @@ export function createSendQueue(mostMessages: number, mostPieces: number): SendQ
   };
 }
 
-/** Whether another datagram of two pieces finds room, whatever its destination. */
+/** Whether there is room for another datagram of two pieces, to any destination. */
 export const hasRoom = (queue: SendQueue): boolean =>
   queue.messages < queue.destination.length && queue.pieces + 2 <= queue.pieceOffset.length;
 
-/** Begins a datagram of `size` bytes; its pieces have to follow. The caller has made sure of {@link hasRoom}. */
+/** Begins a datagram of `size` bytes; its pieces have to follow. The caller checks {@link hasRoom} first. */
 export function addDatagram(queue: SendQueue, destination: number, size: number): void {
   const last = queue.messages - 1;
   if (
@@ -76,7 +76,7 @@ export function addDatagram(queue: SendQueue, destination: number, size: number)
   queue.isLastClosed = false;
 }
 
-/** Adds `length` bytes at `offset` to the datagram begun last. They must stay as they are until the queue is sent. */
+/** Adds `length` bytes at `offset` to the current datagram. They must not change until the queue is sent. */
 export function addPiece(queue: SendQueue, offset: number, length: number): void {
   queue.pieceOffset[queue.pieces] = offset;
   queue.pieceBytes[queue.pieces] = length;

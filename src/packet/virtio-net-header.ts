@@ -20,5 +20,5 @@ export const VIRTIO_NET_HDR_GSO_NONE = 0;
 export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
 /** UDP segmentation (Linux 6.2). */
 export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
-/** Set beside the type: the TCP segments bear ECN's congestion marks. */
+/** Set in addition to the type: the TCP segments carry ECN's congestion marks. */
 export const VIRTIO_NET_HDR_GSO_ECN = 0x80;

@@ -1,4 +1,4 @@
-/** What is used of the WebAssembly JavaScript interface (W3C), which no types of this project describe. */
+/** The part of the WebAssembly JavaScript interface (W3C) that is used; the project's type libraries do not declare it. */
 
 /** `WebAssembly.Memory`: linear memory in pages of 64 KiB. */
 export interface WasmMemory {

@@ -53,7 +53,7 @@ export interface NoticeContext {
 /** A notification other than the loss of some. Its `type` is the name of the kind that reads it. */
 export type ObjectNotification = Exclude<Notification, { type: "overrun" }>;
 
-/** See the file's header. */
+/** How rtnetlink holds one kind: observe, change, and read notifications. Each throws NetlinkError. */
 export interface NetlinkHandling<O extends ObjectBase> {
   /** All objects of this kind that are ours; of two with one key the later counts. Throws NetlinkError. */
   observe(view: NetlinkView): O[] | Promise<O[]>;

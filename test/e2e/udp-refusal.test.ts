@@ -15,7 +15,7 @@ import { makeManaged, type Site } from "../support/udp-sites.ts";
 // asm-generic/socket.h
 const SOL_SOCKET = 1;
 const SO_NO_CHECK = 11;
-const REFUSAL = /does not send several datagrams at once from here \(UDP_SEGMENT\)/;
+const REFUSAL = /sends datagrams one by one, which is slower: the kernel refused UDP_SEGMENT/;
 
 /** Sends `count` numbered datagrams, 40 at once every few milliseconds; the numbers as they come in. */
 async function sendNumbers(from: Site, to: Site, count: number): Promise<number[]> {

@@ -65,8 +65,10 @@ export type KeyUpdate =
   | { readonly type: "put"; readonly record: KeyRecord }
   | { readonly type: "delete"; readonly key: string };
 
+/** The updates of one watch; it ends when aborted, and never throws. */
 export type KeyUpdates = AsyncGenerator<KeyUpdate, void, undefined>;
 
+/** What to watch, and from where on. */
 export interface KeyWatch<Position> {
   readonly path: string;
   /** The position of a listing that the caller has; undefined = begin with a snapshot. */
