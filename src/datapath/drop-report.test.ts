@@ -27,7 +27,7 @@ test("drops are logged once a minute, by reason, and only the new ones", async (
 
   counters[COUNTER.droppedStranger]! += 7;
   await timers.advance(60_000);
-  assert.match(warnings[1]!, /: dropped 7 packets from addresses that are no peer's$/);
+  assert.match(warnings[1]!, /: dropped 7 packets from addresses that are not a peer's$/);
   stop();
   counters[COUNTER.droppedStranger]! += 7;
   await timers.advance(600_000);
