@@ -1,4 +1,4 @@
-/** The test API server over HTTP: reading, writing, faults, and what it refuses. */
+/** The API server over HTTP: reads, writes, injected faults, rejected requests. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -11,7 +11,7 @@ async function start(historyLength = 1_000) {
   return { api, nodes: `${api.url}/api/v1/nodes` };
 }
 
-test("pages hold what there was when the first was read", async () => {
+test("all pages of a list are of the same version", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   for (const name of ["a", "b", "c", "d", "e"]) api.nodes.create(makeNode(name));
@@ -42,7 +42,7 @@ test("pages hold what there was when the first was read", async () => {
   assert.equal((await call(`${nodes}?limit=2&continue=junk`)).status, 400);
 });
 
-test("versions of lists: any, not older, exactly, not yet", async () => {
+test("versions of lists: any, not older than, exact, future", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   const { resourceVersion: then } = api.nodes.create(makeNode("a")).metadata;
@@ -58,7 +58,7 @@ test("versions of lists: any, not older, exactly, not yet", async () => {
   assert.equal((await call(`${nodes}?resourceVersionMatch=Exact`)).status, 422);
 });
 
-test("pods are found in their namespace, in all, and by node", async () => {
+test("pods by namespace, in all namespaces, and by node", async () => {
   const { api } = await start();
   await using _ = api;
   api.pods.create(makePod("p", { namespace: "x", nodeName: "n1" }));
@@ -72,7 +72,7 @@ test("pods are found in their namespace, in all, and by node", async () => {
   assert.equal((await call(`${v1}/namespaces/z/pods/p`)).body.message, 'pods "p" not found');
 });
 
-test("a patch of the status changes status and metadata, one of the node all but the status", async () => {
+test("a patch of the status changes status and metadata; a patch of the node all but the status", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   api.nodes.create(makeNode("n1", { podCIDRs: ["10.5.1.0/24"] }));
@@ -94,7 +94,7 @@ test("a patch of the status changes status and metadata, one of the node all but
 
   const { resourceVersion } = answer.metadata;
   answer = (await call(`${nodes}/n1/status`, patch)).body;
-  assert.equal(answer.metadata.resourceVersion, resourceVersion, "what changes nothing is no change");
+  assert.equal(answer.metadata.resourceVersion, resourceVersion, "a patch without effect is no change");
 
   const undo = strategicPatch({
     spec: { unschedulable: true },
@@ -105,7 +105,7 @@ test("a patch of the status changes status and metadata, one of the node all but
   assert.equal(networkOf(answer), "False");
 });
 
-test("a version in a patch or update is a condition", async () => {
+test("a resourceVersion in a patch or update is a precondition", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   const old = api.nodes.create(makeNode("n1"));
@@ -128,7 +128,7 @@ test("a version in a patch or update is a condition", async () => {
   assert.equal((await call(`${nodes}/n1`, good)).status, 200);
 });
 
-test("create, update, delete, and their refusals", async () => {
+test("create, update, delete, and their errors", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   const created = await call(nodes, { method: "POST", body: makeNode("n1") });
@@ -154,7 +154,7 @@ test("create, update, delete, and their refusals", async () => {
   assert.match(pod.body.metadata.name, /^p-.{5}$/);
 });
 
-test("an object with finalizers is gone when the last of them is", async () => {
+test("an object with finalizers is deleted when the last finalizer is removed", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   api.nodes.create({ ...makeNode("n1"), metadata: { name: "n1", finalizers: ["example.com/f"] } });
@@ -164,7 +164,7 @@ test("an object with finalizers is gone when the last of them is", async () => {
   assert.equal(api.nodes.get("n1"), undefined);
 });
 
-test("what a node may not be is refused with the field and the reason", async () => {
+test("an invalid node is rejected with the field and the reason", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   api.nodes.create(makeNode("n1", { podCIDRs: ["10.5.1.0/24"] }));
@@ -193,7 +193,7 @@ test("what a node may not be is refused with the field and the reason", async ()
   });
 });
 
-test("what is not there is refused as such", async () => {
+test("unknown resources, methods and media types are rejected", async () => {
   const { api, nodes } = await start();
   await using _ = api;
   api.nodes.create(makeNode("n1"));

@@ -1,6 +1,6 @@
 /**
- * A Kubernetes API server for tests and labs: nodes and pods in memory, with what clients of them rely on. What it
- * serves it serves as kube-apiserver does (versions, watches, patches, access, errors); the rest it refuses.
+ * A Kubernetes API server for tests and labs: nodes and pods in memory. Requests for them are answered as
+ * kube-apiserver does (versions, watches, patches, access control, errors); all other requests are refused.
  */
 
 import { once } from "node:events";
@@ -32,23 +32,24 @@ export type { KubeObjects } from "./objects/object-store.ts";
 export type { KubeRule, KubeToken } from "./requests/access.ts";
 export type { KubeFault } from "./requests/fault.ts";
 
-/** Of `requests`: older ones are forgotten. */
+/** Length of `requests`; older ones are dropped. */
 const MAX_REQUESTS = 100_000;
-/** kube-apiserver keeps an idle connection so long. */
+/** As kube-apiserver. */
 const IDLE_CONNECTION_MS = 90_000;
 
+/** How the server listens, whom it admits, and how much history it keeps. */
 export interface KubeApiOptions {
   /** Default "127.0.0.1". */
   readonly host?: string;
-  /** 0 or none = any. */
+  /** 0 or undefined = any free port. */
   readonly port?: number;
-  /** PEM texts. With `clientCa`, a client may show a certificate instead of a token: its CN is the user. */
+  /** PEM texts. With `clientCa`, a client may present a certificate instead of a token: its CN is the user. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
-  /** Undefined = everybody may do everything. */
+  /** Undefined = no access control. */
   readonly tokens?: readonly KubeToken[];
-  /** How many changes a watch may lag behind before it gets 410 Gone; so many may come in one turn. Default 1,000. */
+  /** How many changes a watch may lag behind before it gets 410 Gone; also the most in one turn of the event loop. Default 1,000. */
   readonly historyLength?: number;
-  /** Between bookmarks, for watches that asked for them. Default 60,000. */
+  /** Time between bookmarks, for watches that request them. Default 60,000. */
   readonly bookmarkIntervalMs?: number;
 }
 
@@ -60,17 +61,18 @@ export interface KubeRequest {
   readonly name: string | undefined;
   readonly namespace: string | undefined;
   readonly user: string;
-  /** 0 = it got none. */
+  /** 0 = no status was sent. */
   readonly status: number;
 }
 
+/** A running server; disposing it ends its watches and connections. */
 export class KubeApiServer implements AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly #server: Server;
   readonly #stores: Readonly<Record<"nodes" | "pods", ObjectStore>>;
   readonly #asksCertificates: boolean;
-  /** Also those on which TLS is still being agreed upon: closeAllConnections() leaves them open. */
+  /** Includes those in a TLS handshake, which closeAllConnections() leaves open. */
   readonly #sockets = new Set<Socket>();
   readonly #watches = new Set<WatchStream>();
   readonly #faults = new Faults();
@@ -127,7 +129,7 @@ export class KubeApiServer implements AsyncDisposable {
     return this.#stores.pods;
   }
 
-  /** In the order of their answers. */
+  /** In the order in which they were answered. */
   get requests(): readonly KubeRequest[] {
     return this.#requests;
   }
@@ -137,27 +139,27 @@ export class KubeApiServer implements AsyncDisposable {
     return this.#watches.size;
   }
 
-  /** Counts from the next request on; open watches stay, as they do at a real server. */
+  /** Takes effect with the next request; open watches stay, as on a real server. */
   setTokens(tokens: readonly KubeToken[]): void {
     this.#tokens = tokens;
   }
 
-  /** The next `times` (default 1) requests that match are answered so. Disposing takes it back. */
+  /** Answers the next `times` (default 1) matching requests with the fault. Disposing removes it. */
   inject(fault: KubeFault): Disposable {
     return this.#faults.add(fault);
   }
 
   /**
-   * Forgets all history. A watch that is open ends with an ERROR event if its client knows an older version than the
-   * newest; one that begins with an older version, and a list that continues from one, fails with 410.
+   * Discards all history. An open watch ends with an ERROR event if its client has an older version than the newest; a
+   * watch that begins with an older version, and a list that continues from one, fail with 410.
    */
   compact(): void {
     this.#send();
-    for (const store of Object.values(this.#stores)) store.history.forget(store.revision);
+    for (const store of Object.values(this.#stores)) store.history.compact(store.revision);
     for (const watch of this.#watches) watch.compacted();
   }
 
-  /** Ends all watches now: orderly, by a TCP reset, or with an ERROR event that says 410. */
+  /** Ends all watches now: cleanly, by a TCP reset, or with an ERROR event with code 410. */
   dropWatches(mode: "end" | "reset" | "expired" = "end"): void {
     for (const watch of [...this.#watches]) {
       if (mode === "end") watch.end();
@@ -166,7 +168,7 @@ export class KubeApiServer implements AsyncDisposable {
     }
   }
 
-  /** Raw text to all open watches: truncated or malformed events. */
+  /** Sends raw text to all open watches: truncated or malformed events. */
   sendToWatches(text: string): void {
     this.#send();
     for (const watch of this.#watches) watch.sendRaw(text);
@@ -181,7 +183,7 @@ export class KubeApiServer implements AsyncDisposable {
     await closed;
   }
 
-  /** Once for all changes of one turn. */
+  /** Once for all changes in one turn of the event loop. */
   #sendSoon(): void {
     if (this.#isSending) return;
     this.#isSending = true;
@@ -194,7 +196,7 @@ export class KubeApiServer implements AsyncDisposable {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // A client that goes away in the middle is no error of the server.
+    // A client that disconnects mid-request is not a server error.
     for (const stream of [request, response]) stream.on("error", () => {});
     const exchange: Exchange = { request, response, user: ANONYMOUS, api: undefined };
     try {
@@ -216,7 +218,7 @@ export class KubeApiServer implements AsyncDisposable {
     try {
       exchange.api = parseRequest(request.method!, url);
     } catch (error) {
-      // Who asks comes first.
+      // Authentication comes first.
       refusal = error;
     }
     const { api } = exchange;

@@ -1,10 +1,12 @@
-/** Objects of the Kubernetes API as the test server keeps them: immutable plain JSON values. */
+/** Objects of the Kubernetes API as the server stores them: immutable plain JSON values. */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
+/** A JSON object. */
 export interface JsonObject {
   readonly [member: string]: Json | undefined;
 }
 
+/** metadata of an object (k8s.io/apimachinery/pkg/apis/meta/v1, ObjectMeta), as far as the server reads it. */
 export interface KubeMetadata extends JsonObject {
   readonly name: string;
   readonly namespace?: string;
@@ -16,7 +18,7 @@ export interface KubeMetadata extends JsonObject {
   readonly managedFields?: readonly ManagedFields[];
 }
 
-/** Who wrote which fields last (structured-merge-diff's FieldsV1: `f:` members, `k:` list keys). */
+/** Which manager wrote which fields last (structured-merge-diff's FieldsV1: `f:` members, `k:` list keys). */
 export interface ManagedFields extends JsonObject {
   readonly manager: string;
   readonly operation: "Update";
@@ -27,6 +29,7 @@ export interface ManagedFields extends JsonObject {
   readonly subresource?: string;
 }
 
+/** An element of status.conditions (k8s.io/api/core/v1, NodeCondition). */
 export interface KubeCondition extends JsonObject {
   readonly type: string;
   readonly status: string;
@@ -34,11 +37,13 @@ export interface KubeCondition extends JsonObject {
   readonly message?: string;
 }
 
+/** An element of status.addresses (k8s.io/api/core/v1, NodeAddress). */
 export interface KubeAddress extends JsonObject {
   readonly type: string;
   readonly address: string;
 }
 
+/** A node or pod (k8s.io/api/core/v1), as far as the server reads it. */
 export interface KubeObject extends JsonObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -54,10 +59,11 @@ export interface KubeObject extends JsonObject {
   };
 }
 
+/** Whether a value is an object, not an array or null. */
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Whether two values are the same JSON, in any order of members. Shared parts cost nothing. */
+/** Whether two values are the same JSON, in any order of members. Parts shared by reference are not compared. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true;
   if (Array.isArray(a) && Array.isArray(b)) {
@@ -71,5 +77,5 @@ export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   );
 }
 
-/** A moment as the API writes it: RFC 3339, whole seconds. */
+/** A time as the API writes it: RFC 3339, whole seconds. */
 export const timestamp = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;

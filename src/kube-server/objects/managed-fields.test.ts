@@ -1,4 +1,4 @@
-/** Who changed what. */
+/** managedFields: the owner of each field. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -42,7 +42,7 @@ test("a field is owned by its last writer, and has no owner once deleted", () =>
   assert.deepEqual(owners(stripped), [["kubectl-annotate", undefined, annotations("b")]]);
 });
 
-test("conditions are owned one by one", () => {
+test("each condition has its own owner", () => {
   const node = makeNode("n1");
   const conditions = node.status!.conditions!.map((condition) =>
     condition.type === "Ready" ? { ...condition, status: "False" } : condition,

@@ -1,6 +1,6 @@
 /**
- * metadata.managedFields, as far as it records who wrote an annotation, a label, a condition or a member of spec and
- * status last (kubernetes.io/docs/reference/using-api/server-side-apply, "Field management").
+ * metadata.managedFields: the manager that wrote an annotation, a label, a condition or a member of spec or status last
+ * (kubernetes.io/docs/reference/using-api/server-side-apply, "Field management").
  */
 
 import {
@@ -13,12 +13,13 @@ import {
   sameJson,
 } from "./kube-object.ts";
 
-/** Who writes: the query's fieldManager, else the program's name in the User-Agent. */
+/** The writer: the fieldManager of the query, else the program's name in the User-Agent. */
 export interface Writer {
   readonly manager: string;
   readonly subresource: string | undefined;
 }
 
+/** The writer of a request to the main resource or a subresource ("status"). */
 export function writerOf(
   fieldManager: string | null,
   userAgent: string | undefined,
@@ -31,7 +32,7 @@ export function writerOf(
 /** A field as the path of its members: ["f:metadata", "f:annotations", "f:a"]. */
 type Path = readonly string[];
 
-/** The managedFields after `writer` made `next` of `previous`: it owns what it changed; a deleted field has no owner. */
+/** The managedFields after `writer` changed `previous` to `next`: it owns what it changed; a deleted field has no owner. */
 export function manageFields(
   previous: KubeObject | undefined,
   next: KubeObject,
@@ -39,11 +40,12 @@ export function manageFields(
   time: string,
 ): readonly ManagedFields[] {
   const written: Path[] = [];
-  const gone: Path[] = [];
-  for (const [path, value] of difference(previous, next)) (value === undefined ? gone : written).push(path);
+  const deleted: Path[] = [];
+  for (const [path, value] of difference(previous, next))
+    (value === undefined ? deleted : written).push(path);
   const isOwn = (entry: ManagedFields) => entry.manager === manager && entry.subresource === subresource;
   const entries = (previous?.metadata.managedFields ?? []).map((entry): ManagedFields => {
-    const lost = isOwn(entry) ? gone : [...gone, ...written];
+    const lost = isOwn(entry) ? deleted : [...deleted, ...written];
     const fieldsV1 = lost.reduce(without, entry.fieldsV1);
     return fieldsV1 === entry.fieldsV1 ? entry : { ...entry, time, fieldsV1 };
   });
@@ -107,7 +109,7 @@ function withPath(fields: JsonObject, path: Path): JsonObject {
   return { ...fields, [head]: rest.length === 0 ? {} : withPath(isJsonObject(inside) ? inside : {}, rest) };
 }
 
-/** The same object if it does not hold the path. */
+/** Returns the same object if it does not contain the path. */
 function without(fields: JsonObject, path: Path): JsonObject {
   const [head, ...rest] = path as [string, ...string[]];
   const inside = fields[head];

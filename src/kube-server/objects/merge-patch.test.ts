@@ -29,7 +29,7 @@ for (const [target, patch, result] of CASES) {
   });
 }
 
-test("a member called __proto__ is a member like others", () => {
+test("a member named __proto__ is an ordinary member", () => {
   const patched = mergePatch({}, JSON.parse('{"__proto__":{"a":"1"}}') as Json);
   assert.equal(JSON.stringify(patched), '{"__proto__":{"a":"1"}}');
 });

@@ -2,7 +2,7 @@
 
 import { isJsonObject, type Json } from "./kube-object.ts";
 
-/** The target changed as the patch says; parts that the patch does not name are shared with the target. */
+/** Applies a patch; the result shares the parts that the patch does not name with the target. */
 export function mergePatch(target: Json | undefined, patch: Json): Json {
   if (!isJsonObject(patch)) return patch;
   const merged = new Map(Object.entries(isJsonObject(target) ? target : {}));

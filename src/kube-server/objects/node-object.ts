@@ -1,20 +1,21 @@
-/** Nodes and pods that look like those of a real cluster, in what they hold and in their size. */
+/** Nodes and pods that resemble those of a real cluster in content and size. */
 
 import type { KubeAddress, KubeCondition, KubeObject } from "./kube-object.ts";
 import { timestamp } from "./kube-object.ts";
 
+/** What differs between the nodes of a test. */
 export interface NodeOptions {
-  /** spec.podCIDRs, and the first one as spec.podCIDR. None = the controller has not assigned any yet. */
+  /** spec.podCIDRs, and the first one as spec.podCIDR. Empty = the controller has not assigned any yet. */
   readonly podCIDRs?: readonly string[];
   readonly annotations?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
   /** Default: an InternalIP 192.0.2.1 and the node's name as Hostname. */
   readonly addresses?: readonly KubeAddress[];
-  /** About how many bytes of images the node lists. A node in use has about 8,000 bytes in all. */
+  /** The approximate size of the node's list of images, in bytes. A node in use has about 8,000 bytes in total. */
   readonly paddingBytes?: number;
 }
 
-/** As its kubelet registers it before any network plugin has run: NetworkUnavailable. */
+/** A node as its kubelet registers it before any network plugin has run: NetworkUnavailable. */
 export function makeNode(name: string, options: NodeOptions = {}): KubeObject {
   const { podCIDRs = [], annotations = {}, labels = {}, paddingBytes = 0 } = options;
   const now = timestamp(Date.now());
@@ -84,6 +85,7 @@ export function makeNode(name: string, options: NodeOptions = {}): KubeObject {
   };
 }
 
+/** What differs between the pods of a test. */
 export interface PodOptions {
   readonly namespace?: string;
   readonly nodeName?: string;
@@ -112,7 +114,7 @@ export function makePod(name: string, options: PodOptions = {}): KubeObject {
   };
 }
 
-/** One takes about 190 bytes. */
+/** Each takes about 190 bytes. */
 function images(bytes: number) {
   return Array.from({ length: Math.ceil(bytes / 190) }, (_, index) => {
     const repository = `registry.example/library/image-${index}`;

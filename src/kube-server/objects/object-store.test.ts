@@ -1,4 +1,4 @@
-/** Versions, history, and lists as they were. */
+/** Versions, history, and lists at earlier versions. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -17,7 +17,7 @@ function makeStore(historyLength = 100) {
 const names = (store: ObjectStore, revision: number) =>
   store.listAt(revision).map(({ metadata }) => `${metadata.name}@${metadata.resourceVersion}`);
 
-test("versions rise over all kinds, and nothing changes without a difference", () => {
+test("versions increase across all kinds; an equal object is no change", () => {
   const { nodes, pods } = makeStore();
   const first = nodes.create(makeNode("n1"));
   const pod = pods.create({ apiVersion: "v1", kind: "Pod", metadata: { name: "p" } });
@@ -34,7 +34,7 @@ test("versions rise over all kinds, and nothing changes without a difference", (
   );
 });
 
-test("a caller's object is not the store's", () => {
+test("the store copies the caller's objects", () => {
   const { nodes } = makeStore();
   const node = makeNode("n1");
   nodes.create(node);
@@ -42,7 +42,7 @@ test("a caller's object is not the store's", () => {
   assert.equal(nodes.get("n1")?.metadata.name, "n1");
 });
 
-test("a list can be had as it was, as far back as the history goes", () => {
+test("lists at earlier versions, as far back as the history goes", () => {
   const { nodes } = makeStore(4);
   const at = [nodes.revision];
   const step = (change: () => void) => {
@@ -53,12 +53,12 @@ test("a list can be had as it was, as far back as the history goes", () => {
   step(() => nodes.create(makeNode("b")));
   step(() => nodes.patch("a", { spec: { unschedulable: true } }));
   step(() => nodes.delete("b"));
-  const [empty, one, two, changed, gone] = at as [number, number, number, number, number];
+  const [empty, one, two, changed, afterDelete] = at as [number, number, number, number, number];
   assert.deepEqual(names(nodes, empty), []);
   assert.deepEqual(names(nodes, one), [`a@${one}`]);
   assert.deepEqual(names(nodes, two), [`a@${one}`, `b@${two}`]);
   assert.deepEqual(names(nodes, changed), [`a@${changed}`, `b@${two}`]);
-  assert.deepEqual(names(nodes, gone), [`a@${changed}`]);
+  assert.deepEqual(names(nodes, afterDelete), [`a@${changed}`]);
   step(() => nodes.create(makeNode("c")));
   assert.throws(
     () => nodes.listAt(empty),
@@ -71,7 +71,7 @@ test("a list can be had as it was, as far back as the history goes", () => {
   );
 });
 
-test("a deletion is a change with a version of its own and the last object", () => {
+test("a deletion has its own version and the last state of the object", () => {
   const { nodes } = makeStore();
   nodes.create(makeNode("n1", { annotations: { a: "b" } }));
   const deleted = nodes.delete("n1");
@@ -94,7 +94,7 @@ test("the history drops events beyond its length, and all events on demand", () 
   assert.equal(history.after(revisions.at(-11)!), history.begin);
   assert.equal(history.at(history.after(revisions.at(-3)!)!).revision, revisions.at(-2));
   assert.equal(history.after(nodes.revision), history.end);
-  history.forget(nodes.revision);
+  history.compact(nodes.revision);
   assert.equal(history.after(nodes.revision - 1), undefined);
   assert.equal(history.after(nodes.revision), history.end);
 });

@@ -1,4 +1,4 @@
-/** All objects of one kind, their versions and their history. What is written here is not judged: see writes.ts. */
+/** All objects of one kind, their versions and their history. Objects are not validated here; writes.ts does that. */
 
 import { randomUUID } from "node:crypto";
 import { Change, type EventType, History } from "./history.ts";
@@ -7,28 +7,29 @@ import { type Json, type JsonObject, type KubeObject, sameJson, timestamp } from
 import { mergePatch } from "./merge-patch.ts";
 import type { Resource } from "./resources.ts";
 
-/** Counts the changes of all objects of a server, as etcd's revision does. */
+/** The number of changes to all objects of a server, as etcd's revision. */
 export interface Revisions {
   current: number;
 }
 
-/** The objects of one kind for tests, which may change all of them in any way; every change is an event for the watches. */
+/** The objects of one kind, for tests: they may change any object in any way; each change is an event for the watches. */
 export interface KubeObjects {
-  /** Undefined = there is none. Namespace: "default" if the kind has namespaces and none is given. */
+  /** Undefined = not found. `namespace` defaults to "default" for kinds that have namespaces. */
   get(name: string, namespace?: string): KubeObject | undefined;
-  /** By namespace and name. */
+  /** Sorted by namespace and name. */
   list(): readonly KubeObject[];
   /** Throws KubeError AlreadyExists. */
   create(object: KubeObject): KubeObject;
-  /** Throws KubeError NotFound, and Conflict if `object` has an older resourceVersion. Nothing happens if nothing differs. */
+  /** Throws KubeError NotFound, and Conflict if `object` has an older resourceVersion. An equal object is no change. */
   update(object: KubeObject): KubeObject;
-  /** RFC 7386, on spec and status as well. Throws KubeError NotFound. */
+  /** Applies a merge patch (RFC 7386), also to spec and status. Throws KubeError NotFound. */
   patch(name: string, mergePatch: JsonObject, namespace?: string): KubeObject;
   /** Throws KubeError NotFound. */
   delete(name: string, namespace?: string): KubeObject;
   readonly resourceVersion: string;
 }
 
+/** The objects of one kind; `onChange` is called after each change. */
 export class ObjectStore implements KubeObjects {
   readonly resource: Resource;
   readonly history: History;
@@ -61,13 +62,13 @@ export class ObjectStore implements KubeObjects {
     return this.#sortedKeys.map((key) => this.#objects.get(key)!);
   }
 
-  /** The objects as they were. Throws KubeError Expired if that is forgotten, Timeout if it has not been yet. */
+  /** The objects at a revision. Throws KubeError Expired if it was compacted, Timeout if it is in the future. */
   listAt(revision: number): readonly KubeObject[] {
     if (revision === this.revision) return this.list();
     if (revision > this.revision) throw tooLargeVersion(revision, this.revision);
     const { history } = this;
     const first = history.after(revision);
-    if (first === undefined) throw tooOldVersion(revision, history.forgottenRevision);
+    if (first === undefined) throw tooOldVersion(revision, history.compactedRevision);
     const objects = new Map(this.#objects);
     for (let number = history.end - 1; number >= first; number--) {
       const { object, previous } = history.at(number);

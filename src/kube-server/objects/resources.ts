@@ -1,7 +1,8 @@
-/** The kinds of object that the server knows, and what is peculiar to each. */
+/** The kinds of object that the server has, and how each is selected and patched. */
 
 import type { KubeObject } from "./kube-object.ts";
 
+/** A kind of object (k8s.io/apimachinery/pkg/apis/meta/v1, APIResource). */
 export interface Resource {
   /** In paths and rules: "nodes". */
   readonly name: string;
@@ -10,15 +11,15 @@ export interface Resource {
   readonly kind: string;
   readonly isNamespaced: boolean;
   readonly categories?: readonly string[];
-  /** What a field selector may name. Absent members are "". */
+  /** The fields that a field selector may name. A missing member is "". */
   readonly fields: Readonly<Record<string, (object: KubeObject) => string>>;
   /** Lists that a strategic merge patch merges instead of replacing them. */
   readonly mergedLists: MergedLists;
 }
 
 /**
- * Per member: of a list, what identifies its elements ("" = they are plain values), of both lists and objects, what
- * is in them (the `patchStrategy` and `patchMergeKey` tags of k8s.io/api/core/v1/types.go; what has none is replaced).
+ * Per member: the key of a list's elements ("" = they are plain values), and the lists inside a list's elements or an
+ * object (the `patchStrategy` and `patchMergeKey` tags of k8s.io/api/core/v1/types.go; lists without tags are replaced).
  */
 export interface MergedLists {
   readonly [member: string]: { readonly mergeKey?: string; readonly inside?: MergedLists };
@@ -37,6 +38,7 @@ const CONTAINER: MergedLists = {
 
 const text = (value: unknown): string => (value === undefined || value === null ? "" : String(value));
 
+/** Nodes (k8s.io/api/core/v1). */
 export const NODES: Resource = {
   name: "nodes",
   singularName: "node",
@@ -54,6 +56,7 @@ export const NODES: Resource = {
   },
 };
 
+/** Pods (k8s.io/api/core/v1). */
 export const PODS: Resource = {
   name: "pods",
   singularName: "pod",
@@ -99,4 +102,5 @@ export const PODS: Resource = {
   },
 };
 
+/** All kinds that the server has. */
 export const RESOURCES: readonly Resource[] = [NODES, PODS];

@@ -30,7 +30,7 @@ for (const [selector, isSelected] of LABELS) {
   });
 }
 
-test("fields: names, a pod's node, and what is none", () => {
+test("fields: names, a pod's node, unknown fields", () => {
   const matches = (selector: string) => parseSelectors(PODS, selector, "", undefined)!(pod);
   assert.equal(matches("metadata.name=p1"), true);
   assert.equal(matches("spec.nodeName==n2"), false);
@@ -45,13 +45,13 @@ test("fields: names, a pod's node, and what is none", () => {
   );
 });
 
-test("no selector selects all, a namespace its own", () => {
+test("no selector selects all objects, a namespace selects its own", () => {
   assert.equal(parseSelectors(NODES, "", "", undefined), undefined);
   assert.equal(parseSelectors(PODS, "", "", "kube-flannel")!(pod), true);
   assert.equal(parseSelectors(PODS, "", "", "default")!(pod), false);
 });
 
-test("the name that a field selector allows", () => {
+test("the name that a field selector requires", () => {
   assert.equal(nameOf("metadata.name=n1"), "n1");
   assert.equal(nameOf("status.phase!=Failed,metadata.name==n1"), "n1");
   assert.equal(nameOf("metadata.name!=n1"), undefined);

@@ -4,6 +4,7 @@ import { badRequest } from "./kube-error.ts";
 import type { KubeObject } from "./kube-object.ts";
 import type { Resource } from "./resources.ts";
 
+/** Whether an object matches. */
 export type Selector = (object: KubeObject) => boolean;
 
 /** Undefined = all objects. Throws KubeError BadRequest. */
@@ -18,7 +19,7 @@ export function parseSelectors(
   return terms.length === 0 ? undefined : (object) => terms.every((term) => term(object));
 }
 
-/** The one name that a field selector allows, if it does so. */
+/** The name that a field selector requires; undefined = any. */
 export const nameOf = (fieldSelector: string): string | undefined =>
   /(?:^|,)metadata\.name==?([^,=!]+)(?:,|$)/.exec(fieldSelector)?.[1];
 

@@ -1,4 +1,4 @@
-/** Strategic merge patches of nodes: what is merged, what replaced, and what the directives do. */
+/** Strategic merge patches of nodes: merged and replaced lists, directives. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -44,7 +44,7 @@ test("conditions are merged by type, in their order", () => {
   });
 });
 
-test("$setElementOrder puts elements in order, others stay behind the one they were behind", () => {
+test("$setElementOrder sorts elements; others stay behind their predecessors", () => {
   const conditions = ["a", "b", "mine", "c"].map((type) => ({ type }));
   const patch = { status: { "$setElementOrder/conditions": ["c", "b", "a"].map((type) => ({ type })) } };
   assert.deepEqual(patchNode({ status: { conditions } }, patch).status, {
@@ -72,7 +72,7 @@ test("$patch deletes one element, or replaces the whole list", () => {
   );
 });
 
-test("$patch replaces or empties a map, $retainKeys keeps what it names", () => {
+test("$patch replaces or empties a map, $retainKeys keeps the members that it names", () => {
   const target = { metadata: { annotations: { a: "1", b: "2", c: "3" } } };
   assert.deepEqual(patchNode(target, { metadata: { annotations: { $patch: "replace", d: "4" } } }), {
     metadata: { annotations: { d: "4" } },
@@ -119,7 +119,7 @@ test("lists within lists are merged too", () => {
   });
 });
 
-test("directives that came with a new member do not stay in it", () => {
+test("directives in a new member are not stored", () => {
   const patch = {
     status: {
       "$setElementOrder/conditions": [{ type: "Ready" }],
@@ -132,7 +132,7 @@ test("directives that came with a new member do not stay in it", () => {
   assert.deepEqual(patchNode({}, patch), { status: { conditions: [{ type: "Ready", status: "True" }] } });
 });
 
-test("what makes no sense is refused", () => {
+test("invalid patches are rejected", () => {
   const refused = (patch: JsonObject, code: string) =>
     assert.throws(
       () => patchNode({ status: { conditions: [] } }, patch),

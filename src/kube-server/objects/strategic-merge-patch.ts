@@ -11,7 +11,7 @@ import type { MergedLists } from "./resources.ts";
 const DELETE_FROM_LIST = "$deleteFromPrimitiveList/";
 const SET_ORDER = "$setElementOrder/";
 
-/** Throws KubeError: BadRequest for a directive that makes no sense, Unprocessable for a list element without its key. */
+/** Throws KubeError: BadRequest for an invalid directive, Unprocessable for a list element without its key. */
 export function strategicMergePatch(
   target: JsonObject,
   patch: JsonObject,
@@ -97,11 +97,11 @@ function mergeObjects(
   return merged;
 }
 
-/** Elements that `order` names come in its order; each other one stays behind the element that it stood behind. */
+/** Sorts the elements that `order` names; every other element stays behind its predecessor. */
 function ordered(list: readonly Json[], order: readonly Json[], mergeKey: string | undefined): Json[] {
   const keyOf = (item: Json | undefined): Json | undefined =>
     mergeKey !== undefined && mergeKey !== "" && isJsonObject(item) ? item[mergeKey] : item;
-  const places = list.map((item) => order.findIndex((wanted) => sameJson(keyOf(wanted), keyOf(item))));
+  const places = list.map((item) => order.findIndex((expected) => sameJson(keyOf(expected), keyOf(item))));
   let place = -1;
   return list
     .map((item, index) => {

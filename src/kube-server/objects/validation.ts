@@ -1,4 +1,4 @@
-/** What the API server demands of an object before it stores it (k8s.io/kubernetes/pkg/apis/core/validation, the part that nodes need). */
+/** Validation of objects before they are stored (k8s.io/kubernetes/pkg/apis/core/validation, the part for nodes). */
 
 import { isIP } from "node:net";
 import { type FieldProblem, invalid } from "./kube-error.ts";
@@ -17,7 +17,7 @@ const SUBDOMAIN_RULE =
   "with an alphanumeric character (e.g. 'example.com', regex used for validation is " +
   "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/** What is wrong with the JSON types of an object, as Go's decoder says it; undefined = nothing. */
+/** The first wrong JSON type in an object, with the wording of Go's decoder; undefined = none. */
 export function wrongType(object: JsonObject): string | undefined {
   const { metadata, spec, status } = object;
   if (!isJsonObject(metadata))
@@ -45,12 +45,12 @@ export function wrongType(object: JsonObject): string | undefined {
   return undefined;
 }
 
-function goType(value: unknown, field: string, wanted: string): string {
+function goType(value: unknown, field: string, expected: string): string {
   const found = Array.isArray(value) ? "array" : typeof value === "boolean" ? "bool" : typeof value;
-  return `json: cannot unmarshal ${found} into Go struct field ${field} of type ${wanted}`;
+  return `json: cannot unmarshal ${found} into Go struct field ${field} of type ${expected}`;
 }
 
-/** Throws KubeError Invalid. `old` undefined = it is new. */
+/** Throws KubeError Invalid. `old` undefined = it is created. */
 export function validate({ kind, name: resource }: Resource, object: KubeObject, old?: KubeObject): void {
   const problems = [...metadataProblems(object), ...(resource === "nodes" ? nodeProblems(object, old) : [])];
   if (problems.length > 0) throw invalid(kind, object.metadata.name, problems);
@@ -80,7 +80,7 @@ function* metadataProblems({ metadata }: KubeObject): Iterable<FieldProblem> {
   }
 }
 
-/** Of "name" or "example.com/name". */
+/** Problems of a key "name" or "example.com/name". */
 function* keyProblems(key: string): Iterable<string> {
   const parts = key.split("/");
   const name = parts.at(-1)!;

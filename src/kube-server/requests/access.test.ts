@@ -1,4 +1,4 @@
-/** Who may do what, over HTTP and HTTPS: tokens, client certificates, and the words of a refusal. */
+/** Access control over HTTP and HTTPS: tokens, client certificates, error messages. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const FLANNEL: KubeToken = {
 };
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-test("a token may do what its rules say, and the refusal says what they lack", async () => {
+test("a token may do what its rules allow; the error names the missing rule", async () => {
   await using api = await KubeApiServer.start({ tokens: [FLANNEL] });
   api.nodes.create(makeNode("n1"));
   const nodes = `${api.url}/api/v1/nodes`;
@@ -58,7 +58,7 @@ test("a token may do what its rules say, and the refusal says what they lack", a
   );
 });
 
-test("unknown, expired and replaced tokens are 401; none at all is anonymous", async () => {
+test("unknown, expired and replaced tokens get 401; no token is anonymous", async () => {
   await using api = await KubeApiServer.start({
     tokens: [FLANNEL, { ...FLANNEL, token: "expired", expiresAtMs: Date.now() - 1 }],
   });
@@ -77,7 +77,7 @@ test("unknown, expired and replaced tokens are 401; none at all is anonymous", a
   assert.match(anonymous.body.message, /^nodes is forbidden: User "system:anonymous" cannot list/);
 });
 
-test("version and health are for all, discovery for who is known", async () => {
+test("version and health are public; discovery requires authentication", async () => {
   await using api = await KubeApiServer.start({ tokens: [FLANNEL] });
   assert.equal((await call(`${api.url}/version`)).body.major, "1");
   assert.equal((await call(`${api.url}/readyz`)).body, "ok");
@@ -87,7 +87,7 @@ test("version and health are for all, discovery for who is known", async () => {
   assert.equal((await call(`${api.url}/api/v1`, { headers: bearer("secret") })).status, 200);
 });
 
-test("client certificates: the right authority's are welcome, a stranger's are 401", async () => {
+test("client certificates: those of the client CA are accepted, others get 401", async () => {
   using certificates = makeCertificates();
   const read = (path: string) => readFileSync(path, "utf8");
   const tls = {

@@ -1,10 +1,11 @@
-/** Who a request is from, and what they may do: bearer tokens, client certificates, rules as in a ClusterRole. */
+/** Authentication and authorization: bearer tokens, client certificates, rules as in a ClusterRole. */
 
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import { KubeError, unauthorized } from "../objects/kube-error.ts";
 import type { ApiRequest } from "./request-target.ts";
 
+/** A bearer token, the user that it authenticates, and what that user may do. */
 export interface KubeToken {
   readonly token: string;
   /** "system:serviceaccount:kube-flannel:flannel" */
@@ -21,19 +22,20 @@ export interface KubeRule {
   readonly verbs: readonly string[];
 }
 
-/** A user; `rules` undefined = may do everything. */
+/** A user; `rules` undefined = everything is allowed. */
 export interface Identity {
   readonly user: string;
   readonly rules: readonly KubeRule[] | undefined;
 }
 
+/** The user of requests without credentials. */
 export const ANONYMOUS = "system:anonymous";
 const ADMINISTRATORS = "system:masters";
-/** Readable for authenticated clients (ClusterRole system:discovery), and for all (system:public-info-viewer). */
+/** Readable for authenticated clients (ClusterRole system:discovery), and for all clients (system:public-info-viewer). */
 const DISCOVERY = /^\/(?:api|apis|openapi|version|healthz|livez|readyz)(?:\/|$)/;
 const PUBLIC = /^\/(?:version|healthz|livez|readyz)\/?$/;
 
-/** Throws KubeError Unauthorized. `tokens` undefined and no certificates asked for = everybody may do everything. */
+/** Throws KubeError Unauthorized. `tokens` undefined and no certificates requested = no access control. */
 export function authenticate(
   request: IncomingMessage,
   tokens: readonly KubeToken[] | undefined,
@@ -74,9 +76,9 @@ export function authorize({ user, rules }: Identity, request: ApiRequest): void 
   );
 }
 
-/** Of a path that is no object's. Throws KubeError Forbidden. */
+/** Authorizes a request for a path that is not an object's. Throws KubeError Forbidden. */
 export function authorizePath({ user, rules }: Identity, verb: string, path: string): void {
-  // Whoever may do all with all resources is an administrator (ClusterRole cluster-admin).
+  // A user with all verbs on all resources is an administrator (ClusterRole cluster-admin).
   const isAdministrator = rules?.some((rule) =>
     [rule.apiGroups, rule.resources, rule.verbs].every((list) => list.includes("*")),
   );
@@ -89,10 +91,13 @@ export function authorizePath({ user, rules }: Identity, verb: string, path: str
   throw new KubeError(403, "Forbidden", `forbidden: User "${user}" cannot ${verb} path "${path}"`, {});
 }
 
-const includes = (list: readonly string[], wanted: string): boolean =>
-  list.includes(wanted) || list.includes("*");
+const includes = (list: readonly string[], expected: string): boolean =>
+  list.includes(expected) || list.includes("*");
 
-/** Of a certificate that the client CA signed; undefined = none was given. Throws KubeError Unauthorized. */
+/**
+ * The user of the client's certificate; undefined = it presented none. Throws KubeError Unauthorized if the client CA did
+ * not sign it.
+ */
 function subjectOf(socket: TLSSocket): { readonly CN?: unknown; readonly O?: unknown } | undefined {
   const certificate = socket.getPeerCertificate();
   if (certificate?.subject === undefined) return undefined;

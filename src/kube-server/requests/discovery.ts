@@ -1,10 +1,10 @@
-/** What the server says of itself: version, health, and the resources it has, for clients that ask before they act. */
+/** Discovery: version, health and resources of the server. */
 
 import type { Json, JsonObject } from "../objects/kube-object.ts";
 import { RESOURCES } from "../objects/resources.ts";
 import { STATUS_VERBS, VERBS } from "./request-target.ts";
 
-/** The API that is served is this version's. */
+/** The version whose API is served. */
 const VERSION = {
   major: "1",
   minor: "32",
@@ -17,7 +17,7 @@ const VERSION = {
   platform: "linux/amd64",
 };
 
-/** JSON or plain text; undefined = there is no such page. `address`: the server's own, "127.0.0.1:6443". */
+/** JSON or plain text; undefined = no such page. `address` is the server's own, "127.0.0.1:6443". */
 export function discoveryPage(path: string, address: string): JsonObject | string | undefined {
   switch (path.length > 1 ? path.replace(/\/$/, "") : path) {
     case "/":
@@ -71,7 +71,7 @@ function entriesOf({
   ] satisfies Json[];
 }
 
-/** Just enough for kubectl to see that objects are checked here and not by itself. */
+/** Just enough for kubectl to leave validation to the server. */
 const OPENAPI: JsonObject = {
   openapi: "3.0.0",
   info: { title: "Kubernetes", version: VERSION.gitVersion },

@@ -1,4 +1,4 @@
-/** HTTP as the API server speaks it: bodies in, objects, tables and plain pages out. */
+/** Requests and responses in the formats of the API server: JSON objects, tables, plain text. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { badRequest, notAcceptable, tooLarge } from "../objects/kube-error.ts";
@@ -15,7 +15,7 @@ export function urlOf({ url }: IncomingMessage): URL {
   return parsed;
 }
 
-/** Undefined = it has none. Throws KubeError RequestEntityTooLarge, BadRequest; what the connection throws. */
+/** Undefined = no body. Throws KubeError RequestEntityTooLarge or BadRequest, and errors of the connection. */
 export async function readBody(request: IncomingMessage): Promise<Json> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -32,23 +32,24 @@ export async function readBody(request: IncomingMessage): Promise<Json> {
   }
 }
 
+/** The media type of a request's body, without parameters; "" = none. */
 export const contentTypeOf = ({ headers }: IncomingMessage): string =>
   (headers["content-type"] ?? "").split(";")[0]!.trim().toLowerCase();
 
-/** Throws KubeError NotAcceptable if the client takes no JSON. */
+/** Throws KubeError NotAcceptable if the client does not accept JSON. */
 export function checkAccept({ headers }: IncomingMessage): void {
   const { accept = "" } = headers;
   if (accept !== "" && !/(?:^|,)\s*(?:application\/(?:json|\*)|\*\/\*)/.test(accept)) throw notAcceptable();
 }
 
-/** Makes tables of objects, if that is what the client asks for. */
+/** Renders objects as a table. */
 export type TableMaker = (
   objects: readonly KubeObject[],
   metadata: JsonObject,
   hasHead?: boolean,
 ) => JsonObject;
 
-/** Undefined = it wants the objects themselves. Throws KubeError BadRequest. */
+/** Undefined = the client requests plain objects. Throws KubeError BadRequest. */
 export function tableMaker(
   { headers }: IncomingMessage,
   { query, kind }: ApiRequest,
@@ -62,7 +63,7 @@ export function tableMaker(
 
 const isIncluded = (text: string): text is Included => ["None", "Metadata", "Object"].includes(text);
 
-/** Sends JSON, or text as it is. Truncated: the head promises twice of what comes before the connection closes. */
+/** Sends JSON, or text unchanged. Truncated: closes the connection after half of the announced length. */
 export function reply(
   { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
   status: number,
@@ -75,7 +76,7 @@ export function reply(
     "content-type": isText ? "text/plain; charset=utf-8" : "application/json",
     "content-length": body.length,
     "cache-control": "no-cache, private",
-    // What is left of a body that was refused would be taken for the next request.
+    // The unread rest of a refused body would be parsed as the next request.
     ...(!request.complete && { connection: "close" }),
   });
   if (isTruncated) {

@@ -1,22 +1,23 @@
-/** Answers that a test wants instead of the right ones. */
+/** Fault injection: answers that a test requests instead of the correct ones. */
 
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import { KubeError, type KubeStatus } from "../objects/kube-error.ts";
 import type { ApiRequest } from "./request-target.ts";
 
+/** A fault to inject, and the requests that it applies to. */
 export interface KubeFault {
-  /** get, list, watch, patch, create, delete, update; none = all. */
+  /** get, list, watch, patch, create, delete, update; undefined = all. */
   readonly verb?: string;
-  /** "nodes", "nodes/status"; none = all. */
+  /** "nodes", "nodes/status"; undefined = all. */
   readonly resource?: string;
-  /** How many requests it answers; default 1. */
+  /** How many requests are answered with it; default 1. */
   readonly times?: number;
   readonly answer: FaultAnswer;
 }
 
 /**
- * A status (with a Status object, if no body is given); the connection reset at once; no answer ever; half of the right answer (of a watch: half of its first event),
- * then the end of the connection.
+ * A status (with a Status object if there is no body), a connection reset, no answer at all, or half of the correct answer
+ * (of a watch: half of its first event) and then the end of the connection.
  */
 export type FaultAnswer =
   | {
@@ -28,12 +29,12 @@ export type FaultAnswer =
   | "hang"
   | "truncate";
 
-/** The faults that wait for their requests, oldest first. */
+/** The injected faults that are not used up, oldest first. */
 export class Faults {
   readonly #waiting = new Map<KubeFault, number>();
 
   add(fault: KubeFault): Disposable {
-    // A value of its own: the same fault may be given twice.
+    // A copy: the same fault may be injected twice.
     const own = { ...fault };
     this.#waiting.set(own, fault.times ?? 1);
     return { [Symbol.dispose]: () => void this.#waiting.delete(own) };
@@ -50,7 +51,7 @@ export class Faults {
   }
 }
 
-/** Answers so; the status that the client sees, 0 = none. */
+/** Answers with the fault; returns the status that the client sees, 0 = none. */
 export function answerFault(
   answer: Exclude<FaultAnswer, "truncate">,
   request: IncomingMessage,
@@ -71,7 +72,7 @@ function statusOf(code: number): KubeStatus {
   return new KubeError(code, message.replaceAll(" ", ""), message).status;
 }
 
-/** A TCP reset where the socket can do it (of TLS, what carries it is reset). */
+/** Resets the TCP connection, also below TLS. */
 export function resetConnection({ socket }: IncomingMessage): void {
   const raw = (socket as { _parent?: typeof socket })._parent ?? socket;
   raw.resetAndDestroy();

@@ -1,4 +1,4 @@
-/** Tables: ages as kubectl shows them, and who gets a table. */
+/** Tables: ages as kubectl shows them, and which Accept headers get a table. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -26,7 +26,7 @@ for (const [ms, text] of AGES) {
   test(`${ms} ms are ${text}`, () => assert.equal(humanDuration(ms), text));
 }
 
-test("a table comes before plain objects only if it is asked for first", () => {
+test("a table is sent only if the Accept header prefers it", () => {
   const kubectl =
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
   assert.equal(wantsTable(kubectl), true);

@@ -1,4 +1,4 @@
-/** Objects as tables, which is what `kubectl get` asks for (meta.k8s.io/v1 Table; k8s.io/kubernetes/pkg/printers/internalversion). */
+/** Objects as tables, which `kubectl get` requests (meta.k8s.io/v1 Table; k8s.io/kubernetes/pkg/printers/internalversion). */
 
 import { isJsonObject, type Json, type JsonObject, type KubeObject } from "../objects/kube-object.ts";
 import type { Resource } from "../objects/resources.ts";
@@ -15,10 +15,10 @@ interface Column {
   readonly cell: (object: KubeObject, nowMs: number) => Cell;
 }
 
-/** How much of each object goes along: the query's includeObject. */
+/** How much of each object a row contains: the query's includeObject. */
 export type Included = "None" | "Metadata" | "Object";
 
-/** Whether an Accept header wants a table before anything else that the server can do. */
+/** Whether an Accept header prefers a table to all other formats of the server. */
 export const wantsTable = (accept: string): boolean => {
   const first = accept
     .split(",")
@@ -27,6 +27,7 @@ export const wantsTable = (accept: string): boolean => {
   return first !== undefined && /;\s*as=Table(?:;|$)/.test(first) && /;\s*v=v1(?:beta1)?(?:;|$)/.test(first);
 };
 
+/** The Table of some objects; `hasHead` = with the column definitions (only in the first event of a watch). */
 export function tableOf(
   resource: Resource,
   objects: readonly KubeObject[],
@@ -85,8 +86,8 @@ const AGE: Column = {
 
 const info = ({ status }: KubeObject, member: string, otherwise: string): string =>
   text(isJsonObject(status?.nodeInfo) ? status.nodeInfo[member] : undefined, otherwise);
-const address = ({ status }: KubeObject, wanted: string): string =>
-  status?.addresses?.find(({ type }) => type === wanted)?.address ?? NONE;
+const address = ({ status }: KubeObject, expected: string): string =>
+  status?.addresses?.find(({ type }) => type === expected)?.address ?? NONE;
 const text = (value: Json | undefined, otherwise: string): string =>
   typeof value === "string" && value !== "" ? value : otherwise;
 const list = (value: Json | undefined): readonly JsonObject[] =>

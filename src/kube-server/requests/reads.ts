@@ -6,7 +6,7 @@ import type { ObjectStore } from "../objects/object-store.ts";
 import { parseSelectors } from "../objects/selectors.ts";
 import type { ApiRequest } from "./request-target.ts";
 
-/** Objects and what the head of their list says. */
+/** Objects and the metadata of their list. */
 export interface ListResult {
   readonly metadata: JsonObject & { readonly resourceVersion: string };
   readonly items: readonly KubeObject[];
@@ -14,21 +14,21 @@ export interface ListResult {
 
 /** Throws KubeError NotFound, Timeout. */
 export function get(store: ObjectStore, { name, namespace, query }: ApiRequest): KubeObject {
-  const asked = parseVersion(query);
-  if ((asked ?? 0) > store.revision) throw tooLargeVersion(asked!, store.revision);
+  const requested = parseVersion(query);
+  if ((requested ?? 0) > store.revision) throw tooLargeVersion(requested!, store.revision);
   const object = store.get(name!, namespace);
   if (object === undefined) throw notFound(store.resource.name, name!);
   return object;
 }
 
-/** Throws KubeError BadRequest, Invalid, Expired (with a token to go on with), Timeout. */
+/** Throws KubeError BadRequest, Invalid, Expired (with a token to continue with), Timeout. */
 export function list(store: ObjectStore, request: ApiRequest): ListResult {
   const { query } = request;
   const selector = selectorOf(store, request);
-  const asked = parseVersion(query);
+  const requested = parseVersion(query);
   const match = query.get("resourceVersionMatch") ?? "";
   const token = query.get("continue") ?? "";
-  checkOptions(query, asked, match, token);
+  checkOptions(query, requested, match, token);
 
   let limit = parseCount(query, "limit");
   let revision = store.revision;
@@ -36,14 +36,14 @@ export function list(store: ObjectStore, request: ApiRequest): ListResult {
   if (token !== "") {
     const page = parseToken(token);
     start = page.start;
-    // -1: the token of an expired one: from the same place in what there is now.
+    // -1 = the token of an expired page: continue at the same key in the current objects.
     if (page.revision !== -1) revision = page.revision;
-  } else if (asked === 0) {
-    // The real server answers from its memory, whole.
+  } else if (requested === 0) {
+    // kube-apiserver answers this from its cache, without paging.
     limit = 0;
-  } else if (asked !== undefined) {
-    if (asked > revision) throw tooLargeVersion(asked, revision);
-    if (match === "Exact" || (match === "" && limit > 0)) revision = asked;
+  } else if (requested !== undefined) {
+    if (requested > revision) throw tooLargeVersion(requested, revision);
+    if (match === "Exact" || (match === "" && limit > 0)) revision = requested;
   }
 
   const objects = objectsAt(store, revision, start).filter(
@@ -63,6 +63,7 @@ export function list(store: ObjectStore, request: ApiRequest): ListResult {
   };
 }
 
+/** The selectors and namespace of a list or watch; undefined = all objects. Throws KubeError BadRequest. */
 export const selectorOf = (store: ObjectStore, { query, namespace }: ApiRequest) =>
   parseSelectors(
     store.resource,
@@ -71,7 +72,7 @@ export const selectorOf = (store: ObjectStore, { query, namespace }: ApiRequest)
     namespace,
   );
 
-/** Undefined = none asked for. */
+/** Undefined = none requested. */
 export function parseVersion(query: URLSearchParams): number | undefined {
   const text = query.get("resourceVersion") ?? "";
   if (text === "") return undefined;
@@ -100,7 +101,12 @@ export function parseCount(query: URLSearchParams, name: string): number {
 const hasSelectors = (query: URLSearchParams): boolean =>
   Boolean(query.get("fieldSelector") || query.get("labelSelector"));
 
-function checkOptions(query: URLSearchParams, asked: number | undefined, match: string, token: string): void {
+function checkOptions(
+  query: URLSearchParams,
+  requested: number | undefined,
+  match: string,
+  token: string,
+): void {
   const refuse = (field: string, message: string) =>
     invalid("ListOptions.meta.k8s.io", "", [
       { field, reason: "FieldValueForbidden", message: `Forbidden: ${message}` },
@@ -108,12 +114,12 @@ function checkOptions(query: URLSearchParams, asked: number | undefined, match: 
   if (query.has("sendInitialEvents")) {
     throw refuse("sendInitialEvents", "sendInitialEvents is forbidden for list");
   }
-  if (token !== "" && asked !== undefined && asked !== 0) {
+  if (token !== "" && requested !== undefined && requested !== 0) {
     throw badRequest("specifying resource version is not allowed when using continue");
   }
   if (match === "") return;
   const field = "resourceVersionMatch";
-  if (asked === undefined) {
+  if (requested === undefined) {
     throw refuse(field, "resourceVersionMatch is forbidden unless resourceVersion is provided");
   }
   if (token !== "") throw refuse(field, "resourceVersionMatch is forbidden when continue is provided");
@@ -126,12 +132,12 @@ function checkOptions(query: URLSearchParams, asked: number | undefined, match: 
       },
     ]);
   }
-  if (match === "Exact" && asked === 0) {
+  if (match === "Exact" && requested === 0) {
     throw refuse(field, 'resourceVersionMatch "Exact" is forbidden for resourceVersion "0"');
   }
 }
 
-/** As `store.listAt`, but of an expired page: a token to go on with, as the real server offers it. */
+/** As `store.listAt`; the error for an expired page has a token to continue with, as kube-apiserver's. */
 function objectsAt(store: ObjectStore, revision: number, start: string): readonly KubeObject[] {
   try {
     return store.listAt(revision);
@@ -160,7 +166,7 @@ function parseToken(token: string): { readonly revision: number; readonly start:
       return { revision: rv, start };
     }
   } catch {
-    // said below
+    // reported below
   }
   throw badRequest("continue key is not valid");
 }

@@ -1,27 +1,28 @@
-/** What a request asks for, by its method and path (k8s.io/apiserver/pkg/endpoints/request, RequestInfo). */
+/** The verb and resource of a request, from its method and path (k8s.io/apiserver/pkg/endpoints/request, RequestInfo). */
 
 import { methodNotAllowed, noSuchResource } from "../objects/kube-error.ts";
 import { RESOURCES, type Resource } from "../objects/resources.ts";
 import { nameOf } from "../objects/selectors.ts";
 
+/** A verb as in the rules of a ClusterRole. */
 export type Verb = "get" | "list" | "watch" | "create" | "update" | "patch" | "delete" | "deletecollection";
 
 /** A request for objects. */
 export interface ApiRequest {
   readonly verb: Verb;
   readonly kind: Resource;
-  /** With subresource: "nodes", "nodes/status". */
+  /** Includes the subresource: "nodes", "nodes/status". */
   readonly resource: string;
   readonly subresource: string | undefined;
   readonly namespace: string | undefined;
-  /** Of lists and watches: the one that the field selector allows. */
+  /** For lists and watches: the name that the field selector requires. */
   readonly name: string | undefined;
   readonly query: URLSearchParams;
 }
 
 const OBJECTS = /^\/api\/v1(?:\/namespaces\/([^/]+))?\/([a-z]+)(?:\/([^/]+)(?:\/([^/]+))?)?\/?$/;
 
-/** Undefined = the path is no object's. Throws KubeError NotFound for objects that the server does not have. */
+/** Undefined = the path is not an object's. Throws KubeError NotFound for resources that the server does not have. */
 export function parseRequest(method: string, url: URL): ApiRequest | undefined {
   const match = OBJECTS.exec(url.pathname);
   if (match === null) {
@@ -46,16 +47,19 @@ export function parseRequest(method: string, url: URL): ApiRequest | undefined {
   };
 }
 
-/** Throws KubeError MethodNotAllowed for a verb that the server does not do. */
+/** Throws KubeError MethodNotAllowed for an unsupported verb. */
 export function checkVerb({ verb, kind, subresource, namespace }: ApiRequest): void {
   const known = subresource === undefined ? VERBS : STATUS_VERBS;
   if (!known.includes(verb)) throw methodNotAllowed();
   if (verb === "create" && kind.isNamespaced && namespace === undefined) throw methodNotAllowed();
 }
 
+/** The verbs of the resources. */
 export const VERBS: readonly Verb[] = ["create", "delete", "get", "list", "patch", "update", "watch"];
+/** The verbs of their status subresource. */
 export const STATUS_VERBS: readonly Verb[] = ["get", "patch", "update"];
 
+/** Whether a boolean parameter is given and true. */
 export const isSet = (query: URLSearchParams, name: string): boolean =>
   query.has(name) && !["", "0", "false"].includes(query.get(name)!.toLowerCase());
 

@@ -1,4 +1,4 @@
-/** Requests for objects, answered out of their store. */
+/** Answers requests for objects from their store. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { badRequest, invalid, unsupportedMediaType } from "../objects/kube-error.ts";
@@ -11,13 +11,13 @@ import { type ApiRequest, isSet } from "./request-target.ts";
 import { WatchStream } from "./watch-stream.ts";
 import { create, PATCH_TYPES, patch, remove, update, type WriteRequest } from "./writes.ts";
 
-/** Of a watch that names no timeout: half an hour to an hour (kube-apiserver's --min-request-timeout). */
+/** A watch without a timeout lasts half an hour to an hour (kube-apiserver's --min-request-timeout). */
 const MIN_WATCH_MS = 1_800_000;
-/** Of everything but patches; none is taken for JSON. */
+/** Content types of all bodies except patches; a missing one means JSON. */
 const BODY_TYPES = ["application/json", ""];
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Status and content of the answer to everything but watches. Throws KubeError. */
+/** Status and content of the answer to all requests except watches. Throws KubeError. */
 export async function serve(
   store: ObjectStore,
   api: ApiRequest,
@@ -54,7 +54,7 @@ export async function serve(
   }
 }
 
-/** Opens a watch and sends its head. Throws KubeError. */
+/** Opens a watch and sends its headers. Throws KubeError. */
 export function openWatch(
   store: ObjectStore,
   api: ApiRequest,
@@ -64,7 +64,7 @@ export function openWatch(
 ): WatchStream {
   const { query } = api;
   if (query.has("sendInitialEvents")) {
-    // What a server without this feature says; clients then list and watch.
+    // As kube-apiserver without this feature: clients then fall back to list and watch.
     throw forbiddenOption(
       "sendInitialEvents",
       "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
@@ -105,7 +105,7 @@ function shown(object: KubeObject, api: ApiRequest, request: IncomingMessage): J
   return tableMaker(request, api)?.([object], { ...(resourceVersion && { resourceVersion }) }) ?? object;
 }
 
-/** Of a node a Status, of a pod the pod. */
+/** For a node a Status, for a pod the pod. */
 function deletion(deleted: KubeObject, { kind }: ApiRequest): JsonObject {
   if (kind.isNamespaced) return deleted;
   const { name, uid } = deleted.metadata;
@@ -118,7 +118,7 @@ function deletion(deleted: KubeObject, { kind }: ApiRequest): JsonObject {
   };
 }
 
-/** Within a list, elements do not say what the list says. */
+/** Elements of a list have no kind and apiVersion: the list has them. */
 function withoutType({ kind: _, apiVersion: __, ...object }: KubeObject): JsonObject {
   return object;
 }

@@ -1,4 +1,4 @@
-/** Watches over HTTP: what they tell, how they end, and what becomes of readers that do not read. */
+/** Watches over HTTP: events, bookmarks, how they end, slow readers. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -35,7 +35,7 @@ test("a watch reports changes after a version, each once and in order", async ()
   assert.equal(deleted.metadata.resourceVersion, api.nodes.resourceVersion);
 });
 
-test("a watch without a version, or with 0, begins with all there is", async () => {
+test("a watch without a version, or with 0, begins with all objects", async () => {
   const { api, url, watchFrom } = await start();
   await using _ = api;
   for (const name of ["a", "b"]) api.nodes.create(makeNode(name));
@@ -49,7 +49,7 @@ test("a watch without a version, or with 0, begins with all there is", async () 
   }
 });
 
-test("with a selector, objects appear and vanish as they match", async () => {
+test("with a selector, objects are added and deleted as they match", async () => {
   const { api, watchFrom } = await start();
   await using _ = api;
   api.nodes.create(makeNode("n1"));
@@ -58,24 +58,24 @@ test("with a selector, objects appear and vanish as they match", async () => {
   using named = await watchFrom(api.nodes.resourceVersion, "&fieldSelector=metadata.name%3Dn2");
   api.nodes.patch("n1", { metadata: { labels: { x: "y" } } });
   api.nodes.patch("n2", { metadata: { annotations: { a: "b" } } });
-  const gone = api.nodes.patch("n1", { metadata: { labels: { x: null } } });
+  const deleted = api.nodes.patch("n1", { metadata: { labels: { x: null } } });
   assert.equal(brief(await labelled.next()), "ADDED n1");
   const last = await labelled.next();
   assert.equal(brief(last), "DELETED n1");
   assert.equal(last.object.metadata.labels.x, "y", "the object as it was when it still matched");
-  assert.equal(last.object.metadata.resourceVersion, gone.metadata.resourceVersion);
+  assert.equal(last.object.metadata.resourceVersion, deleted.metadata.resourceVersion);
   assert.equal(brief(await named.next()), "MODIFIED n2");
 });
 
-test("bookmarks tell the newest version to those who asked", async () => {
+test("bookmarks have the newest version and go to watches that request them", async () => {
   const { api, watchFrom } = await start({ bookmarkIntervalMs: 10 });
   await using _ = api;
   const version = api.nodes.resourceVersion;
-  using asked = await watchFrom(version, "&allowWatchBookmarks=true");
+  using requested = await watchFrom(version, "&allowWatchBookmarks=true");
   using plain = await watchFrom(version);
   api.pods.create(makePod("p"));
   for (;;) {
-    const { type, object } = await asked.next();
+    const { type, object } = await requested.next();
     assert.equal(type, "BOOKMARK");
     assert.equal(object.kind, "Node");
     if (object.metadata.resourceVersion === api.nodes.resourceVersion) break;
@@ -84,7 +84,7 @@ test("bookmarks tell the newest version to those who asked", async () => {
   assert.equal(brief(await plain.next()), "ADDED n1");
 });
 
-test("a watch ends in order after its timeout, with a last bookmark", async () => {
+test("a watch ends cleanly after its timeout, with a last bookmark", async () => {
   const { api, watchFrom } = await start();
   await using _ = api;
   using events = await watchFrom(api.nodes.resourceVersion, "&allowWatchBookmarks=true&timeoutSeconds=1");
@@ -93,7 +93,7 @@ test("a watch ends in order after its timeout, with a last bookmark", async () =
   assert.equal(events.response.complete, true);
 });
 
-test("forgotten history is 410: before a watch begins, and within one", async () => {
+test("compacted history is 410: before a watch begins, and within one", async () => {
   const { api, url, watchFrom } = await start();
   await using _ = api;
   api.nodes.create(makeNode("n1"));
@@ -114,7 +114,7 @@ test("forgotten history is 410: before a watch begins, and within one", async ()
   assert.equal(brief(await current.next()), "DELETED n1", "a client at the newest version continues");
 });
 
-test("more changes than the history holds are 410 for who has not read them", async () => {
+test("a reader that lags behind by more than the history gets 410", async () => {
   const { api, watchFrom } = await start({ historyLength: 5 });
   await using _ = api;
   const old = api.nodes.resourceVersion;
@@ -124,7 +124,7 @@ test("more changes than the history holds are 410 for who has not read them", as
   await assert.rejects(watchFrom(old), /410/);
 });
 
-test("a version from the future hears nothing before it comes", async () => {
+test("a watch from a future version gets no event before the server reaches it", async () => {
   const { api, watchFrom } = await start();
   await using _ = api;
   using events = await watchFrom(String(Number(api.nodes.resourceVersion) + 2));
@@ -132,7 +132,7 @@ test("a version from the future hears nothing before it comes", async () => {
   assert.equal(brief(await events.next()), "ADDED c");
 });
 
-test("watches can be ended in order, reset, expired, and fed with anything", async () => {
+test("watches can be ended cleanly, reset, expired, and sent raw text", async () => {
   const { api, watchFrom } = await start();
   await using _ = api;
   const version = api.nodes.resourceVersion;
@@ -157,10 +157,10 @@ test("watches can be ended in order, reset, expired, and fed with anything", asy
     assert.equal((await events.next()).object.code, 410);
     assert.equal(await events.next(), undefined);
   }
-  await until(() => api.watchCount === 0, "the watches to be gone");
+  await until(() => api.watchCount === 0, "the watches to end");
 });
 
-test("a truncated watch breaks off within its first event", async () => {
+test("a truncated watch ends within its first event", async () => {
   const { api, watchFrom } = await start();
   await using _ = api;
   api.inject({ verb: "watch", answer: "truncate" });
@@ -173,7 +173,7 @@ test("a truncated watch breaks off within its first event", async () => {
   assert.equal(events.response.complete, false);
 });
 
-test("a reader that does not read costs little and is cut off; others hear everything", async () => {
+test("a client that does not read costs little memory and is disconnected; others get all events", async () => {
   const { api, watchFrom } = await start({ historyLength: 200 });
   await using _ = api;
   api.nodes.create(makeNode("n1", { paddingBytes: 20_000 }));
@@ -197,10 +197,10 @@ test("a reader that does not read costs little and is cut off; others hear every
   await once(slow, "end");
   slow.destroy();
   assert.match(text, /"type":"ERROR".*too old resource version/);
-  await until(() => api.watchCount === 1, "the slow watch to be gone");
+  await until(() => api.watchCount === 1, "the slow watch to end");
 });
 
-test("options that this server does not have are refused as a server without them does", async () => {
+test("unsupported options are rejected as by kube-apiserver without them", async () => {
   const { api, url } = await start();
   await using _ = api;
   const { status, body } = await call(`${url}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan`);

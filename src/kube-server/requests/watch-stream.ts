@@ -1,4 +1,4 @@
-/** One open watch: the changes after a version, a line of JSON each, for as long as the client reads fast enough. */
+/** One open watch: the changes after a version, one JSON line each, while the client reads fast enough. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Change, eventLine } from "../objects/history.ts";
@@ -8,40 +8,42 @@ import { type ObjectStore, withVersion } from "../objects/object-store.ts";
 import type { Selector } from "../objects/selectors.ts";
 import { resetConnection } from "./fault.ts";
 
-/** More than this is not handed to a connection that is not read; the rest waits in the history. */
+/** The most that is buffered for a slow client; later changes wait in the history. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
-/** How long a client may take to read the end. */
+/** How long a client may take to read the last events. */
 const END_MS = 5_000;
 
+/** The watch that a client requested. */
 export interface WatchOptions {
   readonly store: ObjectStore;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   /** Undefined = all. */
   readonly selector: Selector | undefined;
-  /** Changes after this; undefined = what there is, as ADDED, and all changes from now on. */
+  /** Begins after this version; undefined = all current objects as ADDED, then all changes from now on. */
   readonly since: number | undefined;
   readonly wantsBookmarks: boolean;
   readonly timeoutMs: number;
-  /** Events are not sent as they are but so (tables). */
+  /** Replaces the object of each event (tables). */
   readonly transform: ((object: KubeObject) => JsonObject) | undefined;
   /** Breaks off in the middle of the first event. */
   readonly isTruncated: boolean;
 }
 
+/** Sends the events of one watch until it ends; `send` must be called after each change. */
 export class WatchStream {
   readonly #options: WatchOptions;
   readonly #timer: NodeJS.Timeout;
-  /** What there was, still to be sent. */
+  /** The objects at the beginning, of which the first #initialSent are sent. */
   #initial: readonly KubeObject[] = [];
   #initialSent = 0;
   /** Number of the next change. */
   #next: number;
-  /** The newest version that the client knows of. */
+  /** The newest version that the client has received. */
   #knownRevision: number;
   #isOver = false;
 
-  /** Throws KubeError Expired if `since` is forgotten. */
+  /** Throws KubeError Expired if `since` was compacted. */
   constructor(options: WatchOptions) {
     const { store, response, since, selector } = options;
     this.#options = options;
@@ -51,7 +53,7 @@ export class WatchStream {
       this.#knownRevision = 0;
     } else {
       const first = store.history.after(since);
-      if (first === undefined) throw tooOldVersion(since, store.history.forgottenRevision);
+      if (first === undefined) throw tooOldVersion(since, store.history.compactedRevision);
       this.#next = first;
       this.#knownRevision = since;
     }
@@ -66,7 +68,7 @@ export class WatchStream {
     return this.#isOver;
   }
 
-  /** Hands over what is new, as much as the connection takes. */
+  /** Sends pending events, as many as the connection takes. */
   send(): void {
     const { response, store } = this.#options;
     response.cork();
@@ -81,7 +83,7 @@ export class WatchStream {
       } else {
         const change = store.history.at(this.#next++);
         const line = this.#changeLine(change);
-        // A version from the future (of another cluster, or of data that is gone) has nothing to hear of before it comes.
+        // A watch from a future version (of another cluster, or of lost data) gets no event before the server reaches it.
         const isNew = change.revision > (this.#options.since ?? 0);
         if (isNew && line !== undefined) this.#write(line, change.revision);
       }
@@ -105,7 +107,7 @@ export class WatchStream {
     this.#write(this.#lineOf("BOOKMARK", object as never), revision);
   }
 
-  /** The history has been forgotten: ends the watch if its client knows an older version than the newest. */
+  /** The history was compacted: ends the watch if its client has an older version than the newest. */
   compacted(): void {
     if (this.#knownRevision < this.#options.store.revision) this.expire();
   }
@@ -113,10 +115,10 @@ export class WatchStream {
   /** Ends the watch with an ERROR event: 410. */
   expire(): void {
     const { store } = this.#options;
-    this.#fail(tooOldVersion(this.#knownRevision, store.history.forgottenRevision).status);
+    this.#fail(tooOldVersion(this.#knownRevision, store.history.compactedRevision).status);
   }
 
-  /** Ends the connection in order; the client knows what it knows. */
+  /** Ends the response cleanly; the client resumes from the last version it received. */
   end(): void {
     this.#close();
   }
@@ -125,12 +127,12 @@ export class WatchStream {
     resetConnection(this.#options.request);
   }
 
-  /** Any text, whole events or not. */
+  /** Sends any text, whole events or not. */
   sendRaw(text: string): void {
     if (!this.#isOver) this.#options.response.write(text);
   }
 
-  /** Its time is over: a last bookmark spares the client what it has missed nothing of. */
+  /** The timeout: a last bookmark lets the client resume from the newest version. */
   #expectedEnd(): void {
     this.bookmark();
     this.#close();
@@ -142,7 +144,7 @@ export class WatchStream {
     this.#close();
   }
 
-  /** Undefined = the change is none for this watch. */
+  /** Undefined = the change does not concern this watch. */
   #changeLine(change: Change): Buffer | undefined {
     const { selector, transform } = this.#options;
     const { type, object, previous, revision } = change;

@@ -1,6 +1,6 @@
 /**
- * Creating, updating, patching and deleting as clients may do it: what the API server's strategies let through
- * (k8s.io/kubernetes/pkg/registry/core/node and pod), checked, and with the writer's name.
+ * Create, update, patch and delete requests of clients: the fields that the API server's strategies allow to change
+ * (k8s.io/kubernetes/pkg/registry/core/node and pod), validation, and the writer in managedFields.
  */
 
 import { randomBytes } from "node:crypto";
@@ -23,18 +23,21 @@ import { validate, wrongType } from "../objects/validation.ts";
 const MERGE_PATCH = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json";
 
+/** The media types of patches. */
 export const PATCH_TYPES: readonly string[] = [MERGE_PATCH, STRATEGIC_MERGE_PATCH];
 
+/** A request that changes an object. */
 export interface WriteRequest {
   readonly store: ObjectStore;
   readonly namespace: string | undefined;
   readonly name: string | undefined;
   readonly writer: Writer;
   readonly body: Json;
-  /** Says what would be, and does nothing. */
+  /** Returns the result without storing it. */
   readonly isDryRun: boolean;
 }
 
+/** Creates an object. Throws KubeError BadRequest, Invalid, AlreadyExists. */
 export function create({ store, namespace, writer, body, isDryRun }: WriteRequest): KubeObject {
   const { resource } = store;
   const given = decode(resource, body);
@@ -56,7 +59,7 @@ export function create({ store, namespace, writer, body, isDryRun }: WriteReques
   }
   checkNamespace(given, namespace);
   const { uid: _, creationTimestamp: __, managedFields: ___, ...metadata } = given.metadata;
-  // A node may bring its status along, a pod begins without one.
+  // A node may be created with a status; a pod begins without one.
   const fresh: KubeObject = {
     ...given,
     metadata: { ...metadata, name, ...(namespace !== undefined && { namespace }) },
@@ -67,6 +70,7 @@ export function create({ store, namespace, writer, body, isDryRun }: WriteReques
   return isDryRun ? object : store.create(object);
 }
 
+/** Replaces an object. Throws KubeError BadRequest, NotFound, Conflict, Invalid. */
 export function update(request: WriteRequest): KubeObject {
   const { store, namespace, name, body } = request;
   const old = existing(request);
@@ -80,6 +84,7 @@ export function update(request: WriteRequest): KubeObject {
   return replace(request, old, given);
 }
 
+/** Patches an object. Throws KubeError BadRequest, NotFound, Conflict, Unprocessable, Invalid. */
 export function patch(request: WriteRequest, contentType: string): KubeObject {
   const { store, body } = request;
   const { kind, mergedLists } = store.resource;
@@ -109,20 +114,20 @@ export function patch(request: WriteRequest, contentType: string): KubeObject {
   return replace(request, old, patched as KubeObject);
 }
 
-/** The deleted object. A pod is gone at once, as if its node had stopped it. */
+/** Returns the deleted object. A pod is deleted at once, as if its kubelet had stopped it. */
 export function remove(request: WriteRequest): KubeObject {
   const { store, namespace, name, body, isDryRun } = request;
   const old = existing(request);
   const { preconditions } = isJsonObject(body) ? body : {};
   if (isJsonObject(preconditions)) {
     for (const field of ["uid", "resourceVersion"] as const) {
-      const wanted = preconditions[field];
-      if (wanted !== undefined && wanted !== null && wanted !== old.metadata[field]) {
+      const expected = preconditions[field];
+      if (expected !== undefined && expected !== null && expected !== old.metadata[field]) {
         const label = field === "uid" ? "UID" : "ResourceVersion";
         throw conflict(
           store.resource.name,
           old.metadata.name,
-          `Precondition failed: ${label} in precondition: ${wanted}, ${label} in object meta: ${old.metadata[field]}`,
+          `Precondition failed: ${label} in precondition: ${expected}, ${label} in object meta: ${old.metadata[field]}`,
         );
       }
     }
@@ -139,19 +144,19 @@ function existing({ store, name, namespace }: WriteRequest): KubeObject {
   return object;
 }
 
-/** Stores what of `given` this endpoint lets through. */
+/** Stores the part of `given` that this endpoint may change. */
 function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, given: KubeObject): KubeObject {
   const { resource } = store;
   const { name, uid, resourceVersion, creationTimestamp, deletionTimestamp, managedFields } = old.metadata;
-  const asked = given.metadata;
-  if (asked.uid !== undefined && asked.uid !== uid) {
+  const requested = given.metadata;
+  if (requested.uid !== undefined && requested.uid !== uid) {
     throw conflict(
       resource.name,
       name,
-      `Precondition failed: UID in precondition: ${asked.uid}, UID in object meta: ${uid}`,
+      `Precondition failed: UID in precondition: ${requested.uid}, UID in object meta: ${uid}`,
     );
   }
-  if (asked.resourceVersion !== undefined && asked.resourceVersion !== resourceVersion) {
+  if (requested.resourceVersion !== undefined && requested.resourceVersion !== resourceVersion) {
     throw conflict(resource.name, name);
   }
   const { spec, status } =
@@ -161,7 +166,7 @@ function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, giv
       apiVersion: old.apiVersion,
       kind: old.kind,
       metadata: withoutEmptyMaps({
-        ...asked,
+        ...requested,
         ...(uid !== undefined && { uid }),
         ...(creationTimestamp !== undefined && { creationTimestamp }),
         ...(resourceVersion !== undefined && { resourceVersion }),
@@ -178,7 +183,7 @@ function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, giv
   const managed = withManager(old, next, writer);
   if (isDryRun) return managed;
   const stored = store.replace(managed);
-  // It was only waiting for its last finalizer.
+  // It was kept only for its last finalizer.
   const isFinal = stored.metadata.deletionTimestamp !== undefined && finalizersOf(stored).length === 0;
   return isFinal ? store.delete(name, stored.metadata.namespace) : stored;
 }
@@ -192,7 +197,7 @@ function withManager(old: KubeObject | undefined, next: KubeObject, writer: Writ
   return { ...next, metadata: { ...next.metadata, managedFields } };
 }
 
-/** spec.podCIDR is another name of spec.podCIDRs[0]: whichever is given sets both. */
+/** spec.podCIDR is an alias of spec.podCIDRs[0]: setting one sets both. */
 function withSameCidrs(object: KubeObject, old: KubeObject | undefined): KubeObject {
   const { spec } = object;
   if (object.kind !== "Node" || spec === undefined || spec === old?.spec) return object;
