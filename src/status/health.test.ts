@@ -33,7 +33,7 @@ test("notes are reported and do not make the host unready", async () => {
   const reasons: string[] = [];
   const notes: string[] = [];
   await using server = await start(reasons, LOOPBACK, notes);
-  notes.push("no watch on the leases in etcd for 3 s");
+  notes.push("watch on the leases in etcd lost for 3 s");
   const ready = await get(server, "/readyz");
   assert.deepEqual([ready.status, ready.body], [200, `flanneld is ready\n${notes[0]}\n`]);
   reasons.push("lease: no lease yet");

@@ -13,11 +13,11 @@ test("an outage is reported while it lasts, with its last reason", async () => {
   outages.note("the network config", "no answer");
   await timers.advance(1_000);
   assert.deepEqual(outages.lines, [
-    "no watch on the leases for 3 s, using the last known state: no answer",
-    "no watch on the network config for 1 s, using the last known state: no answer",
+    "watch on the leases lost for 3 s; using the last known state: no answer",
+    "watch on the network config lost for 1 s; using the last known state: no answer",
   ]);
   outages.note("the leases", undefined);
   assert.equal(outages.lines.length, 1);
   outages.note("the leases", "no answer");
-  assert.match(outages.lines[1]!, /^no watch on the leases for 0 s/);
+  assert.match(outages.lines[1]!, /^watch on the leases lost for 0 s/);
 });

@@ -18,11 +18,11 @@ export class Outages {
     else this.#lost.set(what, { sinceMs, problem });
   }
 
-  /** "no watch on the leases in etcd for 12 s, using the last known state: …" */
+  /** "watch on the leases in etcd lost for 12 s; using the last known state: …" */
   get lines(): string[] {
     return [...this.#lost].map(([what, { sinceMs, problem }]) => {
       const seconds = Math.round((this.#timers.nowMs() - sinceMs) / 1000);
-      return `no watch on ${what} for ${seconds} s, using the last known state: ${problem}`;
+      return `watch on ${what} lost for ${seconds} s; using the last known state: ${problem}`;
     });
   }
 }

@@ -103,7 +103,7 @@ test("options that are wrong: one line each", async (t) => {
   const { bed, host } = await makeBed(t);
   for (const [args, message] of [
     [["--kubeconfig-file=/k"], /^flannelctl: --kubeconfig-file: has no effect without --kube-subnet-mgr/],
-    [["--kube-subnet-mgr"], /^flannelctl: this is no pod .*: give --kubeconfig-file or --kube-api-url\n$/],
+    [["--kube-subnet-mgr"], /^flannelctl: not in a pod .*; set --kubeconfig-file or --kube-api-url\n$/],
     [["--kube-subnet-mgr", "--kube-api-url=http://127.0.0.1:1"], /^flannelctl: API server .*refused/],
   ] as const) {
     const { code, err } = await flannelctl(host, ["leases", ...args]);
@@ -113,7 +113,7 @@ test("options that are wrong: one line each", async (t) => {
   bed.api.setTokens([]);
   const { code, err } = await run(bed, host, ["leases", "--watch"]);
   assert.equal(code, 1, "what cannot work fails at once");
-  assert.match(err, /^flannelctl: API server \S+ does not know flanneld/);
+  assert.match(err, /^flannelctl: API server \S+ rejects flanneld/);
 });
 
 test("plan: the node's podCIDR, what flanneld then does, and nothing is changed", async (t) => {

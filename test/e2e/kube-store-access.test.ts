@@ -185,7 +185,7 @@ test("an expired token is told with where it comes from; it is never shown", asy
   await assert.rejects(store.readHost(), (error) => {
     assert.match(
       String(error),
-      /does not know flanneld \(HTTP 401, Unauthorized to get nodes of node-1\): the credentials of the pod's token .*token are wrong or have expired/,
+      /rejects flanneld \(HTTP 401, Unauthorized to get nodes of node-1\): missing, invalid or expired credentials: the pod's token .*token/,
     );
     return hasCode(error, "UNAUTHENTICATED");
   });
@@ -214,16 +214,16 @@ test("what is wrong with a pod's files at the start is told with its path", asyn
   writeFileSync(bed.directory.at("token"), "x".repeat(1 << 20));
   await assert.rejects(bed.openPod(), configError(/the pod's token .*\/token is longer than 256 KiB/));
   writeFileSync(bed.directory.at("token"), " ");
-  await assert.rejects(bed.openPod(), configError(/\/token holds no token/));
+  await assert.rejects(bed.openPod(), configError(/\/token contains no token/));
   writeFileSync(bed.directory.at("token"), "first");
   writeFileSync(bed.directory.at("ca.crt"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
   await assert.rejects(
     bed.openPod(),
-    configError(/certificate authority .*\/ca\.crt holds no usable certificate/),
+    configError(/certificate authority .*\/ca\.crt contains no valid certificate/),
   );
   await assert.rejects(
     bed.openPod({ serviceAccountDirectory: bed.directory.at("nowhere") }),
-    configError(/cannot read the pod's token .*nowhere\/token: ENOENT/),
+    configError(/failed to read the pod's token .*nowhere\/token: ENOENT/),
   );
   const outside = openKubeStore(
     undefined,
@@ -231,7 +231,7 @@ test("what is wrong with a pod's files at the start is told with its path", asyn
     { serviceAccountDirectory: bed.directory.path },
     { environment: {} },
   );
-  await assert.rejects(outside, configError(/this is no pod .*give --kubeconfig-file or --kube-api-url/));
+  await assert.rejects(outside, configError(/not in a pod .*set --kubeconfig-file or --kube-api-url/));
 });
 
 test("an authority that does not match is told; the right one that takes its place is used", async (t) => {
@@ -308,7 +308,7 @@ test("kubeconfig: credentials do not go over a connection that is not encrypted"
     plain.requests.map(({ user }) => user),
     ["system:anonymous"],
   );
-  assert.match(bed.log.text, /W the credentials of .*user u are not sent to http:.*write https:\/\//);
+  assert.match(bed.log.text, /W Credentials of .*user u are not sent to http:.*use https:\/\//);
 });
 
 test("kubeconfig: an exec plugin is run once, again when its token expires and when it is refused", async (t) => {
@@ -356,12 +356,12 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
   await assert.rejects(store.readHost(), (error) => {
     assert.match(
       String(error),
-      /user u, exec: .*plugin gives no credentials: it printed no ExecCredential with a status/,
+      /user u, exec: failed to get credentials from .*plugin: it printed no ExecCredential with a status/,
     );
     return hasCode(error, "UNAUTHENTICATED");
   });
   writeFileSync(plugin, "#!/bin/sh\necho a secret >&2\nexit 3\n");
-  await assert.rejects(store.readHost(), /gives no credentials: it ended with code 3$/);
+  await assert.rejects(store.readHost(), /failed to get credentials from .*: it exited with code 3$/);
 });
 
 test("kubeconfig: an exec plugin whose certificate is refused, or junk, is asked for another", async (t) => {
@@ -387,7 +387,7 @@ test("kubeconfig: an exec plugin whose certificate is refused, or junk, is asked
   issue("s3cret junk", "s3cret junk");
   const store = await bed.openAs({ exec });
   await assert.rejects(store.readHost(), (error) => {
-    assert.match(String(error), /plugin gives no credentials: its certificate and key are not usable/);
+    assert.match(String(error), /plugin: its certificate and key are invalid/);
     assert.doesNotMatch(String(error), /s3cret/);
     return hasCode(error, "UNAUTHENTICATED");
   });

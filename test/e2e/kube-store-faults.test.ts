@@ -243,7 +243,7 @@ test("a watch that has fallen silent is noticed: bookmarks fail to come", async 
   addPeer(bed.api, 5);
   await bed.line.mend();
   await until(() => bed.watch.table.get("node-5") !== undefined, "what happened meanwhile");
-  assert.match(bed.log.text, /is connected, but says nothing/);
+  assert.match(bed.log.text, /is connected, but does not answer/);
 });
 
 test("a request that hangs ends; a connection that breaks is tried again", async (t) => {
@@ -251,7 +251,7 @@ test("a request that hangs ends; a connection that breaks is tried again", async
   bed.api.inject({ verb: "get", answer: "hang" });
   await assert.rejects(
     bed.store.readHost(),
-    (error) => hasCode(error, "UNAVAILABLE") && /says nothing/.test(String(error)),
+    (error) => hasCode(error, "UNAVAILABLE") && /but does not answer/.test(String(error)),
   );
   bed.api.inject({ verb: "get", answer: "truncate" });
   await assert.rejects(bed.store.readHost(), (error) => hasCode(error, "UNAVAILABLE"));
@@ -278,7 +278,7 @@ test("500 to the list and the watch: tried again until it works", async (t) => {
   bed.api.dropWatches("expired");
   await bed.works(4);
   assert.equal(bed.warnings().length, 1, bed.log.text);
-  assert.match(bed.log.text, /W Watch on .* lost.* cannot list nodes: HTTP 500, Internal Server Error/);
+  assert.match(bed.log.text, /W Watch on .* lost.* failed to list nodes: HTTP 500, Internal Server Error/);
 });
 
 test("429 and 503 with Retry-After: waits as it is told, and goes on", async (t) => {

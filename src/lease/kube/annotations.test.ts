@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { hasCode } from "../../base/error.ts";
 import { annotationNames } from "./annotations.ts";
 
-test("a prefix gets a slash, and with a slash and a name a hyphen, as Go flannel's does", () => {
+test("a prefix gets a slash, and with a slash and a name a hyphen, as in Go flannel", () => {
   const cases = {
     "flannel.alpha.coreos.com": "flannel.alpha.coreos.com/backend-data",
     "flannel.alpha.coreos.com/": "flannel.alpha.coreos.com/backend-data",
@@ -26,7 +26,7 @@ test("a prefix gets a slash, and with a slash and a name a hyphen, as Go flannel
   });
 });
 
-test("what is no prefix is refused, with what is one", () => {
+test("an invalid prefix is rejected with an example", () => {
   for (const prefix of [
     "",
     "/",

@@ -50,19 +50,19 @@ export async function openAccess(
     const { server, serverPlace, credentials } = await readKubeconfig(kubeconfigFile, logger);
     if (apiUrl !== undefined) return accessAt(checkUrl("--kube-api-url", apiUrl), credentials);
     if (server === undefined)
-      throw new ConfigError(`${serverPlace} names no server: add it, or give --kube-api-url`);
+      throw new ConfigError(`${serverPlace} names no server; add it, or set --kube-api-url`);
     return accessAt(checkUrl(serverPlace, server), credentials);
   }
   const isPod = existsSync(join(serviceAccountDirectory, "token"));
   if (apiUrl !== undefined) {
     const url = checkUrl("--kube-api-url", apiUrl);
     const isTls = url.startsWith("https:");
-    return accessAt(url, isTls && isPod ? podCredentials(serviceAccountDirectory, logger) : nobody());
+    return accessAt(url, isTls && isPod ? podCredentials(serviceAccountDirectory, logger) : anonymous());
   }
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment;
   if (!host || !port) {
     throw new ConfigError(
-      "this is no pod (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set): give --kubeconfig-file or --kube-api-url",
+      "not in a pod (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set); set --kubeconfig-file or --kube-api-url",
     );
   }
   const url = checkUrl(
@@ -75,13 +75,13 @@ export async function openAccess(
 function accessAt(url: string, credentials: Credentials): ApiAccess {
   const { readTls, authorize, identity, hasSecrets, notes } = credentials;
   if (url.startsWith("https:")) return { url, readTls, authorize, identity, notes };
-  const withheld = `the credentials of ${identity} are not sent to ${url}, which is not encrypted: write https://`;
+  const reason = `of ${identity} are not sent to ${url}, which is not encrypted; use https://`;
   return {
     url,
     readTls: undefined,
     authorize: async () => undefined,
-    identity: hasSecrets ? `nobody (${withheld})` : identity,
-    notes: hasSecrets ? [...notes, withheld] : notes,
+    identity: hasSecrets ? `none (credentials ${reason})` : identity,
+    notes: hasSecrets ? [...notes, `Credentials ${reason}`] : notes,
   };
 }
 
@@ -99,15 +99,15 @@ function podCredentials(directory: string, logger: Logger): Credentials {
   };
 }
 
-const nobody = (): Credentials => ({
+const anonymous = (): Credentials => ({
   readTls: () => ({ ca: trustedAuthorities() }),
   authorize: async () => undefined,
-  identity: "nobody (no credentials are given: use --kubeconfig-file)",
+  identity: "none (set --kubeconfig-file)",
   hasSecrets: false,
   notes: [],
 });
 
-/** `place` says where the URL is from. Throws ConfigError. */
+/** `place` is the source of the URL, for messages. Throws ConfigError. */
 function checkUrl(place: string, text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isGood =
@@ -120,7 +120,9 @@ function checkUrl(place: string, text: string): string {
   if (!isGood) {
     // Not shown if it may contain a password.
     const shown = text.includes("@") ? "the URL" : quote(text);
-    throw new ConfigError(`${place}: ${shown} is no URL of an API server like https://10.0.0.1:6443`);
+    throw new ConfigError(
+      `${place}: ${shown} is not the URL of an API server, such as https://10.0.0.1:6443`,
+    );
   }
   return url.href.replace(/\/+$/, "");
 }

@@ -17,7 +17,7 @@ async function read(body: ApiBody, take: (text: string) => void = () => {}): Pro
   for await (const chunk of body) take(chunk.toString());
 }
 
-test("gives chunks until the end", async () => {
+test("yields chunks until the end", async () => {
   const { message, body } = makeBody(60_000);
   message.push("a");
   const seen: string[] = [];
@@ -29,7 +29,7 @@ test("gives chunks until the end", async () => {
   assert.deepEqual(seen, ["a", "b"]);
 });
 
-test("silence ends it, counted from the last chunk, or from when patience became shorter", {
+test("a silent body ends, counted from the last chunk or from when the limit was shortened", {
   timeout: 10_000,
 }, async () => {
   for (const [before, later] of [
@@ -47,7 +47,7 @@ test("silence ends it, counted from the last chunk, or from when patience became
   }
 });
 
-test("what breaks the connection is told in its words; what breaks the reader is the reader's", async () => {
+test("errors of the connection are described; errors of the reader are not", async () => {
   const { message, body } = makeBody(60_000);
   message.push("a");
   await assert.rejects(
@@ -65,7 +65,7 @@ test("what breaks the connection is told in its words; what breaks the reader is
   assert.ok(other.message.destroyed);
 });
 
-test("an error before anybody reads breaks nothing, and is told to whoever reads then", async () => {
+test("an error before the first read is thrown by that read", async () => {
   const { message, body } = makeBody(60_000);
   message.destroy(new Error("torn"));
   await new Promise((resolve) => message.once("close", resolve));

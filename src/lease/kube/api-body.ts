@@ -11,7 +11,7 @@ export class ApiBody implements AsyncIterable<Buffer> {
   #patienceMs: number;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `describe` says what an error of the connection means. */
+  /** `describe` converts an error of the connection. */
   constructor(message: IncomingMessage, describe: (error: unknown) => StoreError, patienceMs: number) {
     this.#message = message;
     this.#describe = describe;

@@ -42,7 +42,7 @@ async function makeBed(tokens: string[]) {
   };
 }
 
-test("a refused token is replaced by another at once, in the same call", async () => {
+test("a rejected token is replaced by another within the same call", async () => {
   await using bed = await makeBed(["old", "good"]);
   await bed.client.call(READ);
   assert.deepEqual(
@@ -52,16 +52,17 @@ test("a refused token is replaced by another at once, in the same call", async (
   assert.deepEqual(bed.refused, [undefined, "Bearer old"]);
 });
 
-test("a refused token that is still the only one is not sent again", async () => {
+test("a rejected token is not sent again while there is no other", async () => {
   await using bed = await makeBed(["old"]);
   await assert.rejects(
     bed.client.call(READ),
-    (error) => hasCode(error, "UNAUTHENTICATED") && /credentials of a test are wrong/.test(String(error)),
+    (error) =>
+      hasCode(error, "UNAUTHENTICATED") && /invalid or expired credentials: a test$/.test(String(error)),
   );
   assert.equal(bed.api.requests.length, 1);
 });
 
-test("a connection on which flanneld was refused is not used again: a renewed certificate comes with a new one", async () => {
+test("a connection with rejected credentials is not reused: a renewed certificate needs a new one", async () => {
   const connections = new Set<Socket>();
   await using server = createServer((request, response) => {
     connections.add(request.socket);
@@ -83,7 +84,7 @@ test("a connection on which flanneld was refused is not used again: a renewed ce
   assert.equal(connections.size, 2);
 });
 
-test("an http:// address where TLS is served: the advice is https://", async () => {
+test("an http:// URL of a TLS server: the message recommends https://", async () => {
   await using server = createServer();
   server.on("connection", (socket) => socket.destroy());
   await once(server.listen(0, "127.0.0.1"), "listening");
@@ -91,20 +92,20 @@ test("an http:// address where TLS is served: the advice is https://", async () 
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     readTls: undefined,
     authorize: async () => undefined,
-    identity: "nobody",
+    identity: "none",
     notes: [],
   };
   using client = new ApiClient(access, DEFAULT_TIMINGS, { logger: silentLogger, timers: systemTimers });
   await assert.rejects(client.call(READ), /the connection broke; if it serves TLS, write https:\/\/$/);
 });
 
-test("a new token that is refused too is the end", async () => {
+test("a second rejected token ends the attempt", async () => {
   await using bed = await makeBed(["old", "new", "good"]);
   await assert.rejects(bed.client.call(READ), (error) => hasCode(error, "UNAUTHENTICATED"));
   assert.equal(bed.api.requests.length, 2);
 });
 
-test("an idle connection that the server closed is replaced without a word", async () => {
+test("an idle connection that the server closed is replaced without a log line", async () => {
   await using bed = await makeBed(["good"]);
   await bed.client.call(READ);
   bed.api.inject({ verb: "get", answer: "reset" });
@@ -112,7 +113,7 @@ test("an idle connection that the server closed is replaced without a word", asy
   assert.equal(bed.client.requestCount, 3);
 });
 
-test("names are part of a path and nothing else", async () => {
+test("names are escaped in paths", async () => {
   await using bed = await makeBed(["good"]);
   await assert.rejects(
     bed.client.call({ ...READ, name: "n1/status?x=/../y" }),
@@ -121,7 +122,7 @@ test("names are part of a path and nothing else", async () => {
   assert.ok(bed.api.requests.every(({ status }) => status !== 200));
 });
 
-test("a closed client says so, and lets nothing hang", async () => {
+test("a closed client rejects requests, and leaves none hanging", async () => {
   await using bed = await makeBed(["good"]);
   bed.api.inject({ verb: "get", answer: "hang" });
   const calling = bed.client.call(READ);

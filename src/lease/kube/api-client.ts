@@ -74,7 +74,7 @@ export class ApiClient implements Disposable {
     return this.#open(request, signal === undefined ? closed : AbortSignal.any([signal, closed]));
   }
 
-  /** All connections may be dead: requests in progress fail, new ones take new connections. */
+  /** All connections may be dead: requests in progress fail, new ones use new connections. */
   dropConnections(): void {
     this.#agent.destroy();
     this.#agent = this.#newAgent();

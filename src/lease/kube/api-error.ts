@@ -47,8 +47,8 @@ export function describeBreak(error: unknown, { url }: ApiAccess): StoreError {
 
 function breakReason(error: unknown, url: string): readonly [StoreErrorCode, string] {
   if (error instanceof DialTimeout)
-    return ["UNAVAILABLE", "does not answer: is it there, and does a firewall let flanneld through?"];
-  if (error instanceof Silence) return ["UNAVAILABLE", "is connected, but says nothing"];
+    return ["UNAVAILABLE", "does not answer; check that it runs and that no firewall blocks flanneld"];
+  if (error instanceof Silence) return ["UNAVAILABLE", "is connected, but does not answer"];
   const name = (error as NodeJS.ErrnoException).code ?? "";
   if (name === "ECONNRESET" || name === "EPIPE") {
     const hint = url.startsWith("http:") ? "; if it serves TLS, write https://" : "";
@@ -66,13 +66,13 @@ export function describeRefusal(
 ): StoreError {
   const what = describeRequest(request);
   const words = wordsOf(body);
-  const said = words === "" ? `HTTP ${status}` : `HTTP ${status}, ${words}`;
+  const answer = words === "" ? `HTTP ${status}` : `HTTP ${status}, ${words}`;
   const code = CODES[status] ?? (status >= 500 || status === 429 ? "UNAVAILABLE" : "INVALID");
   switch (code) {
     case "UNAUTHENTICATED":
       return new StoreError(
         code,
-        `API server ${url} does not know flanneld (${said} to ${what}): the credentials of ${identity} are wrong or have expired`,
+        `API server ${url} rejects flanneld (${answer} to ${what}): missing, invalid or expired credentials: ${identity}`,
       );
     case "FORBIDDEN":
       return new StoreError(
@@ -82,7 +82,7 @@ export function describeRefusal(
           "and a ClusterRoleBinding to flanneld's service account",
       );
     default:
-      return new StoreError(code, `API server ${url} cannot ${what}: ${said}`);
+      return new StoreError(code, `API server ${url} failed to ${what}: ${answer}`);
   }
 }
 
@@ -99,7 +99,7 @@ function wordsOf(body: string): string {
     const status: unknown = JSON.parse(body);
     if (isObject(status) && typeof status.message === "string") text = status.message;
   } catch {
-    // a proxy's page, perhaps
+    // perhaps the page of a proxy
   }
   const line = printable(text.trim());
   return line.length > MAX_WORDS ? `${line.slice(0, MAX_WORDS)}…` : line;

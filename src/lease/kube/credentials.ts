@@ -1,7 +1,7 @@
 /**
- * A client's identity: certificates, keys and tokens, from files or inline in a kubeconfig. Files are read again for each
- * use: Kubernetes renews a pod's token every hour, and certificates are renewed before they expire. No message contains
- * what was read.
+ * A client's credentials: certificates, keys and tokens, from files or inline in a kubeconfig. Files are read again for each
+ * use: Kubernetes renews a pod's token every hour, and certificates are renewed before they expire. No message contains a
+ * credential.
  */
 
 import { X509Certificate } from "node:crypto";
@@ -24,9 +24,9 @@ export interface TlsSettings extends SecureContextOptions {
 export interface Credentials {
   readonly readTls: () => TlsSettings;
   /**
-   * The value of the Authorization header for a request that is made now; undefined = none. `refused` is one that the
-   * server refused ("" = it refused a request without any): only another one is of use then. Throws StoreError
-   * UNAUTHENTICATED if there is none.
+   * The current value of the Authorization header; undefined = none. `refused` is one that the server rejected ("" = it
+   * rejected a request without one): the caller then needs a different one. Throws StoreError UNAUTHENTICATED if none is
+   * available.
    */
   authorize(refused?: string): Promise<string | undefined>;
   readonly identity: string;
@@ -55,8 +55,8 @@ export function dataSource(place: string, base64: string): Source {
 }
 
 /**
- * Reads now, so that what is wrong from the beginning is said at once; the returned function reads again. If that fails
- * then (half-way through being replaced, perhaps), it says so once and gives what was read before. Throws ConfigError, now only.
+ * Reads now, so that a bad file is an error at startup; the returned function reads again. If it fails then (the file may
+ * be half replaced), it logs that once and returns the previous value. Throws ConfigError, only now.
  */
 export function keepReading<T>(read: () => T, logger: Logger): () => T {
   let usable = read();
@@ -75,32 +75,32 @@ export function keepReading<T>(read: () => T, logger: Logger): () => T {
   };
 }
 
-/** A bearer token (RFC 6750 §2.1, and whatever else fits into a header). Throws ConfigError. */
+/** A bearer token (RFC 6750 §2.1, and any other visible ASCII). Throws ConfigError. */
 export function readToken({ place, read }: Source): string {
   const token = read().trim();
   if (!/^[\x21-\x7e]+$/.test(token)) {
-    throw new ConfigError(`${place} holds no token: a token is one line without blanks`);
+    throw new ConfigError(`${place} contains no token: a token is one line without spaces`);
   }
   return token;
 }
 
-/** Throws ConfigError. */
+/** The PEM text of one or more certificates. Throws ConfigError. */
 export function readCertificates({ place, read }: Source): string {
   const text = read();
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0 || !blocks.every(isCertificate)) {
-    throw new ConfigError(`${place} holds no usable certificate in PEM form`);
+    throw new ConfigError(`${place} contains no valid certificate in PEM format`);
   }
   return text;
 }
 
-/** By default Node.js trusts only the authorities compiled into it, not those of the machine. */
+/** By default Node.js trusts only the authorities compiled into it, not those of the host. */
 export const trustedAuthorities = (): string[] => [
   ...getCACertificates("default"),
   ...getCACertificates("system"),
 ];
 
-/** The authorities in `source`, or this machine's; read again by each call. Throws ConfigError, now only. */
+/** The authorities in `source`, or the host's; each call reads them again. Throws ConfigError, only now. */
 export const openAuthorities = (source: Source | undefined, logger: Logger): (() => string | string[]) =>
   source === undefined ? trustedAuthorities : keepReading(() => readCertificates(source), logger);
 
@@ -108,12 +108,12 @@ export const openAuthorities = (source: Source | undefined, logger: Logger): (()
 export function readKeyPair(certificate: Source, privateKey: Source): { cert: string; key: string } {
   const cert = readCertificates(certificate);
   const key = privateKey.read();
-  check({ key }, `${privateKey.place} holds no usable, unencrypted private key`);
-  check({ cert, key }, `${certificate.place} and ${privateKey.place} do not belong together`);
+  check({ key }, `${privateKey.place} contains no valid, unencrypted private key`);
+  check({ cert, key }, `${certificate.place} and ${privateKey.place} do not match`);
   return { cert, key };
 }
 
-/** Reads a file that may be anything. Throws ConfigError. */
+/** Reads a file of any kind, up to MAX_BYTES. Throws ConfigError. */
 function readCredential(what: string, path: string): string {
   const buffer = Buffer.alloc(MAX_BYTES + 1);
   let length = 0;
@@ -128,7 +128,7 @@ function readCredential(what: string, path: string): string {
     }
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new ConfigError(`cannot read ${what} ${path}: ${reason}`, { cause: error });
+    throw new ConfigError(`failed to read ${what} ${path}: ${reason}`, { cause: error });
   }
   if (length > MAX_BYTES) throw new ConfigError(`${what} ${path} is longer than ${MAX_BYTES >> 10} KiB`);
   return buffer.toString("utf8", 0, length);

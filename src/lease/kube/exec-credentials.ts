@@ -1,6 +1,6 @@
 /**
- * Credentials from a program that a kubeconfig names (client.authentication.k8s.io/v1 and v1beta1): it is run when there
- * are none yet, when they expire, and when the server refuses them. Its output is never logged.
+ * Credentials from a program that a kubeconfig names (client.authentication.k8s.io/v1 and v1beta1): it runs when there are
+ * no credentials yet, when they expire, and when the server rejects them. Its output is never logged.
  */
 
 import { execFile } from "node:child_process";
@@ -24,13 +24,13 @@ export interface ExecSettings {
   readonly command: string;
   readonly args: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
-  /** What an operator does to get the program, as the kubeconfig tells; empty = not told. */
+  /** How to install the program, from the kubeconfig; empty = not given. */
   readonly installHint: string;
   /** The `spec` of KUBERNETES_EXEC_INFO. */
   readonly info: Members;
 }
 
-/** The `exec` of a user. Throws ConfigError. */
+/** Reads the `exec` of a user. Throws ConfigError. */
 export function readExecSettings(
   exec: unknown,
   cluster: Members,
@@ -57,7 +57,7 @@ export function readExecSettings(
   return {
     place,
     apiVersion,
-    // A path counts from the kubeconfig, a name is looked for in PATH.
+    // A path is relative to the kubeconfig; a name is searched in PATH.
     command: command.includes("/") ? resolve(at.directory, command) : command,
     args: texts,
     environment: Object.fromEntries(variables.map(({ name, value }) => [name, value])),
@@ -85,19 +85,19 @@ export class ExecCredentials {
     this.#settings = settings;
   }
 
-  /** As the program gave it last. */
+  /** From the latest run of the program. */
   get keyPair(): Credential["keyPair"] {
     return this.#credential?.keyPair;
   }
 
   /** See ApiAccess. */
   async authorize(refused?: string): Promise<string | undefined> {
-    const held = this.#credential;
+    const current = this.#credential;
     const isGood =
-      held !== undefined &&
-      Date.now() < held.expiresAtMs &&
-      (refused === undefined || (held.authorization ?? "") !== refused);
-    if (isGood) return held.authorization;
+      current !== undefined &&
+      Date.now() < current.expiresAtMs &&
+      (refused === undefined || (current.authorization ?? "") !== refused);
+    if (isGood) return current.authorization;
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined;
     });
@@ -131,7 +131,7 @@ export class ExecCredentials {
     const keyPair =
       typeof cert === "string" && typeof key === "string" ? this.#checkPair(cert, key) : undefined;
     if (authorization === undefined && keyPair === undefined)
-      throw this.#fault("it gave neither token nor certificate");
+      throw this.#fault("it returned neither token nor certificate");
     const expiresAtMs =
       typeof expires === "string" ? Date.parse(expires) - EXPIRY_MARGIN_MS : Number.POSITIVE_INFINITY;
     return { authorization, keyPair, expiresAtMs };
@@ -142,20 +142,23 @@ export class ExecCredentials {
     try {
       return readKeyPair(given(cert), given(key));
     } catch {
-      throw this.#fault("its certificate and key are not usable");
+      throw this.#fault("its certificate and key are invalid");
     }
   }
 
   #fault(reason: string): StoreError {
     const { place, command, installHint } = this.#settings;
     const hint = installHint === "" ? "" : ` (${installHint})`;
-    return new StoreError("UNAUTHENTICATED", `${place}: ${command} gives no credentials: ${reason}${hint}`);
+    return new StoreError(
+      "UNAUTHENTICATED",
+      `${place}: failed to get credentials from ${command}: ${reason}${hint}`,
+    );
   }
 }
 
 function reasonOf(error: NodeJS.ErrnoException & { killed?: boolean }): string {
-  if (error.killed) return `it did not end within ${TIMEOUT_MS / 1000} s`;
-  return typeof error.code === "string" ? error.code : `it ended with code ${error.code}`;
+  if (error.killed) return `it did not exit within ${TIMEOUT_MS / 1000} s`;
+  return typeof error.code === "string" ? error.code : `it exited with code ${error.code}`;
 }
 
 function parseJson(text: string): unknown {
@@ -166,7 +169,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** What a program may know of the cluster (the Cluster of client.authentication.k8s.io). */
+/** The cluster as passed to the program (Cluster of client.authentication.k8s.io). */
 const clusterInfo = (cluster: Members): Members => ({
   server: cluster.server,
   "tls-server-name": cluster["tls-server-name"],

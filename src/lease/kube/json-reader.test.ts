@@ -28,7 +28,7 @@ function rebuild(reader: JsonReader, like: unknown): unknown {
   return reader.value();
 }
 
-test("reads whatever JSON.stringify writes, with and without white space", () => {
+test("reads everything that JSON.stringify writes, with and without white space", () => {
   fc.assert(
     fc.property(fc.json(), fc.constantFrom(0, 2), (text, indent) => {
       const value: unknown = JSON.parse(text);
@@ -42,7 +42,7 @@ test("reads whatever JSON.stringify writes, with and without white space", () =>
   );
 });
 
-test("what is cut off anywhere is a fault", () => {
+test("truncated JSON is an error", () => {
   fc.assert(
     fc.property(fc.object(), fc.double({ min: 0, max: 0.999, noNaN: true }), (value, part) => {
       const bytes = Buffer.from(JSON.stringify(value));
@@ -52,7 +52,7 @@ test("what is cut off anywhere is a fault", () => {
   );
 });
 
-test("random bytes are read or refused, and never anything else", () => {
+test("random bytes are read or rejected", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
       for (const run of [
@@ -69,7 +69,7 @@ test("random bytes are read or refused, and never anything else", () => {
   );
 });
 
-test("passes over what is of another type than asked for", () => {
+test("skips values of a type other than requested", () => {
   const seen: unknown[] = [];
   read('{"a":[1,{"b":"]}\\""}],"c":"x","d":{"e":1},"f":null,"g":"ü\\u0041"}', (reader) =>
     reader.object((name) => {
@@ -81,7 +81,7 @@ test("passes over what is of another type than asked for", () => {
   assert.deepEqual(seen, ["c", "x", "f", undefined, "g", "üA"]);
 });
 
-test("refuses what is no JSON where it reads", () => {
+test("rejects invalid JSON where it reads", () => {
   for (const text of [
     "",
     "{",

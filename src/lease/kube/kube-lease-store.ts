@@ -1,6 +1,6 @@
 /**
  * The lease store on the Kubernetes API: every node is a host, its podCIDRs are its subnets, and flannel's annotations,
- * shared with Go flannel, say how peers reach it. The network config is a file, mounted from a ConfigMap.
+ * shared with Go flannel, contain how peers reach it. The network config is a file, mounted from a ConfigMap.
  *
  * A start costs the same few requests whatever the number of nodes (besides their listing, 500 a request): the own node,
  * the patch of its annotations, two listings and two watches.
@@ -172,12 +172,12 @@ const isLease = (lease: Lease | Problem | undefined): lease is Lease =>
 
 /** Logs at debug level what another watch logs already: both lose the API server together. */
 function quietLogger(logger: Logger, isQuiet: () => boolean): Logger {
-  const say = (level: "info" | "warn" | "error") => (message: string) =>
+  const at = (level: "info" | "warn" | "error") => (message: string) =>
     isQuiet() ? logger.debug(message) : logger[level](message);
   return {
-    info: say("info"),
-    warn: say("warn"),
-    error: say("error"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
     debug: (message, verbosity) => logger.debug(message, verbosity),
   };
 }

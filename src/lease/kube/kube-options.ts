@@ -67,7 +67,7 @@ export interface KubePorts {
   /** 0 ≤ random() < 1. */
   readonly random?: () => number;
   readonly onOutage?: OutagePorts["onOutage"];
-  /** KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT say where a pod finds the API server. */
+  /** The address of the API server for a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 

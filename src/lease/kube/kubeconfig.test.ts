@@ -1,4 +1,4 @@
-/** What a kubeconfig may hold, and what is said of what it may not. What credentials do is tested against a server. */
+/** Valid kubeconfigs, and the errors for invalid ones. Credentials are tested against a server. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -56,18 +56,18 @@ test("the current context names the cluster and the user", async () => {
   assert.equal(await there.authorize(), undefined);
 });
 
-test("--kube-api-url takes the place of the server", async () => {
+test("--kube-api-url replaces the server", async () => {
   const access = await open(YAML, "https://[fd00::1]:8443");
   assert.equal(access.url, "https://[fd00::1]:8443");
   assert.equal(await access.authorize(), "Bearer s3cret");
 });
 
-test("a user's password is sent as such", async () => {
+test("a user's password is sent", async () => {
   const access = await open(YAML.replace("{token: s3cret}", '{username: flannel, password: "p:w"}'));
   assert.equal(await access.authorize(), `Basic ${Buffer.from("flannel:p:w").toString("base64")}`);
 });
 
-test("a tag of another program's is no fault, and no warning that shows what it tags", async () => {
+test("a foreign YAML tag is no error, and no warning shows its value", async () => {
   const warnings: string[] = [];
   const keep = (warning: Error) => void warnings.push(warning.message);
   process.on("warning", keep);
@@ -80,7 +80,7 @@ test("a tag of another program's is no fault, and no warning that shows what it 
   assert.deepEqual(warnings, []);
 });
 
-test("every fault is told with the file, the place in it, and what to do; no secret is", async () => {
+test("every error names the file, the place in it, and the remedy, and no secret", async () => {
   const faults: readonly [text: string, pattern: RegExp][] = [
     ["{", /config is not valid YAML \(line 1\)$/],
     ["", /is not a kubeconfig: it contains nothing/],
@@ -90,23 +90,20 @@ test("every fault is told with the file, the place in it, and what to do; no sec
       /has no current-context: choose one of "here", "there" with kubectl config use-context/,
     ],
     ["kind: Config", /has no current-context: choose one of its contexts \(it has none\)/],
-    [
-      YAML.replace("current-context: here", "current-context: gone"),
-      /contexts holds no context called "gone"/,
-    ],
-    [YAML.replace("cluster: c,", "cluster: x,"), /clusters holds no cluster called "x"/],
-    [YAML.replace("user: u}", "user: x}"), /users holds no user called "x"/],
+    [YAML.replace("current-context: here", "current-context: gone"), /contexts has no context named "gone"/],
+    [YAML.replace("cluster: c,", "cluster: x,"), /clusters has no cluster named "x"/],
+    [YAML.replace("user: u}", "user: x}"), /users has no user named "x"/],
     [
       YAML.replace("cluster: c,", "cluster: none,"),
-      /cluster none names no server: add it, or give --kube-api-url/,
+      /cluster none names no server; add it, or set --kube-api-url/,
     ],
     [
       YAML.replace("https://10.0.0.1:6443/", "10.0.0.1:6443"),
-      /cluster c: "10\.0\.0\.1:6443" is no URL of an API server/,
+      /cluster c: "10\.0\.0\.1:6443" is not the URL of an API server/,
     ],
     [
       YAML.replace("https://10.0.0.1:6443/", "https://root:s3cret@10.0.0.1"),
-      /cluster c: the URL is no URL of an API server/,
+      /cluster c: the URL is not the URL of an API server/,
     ],
     [YAML.replace('6443/"}', '6443/", proxy-url: "http://p"}'), /wants a proxy/],
     [
@@ -115,10 +112,10 @@ test("every fault is told with the file, the place in it, and what to do; no sec
     ],
     [
       YAML.replace('6443/"}', '6443/", certificate-authority-data: "AAAA"}'),
-      /certificate-authority-data holds no usable certificate/,
+      /certificate-authority-data contains no valid certificate/,
     ],
     [YAML.replace("token: s3cret", "token: [s3cret]"), /user u: token must be a string, but is a list/],
-    [YAML.replace("token: s3cret", 'token: "s3cret s3cret"'), /user u, token holds no token/],
+    [YAML.replace("token: s3cret", 'token: "s3cret s3cret"'), /user u, token contains no token/],
     [YAML.replace("token: s3cret", "token: 123456"), /user u: token must be a string, but is the number/],
     [YAML.replace("token: s3cret", "tokenFile: none"), /user u: token file .*\/none: ENOENT/],
     [

@@ -186,7 +186,7 @@ function entriesOf(config: Members, list: string, file: string): Members[] {
 
 function namedIn(config: Members, list: string, member: string, name: string, file: string): Members {
   const entry = entriesOf(config, list, file).find((candidate) => candidate.name === name);
-  if (entry === undefined) throw new ConfigError(`${file}: ${list} holds no ${member} called ${quote(name)}`);
+  if (entry === undefined) throw new ConfigError(`${file}: ${list} has no ${member} named ${quote(name)}`);
   const value = entry[member] ?? {};
   if (!isObject(value)) throw new ConfigError(`${file}: ${member} ${quote(name)} is not a mapping`);
   return value;

@@ -18,7 +18,7 @@ async function collect(text: string | Buffer, cuts: readonly number[] = []) {
   return { ...meta, items };
 }
 
-test("items come one by one, wherever the chunks end and whatever is in them", async () => {
+test("items come one by one, wherever the chunks end and whatever they contain", async () => {
   const item = fc.dictionary(fc.string(), fc.jsonValue());
   await fc.assert(
     fc.asyncProperty(
@@ -40,7 +40,7 @@ test("items come one by one, wherever the chunks end and whatever is in them", a
   );
 });
 
-test("no items are no items", async () => {
+test("an empty list", async () => {
   for (const items of ["", ',"items":[]', ',"items":null']) {
     assert.deepEqual(await collect(`{"metadata":{"resourceVersion":"7"}${items}}`), {
       version: "7",
@@ -50,13 +50,13 @@ test("no items are no items", async () => {
   }
 });
 
-test("an item that is larger than any is not held to its end", async () => {
+test("an item beyond the size limit is not buffered to its end", async () => {
   const text = `{"metadata":{"resourceVersion":"7"},"items":[{"x":"${"x".repeat(5 << 20)}"}]}`;
   const cuts = Array.from({ length: 80 }, (_, index) => index * (64 << 10));
   await assert.rejects(collect(text, cuts), (error) => hasCode(error, "INVALID"));
 });
 
-test("what is no list, or not all of it, is refused", async () => {
+test("a malformed or truncated list is rejected", async () => {
   const whole = '{"metadata":{"resourceVersion":"7"},"items":[{"a":1},{"b":2}]}';
   const cut = Array.from({ length: whole.length }, (_, length) => whole.slice(0, length));
   const junk = [

@@ -34,7 +34,7 @@ function follow(path: string, pollMs: number) {
   };
 }
 
-test("W17 a ConfigMap's volume: the link that is swapped is noticed at once", {
+test("W17 a ConfigMap's volume: a swapped link is noticed immediately", {
   timeout: 10_000,
 }, async () => {
   const path = join(directory, "net-conf.json");
@@ -47,9 +47,9 @@ test("W17 a ConfigMap's volume: the link that is swapped is noticed at once", {
     publish(number + 2, text);
     assert.equal(await next, text);
   }
-  const gone = watch.next();
+  const removed = watch.next();
   rmSync(path);
-  assert.equal(await gone, undefined);
+  assert.equal(await removed, undefined);
 });
 
 test("the same content is no change", { timeout: 10_000 }, async () => {
@@ -63,7 +63,7 @@ test("the same content is no change", { timeout: 10_000 }, async () => {
   assert.equal(await next, "two");
 });
 
-test("a directory that is not there yet is looked for", { timeout: 10_000 }, async () => {
+test("a missing directory is polled for", { timeout: 10_000 }, async () => {
   const path = join(directory, "later", "net-conf.json");
   await using watch = follow(path, 20);
   assert.equal(await watch.next(), undefined);
@@ -73,7 +73,7 @@ test("a directory that is not there yet is looked for", { timeout: 10_000 }, asy
   assert.equal(await next, "one");
 });
 
-test("what cannot be read is said with what to do", async () => {
+test("an unreadable file is reported with the remedy", async () => {
   const path = join(directory, "net-conf.json");
   await assert.rejects(readConfigFile(path), (error) => {
     assert.match(
@@ -83,7 +83,7 @@ test("what cannot be read is said with what to do", async () => {
     return hasCode(error, "NOT_FOUND");
   });
   await assert.rejects(readConfigFile(directory), (error) => {
-    assert.match(String(error), /cannot read the network config .*: EISDIR/);
+    assert.match(String(error), /failed to read the network config .*: EISDIR/);
     return hasCode(error, "UNAVAILABLE");
   });
   writeFileSync(path, "x".repeat((1 << 20) + 1));

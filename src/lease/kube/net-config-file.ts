@@ -34,7 +34,7 @@ export async function readConfigFile(path: string): Promise<string> {
       );
     }
     const reason = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new StoreError("UNAVAILABLE", `cannot read the network config ${path}: ${reason}`, {
+    throw new StoreError("UNAVAILABLE", `failed to read the network config ${path}: ${reason}`, {
       cause: error,
     });
   }
@@ -48,18 +48,18 @@ export async function* watchConfigFile(
   signal: AbortSignal,
 ): AsyncGenerator<string | undefined, void> {
   using directory = new DirectoryWatch(dirname(path));
-  let told: string | undefined;
+  let latest: string | undefined;
   let isFirst = true;
   while (!signal.aborted) {
     const isChanging = directory.nextChange(); // before reading: a change meanwhile is not missed
-    // A file that is there but cannot be read may be half-way through a change.
+    // A file that exists but is unreadable may be half written.
     const content = await readConfigFile(path).catch((error: StoreError) =>
-      error.code === "NOT_FOUND" ? undefined : told,
+      error.code === "NOT_FOUND" ? undefined : latest,
     );
     if (signal.aborted) return;
-    if (isFirst || content !== told) {
+    if (isFirst || content !== latest) {
       isFirst = false;
-      told = content;
+      latest = content;
       yield content;
     }
     const woken = new AbortController();
@@ -68,7 +68,7 @@ export async function* watchConfigFile(
   }
 }
 
-/** Tells that something changed in a directory; silent if it cannot be watched (it is not there yet, or inotify is used up). */
+/** Reports changes in a directory; none if it cannot be watched (it does not exist yet, or there are too many inotify watches). */
 class DirectoryWatch implements Disposable {
   readonly #path: string;
   #watcher: FSWatcher | undefined;

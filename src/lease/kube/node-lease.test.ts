@@ -17,7 +17,7 @@ const node = (podCidrs: readonly string[], annotations: NodeRecord["annotations"
   annotations: { managed: "true", publicIp: "192.168.0.1", backendType: "vxlan", ...annotations },
 });
 
-test("a node is a lease of its first podCIDR of each family, called like the node", () => {
+test("a node is a lease of its first podCIDR of each family, with the node's name as key", () => {
   const lease = leaseOfNode(
     node(["fc00:0:0:1::/64", "10.244.1.0/24"], { backendData: '{"VNI":1}', publicIpv6: "" }),
   );
@@ -34,7 +34,7 @@ test("a node is a lease of its first podCIDR of each family, called like the nod
   });
 });
 
-test("a node that flannel does not manage, or that has no subnet yet, is no lease and no problem", () => {
+test("a node that flannel does not manage, or that has no subnet yet, is neither a lease nor a problem", () => {
   assert.equal(leaseOfNode(node(["10.244.1.0/24"], { managed: "false" })), undefined);
   assert.equal(leaseOfNode({ name: "n1", podCidrs: ["10.244.1.0/24"], annotations: {} }), undefined);
   assert.equal(leaseOfNode(node([])), undefined);
@@ -64,7 +64,7 @@ test("junk in a node is a problem", () => {
   }
 });
 
-test("Go flannel's ways to say nothing are read as nothing", () => {
+test("empty values as Go flannel writes them are read as missing", () => {
   const attributes = attributesOf(
     node([], { publicIp: "0.0.0.0", publicIpv6: "fd00::1", backendData: "null", backendV6Data: "null" }),
   );
@@ -74,7 +74,7 @@ test("Go flannel's ways to say nothing are read as nothing", () => {
   assert.equal(attributes.backendData, undefined);
 });
 
-test("backend data may be anything that is JSON, also what looks like a problem of ours", () => {
+test("backend data may be any JSON, including an object that looks like a problem", () => {
   for (const data of ['{"junk":"x"}', '{"problem":"x"}', "7", '"text"', "false"]) {
     const attributes = attributesOf(node([], { backendData: data }));
     assert.ok(!isProblem(attributes));
@@ -98,7 +98,7 @@ test("annotations written and read again are the same", () => {
   assert.deepEqual(missingAnnotations(record, written), {});
 });
 
-test("what differs is written, what is too much goes", () => {
+test("differing annotations are written, surplus ones removed", () => {
   const attributes = {
     publicIp: parseIp("192.168.0.1"),
     publicIpv6: undefined,
@@ -114,7 +114,7 @@ test("what differs is written, what is too much goes", () => {
   });
 });
 
-test("a host's subnets have to be there for each family of the network, and inside of it", () => {
+test("a host's subnets must exist for each family of the network, and be inside it", () => {
   const usable = (record: NodeRecord, network: typeof IPV4) => {
     const subnets = usableSubnets(record, network);
     return isProblem(subnets)

@@ -61,18 +61,18 @@ export function usableSubnets(node: NodeRecord, network: NetworkFamilies): Subne
     ["ipv4", "IPv4"],
     ["ipv6", "IPv6"],
   ] as const) {
-    const wanted = network[name]?.network;
+    const expected = network[name]?.network;
     const subnet = subnets[name];
-    if (wanted === undefined) continue;
+    if (expected === undefined) continue;
     if (subnet === undefined) {
       return {
         problem: `has no ${family} podCIDR, only ${node.podCidrs.join(", ")}, but net-conf.json enables ${family}: ${assign}`,
       };
     }
-    if (!containsPrefix(wanted, subnet)) {
+    if (!containsPrefix(expected, subnet)) {
       return {
         problem:
-          `has podCIDR ${formatPrefix(subnet)}, which is not inside the network ${formatPrefix(wanted)} of net-conf.json: ` +
+          `has podCIDR ${formatPrefix(subnet)}, which is not inside the network ${formatPrefix(expected)} of net-conf.json: ` +
           "give kube-controller-manager's --cluster-cidr and net-conf.json the same network",
       };
     }
@@ -116,12 +116,12 @@ export function annotationsOf(attributes: LeaseAttributes): Partial<Record<Annot
   };
 }
 
-/** Those of `wanted` that the node does not have. */
+/** Those of `desired` that the node does not have. */
 export function missingAnnotations(
   { annotations }: NodeRecord,
-  wanted: Partial<Record<Annotation, string | null>>,
+  desired: Partial<Record<Annotation, string | null>>,
 ): Partial<Record<Annotation, string | null>> {
-  const missing = (Object.entries(wanted) as [Annotation, string | null][]).filter(
+  const missing = (Object.entries(desired) as [Annotation, string | null][]).filter(
     ([annotation, value]) => (annotations[annotation] ?? null) !== value,
   );
   return Object.fromEntries(missing);

@@ -20,7 +20,7 @@ const readOwn = ownNodeRecordReader(NAMES);
 
 const read = (object: unknown) => readPacked(new JsonReader(Buffer.from(JSON.stringify(object))));
 
-test("keeps of a node what a lease needs", () => {
+test("keeps what a lease needs of a node", () => {
   const node = makeNode("n1", {
     podCIDRs: ["10.244.1.0/24", "fc00:0:0:1::/64"],
     annotations: {
@@ -43,7 +43,7 @@ test("keeps of a node what a lease needs", () => {
   assert.ok(packed!.text.length < 400);
 });
 
-test("reads of the own node its condition, and who wrote what", () => {
+test("reads the condition and the writers of the own node", () => {
   const { node } = readOwn(
     new JsonReader(
       Buffer.from(
@@ -75,7 +75,7 @@ test("reads of the own node its condition, and who wrote what", () => {
   assert.equal(node!.writers.length, 1);
 });
 
-test("a node is the same as long as its text is, whatever else changes", () => {
+test("a node is unchanged while its relevant text is, whatever else changes", () => {
   const node = makeNode("n1", { podCIDRs: ["10.244.1.0/24"] });
   const later = {
     ...node,
@@ -87,7 +87,7 @@ test("a node is the same as long as its text is, whatever else changes", () => {
   assert.notEqual(read(node).node!.text, read(moved).node!.text);
 });
 
-test("both readers agree on whatever there is, and leave nothing behind for the next node", () => {
+test("both readers agree on any node, and leave no state for the next one", () => {
   const text = fc.oneof(fc.string(), fc.constantFrom("10.0.0.0/24", "true", ""));
   const junk = fc.oneof(fc.constant(null), fc.integer(), text, fc.array(text));
   const annotations = fc.dictionary(fc.oneof(fc.constantFrom(...Object.values(NAMES)), fc.string()), junk);
@@ -119,7 +119,7 @@ test("both readers agree on whatever there is, and leave nothing behind for the 
   );
 });
 
-test("F2 keeps a node's creation time, alike from both readers, and none where it is malformed", () => {
+test("F2 keeps a node's creation time, with both readers, and none if it is malformed", () => {
   const node = makeNode("n1", { podCIDRs: ["10.244.1.0/24"] });
   const created = (creationTimestamp: unknown) => ({
     ...node,

@@ -73,7 +73,7 @@ export async function* watchNodes<Node>(
       isOpen = true;
       if (!isDoubtful) outage.over();
       for await (const event of watch) {
-        if (isEarlier(event.version, version)) throw startOver("the API server holds older data than before");
+        if (isEarlier(event.version, version)) throw startOver("the API server has older data than before");
         version = event.version;
         known = version;
         isFruitful = true;
@@ -84,9 +84,9 @@ export async function* watchNodes<Node>(
         const { type, node } = event;
         if (node !== undefined) yield { type, node };
       }
-      // The server ends every watch after its timeout; one that ends at once would be reopened in a loop.
+      // The server ends every watch after its timeout; one that ends immediately would be reopened in a loop.
       if (ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
-        throw new StoreError("UNAVAILABLE", "the API server ended the watch at once");
+        throw new StoreError("UNAVAILABLE", "the API server ended the watch immediately");
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -100,7 +100,7 @@ export async function* watchNodes<Node>(
         version = undefined;
         failures = 0;
       }
-      // Listed again at once, unless that happened only just now: each listing may be tens of megabytes.
+      // Listed again immediately, unless the previous listing is recent: each listing may be tens of megabytes.
       if (!isStale || nowMs - staleAtMs < timings.retryMaxMs) await outage.pause(error);
       if (isStale) staleAtMs = nowMs;
     }

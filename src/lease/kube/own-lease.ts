@@ -59,7 +59,7 @@ export class OwnLeaseHolder {
     const signal =
       callers === undefined ? this.#parts.signal : AbortSignal.any([callers, this.#parts.signal]);
     const endMs = ports.timers.nowMs() + timings.waitReportMs;
-    let told: string | undefined;
+    let logged: string | undefined;
     for (;;) {
       const seen = node.changes;
       const record = await node.read().catch(throwUnlessGone);
@@ -71,10 +71,10 @@ export class OwnLeaseHolder {
       }
       const { problem } = subnets as { problem: string };
       const reason = record instanceof StoreError ? problem : `node ${record.name} ${problem}`;
-      if (reason !== told) {
+      if (reason !== logged) {
         ports.logger.warn(`Waiting for a subnet: ${reason}`);
         onWait?.(reason);
-        told = reason;
+        logged = reason;
       }
       await this.#changeOrTimeout(seen, endMs - ports.timers.nowMs(), signal);
       if (signal.aborted || ports.timers.nowMs() >= endMs) throw new StoreError("UNAVAILABLE", reason);
@@ -169,7 +169,7 @@ export class OwnLeaseHolder {
           if (!isAnswering) {
             isAnswering = true;
             const { round, pauseMs } = contest.next();
-            this.#tell(now, round);
+            this.#logRepair(now, round);
             await sleep(ports.timers, pauseMs, signal);
             if (signal.aborted) return;
           }
@@ -188,7 +188,7 @@ export class OwnLeaseHolder {
     return Object.keys(missingAnnotations(record, annotationsOf(held.attributes))) as Annotation[];
   }
 
-  #tell(record: OwnNodeRecord, round: number): void {
+  #logRepair(record: OwnNodeRecord, round: number): void {
     const { names, ports } = this.#parts;
     const changed = this.#missingIn(record).map((annotation) => names[annotation]);
     const [were, them] = changed.length === 1 ? ["was", "it"] : ["were", "them"];

@@ -44,11 +44,11 @@ test("retries until it succeeds, with growing pauses, and logs each problem once
   ]);
 });
 
-test("ends when aborted, and lets through what is no fault of the store", async () => {
+test("ends when aborted, and throws errors that are not the store's", async () => {
   const { timers, ports } = makeBed();
   const abort = new AbortController();
   const failing = async () => {
-    throw new StoreError("UNAVAILABLE", "away");
+    throw new StoreError("UNAVAILABLE", "down");
   };
   const done = persist("do it", failing, TIMINGS, ports, abort.signal);
   await timers.advance(500);
@@ -60,7 +60,7 @@ test("ends when aborted, and lets through what is no fault of the store", async 
   await assert.rejects(persist("do it", broken, TIMINGS, ports, new AbortController().signal), TypeError);
 });
 
-test("a contest is answered at once three times, then ever more slowly, and at once again after a calm", async () => {
+test("a contest: three immediate repairs, then at growing intervals, and immediate again after a quiet time", async () => {
   const timers = new FakeTimers();
   const contest = createContest(1_000, timers);
   const pauses = async (count: number) => {

@@ -35,7 +35,7 @@ const TEXT =
   `\n${JSON.stringify({ type: "BOOKMARK", object: { kind: "Node", metadata: { resourceVersion: "9" } } })}\n` +
   line("DELETED", "n1", 11);
 
-test("events come whole, wherever the chunks end", async () => {
+test("events are complete, wherever the chunks end", async () => {
   const bytes = Buffer.from(TEXT);
   await fc.assert(
     fc.asyncProperty(fc.uniqueArray(fc.nat(bytes.length)), async (cuts) => {
@@ -46,11 +46,11 @@ test("events come whole, wherever the chunks end", async () => {
   );
 });
 
-test("an end in the middle of an event is no end", async () => {
+test("the end of the stream within an event is an error", async () => {
   await assert.rejects(collect([Buffer.from(TEXT.slice(0, -10))]), (error) => hasCode(error, "UNAVAILABLE"));
 });
 
-test("an error of the server is its Status: what it has forgotten, or something else", async () => {
+test("an ERROR event: compacted history, or another Status", async () => {
   const error = (object: object) => collect([Buffer.from(`${JSON.stringify({ type: "ERROR", object })}\n`)]);
   for (const status of [
     { code: 410, message: "too old" },
@@ -67,7 +67,7 @@ test("an error of the server is its Status: what it has forgotten, or something 
   await assert.rejects(error({}), /an error \(undefined\)/);
 });
 
-test("what is no event is refused", async () => {
+test("a malformed event is rejected", async () => {
   for (const junk of [
     "7",
     "[]",
@@ -84,7 +84,7 @@ test("what is no event is refused", async () => {
   }
 });
 
-test("once a bookmark has come, silence is borne for a shorter time; no longer than before", async () => {
+test("a bookmark shortens the silence limit, and never extends it", async () => {
   const patienceAfter = async (text: string, silenceMs: number) => {
     const body = bodyOf([Buffer.from(text)]);
     for await (const event of readEvents(body, read, silenceMs)) assert.ok(event);
