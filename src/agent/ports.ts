@@ -35,6 +35,8 @@ export interface AgentPorts {
   readonly randomBytes: (count: number) => Uint8Array;
   /** Undefined = none are available: backends that encrypt cannot run. */
   readonly keys?: HostKeys | undefined;
+  /** Runs a command by `sh -c`; what it printed, trimmed. Rejects with FlannelError. Undefined = there is no shell here. */
+  readonly runStartupCommand?: ((command: string) => Promise<string>) | undefined;
   /** Text of a file; undefined if it does not exist or cannot be read. */
   readonly readFile: (path: string) => string | undefined;
   readonly writeFile: AtomicFileWriter;

@@ -7,7 +7,7 @@
 import { type Ip, parseIp } from "../address/ip.ts";
 import type { Prefix } from "../address/prefix.ts";
 import type { Backend } from "../backend/backend.ts";
-import { createBackend, deviceNamesOf, type Network } from "../backend/backends.ts";
+import { createBackend, deviceNamesOf, type Network, startupCommandOf } from "../backend/backends.ts";
 import type { InterfaceOptions } from "../config/options.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import type { HostRecord } from "../lease/lease-store.ts";
@@ -21,6 +21,7 @@ import { claimFree, claimNetwork } from "./network-claim.ts";
 import type { ResolvedConfig } from "./planner.ts";
 import type { AgentPorts } from "./ports.ts";
 import type { Readiness } from "./readiness.ts";
+import { runStartupCommand, type StartupCommandPorts } from "./startup-command.ts";
 import { formerNetworks } from "./subnet-file.ts";
 import type { SourceContext } from "./tunnel-source.ts";
 
@@ -63,6 +64,10 @@ export async function resolve(
   const existing = await observeAll(ports.providers, { devices, networks: [] }, new Set(["link"]));
   const chosen = resolver.chooseInterface(network, { previousAddresses: localAddressesOf(existing) });
   readiness.set("external interface", undefined);
+  const isStarted = await resolver.runStartupCommand(network, signal, ports, (problem) =>
+    readiness.set("startup command", problem),
+  );
+  if (!isStarted) return undefined;
   const backend = resolver.createBackend(network, existing);
   for (const note of backend.notes) ports.logger.warn(note);
   const config = { network, backend, host: hostOf(chosen) };
@@ -80,6 +85,7 @@ export class Resolver {
   readonly interfaceOptions: InterfaceOptions;
   readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys">;
   readonly #record: HostRecord;
+  #startupOutput: string | undefined;
   /** Networks of an earlier run. */
   readonly formerNetworks: readonly Prefix[];
 
@@ -104,16 +110,36 @@ export class Resolver {
     });
   }
 
+  /** Runs the command that the backend wants before it is created, if any. False if aborted. Throws ConfigError. */
+  async runStartupCommand(
+    network: Network,
+    signal: AbortSignal,
+    ports: StartupCommandPorts,
+    onProblem: (problem: string | undefined) => void,
+  ): Promise<boolean> {
+    const command = startupCommandOf(network);
+    if (command === undefined) return true;
+    this.#startupOutput = await runStartupCommand(command, signal, ports, onProblem);
+    return this.#startupOutput !== undefined;
+  }
+
   /** MACs are those of the existing devices, else those published by an earlier run, else random. Throws ConfigError. */
   createBackend(network: Network, existing: readonly StateObject[]): Backend {
     const { randomBytes, keys } = this.#ports;
-    return createBackend(network, { existing, published: this.#record.attributes, randomBytes, keys });
+    const published = this.#record.attributes;
+    const startupOutput = this.#startupOutput;
+    return createBackend(network, { existing, published, randomBytes, keys, startupOutput });
   }
 
   /** A backend with fresh MACs. Throws ConfigError. */
   createFreshBackend(network: Network): Backend {
     const { randomBytes, keys } = this.#ports;
-    return createBackend(network, { existing: [], randomBytes, keys });
+    return createBackend(network, {
+      existing: [],
+      randomBytes,
+      keys,
+      startupOutput: this.#startupOutput,
+    });
   }
 
   /** What this host publishes in its lease. */

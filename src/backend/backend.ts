@@ -115,6 +115,8 @@ export interface BackendContext {
   readonly randomBytes: (count: number) => Uint8Array;
   /** Undefined where there are none: then a backend that needs keys is not created (ConfigError). */
   readonly keys?: HostKeys | undefined;
+  /** What the {@link BackendModule.startupCommand} printed; undefined = it was not run. */
+  readonly startupOutput?: string | undefined;
 }
 
 /** Secrets of this host, which never enter a plan: it names them by what may be shown. */
@@ -148,5 +150,7 @@ export interface BackendModule<Config extends { readonly type: string }> {
   parse(members: Members, families: readonly Family[]): Config;
   /** Names of the devices that this config creates on a host, to be looked up before {@link create}. */
   deviceNames(config: Config, network: NetworkFamilies): readonly string[];
+  /** A command for `sh -c` that runs before {@link create}, which needs its output; undefined = none. */
+  startupCommand?(config: Config): string | undefined;
   create(config: Config, context: BackendContext): Backend;
 }

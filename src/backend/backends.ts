@@ -14,20 +14,21 @@ import type { Lease } from "../lease/lease.ts";
 import { alloc } from "./alloc.ts";
 import type { Backend, BackendContext, BackendModule, DevicePattern } from "./backend.ts";
 import { defaultBackend } from "./backend-types.ts";
+import { extension } from "./extension.ts";
 import { hostGw } from "./host-gw.ts";
 import { ipip } from "./ipip.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 import { wireguard } from "./wireguard.ts";
 
-const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc] as const;
+const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc, extension] as const;
 
 /** The types of the backends. The lists of the Helm chart and of `flannelctl lab up` are these. */
 export const BACKEND_TYPES: readonly string[] = BACKENDS.map(({ type }) => type);
 
 /** Backends of Go flannel that are not supported yet, and the devices that they create in Go flannel. */
 const NOT_YET: readonly { readonly type: string; readonly devices: readonly DevicePattern[] }[] = [
-  ...["ipsec", "extension", "aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
+  ...["ipsec", "aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
     type,
     devices: [],
   })),
@@ -129,6 +130,10 @@ export function findBackend(type: string): BackendModule<BackendConfig> {
 /** Names of the devices that this network's backend creates on a host, to be looked up before {@link createBackend}. */
 export const deviceNamesOf = (network: Pick<Network, keyof NetworkFamilies | "backend">): readonly string[] =>
   findBackend(network.backend.type).deviceNames(network.backend, network);
+
+/** The command whose output {@link createBackend} needs as `startupOutput`; undefined = none. */
+export const startupCommandOf = (network: Pick<Network, "backend">): string | undefined =>
+  findBackend(network.backend.type).startupCommand?.(network.backend);
 
 /** Creates the backend of a network. Throws ConfigError. */
 export const createBackend = (network: Network, context: Omit<BackendContext, "network">): Backend =>

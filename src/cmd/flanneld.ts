@@ -15,6 +15,7 @@ import { describeOptions, type FlanneldOptions, readOptions } from "../config/op
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelProvider } from "../datapath/tunnel-provider.ts";
+import { ExtensionProvider } from "../extension/extension-provider.ts";
 import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
 import { DescriptorStore } from "../linux/descriptor-store.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
@@ -27,6 +28,7 @@ import { openNftNotifications, openNotifications } from "../linux/notifications.
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory, trimMemory, unmapProgram } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
+import { createShell } from "../linux/shell-runner.ts";
 import { makePersistentTun } from "../linux/tun.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import { digestXtables } from "../linux/xtables.ts";
@@ -158,6 +160,14 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const wireguard = new KernelWireguard({
     ...{ connection: generic, secrets: keys, timers: systemTimers, handshakes },
   });
+  const shell = createShell({ signal, environment: process.env });
+  const recordPath = `${options.subnetFile.replace(/\.env$/, "")}-extension.json`;
+  const extension = new ExtensionProvider({
+    run: shell,
+    readRecord: () => readFile(recordPath),
+    writeRecord: (text) => writeFileAtomic(recordPath, text, 0o600),
+    ...{ logger, timers: systemTimers },
+  });
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,
@@ -174,8 +184,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     {
       store,
       configPlace,
-      providers: [kernel, new TunnelProvider(tunnels), wireguard],
+      providers: [kernel, new TunnelProvider(tunnels), wireguard, extension],
       keys,
+      runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
       rtnetlink,
       hostAnswers: (ip) => hostAnswers(rtnetlink, ip),
       openNotifications,

@@ -111,8 +111,8 @@ export class Applier {
     if (operation.object.kind === "link") this.#failedDevices.add(operation.object.name);
     const { message, isFirst } = this.failures.note(operation, error, isRepair);
     // The first failure is often a race with a change that the next observation shows; a second one is worth a line.
-    // A missing interface is reported by its watch, once, not by each object that waits for it.
-    if (!isFirst && !hasCode(error, "ENODEV")) this.#options.reportOnce(message);
+    // A missing interface, or work in progress, is reported once by its own watch, not by each object that waits for it.
+    if (!isFirst && !hasCode(error, "ENODEV") && !hasCode(error, "EAGAIN")) this.#options.reportOnce(message);
     return false;
   }
 }

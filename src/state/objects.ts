@@ -6,6 +6,8 @@
 
 import { address } from "./kinds/address.ts";
 import { allowedIp } from "./kinds/allowed-ip.ts";
+import { extensionPeer } from "./kinds/extension-peer.ts";
+import { extensionStartup } from "./kinds/extension-startup.ts";
 import { fdb } from "./kinds/fdb.ts";
 import { forwardingEntry } from "./kinds/forwarding-entry.ts";
 import { link } from "./kinds/link.ts";
@@ -20,6 +22,8 @@ import type { Change, ObjectBase, Operation } from "./operation.ts";
 
 export type { DeviceAddress } from "./kinds/address.ts";
 export type { AllowedIp } from "./kinds/allowed-ip.ts";
+export type { ExtensionPeer } from "./kinds/extension-peer.ts";
+export type { ExtensionStartup } from "./kinds/extension-startup.ts";
 export type { FdbEntry } from "./kinds/fdb.ts";
 export type { ForwardingEntry } from "./kinds/forwarding-entry.ts";
 export type { ForeignLink, Link } from "./kinds/link.ts";
@@ -45,6 +49,8 @@ export const KINDS = [
   wireguard,
   wireguardPeer,
   allowedIp,
+  extensionStartup,
+  extensionPeer,
   route,
 ] as const;
 

@@ -166,7 +166,7 @@ export class FakeKernel implements Provider {
       if (action === "replace" && have === undefined) return "ENODEV";
       return this.#setLink(object, have);
     }
-    const device = this.#objects.get(linkKey(object.device));
+    const device = this.#objects.get(linkKey(deviceOf(object)));
     const isOnLower = object.kind === "route" && this.#lowers.has(object.device);
     if (device === undefined && !isOnLower) return "ENODEV";
     if (object.kind === "address" && have !== undefined) return "EEXIST";
@@ -221,7 +221,7 @@ export class FakeKernel implements Provider {
     const have = this.#objects.get(key);
     if (have === undefined) {
       const isOnNothing = object.kind !== "link" && !this.#objects.has(linkKey(deviceOf(object)));
-      if (isOnNothing && !this.#lowers.has(object.device)) return "ENODEV";
+      if (isOnNothing && !this.#lowers.has(deviceOf(object))) return "ENODEV";
       return { link: "ENODEV", route: "ESRCH", address: "EADDRNOTAVAIL", neighbour: "ENOENT", fdb: "ENOENT" }[
         object.kind as string
       ];
@@ -247,7 +247,7 @@ export class FakeKernel implements Provider {
 
   #drop(device: string, kinds: readonly StateKind[], how: "reported" | "silent"): void {
     for (const [key, object] of this.#objects) {
-      if (!kinds.includes(object.kind) || object.kind === "link" || object.device !== device) continue;
+      if (!kinds.includes(object.kind) || object.kind === "link" || deviceOf(object) !== device) continue;
       this.#objects.delete(key);
       if (how === "reported") this.#notify([{ action: "touched", object }]);
     }

@@ -42,7 +42,9 @@ const MAY_IMPORT: Table = {
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
   // WireGuard peers, on devices of the kernel.
   wireguard: ["address", "netlink", "state"],
-  linux: ["address", "packet", "datapath", "netlink", "state", "wireguard"],
+  // Commands of the operator's, for the extension backend.
+  extension: ["address", "state"],
+  linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
   // It checks the network config of a lab as flanneld will, before it makes any host.
   lab: ["address", "config", "lease", "backend", "netlink", "cni", "linux", "kube-server"],
@@ -59,6 +61,7 @@ const MAY_IMPORT: Table = {
     "backend",
     "datapath",
     "wireguard",
+    "extension",
     "status",
     "agent",
     "admin",
@@ -96,7 +99,7 @@ const MAY_IMPORT_WITHIN: Readonly<Record<string, Table>> = {
 };
 
 /** Folders that are functions of their inputs: no system, no clock, no chance; tested without any of them. */
-const PURE = ["address", "netlink", "packet", "state", "backend", "datapath", "wireguard"];
+const PURE = ["address", "netlink", "packet", "state", "backend", "datapath", "wireguard", "extension"];
 
 const FORBIDDEN_TEXT: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
   { pattern: /from "node:/, reason: "a pure folder takes the system through a port" },

@@ -9,7 +9,7 @@
  *         └ container .2, ::2
  */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatIp } from "../../src/address/ip.ts";
@@ -21,12 +21,14 @@ import { parseFlags } from "../../src/config/flags.ts";
 import { readOptions } from "../../src/config/options.ts";
 import { FLANNELD_FLAGS } from "../../src/config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../../src/config/subnet-env.ts";
+import { ExtensionProvider } from "../../src/extension/extension-provider.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { ExecError, exec } from "../../src/linux/exec.ts";
 import { openGenericNetlink, openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { withNetns } from "../../src/linux/netns.ts";
 import { NetworkClaims } from "../../src/linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../../src/linux/notifications.ts";
+import { createShell } from "../../src/linux/shell-runner.ts";
 import { WireguardKeys } from "../../src/linux/wireguard-keys.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";
 import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
@@ -155,14 +157,24 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
     openNotifications: () => openNotifications({ netns }),
     yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
   });
+  const shell = createShell({ signal: stop.signal, environment: process.env, netns });
+  // Kept over restarts of the host's agent.
+  const recordPath = join(tmpdir(), `flannel-extension-${name}`);
+  const extension = new ExtensionProvider({
+    run: shell,
+    readRecord: () => readTextIn(netns, recordPath),
+    writeRecord: async (content) => writeFileSync(recordPath, content),
+    ...{ logger, timers: looseTimers },
+  });
   let text: string | undefined;
   const ended = runAgent(
     options,
     {
       store,
       configPlace: "the test",
-      providers: [kernel, wireguard],
+      providers: [kernel, wireguard, extension],
       keys,
+      runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
       rtnetlink,
       hostAnswers: async () => false,
       openNotifications: () => openNotifications({ netns }),

@@ -1,6 +1,6 @@
 {{/* The backends that this version of flanneld has. */}}
 {{- define "flannel.backends" -}}
-vxlan host-gw udp wireguard ipip alloc
+vxlan host-gw udp wireguard ipip alloc extension
 {{- end }}
 
 {{/* "true" or nothing. A string is what --set-string gives: "false" must not count as true. */}}
