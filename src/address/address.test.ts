@@ -22,7 +22,7 @@ const ipv6 = fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }).map((value) => ({ fami
 /** Texts that look like addresses, most of them wrong. */
 const addressLike = fc.string({ unit: fc.constantFrom(..."0123456789.:af"), maxLength: 20 });
 
-test("texts as RFC 5952 wants them", () => {
+test("formats addresses as RFC 5952 specifies", () => {
   const cases = {
     "2001:DB8::1": "2001:db8::1",
     "2001:db8:0:0:1:0:0:1": "2001:db8::1:0:0:1",
@@ -38,7 +38,7 @@ test("texts as RFC 5952 wants them", () => {
   }
 });
 
-test("what is no address is refused", () => {
+test("refuses text that is not an address", () => {
   for (const text of [
     "",
     "1",
@@ -68,7 +68,7 @@ test("what is no address is refused", () => {
   }
 });
 
-test("text and bytes of every address lead back to it", () => {
+test("text and bytes of every address round-trip", () => {
   fc.assert(
     fc.property(fc.oneof(ipv4, ipv6), (ip) => {
       assert.deepEqual(parseIp(formatIp(ip)), ip);
@@ -79,7 +79,7 @@ test("text and bytes of every address lead back to it", () => {
   );
 });
 
-test("accepts what Node.js takes for an address, and nothing else", () => {
+test("accepts the same addresses as Node.js", () => {
   fc.assert(
     fc.property(fc.oneof(addressLike, ipv4.map(formatIp), ipv6.map(formatIp)), (text) => {
       const expected = isIPv4(text) ? 4 : isIPv6(text) ? 6 : undefined;
@@ -100,7 +100,7 @@ test("prefixes: host bits are masked off, lengths checked", () => {
   assert.equal(sizeOf(subnet), 256n);
 });
 
-test("two prefixes overlap exactly if one holds the other's base", () => {
+test("two prefixes overlap exactly if one contains the other's base", () => {
   const prefix = fc
     .tuple(fc.bigInt({ min: 0n, max: 255n }), fc.integer({ min: 24, max: 32 }))
     .map(([host, length]) => parsePrefix(`${formatIp({ family: 4, value: 0x0a050000n + host })}/${length}`)!);

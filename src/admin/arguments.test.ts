@@ -15,7 +15,7 @@ test("one subnet or address per family, in any order", () => {
   assert.equal(formatIp(ips.ipv6!), "2001:db8::3");
 });
 
-test("what is neither is refused with an example", () => {
+test("other words are refused with an example", () => {
   const subnets = ["", "10.5.3.0", "10.5.3.0-24", "10.5.3.0/33", "10.5.3.7/24", "10.5.3.0/24,", "x/24"];
   for (const text of subnets) assert.throws(() => parseSubnets(text), ConfigError, text);
   assert.throws(() => parseSubnets("10.5.3.0/24,10.5.4.0/24"), /two IPv4 subnets: one per family/);

@@ -21,7 +21,7 @@ function held(...keys: string[]): LeaseRecord[] {
   });
 }
 
-test("without hosts anything may change", () => {
+test("without leases every change is allowed", () => {
   assert.deepEqual(obstaclesToChange(network({}), network({ SubnetLen: 26 }), held("junk")), []);
 });
 
@@ -44,7 +44,7 @@ test("leases that do not fit are named, the first few", () => {
   assert.deepEqual(others, []);
 });
 
-test("what running hosts refuse is told; what they follow is not", () => {
+test("changes that running hosts refuse are reported, others not", () => {
   const hosts = held("10.5.9.0-24");
   const change = (before: object, after: object) =>
     obstaclesToChange(network({ Backend: before }), network({ Backend: after }), hosts);
@@ -66,7 +66,7 @@ test("a report names the faults of network and backend together", () => {
   assert.match(reportConfig("{}{").faults[0]!, /not valid JSON/);
 });
 
-test("a good config is told in one line, and with every default", () => {
+test("a valid config is described in one line, and with every default", () => {
   const good = reportConfig(
     '{"network":"10.5.7.0/20","EnableNFTables":true,"backend":{"type":"VXLAN","VNI":3}}',
   );

@@ -29,13 +29,13 @@ export function obstaclesToChange(
     const named = misfits.slice(0, MAX_NAMED).map(describeSubnet).join(", ");
     const more = misfits.length > MAX_NAMED ? ", …" : "";
     obstacles.push(
-      `${misfits.length} of ${held.length} leases do not fit it (${named}${more}): their hosts get other subnets when flanneld starts again, and their containers other addresses`,
+      `${misfits.length} of ${held.length} leases do not fit it (${named}${more}): their hosts get other subnets at the next start of flanneld, and their containers other addresses`,
     );
   }
   const differences = differencesOf(before, after);
   if (differences.length > 0) {
     obstacles.push(
-      `${differences.join(", ")}: hosts that run go on with the old value and do not reach those with the new one, until flanneld has been restarted on all of them`,
+      `${differences.join(", ")}: running hosts keep the old value and do not reach those with the new one until flanneld is restarted on all of them`,
     );
   }
   return obstacles;

@@ -76,7 +76,7 @@ async function runCheck(text: string, context: CommandContext): Promise<number> 
     printFaults(report, "the file", context);
     return 1;
   }
-  context.print(`The config is good: ${describeConfig(report.network)}.`);
+  context.print(`The config is valid: ${describeConfig(report.network)}.`);
   printNotes(report, context);
   return 0;
 }
@@ -102,13 +102,13 @@ async function runSet(
     const obstacles = obstaclesToChange(before, after, records);
     if (obstacles.length > 0) {
       for (const obstacle of obstacles) context.printError(`flannelctl: ${printable(obstacle)}`);
-      context.printError("flannelctl: nothing was written; --force writes it all the same");
+      context.printError("flannelctl: nothing was written; --force writes it anyway");
       return 1;
     }
   }
   if (stored?.text !== text && !(await write(store, text, stored))) {
     context.printError(
-      "flannelctl: somebody else changed the config in this moment: nothing was written; look at it and try again",
+      "flannelctl: the config was changed concurrently: nothing was written; check it and run the command again",
     );
     return 1;
   }
@@ -116,7 +116,7 @@ async function runSet(
   printNotes(report, context);
   if (force) {
     context.print(
-      "Hosts that run go on as they are where they cannot follow; their log says so: restart flanneld there.",
+      "Running hosts keep the previous config where they cannot apply this one, which their log reports: restart flanneld there.",
     );
   }
   return 0;

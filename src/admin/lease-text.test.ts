@@ -22,12 +22,12 @@ SUBNET                   PUBLIC IP                 BACKEND  EXPIRES IN  NODE DAT
 10.5.20.0/24             192.168.64.3              vxlan    1m 0s       {"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}
 10.5.100.0/24,fc00::/64  192.168.64.4,2001:db8::4  -        never       -
 fc00:1::/64              2001:db8::5               -        1m 0s       -
-\x1b[31mred              -                         -        never       junk: the key is not a subnet like 10.5.52.0-24
+\x1b[31mred              -                         -        never       invalid: the key is not a subnet like 10.5.52.0-24
 `
   .trim()
   .split("\n");
 
-test("a table of leases, junk and reservations, sorted by subnet", () => {
+test("a table of leases, invalid keys and reservations, sorted by subnet", () => {
   const records = [
     record("\x1b[31mred", "{}"),
     record("10.5.100.0-24&fc00::-64", '{"PublicIP":"192.168.64.4","PublicIPv6":"2001:db8::4"}'),
@@ -39,7 +39,7 @@ test("a table of leases, junk and reservations, sorted by subnet", () => {
   assert.deepEqual(formatTable([headerOf(), ...rows]), EXPECTED);
 });
 
-test("nodes have their names in a column, and no reservations", () => {
+test("nodes are listed with their names, without reservations", () => {
   const records = [
     { ...record("10.5.20.0-24", VXLAN), key: "node-1" },
     { ...record("junk", "{}"), key: "node-2\x1b[2J", problem: "it has no podCIDR" },
@@ -57,7 +57,7 @@ test("nodes have their names in a column, and no reservations", () => {
   assert.equal(jsonOf(records[0]!, undefined, true).reservation, false);
 });
 
-test("what is too long for a line is cut, in JSON it is whole", () => {
+test("text that is too long for a line is cut, but not in JSON", () => {
   const data = JSON.stringify({ PublicIP: "192.168.64.3", BackendData: { blob: "x".repeat(5000) } });
   const long = record("10.5.20.0-24", data);
   assert.equal(rowOf(long, "1s")[4]!.length, 101);

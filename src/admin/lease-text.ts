@@ -28,7 +28,7 @@ export function rowOf(record: LeaseRecord, expiry: string, keysAreNodes = false)
     describePublicIps(record),
     cut(printable(attributes?.backendType || "-"), MAX_KEY_LENGTH),
     expiry,
-    problem === undefined ? describeData(record) : `${keysAreNodes ? "no lease" : "junk"}: ${problem}`,
+    problem === undefined ? describeData(record) : `${keysAreNodes ? "no lease" : "invalid"}: ${problem}`,
   ];
 }
 

@@ -14,7 +14,7 @@ import { defineStoreCommand } from "./store-command.ts";
 
 export const leaseCommands = (ports: AdminPorts): Command =>
   defineGroup(
-    "The subnets that hosts hold.",
+    "The subnets that hosts have leased.",
     {
       list: defineStoreCommand(ports, {
         summary: "show them, sorted by subnet",

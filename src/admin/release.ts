@@ -11,9 +11,9 @@ import { defineStoreChange } from "./store-command.ts";
 
 export const releaseCommand = (ports: AdminPorts): Command =>
   defineStoreChange(ports, {
-    summary: "delete a lease or reservation (asks first)",
+    summary: "delete a lease or reservation (after confirmation)",
     words: ["SUBNET"],
-    inKubernetes: "a node's subnet is free again when the node is gone (kubectl delete node NAME)",
+    inKubernetes: "a node's subnet is free again once the node is deleted (kubectl delete node NAME)",
     flags: { yes: { kind: "bool", help: "do not ask" } },
     run: (store, { values, positional: [subnet] }, context) =>
       runRelease(store, subnet!, values.yes, ports, context),
@@ -31,7 +31,9 @@ async function runRelease(
     const expiry = (await store.readExpiries([record])).get(record.key);
     const answer = await ports.confirm(question(record, describeExpiry(record, expiry, ports.wallClockMs())));
     if (answer === undefined) {
-      printError("flannelctl: there is no terminal to ask at: give --yes to release without asking");
+      printError(
+        "flannelctl: there is no terminal to confirm on; give --yes to release without confirmation",
+      );
       return 1;
     }
     if (!answer) {
@@ -41,7 +43,7 @@ async function runRelease(
   }
   if (!(await store.release(record))) {
     printError(
-      `flannelctl: ${describeSubnet(record)} has changed in this moment: nothing was released; look at it and try again`,
+      `flannelctl: ${describeSubnet(record)} was changed concurrently: nothing was released; check it and run the command again`,
     );
     return 1;
   }
@@ -56,10 +58,10 @@ function findRecord(records: readonly LeaseRecord[], text: string): LeaseRecord 
   const named = parseSubnets(text);
   const found = records.find(({ subnets }) => subnets !== undefined && includesSubnets(subnets, named));
   if (found !== undefined) return found;
-  throw new ConfigError(`there is no lease of ${text}; "leases" shows those there are`);
+  throw new ConfigError(`there is no lease of ${text}; "leases" lists the existing ones`);
 }
 
 function question(record: LeaseRecord, expiry: string): string {
   const life = record.lifeId === undefined ? "a reservation" : `expires in ${expiry}`;
-  return `Release ${describeSubnet(record)} of ${describePublicIps(record)} (${life})? If flanneld runs there, it takes a subnet again at once.`;
+  return `Release ${describeSubnet(record)} of ${describePublicIps(record)} (${life})? If flanneld runs there, it acquires a subnet again at once.`;
 }

@@ -28,8 +28,8 @@ export const reserveCommand = (ports: AdminPorts): Command =>
     summary: "reserve a subnet for the host with this public address; it never expires",
     words: ["SUBNET", "PUBLIC-IP"],
     inKubernetes:
-      "a node keeps its podCIDR as long as it exists, so that nothing has to be reserved; which one a new node gets, " +
-      "kube-controller-manager decides, or whoever creates the node with spec.podCIDR and spec.podCIDRs",
+      "a node keeps its podCIDR as long as it exists, so that no reservation is needed; the podCIDR of a new node is assigned by " +
+      "kube-controller-manager, or by the creator of the node with spec.podCIDR and spec.podCIDRs",
     flags: {},
     run: (store, { positional: [subnets, publicIps] }, context) =>
       runReserve(store, parseSubnets(subnets!), attributesOf(publicIps!), context),
@@ -76,12 +76,12 @@ async function runReserve(
     for (const other of records.filter((record) => record !== existing && isTheirs(record))) {
       const subnet = describeSubnet(other);
       context.print(
-        `Note: that host holds ${subnet} too and may stay with it; to move it, stop flanneld there, then: ${context.program} leases release '${subnet}'`,
+        `Note: that host has also leased ${subnet} and may keep it; to move it, stop flanneld there, then: ${context.program} leases release '${subnet}'`,
       );
     }
     return 0;
   }
-  throw new ConfigError("the leases change faster than they can be looked at: try again");
+  throw new ConfigError("the leases change too fast to reserve one; run the command again");
 }
 
 async function readNetwork(store: LeaseAdmin): Promise<NetworkFamilies> {
@@ -92,7 +92,7 @@ async function readNetwork(store: LeaseAdmin): Promise<NetworkFamilies> {
   );
 }
 
-/** Throws ConfigError unless a host of this network with these addresses could take the subnets. */
+/** Throws ConfigError unless a host of this network with these addresses can acquire the subnets. */
 function requireFit(network: NetworkFamilies, subnets: SubnetPair, attributes: LeaseAttributes): void {
   for (const { family, name } of FAMILIES) {
     const config = network[name];
@@ -110,7 +110,7 @@ function requireFit(network: NetworkFamilies, subnets: SubnetPair, attributes: L
   const needed = network.ipv4 === undefined ? "publicIpv6" : "publicIp";
   if (attributes[needed] === undefined) {
     throw new ConfigError(
-      `hosts of this network are known by their public IPv${needed === "publicIp" ? 4 : 6} address: name that`,
+      `hosts of this network are identified by their public IPv${needed === "publicIp" ? 4 : 6} address: name that`,
     );
   }
 }
@@ -127,7 +127,7 @@ function describeObstacle(record: LeaseRecord): string {
   const subnet = describeSubnet(record);
   const holder =
     record.attributes === undefined
-      ? "is taken by a key with a junk value"
+      ? "is taken by a key with an invalid value"
       : `belongs to ${describePublicIps(record)}`;
   return `${subnet} ${holder}: choose another subnet, or release it first (leases release '${subnet}')`;
 }

@@ -27,7 +27,7 @@ function peer(key: string, value: object) {
   return { ...decoded, renewedAt: 1n };
 }
 
-test("alloc plans nothing, whoever the peers are, and has the interface's MTU", () => {
+test("alloc plans nothing for any peers, and has the interface's MTU", () => {
   const peers = [
     peer("10.5.2.0-24", { PublicIP: "192.168.7.2" }),
     peer("10.5.3.0-24", { PublicIP: "192.168.7.3", BackendType: "vxlan" }),

@@ -44,7 +44,7 @@ test("F9 a config without a backend means what most leases run, vxlan if there a
   assert.equal(choose(["VXLAN", "Host-GW", "HOST-GW"]).type, "host-gw");
 });
 
-test("F9 of types with equally many leases vxlan is meant, then the first by name, whatever the order", () => {
+test("F9 of types with equally many leases vxlan is chosen, then the first by name, in any order of leases", () => {
   for (const types of [
     ["", "vxlan"],
     ["vxlan", ""],
@@ -58,7 +58,7 @@ test("F9 of types with equally many leases vxlan is meant, then the first by nam
     assert.equal(choose(types).type, "host-gw");
 });
 
-test("F9 what this version or network cannot run does not count", () => {
+test("F9 types that this version or network cannot run do not count", () => {
   const reason = "no lease names a backend that can be used here";
   assert.deepEqual(choose(["wireguard", "junk"]), { type: "vxlan", reason });
   assert.deepEqual(choose(["", ""], ["vxlan", "host-gw"]), { type: "vxlan", reason }); // udp with IPv6

@@ -31,7 +31,7 @@ test("the network config becomes one value with the backend's defaults filled in
   assert.deepEqual(backendOf('{"Type":"udp"}'), { type: "udp", port: 8285, strictSource: true });
 });
 
-test("configs that mean the same are equal, whatever their spelling", () => {
+test("configs with the same meaning are equal in every spelling", () => {
   assert.deepEqual(
     parseNetwork(`{${NETWORK},"Backend":{"Type":"vxlan"}}`),
     parseNetwork('{"backend":{"VNI":1,"type":"Vxlan","Port":0,"MTU":null},"network":"10.5.0.1/16"}'),
@@ -59,7 +59,7 @@ test("devices are named per family", () => {
   ]);
 });
 
-test("every device that a backend makes is recognized by its name", () => {
+test("every device that a backend creates is recognized by its name", () => {
   const kindsOf = (name: string) =>
     FLANNEL_DEVICES.filter((device) => device.name.test(name)).flatMap(({ kinds }) => kinds);
   for (const backend of ['{"VNI":16777215}', '{"Type":"udp"}', '{"Type":"host-gw"}']) {
@@ -77,7 +77,7 @@ test("every device that a backend makes is recognized by its name", () => {
     assert.deepEqual(kindsOf(name), [], name);
 });
 
-test("every type of Go flannel's is either here or still to come", () => {
+test("every backend type of Go flannel is either supported or listed as missing", () => {
   assert.deepEqual([...BACKEND_TYPES, ...MISSING_BACKEND_TYPES].sort(), [
     ...["ali-vpc", "alloc", "aws-vpc", "extension", "gce", "host-gw", "ipip", "ipsec", "tencent-vpc"],
     ...["udp", "vxlan", "wireguard"],

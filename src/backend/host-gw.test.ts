@@ -54,7 +54,7 @@ function plan(peers: readonly Lease[], more: object = {}, lookup = nextHop) {
   };
 }
 
-test("one route per peer, over the device on whose link it is", () => {
+test("one route per peer, over the device of its link", () => {
   const peers = [
     lease("10.5.2.0-24", { PublicIP: "192.168.7.2" }),
     lease("10.5.3.0-24", { PublicIP: "192.168.9.3" }),
@@ -65,7 +65,7 @@ test("one route per peer, over the device on whose link it is", () => {
   });
 });
 
-test("dual stack: one route per family; a family that is missing costs the other nothing", () => {
+test("dual stack: one route per family; a missing family does not affect the other", () => {
   const both = lease("10.5.2.0-24&fc00:0:0:2::-64", { PublicIP: "192.168.7.2", PublicIPv6: "fd00:7::2" });
   const one = lease("10.5.3.0-24", { PublicIP: "192.168.7.3" });
   assert.deepEqual(plan([both, one], DUAL), {
@@ -114,7 +114,7 @@ const PROBLEMS: readonly (readonly [title: string, key: string, value: object, p
 ];
 
 for (const [title, key, value, problem] of PROBLEMS) {
-  test(`a peer ${title} gets no route, and the others theirs`, () => {
+  test(`a peer ${title} gets no route, and the other peers get theirs`, () => {
     const good = lease("10.5.9.0-24", { PublicIP: "192.168.7.9" });
     const { objects, problems } = plan([lease(key, value), good]);
     assert.deepEqual(objects, ["route 10.5.9.0/24 via 192.168.7.9 dev eth0"]);
@@ -123,7 +123,7 @@ for (const [title, key, value, problem] of PROBLEMS) {
   });
 }
 
-test("of two peers with one subnet, or with parts of one, the first by key has it", () => {
+test("of two peers with overlapping subnets the first by key is programmed", () => {
   const [a, b, c] = ["192.168.7.2", "192.168.7.3", "192.168.7.4"].map((PublicIP) => ({ PublicIP }));
   const named = (key: string, subnets: string, value: object): Lease => ({ ...lease(subnets, value), key });
   const nodes = [
@@ -147,12 +147,12 @@ test("of two peers with one subnet, or with parts of one, the first by key has i
   ]);
 });
 
-test("peers of other backends are left alone", () => {
+test("peers of other backends are ignored", () => {
   const other = lease("10.5.2.0-24", { PublicIP: "192.168.7.2", BackendType: "vxlan" });
   assert.deepEqual(plan([other]), { objects: [], problems: [] });
 });
 
-test("no device, the interface's MTU, nothing but the type in the lease", () => {
+test("no device, the interface's MTU, only the type in the lease", () => {
   const { backend, network } = makeBackend(DUAL);
   assert.deepEqual(deviceNamesOf(network), []);
   assert.equal(backend.mtuBytes(HOST), 1500);
@@ -183,7 +183,7 @@ test("a public IP that is not the interface's is refused, in either family", () 
   );
 });
 
-test("a plan asks for each way once, and again when the lookup is another", () => {
+test("a plan looks up each next hop once, and again when the lookup changes", () => {
   const { backend, network } = makeBackend();
   const peers = [lease("10.5.2.0-24", { PublicIP: "192.168.7.2" })];
   let asked = 0;

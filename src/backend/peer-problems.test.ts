@@ -32,7 +32,7 @@ const IPV6 = {
   subnets: [prefix("fc00:0:0:2::/64")],
 };
 
-test("F24 a public IP that is no peer's is refused", () => {
+test("F24 a public IP that cannot be a peer's is refused", () => {
   for (const [text, problem, context = IPV4] of [
     ["192.168.7.255", /the broadcast address of 192\.168\.7\.0\/24, a link of this host/],
     ["192.168.7.0", /the network address of 192\.168\.7\.0\/24/],
@@ -53,7 +53,7 @@ test("F24 a public IP that is no peer's is refused", () => {
   }
 });
 
-test("F24 other addresses are peers'", () => {
+test("F24 other addresses are accepted", () => {
   for (const [text, context = IPV4] of [
     ["192.168.7.2"],
     ["192.168.7.254"],
@@ -67,7 +67,7 @@ test("F24 other addresses are peers'", () => {
   }
 });
 
-test("F24 where the hosts live inside the network, their addresses are refused only inside subnets", () => {
+test("F24 if the hosts are inside the flannel network, their addresses are refused only inside subnets", () => {
   const inside = {
     ...IPV4,
     local: ip("10.5.0.1"),

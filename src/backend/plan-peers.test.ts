@@ -80,7 +80,7 @@ test("objects of each family, in the order of the peers' keys; other backends' l
   assert.deepEqual(problems, []);
 });
 
-test("nothing before this host has a lease, or before the peers are known", () => {
+test("plans nothing before this host has a lease, or before the peers are known", () => {
   const { plan, asked } = createToy();
   for (const input of [{ own: undefined, peers: [peer(2)] }, { peers: undefined }]) {
     assert.deepEqual(plan(input), { objects: [], problems: [] });
@@ -88,7 +88,7 @@ test("nothing before this host has a lease, or before the peers are known", () =
   assert.deepEqual(asked, []);
 });
 
-test("a backend is asked once per peer and family while nothing that it depends on changes", () => {
+test("calls a backend once per peer and family while none of its inputs changes", () => {
   const { plan, asked } = createToy();
   const [two, three] = [peer(2), peer(3)];
   plan({ peers: [two] });
@@ -103,7 +103,7 @@ test("a backend is asked once per peer and family while nothing that it depends 
   assert.equal(asked.length, 6);
 });
 
-test("one family's problem leaves the other alone, and names the family only where there are two", () => {
+test("a problem of one family does not affect the other, and names the family only in dual stack", () => {
   const both = createToy();
   assert.deepEqual(both.plan({ peers: [peer(2, "!it is odd")] }), {
     objects: ROUTES_TO_2.slice(1),
@@ -113,7 +113,7 @@ test("one family's problem leaves the other alone, and names the family only whe
   assert.deepEqual(one.plan({ peers: [peer(2, "!it is odd")] }).problems, ["10.5.2.0-24: it is odd"]);
 });
 
-test("a subnet or public IP that may not be used is refused before the backend is asked", () => {
+test("an unusable subnet or public IP is refused before the backend is called", () => {
   const { plan, asked } = createToy({ ...NETWORK, ipv6: undefined });
   const [own, outside] = [parsePrefix("10.5.1.0/25")!, parsePrefix("10.6.0.0/24")!];
   const { objects, problems } = plan({
@@ -157,7 +157,7 @@ const claim = (number: number, order: Partial<Lease>, data?: string, ipv4?: stri
   ...order,
 });
 
-test("F2 of two hosts with one subnet, the one established first keeps it, whatever their keys", () => {
+test("F2 of two hosts with one subnet, the one established first keeps it, in any order of keys", () => {
   const { plan } = createToy({ ...NETWORK, ipv6: undefined });
   const newcomer = claim(9, { key: "aaa", establishedAt: 20n }, undefined, "10.5.0.0/22");
   const established = claim(2, { key: "h1", establishedAt: 10n });
@@ -188,7 +188,7 @@ test("F2 in dual stack a conflict of one family leaves the other programmed", ()
   assert.deepEqual(problems, ["aaa: IPv4: its subnet 10.5.2.0/25 overlaps 10.5.2.0/24, which is that of h1"]);
 });
 
-test("F1 of two renewed leases with one identity, the one written last is reached; a reservation displaces none", () => {
+test("F1 of two renewed leases with one identity, the one written last is programmed; a reservation displaces none", () => {
   const { plan } = createToy({ ...NETWORK, ipv6: undefined });
   const old = claim(2, { establishedAt: 10n, renewedAt: 11n }, "key A");
   const moved = claim(3, { establishedAt: 20n, renewedAt: 20n }, "key A");

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { formatPrefix, overlaps, type Prefix, parsePrefix, prefixOf } from "../address/prefix.ts";
 import { createSubnetClaims } from "./subnet-claims.ts";
 
-test("of two peers whose subnets share addresses, the first has them", () => {
+test("of two peers with overlapping subnets the first keeps its subnet", () => {
   const cases: readonly (readonly [first: string, second: string, isRefused: boolean])[] = [
     ["10.5.2.0/24", "10.5.2.0/24", true],
     ["10.5.2.0/24", "10.5.2.128/25", true],
@@ -26,14 +26,14 @@ test("of two peers whose subnets share addresses, the first has them", () => {
   }
 });
 
-test("whoever is refused holds nothing", () => {
+test("a refused peer claims nothing", () => {
   const claim = createSubnetClaims();
   claim("a", parsePrefix("10.5.2.128/25")!);
   assert.match(claim("b", parsePrefix("10.5.2.0/24")!)!, /that of a$/);
   assert.equal(claim("c", parsePrefix("10.5.2.0/25")!), undefined);
 });
 
-test("any subnets: the same as comparing each with all before it", () => {
+test("random subnets: same result as comparing each with all previous ones", () => {
   const subnets = fc.record({ value: fc.bigInt(0n, 255n), length: fc.integer({ min: 24, max: 32 }) });
   const prefix = subnets.map(({ value, length }) => prefixOf({ family: 4, value }, length));
   fc.assert(

@@ -48,7 +48,7 @@ function plan(peers: readonly Lease[] | undefined, own: typeof OWN | "no lease" 
   };
 }
 
-test("before the lease: the device, and the tunnel, open but idle; before the peers are known it is idle still", () => {
+test("before the lease: the device, and the tunnel, open but idle, also until the peers are known", () => {
   const idle = "tunnel flannel0 for nothing yet on UDP 192.168.7.1:8285";
   assert.deepEqual(plan(undefined, "no lease").objects, ["device flannel0 tun mtu 1472", idle]);
   assert.ok(plan(undefined).objects.includes(idle));
@@ -77,7 +77,7 @@ test("the lease is as Go flannel's: no type, no data", () => {
   assert.equal(value, '{"PublicIP":"203.0.113.1","PublicIPv6":null}');
 });
 
-test("peers of other backends are not ours, and bad ones are named", () => {
+test("peers of other backends are ignored, and invalid ones are reported", () => {
   const { objects, problems } = plan([
     peer(2, { BackendType: "vxlan" }),
     peer(3, { PublicIP: "203.0.113.1" }),
@@ -95,7 +95,7 @@ test("peers of other backends are not ours, and bad ones are named", () => {
   );
 });
 
-test("of two peers with one subnet the first by key has it", () => {
+test("of two peers with one subnet the first by key is programmed", () => {
   const twin: Lease = { ...peer(3), key: "10.5.0.0-24", subnets: peer(2).subnets };
   for (const peers of [
     [twin, peer(2)],
@@ -110,7 +110,7 @@ test("of two peers with one subnet the first by key has it", () => {
   }
 });
 
-test("configs that cannot be are refused before anything is made", () => {
+test("invalid configs are refused before anything is created", () => {
   const refused: readonly [members: object, more: object, message: RegExp][] = [
     [{ Port: 0 }, {}, /Backend\.Port must be a whole number from 1 to 65535/],
     [{ StrictSource: 1 }, {}, /Backend\.StrictSource must be true or false/],

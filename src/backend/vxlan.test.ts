@@ -64,7 +64,7 @@ const PEER_2 = [
   "route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink",
 ];
 
-test("before the lease: the device alone, with a MAC of its own", () => {
+test("before the lease: only the device, with its own MAC", () => {
   const backend = backendFor();
   const network = networkOf({});
   const { state } = backend.plan({ host: HOST, network, own: undefined, peers: [peer(2)], nextHop: nowhere });
@@ -91,7 +91,7 @@ test("before the lease: the device alone, with a MAC of its own", () => {
   });
 });
 
-test("the MAC of a device that is there is kept; that of a foreign one is not", () => {
+test("the MAC of an existing device is kept; that of a foreign one is not", () => {
   const there: VxlanLink = {
     kind: "link",
     name: "flannel.1",
@@ -111,7 +111,7 @@ test("the MAC of a device that is there is kept; that of a foreign one is not", 
   assert.deepEqual(backendFor({}, [bridge]).published.backendData, { VNI: 1, VtepMAC: "fe:11:22:33:44:55" });
 });
 
-test("the MAC published before is kept while there is no device, in each family, if it can be a station's", () => {
+test("the published MAC is kept without a device, in each family, if it is a unicast address", () => {
   const macsOf = (published: PublishedData | undefined, existing: readonly StateObject[] = []) => {
     const network = networkOf({}, { EnableIPv6: true, IPv6Network: "fc00::/48" });
     const context = { existing, published, randomBytes: () => MAC_BYTES };
@@ -156,7 +156,7 @@ test("the own address, and per peer an FDB entry, a neighbour and a route", () =
   for (const [key, object] of state) assert.equal(key, keyOf(object));
 });
 
-test("the config's members end up on the device, whatever the case of their names", () => {
+test("members of the config are applied to the device, in any case", () => {
   const members = { vni: 77, PORT: 4789, Gbp: true, learning: true, mtu: 1400 };
   const backend = backendFor(members);
   const network = networkOf(members);
@@ -247,7 +247,7 @@ function subnets(text: string) {
 }
 
 for (const [what, bad, says] of BAD_PEERS) {
-  test(`a peer with ${what} is left out and told of, and the others stay`, () => {
+  test(`a peer with ${what} is skipped and reported, and the others stay`, () => {
     // Keys decide who was first; the good one's is the smaller.
     const named: Lease = { ...bad, key: `~${bad.key}` };
     for (const peers of [
@@ -262,14 +262,14 @@ for (const [what, bad, says] of BAD_PEERS) {
   });
 }
 
-test("leases of other backends are nobody's problem", () => {
+test("leases of other backends are ignored", () => {
   const others = ["wireguard", "host-gw", "udp", ""].map((type, index) =>
     peer(index + 3, { BackendType: type, BackendData: { PublicKey: "x" } }),
   );
   assert.deepEqual(plan([...others, peer(2)]), { objects: PEER_2, problems: [] });
 });
 
-test("a peer that tells no VNI is taken to be on ours, as old ones were", () => {
+test("a peer without a VNI in its lease uses ours, as old versions did", () => {
   assert.deepEqual(plan([peer(2, {}, { VNI: undefined })]).objects, PEER_2);
 });
 
@@ -288,7 +288,7 @@ test("of several spellings of a member of BackendData the last counts, as in Go"
   ]);
 });
 
-test("planning again for the same leases gives the same objects, so that nothing seems changed", () => {
+test("planning again for the same leases returns the same objects", () => {
   const backend = backendFor();
   const network = networkOf({});
   const peers = [peer(2), peer(3)];
@@ -353,7 +353,7 @@ test("DirectRouting: a peer on the link gets a plain route, one behind a router 
   assert.deepEqual(plan([peer(2)], {}, onLink).objects, PEER_2, "only when asked for");
 });
 
-test("backends are found in any case, and others are named", () => {
+test("backends are found in any case, and unknown types are named", () => {
   assert.equal(findBackend("VXLAN"), vxlan);
   assert.throws(() => findBackend("vxlam"), /Backend\.Type "vxlam" is not known; use one of: .*vxlan/);
   assert.throws(() => findBackend("constructor"), /is not known/);

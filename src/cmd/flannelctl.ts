@@ -35,7 +35,7 @@ const adminPorts: AdminPorts = {
 
 const operatePorts = hostPorts(adminPorts);
 
-const flannelctl = defineGroup("flannelctl: looks after flannel networks.", {
+const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
   config: configCommands(adminPorts),
   leases: leaseCommands(adminPorts),
   plan: planCommand(operatePorts),

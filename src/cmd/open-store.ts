@@ -96,7 +96,7 @@ async function serveEmbedded(
   if (!options.listen.every(isLoopback)) {
     logger.warn(
       "Every host that reaches the embedded store may change the network; open its port to the hosts of the cluster only, " +
-        "or run it with certificates (flannelctl store serve)",
+        "or serve it with certificates (flannelctl store serve)",
     );
   }
   if (options.initialConfig !== undefined) await writeInitialConfig(options, options.initialConfig, logger);
@@ -108,11 +108,11 @@ async function writeInitialConfig(options: EmbeddedDatastore, config: string, lo
     if (await admin.writeNetworkConfig(config, undefined)) {
       logger.info(`Wrote the network config ${config}`);
     } else if ((await admin.readNetworkConfig())?.text !== config) {
-      logger.info("--network has no effect: there is a network config already (flannelctl config get)");
+      logger.info("--network has no effect: a network config exists already (flannelctl config get)");
     }
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
-    const reason = `this host does not reach its own embedded store (${error.message})`;
+    const reason = `failed to reach the own embedded store (${error.message})`;
     throw new ConfigError(`${reason}: is the loopback interface up?`, { cause: error });
   }
 }

@@ -45,12 +45,12 @@ async function call(...args: string[]) {
   return { code, out: out.join("\n"), err: err.join("\n") };
 }
 
-test("runs the command with its flags and gives back its exit code", async () => {
+test("runs the command with its flags and returns its exit code", async () => {
   assert.deepEqual(await call("add", "--count=3"), { code: 0, out: "added 3", err: "" });
   assert.deepEqual(await call("run", "h1", "--", "ls", "-l"), { code: 7, out: "h1 / ls,-l", err: "" });
 });
 
-test("what it does not understand is said, with where to look, and exits 2", async () => {
+test("usage errors name the problem and the help command, and exit with 2", async () => {
   const cases: [string[], RegExp][] = [
     [[], /^A tool\.\nusage: bin\/tool <command>/],
     [["nope"], /^unknown command "nope"; bin\/tool knows: add, run, more, help$/],
@@ -70,7 +70,7 @@ test("what it does not understand is said, with where to look, and exits 2", asy
   }
 });
 
-test("help of the tool, of a group and of a command, asked for in any way", async () => {
+test("prints the help of the tool, of a group and of a command, in each spelling", async () => {
   for (const args of [["help"], ["--help"], ["-h"]]) {
     assert.match((await call(...args)).out, /add {3}add things/);
   }
@@ -84,7 +84,7 @@ test("help of the tool, of a group and of a command, asked for in any way", asyn
   assert.match((await call("help", "add")).out, /^add things\nusage: bin\/tool add \[flags\]\n {2}--count/);
 });
 
-test("named words must all be there, and no others; flags may come from the environment", async () => {
+test("requires exactly the named words; flags may come from the environment", async () => {
   const command = defineCommand({
     summary: "keep a thing",
     synopsis: "THING PLACE",
@@ -107,7 +107,7 @@ test("named words must all be there, and no others; flags may come from the envi
   ]);
 });
 
-test("a group may have a command for when none is named", async () => {
+test("a group may have a default command", async () => {
   const list = defineCommand({
     summary: "list them",
     synopsis: "",

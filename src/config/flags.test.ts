@@ -73,7 +73,7 @@ test("-- ends the flags, words between flags are positional", () => {
   assert.deepEqual(flags.rest, ["ls", "--count"]);
 });
 
-test("an unknown flag is an error that asks for the usage and does not repeat its value", () => {
+test("an unknown flag is an error that requests the usage and does not repeat the value", () => {
   assert.deepEqual(failed(["--secert=hunter2"]), {
     type: "error",
     message: "unknown flag --secert",
@@ -84,7 +84,7 @@ test("an unknown flag is an error that asks for the usage and does not repeat it
   }
 });
 
-test("a missing value is noticed at the end and before another flag", () => {
+test("a missing value is an error at the end and before another flag", () => {
   assert.equal(failed(["--name"]).message, "--name needs a value, but nothing follows it");
   const error = failed(["--count", "--secret=hunter2"]);
   assert.equal(error.message, "--count needs a value, but --secret follows it");
@@ -98,7 +98,7 @@ test("numbers must be whole", () => {
   }
 });
 
-test("help is asked for with -h or --help", () => {
+test("help is requested with -h or --help", () => {
   assert.deepEqual(parse(["-h"]), { type: "help" });
   assert.deepEqual(parse(["--help"]), { type: "help" });
 });

@@ -23,7 +23,7 @@ const fault = (args: readonly string[], variables?: Record<string, string>): str
   return assert.fail(`no error for ${args.join(" ")}`);
 };
 
-test("flanneld has the very flags of the datastore that flannelctl has", () => {
+test("flanneld and flannelctl have the same datastore flags", () => {
   for (const [name, spec] of Object.entries(DATASTORE_FLAGS)) {
     assert.equal(FLANNELD_FLAGS[name as keyof typeof DATASTORE_FLAGS], spec);
   }
@@ -36,7 +36,7 @@ test("etcd2 takes the same connection flags as etcd3", () => {
   assert.equal(options.etcd.prefix, "/p");
 });
 
-test("the embedded store is reached where it serves", () => {
+test("the embedded store is reached at the address it listens on", () => {
   const options = read(["--datastore=embedded"]);
   assert.ok(options.kind === "embedded");
   assert.deepEqual(options.etcd.endpoints, ["http://127.0.0.1:2379"]);
@@ -57,7 +57,7 @@ test("--network becomes a config", () => {
   assert.equal(options.initialConfig, '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');
 });
 
-test("what makes no sense is named", () => {
+test("invalid combinations are reported by flag", () => {
   const cases: readonly (readonly [args: string, message: RegExp])[] = [
     ["--datastore=", /^--datastore: is empty/],
     ["--datastore=mysql", /^--datastore: "mysql" is no datastore: use etcd3, etcd2 or embedded$/],

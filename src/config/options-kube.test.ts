@@ -29,7 +29,7 @@ test("--kube-subnet-mgr makes Kubernetes the datastore, with Go flannel's defaul
   assert.equal(read(["--kube-subnet-mgr=false"]).kind, "etcd3");
 });
 
-test("its flags and the variables of the DaemonSet", () => {
+test("reads its flags and the variables of the DaemonSet", () => {
   const args = [
     ...[
       "--kube-api-url=https://192.0.2.1:6443",
@@ -57,7 +57,7 @@ test("its flags and the variables of the DaemonSet", () => {
   assert.equal(setNodeNetworkUnavailable, false);
 });
 
-test("what makes no sense is named, without the secret in it", () => {
+test("invalid combinations are reported by flag, without secrets", () => {
   const cases: readonly (readonly [args: string, message: RegExp])[] = [
     ["--kube-api-url=https://h:1", /^--kube-api-url: has no effect without --kube-subnet-mgr/],
     ["--kubeconfig-file=/k --kube-subnet-mgr=false", /^--kubeconfig-file: has no effect without/],

@@ -68,7 +68,7 @@ test("the defaults are Go flannel's", () => {
   });
 });
 
-test("reads a command line as unit files have it", () => {
+test("reads a command line from a unit file", () => {
   const line =
     "-etcd-endpoints=https://10.0.0.1:2379,https://10.0.0.2:2379 -etcd-prefix=/k8s/network/ -etcd-cafile=/ca.pem " +
     "-etcd-certfile=/c.pem -etcd-keyfile=/k.pem --iface=eth1 --iface 10.0.0.9 --iface= --iface-regex=^10\\.0 " +
@@ -102,7 +102,7 @@ test("reads the other environment variables", () => {
   assert.equal(read.subnetFile, "/s");
 });
 
-test("every flag with a bad value is named", () => {
+test("every flag with an invalid value is named", () => {
   const cases: [string, RegExp][] = [
     ["--subnet-lease-renew-margin=0", /^--subnet-lease-renew-margin: 0 is not within 1…1439$/],
     ["--subnet-lease-renew-margin=1440", /^--subnet-lease-renew-margin: 1440 is not within 1…1439$/],

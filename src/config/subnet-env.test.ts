@@ -57,12 +57,12 @@ test("reads back what it wrote", () => {
   }
 });
 
-test("passes over comments, blank lines, unknown variables, quotes and carriage returns", () => {
+test("ignores comments, blank lines, unknown variables, quotes and carriage returns", () => {
   const text = `# made by hand\r\n\n${IPV4_TEXT.replaceAll("\n", "\r\n").replace("10.5.72.1/24", '"10.5.72.1/24"')}FLANNEL_NEW=1\nnonsense\n`;
   assert.deepEqual(parseSubnetEnv(text), { ...IPV4, missing: [], invalid: [] });
 });
 
-test("F15 reads a file that people have edited as a shell does that sources it", () => {
+test("F15 reads an edited file as a shell that sources it", () => {
   const edited = [
     "  # the host's subnet",
     "export FLANNEL_NETWORK='10.5.0.0/16'   # all hosts",
@@ -103,7 +103,7 @@ test("reads several networks, each once; the first is the network", () => {
   assert.deepEqual(listNetworks("FLANNEL_NETWORK=10.5.0.0/16,junk"), []);
 });
 
-test("says what a half-written file lacks", () => {
+test("names the missing lines of an incomplete file", () => {
   assert.deepEqual(parseSubnetEnv("").missing, [
     "FLANNEL_NETWORK",
     "FLANNEL_SUBNET",
@@ -125,7 +125,7 @@ test("refuses values of the wrong family or type, and never throws", () => {
   );
 });
 
-test("hands text, path and mode to the writer, and explains a failure", async () => {
+test("passes text, path and mode to the writer, and explains a failure", async () => {
   const calls: unknown[][] = [];
   await writeSubnetEnv("/run/flannel/subnet.env", IPV4, async (...call) => void calls.push(call));
   assert.deepEqual(calls, [["/run/flannel/subnet.env", IPV4_TEXT, 0o644]]);
@@ -138,7 +138,7 @@ test("hands text, path and mode to the writer, and explains a failure", async ()
   );
 });
 
-test("F15 half a pair of one family is no fault where the other family is complete", () => {
+test("F15 an incomplete family is no error if the other family is complete", () => {
   for (const half of ["FLANNEL_IPV6_NETWORK=fc00::/48\n", "FLANNEL_IPV6_SUBNET=fc00:0:0:1::1/64\n"]) {
     const parsed = parseSubnetEnv(half + IPV4_TEXT);
     assert.deepEqual([parsed.missing, parsed.invalid], [[], []]);

@@ -32,7 +32,7 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
       const running = values["dry-run"] || values.force ? undefined : findFlanneld(ports.processes());
       if (running !== undefined) {
         context.printError(
-          `flanneld is running here (pid ${running.pid}) and would repair everything: stop it first, or give --force`,
+          `flanneld is running here (pid ${running.pid}) and would repair everything; stop it first, or give --force`,
         );
         return 1;
       }
@@ -71,7 +71,7 @@ class Cleanup {
       const { objects, foreign } = await findLeftovers(this.#host, subnetEnv);
       if (round === 1) {
         for (const device of foreign)
-          this.#context.print(`left alone: ${device}, which is no device of flannel's kind`);
+          this.#context.print(`left alone: ${device}, which is not of a type that flannel creates`);
       }
       if (objects.length === 0) return;
       failures = new Map();
@@ -86,7 +86,7 @@ class Cleanup {
     for (const { text } of objects) {
       const error = failures.get(text);
       this.#failed(
-        `${text} is still there${error === undefined ? ": something puts it back" : `: ${error.message}`}`,
+        `${text} still exists${error === undefined ? ": another process recreates it" : `: ${error.message}`}`,
       );
     }
   }
@@ -104,7 +104,7 @@ class Cleanup {
     if (
       [network.ipv4, network.ipv6, subnets.ipv4, subnets.ipv6, mtuBytes].every((part) => part === undefined)
     ) {
-      this.#context.print(`left alone: ${path}, which does not read like a subnet.env`);
+      this.#context.print(`left alone: ${path}, which is not a subnet.env`);
       return;
     }
     this.#removeFile(path, "");
@@ -136,10 +136,10 @@ class Cleanup {
   conclude(): number {
     const { print, printError } = this.#context;
     const things = this.#count === 1 ? "1 object" : `${this.#count} objects`;
-    if (this.#count === 0 && this.#problems === 0) print("Nothing of flannel's is on this host.");
+    if (this.#count === 0 && this.#problems === 0) print("This host has nothing of flannel's.");
     else if (this.#isDryRun) print(`${things} would be removed.`);
     else print(`${things} removed. The lease in the datastore stays until it expires or is released.`);
-    if (this.#problems > 0) printError(`Not everything is gone: ${this.#problems} problems, see above.`);
+    if (this.#problems > 0) printError(`Not everything was removed: ${this.#problems} problems, see above.`);
     return this.#problems > 0 ? 1 : 0;
   }
 

@@ -41,12 +41,12 @@ export async function expectLease(
       async create(subnets) {
         const isPrevious = previous !== undefined && sameSubnets(subnets, previous);
         origin = isPrevious
-          ? "not held now: flanneld would ask for it, being that of its previous run"
-          : "not held: flanneld would ask for one of the first free, such as this";
+          ? "not leased now: flanneld would acquire it, the subnet of its previous run"
+          : "not leased: flanneld would acquire one of the first free subnets, such as this";
         return leaseOf("", subnets, attributes);
       },
       async refresh({ key, subnets }) {
-        origin = "held by this host";
+        origin = "leased by this host";
         return leaseOf(key, subnets, attributes);
       },
       remove: async () => true,

@@ -112,7 +112,7 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   const possible = changes.filter(isPossible);
   for (const operation of possible) print(printable(describeOperation(operation)));
   for (const { object } of changes.filter((operation) => !isPossible(operation))) {
-    printError(printable(`left as it is: ${describeObject(object)} (/proc/sys is read-only here)`));
+    printError(printable(`not changed: ${describeObject(object)} (/proc/sys is read-only here)`));
   }
   for (const { message } of obstacles) printError(printable(message));
 
@@ -140,7 +140,7 @@ async function readConfig(
   const stored = await store.readNetworkConfig();
   if (stored !== undefined) return stored.text;
   throw new ConfigError(
-    `there is no network config at ${store.configPlace}: put one there, or try one with --config FILE`,
+    `there is no network config at ${store.configPlace}: write one, or try one with --config FILE`,
   );
 }
 
@@ -154,7 +154,7 @@ async function readRecords(
     return await store.listRecords();
   } catch (error) {
     if (!canDoWithout || !(error instanceof StoreError)) throw error;
-    logger.warn(`the leases are not known, so peers are left as they are: ${messageOf(error)}`);
+    logger.warn(`failed to read the leases, so peers are not compared: ${messageOf(error)}`);
     return undefined;
   }
 }

@@ -4,7 +4,7 @@ import { findFlanneld } from "./running.ts";
 
 const find = (...args: string[]) => findFlanneld([{ pid: 7, args }])?.pid;
 
-test("a flanneld is known by its arguments, whichever it is and however it was started", () => {
+test("a flanneld is recognized by its arguments, this one or Go's, started in any way", () => {
   for (const args of [
     ["/usr/local/bin/flanneld", "-etcd-endpoints=http://192.168.64.1:2379"],
     [
@@ -22,7 +22,7 @@ test("a flanneld is known by its arguments, whichever it is and however it was s
   }
 });
 
-test("what only speaks of flanneld is none", () => {
+test("other processes with flanneld in their arguments are not flanneld", () => {
   for (const args of [
     [],
     ["vim", "flanneld.ts"],

@@ -45,7 +45,7 @@ function temporaryDirectory(t: TestContext): string {
 
 for (const enableNftables of [false, true]) {
   const mode = enableNftables ? "nftables" : "iptables";
-  test(`W44 W35 ${mode}: what flanneld made goes, all of it, and nothing else; not while it runs`, async (t) => {
+  test(`W44 W35 ${mode}: removes everything that flanneld created and nothing else; refuses while flanneld runs`, async (t) => {
     await using etcd = await startEtcd();
     const config = { Network: "10.5.0.0/16", EnableNFTables: enableNftables, Backend: { Type: "vxlan" } };
     await etcd.ctl("put", CONFIG_KEY, JSON.stringify(config));
@@ -108,11 +108,11 @@ for (const enableNftables of [false, true]) {
     );
 
     const again = await cleanup();
-    assert.deepEqual([again.code, again.out], [0, "Nothing of flannel's is on this host.\n"]);
+    assert.deepEqual([again.code, again.out], [0, "This host has nothing of flannel's.\n"]);
   });
 }
 
-test("W44 what Go flannel leaves, with every backend; what only looks like it stays", async (t) => {
+test("W44 removes what Go flannel leaves, with every backend; similar foreign objects stay", async (t) => {
   const host = freshNetns(t, "go");
   const directory = temporaryDirectory(t);
   const shell = (script: string): string =>
@@ -196,11 +196,11 @@ test("a file that is no subnet.env, or no key, is left alone", async (t) => {
   const { code, out } = await flannelctl(host, ["cleanup", "--subnet-file", path], environment);
   assert.equal(code, 0);
   assert.match(out, /left alone: .*passwd, which does not contain a WireGuard key/);
-  assert.match(out, /left alone: .*passwd, which does not read like a subnet\.env/);
+  assert.match(out, /left alone: .*passwd, which is not a subnet\.env/);
   assert.ok(existsSync(path));
 });
 
-test("what cannot be removed is named, everything else goes, and the exit code says so", async (t) => {
+test("objects that cannot be removed are named, everything else is removed, and the exit code is 1", async (t) => {
   const host = freshNetns(t, "owner");
   host.run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472");
   // Only the process that made a table with this flag can change it (nft(8)).
@@ -218,5 +218,5 @@ test("what cannot be removed is named, everything else goes, and the exit code s
   assert.equal(code, 1);
   assert.match(out, /^removed device flannel\.1 vxlan/m);
   assert.match(err, /nftables: nft failed, nothing was changed.*It said: .*Operation not permitted/s);
-  assert.match(err, /Not everything is gone/);
+  assert.match(err, /Not everything was removed/);
 });

@@ -85,12 +85,12 @@ test("config, listing, watch, reservation and release on etcd v2", async () => {
   assert.equal(await watch.stop("SIGINT"), 0);
 
   await etcd.ctl2("set", `${PREFIX}/subnets/what&is this`, "junk");
-  assert.match(await good(["leases"]), /^what&is this .* junk: the key is not a subnet/m);
+  assert.match(await good(["leases"]), /^what&is this .* invalid: the key is not a subnet/m);
   await good(["leases", "release", "--yes", "what&is this"]);
   assert.equal(JSON.parse(await good(["leases", "--json"])).length, 1);
 });
 
-test("an etcd without the v2 API says what to do", async () => {
+test("an etcd without the v2 API is reported with the remedy", async () => {
   await using plain = await startEtcd();
   const args = ["leases", "--datastore=etcd2", `--etcd-endpoints=${plain.endpoint}`];
   const { code, stderr } = await runCommand(process.execPath, [...FLANNELCTL, ...args]);

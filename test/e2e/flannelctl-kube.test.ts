@@ -39,7 +39,7 @@ async function makeBed(t: TestContext) {
   return { bed, host: bed.hosts[0]! };
 }
 
-test("leases and config: a table, JSON, changes as they come; what is not flannel's to change is refused", async (t) => {
+test("leases and config: a table, JSON, changes as they occur; changes that belong to Kubernetes are refused", async (t) => {
   const { bed, host } = await makeBed(t);
   const table = await run(bed, host, ["leases"]);
   assert.deepEqual(
@@ -99,7 +99,7 @@ test("leases and config: a table, JSON, changes as they come; what is not flanne
   }
 });
 
-test("options that are wrong: one line each", async (t) => {
+test("invalid options: one line each", async (t) => {
   const { bed, host } = await makeBed(t);
   for (const [args, message] of [
     [["--kubeconfig-file=/k"], /^flannelctl: --kubeconfig-file: has no effect without --kube-subnet-mgr/],
@@ -116,7 +116,7 @@ test("options that are wrong: one line each", async (t) => {
   assert.match(err, /^flannelctl: API server \S+ rejects flanneld/);
 });
 
-test("plan: the node's podCIDR, what flanneld then does, and nothing is changed", async (t) => {
+test("plan: the node's podCIDR, the changes of flanneld, and no change", async (t) => {
   const { bed, host } = await makeBed(t);
   bed.annotate(host, { "public-ip-overwrite": "203.0.113.7" });
   const before = JSON.stringify(bed.node(host));

@@ -92,7 +92,7 @@ function run(args: readonly string[], env: Record<string, string>, input: string
 
 const subnetOf = ({ key }: OwnLease): string => key.replace("-", "/");
 
-test("config: written only if it is good, read back as it is, and filled in", async (t) => {
+test("config: written only if valid, read back unchanged, and with defaults", async (t) => {
   const cluster = new Cluster(t);
   assert.match(await cluster.bad(["config", "get"]), /no network config at etcd key .*config set FILE/);
   const file = join(directory, "net.json");
@@ -129,7 +129,7 @@ test("config check needs no datastore", async () => {
   const nowhere = { FLANNELD_ETCD_ENDPOINTS: "http://127.0.0.1:1" };
   const good = await run(["config", "check", "-"], nowhere, '{"Network":"10.5.0.0/16"}');
   assert.equal(good.code, 0);
-  assert.match(good.out, /The config is good: .*backend vxlan\.\nNote: .*no Backend: using vxlan/);
+  assert.match(good.out, /The config is valid: .*backend vxlan\.\nNote: .*no Backend: using vxlan/);
   const bad = await run(["config", "check", "-"], nowhere, '{"Network":"10.5.0.0","EnableIPv6":true}');
   assert.equal(bad.code, 1);
   assert.match(bad.err, /Network "10\.5\.0\.0".*\n.*IPv6Network/);
@@ -164,7 +164,7 @@ test("a config that running hosts cannot follow needs --force", async (t) => {
   assert.equal(await cluster.value("config"), other);
 });
 
-test("leases: who holds what, how long, and junk in plain sight", async (t) => {
+test("leases: hosts, expiry, and invalid keys", async (t) => {
   const cluster = new Cluster(t);
   await cluster.good(["config", "set", "-"], CONFIG);
   assert.match(await cluster.good(["leases"]), /There are no leases/);
@@ -181,8 +181,8 @@ test("leases: who holds what, how long, and junk in plain sight", async (t) => {
   const held = rows.find((row) => row.startsWith(`${subnetOf(lease)} `));
   assert.match(held!, / 192\.168\.64\.3 +vxlan +(23h 59m|1d 0h) +\{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"\}$/);
   assert.match(rows[2]!, /^10\.5\.222\.0\/24 +192\.168\.64\.9 +- +never +-$/);
-  assert.match(rows[3]!, /^10\.5\.223\.0\/24 +- +- +never +junk: the value is not JSON$/);
-  assert.match(rows[4]!, /^\\x1b\]0;owned\\x07\\u202e +- +- +never +junk: the key is not a subnet/);
+  assert.match(rows[3]!, /^10\.5\.223\.0\/24 +- +- +never +invalid: the value is not JSON$/);
+  assert.match(rows[4]!, /^\\x1b\]0;owned\\x07\\u202e +- +- +never +invalid: the key is not a subnet/);
   const json = JSON.parse(await cluster.good(["leases", "list", "--json"]));
   assert.equal(json.length, 4);
   const { revision, expiresAt, ...first } = json[0];
@@ -201,7 +201,7 @@ test("leases: who holds what, how long, and junk in plain sight", async (t) => {
   });
 });
 
-test("leases --watch follows, through an outage too, and ends well", async (t) => {
+test("leases --watch follows changes, also over an outage, and ends with exit code 0", async (t) => {
   const cluster = new Cluster(t);
   await cluster.good(["config", "set", "-"], CONFIG);
   await using server = await startEtcd();
@@ -234,7 +234,7 @@ test("leases --watch follows, through an outage too, and ends well", async (t) =
   assert.equal(table.stdout.match(/ added /g)!.length, 2, table.stdout);
 });
 
-test("a reservation is that host's and stays; what it must not be is refused", async (t) => {
+test("a reservation belongs to its host and stays; invalid ones are refused", async (t) => {
   const cluster = new Cluster(t);
   const reserve = (...words: string[]) => ["leases", "reserve", ...words];
   assert.match(await cluster.bad(reserve("10.5.7.0/24", "192.168.64.3")), /no network config/);
@@ -259,7 +259,7 @@ test("a reservation is that host's and stays; what it must not be is refused", a
     ["10.5.8.0 192.168.64.4", /"10\.5\.8\.0" is not a subnet like/],
     ["10.5.8.0/24 host4", /"host4" is not a usable address like/],
     ["10.5.8.0/24 0.0.0.0", /"0\.0\.0\.0" is not a usable address/],
-    ["10.5.8.0/24 2001:db8::4", /known by their public IPv4 address/],
+    ["10.5.8.0/24 2001:db8::4", /identified by their public IPv4 address/],
     ["10.5.8.0/24,fc00::/64 192.168.64.4", /the network has no IPv6: leave fc00::\/64 out/],
     ["fc00::/64 192.168.64.4", /the network has IPv4: name a subnet of 10\.5\.0\.0\/16 too/],
   ];
@@ -268,7 +268,7 @@ test("a reservation is that host's and stays; what it must not be is refused", a
 
   const running = await cluster.join("192.168.64.5");
   const note = await cluster.good(reserve("10.5.208.0/24", "192.168.64.5")); // none that a host may have drawn
-  assert.ok(note.includes(`holds ${subnetOf(running)} too`), note);
+  assert.ok(note.includes(`has also leased ${subnetOf(running)}`), note);
   const kept = await cluster.join("192.168.64.6");
   await cluster.good(reserve(subnetOf(kept), "192.168.64.6"));
   const value = JSON.parse(await cluster.value(`subnets/${kept.key}`));
@@ -290,12 +290,15 @@ test("dual stack: a reservation names both subnets", async (t) => {
   assert.match(await cluster.good(["leases"]), /There are no leases/);
 });
 
-test("release asks first, and without a terminal does nothing unless told", async (t) => {
+test("release asks for confirmation, and without a terminal needs --yes", async (t) => {
   const cluster = new Cluster(t);
   await cluster.good(["config", "set", "-"], CONFIG);
   const lease = await cluster.join("192.168.64.3");
   const subnet = subnetOf(lease);
-  assert.match(await cluster.bad(["leases", "release", subnet], "y\n"), /no terminal to ask at: give --yes/);
+  assert.match(
+    await cluster.bad(["leases", "release", subnet], "y\n"),
+    /no terminal to confirm on; give --yes/,
+  );
   assert.match(
     await cluster.bad(["leases", "release", "10.5.250.0/24"]),
     /there is no lease of 10\.5\.250\.0/,
@@ -335,7 +338,7 @@ test("release asks first, and without a terminal does nothing unless told", asyn
   );
 });
 
-test("a store that is away, options that are wrong: one line, and the right exit code", async (t) => {
+test("an unavailable store, invalid options: one line, and the right exit code", async (t) => {
   const cluster = new Cluster(t);
   const at = (endpoint: string, ...args: string[]) => run(args, { FLANNELD_ETCD_ENDPOINTS: endpoint }, "");
   for (const args of [["leases"], ["leases", "--watch"], ["config", "get"]]) {
@@ -353,7 +356,7 @@ test("a store that is away, options that are wrong: one line, and the right exit
   assert.match(foreign.out, /There are no leases/, "variables of other programs' flags mean nothing here");
 });
 
-test("W11 a password given to flannelctl does not stand in ps", async (t) => {
+test("W11 a password given to flannelctl is not visible in ps", async (t) => {
   const cluster = new Cluster(t);
   const args = ["leases", "--watch", "--etcd-username=u", "--etcd-password=hunter2"];
   await using watch = new TestProcess(process.execPath, [...FLANNELCTL, ...args], { env: cluster.env });

@@ -97,7 +97,7 @@ const REFUSALS: readonly Refusal[] = [
   },
 ];
 
-test("a flag or variable that makes no sense: exit code, name, and what to do", async (t) => {
+test("an invalid flag or variable: exit code, name, and remedy", async (t) => {
   const netns = freshNetns(t);
   await forAll(REFUSALS, async ({ args = [], env = {}, code, says }) => {
     const { exit, log } = await runToEnd(t, netns, { args, env });
@@ -107,7 +107,7 @@ test("a flag or variable that makes no sense: exit code, name, and what to do", 
   });
 });
 
-test("no usable external interface: what was tried, what the host has, exit 1", async (t) => {
+test("no usable external interface: reports what was tried and what the host has, exit 1", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);
@@ -178,7 +178,7 @@ const CONFIGS: readonly (readonly [config: string, says: RegExp])[] = [
   ['{"Network":"10.5.0.0/16","Backend":{"MTU":-5}}', /Backend\.MTU must be a whole number/],
 ];
 
-test("each fault of the network config is said once, waited out, and mended without a restart", async (t) => {
+test("each fault of the network config is logged once, and fixed without a restart", async (t) => {
   await using etcd = await startEtcd();
   const [host] = await makeHosts(t, etcd, 1);
   for (const [index, [config]] of CONFIGS.entries()) await etcd.ctl("put", `/bad${index}/config`, config);
@@ -200,7 +200,7 @@ test("each fault of the network config is said once, waited out, and mended with
   assert.equal(flanneld.lines.filter((line) => line.includes("there is no network config")).length, 1);
 });
 
-test("an MTU that leaves nothing ends it; one above the interface's is cut to it", async (t) => {
+test("an MTU below the minimum exits; one above the interface's is reduced to it", async (t) => {
   await using etcd = await startEtcd();
   const [host] = await makeHosts(t, etcd, 1);
   await etcd.ctl("put", "/small/config", '{"Network":"10.5.0.0/16","Backend":{"MTU":100}}');
@@ -213,7 +213,7 @@ test("an MTU that leaves nothing ends it; one above the interface's is cut to it
   assert.match(readFileSync(host!.subnetFile, "utf8"), /^FLANNEL_MTU=1450$/m);
 });
 
-test("etcd away at the start is waited for", async (t) => {
+test("waits for etcd that is down at startup", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);
@@ -224,7 +224,7 @@ test("etcd away at the start is waited for", async (t) => {
   await flanneld.logged(/flanneld is ready/, { deadlineMs: 20_000 });
 });
 
-test("W11 a wrong password is told without showing it, and works as soon as it is right", async (t) => {
+test("W11 a wrong password is reported without showing it, and works once it is right", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   await etcd.enableAuth("flannel", "another", PREFIX);
@@ -248,7 +248,7 @@ test("W11 a wrong password is told without showing it, and works as soon as it i
   assert.ok(!flanneld.log().includes(PASSWORD), flanneld.log());
 });
 
-test("W11 a password inside an endpoint shows neither in the log nor in ps", async (t) => {
+test("W11 a password inside an endpoint is visible neither in the log nor in ps", async (t) => {
   const netns = freshNetns(t);
   const flanneld = spawnFlanneld(t, netns, {
     args: [`--etcd-endpoints=http://flannel:${PASSWORD}@127.0.0.1:${await freePort()}`, "-v=9"],
@@ -259,7 +259,7 @@ test("W11 a password inside an endpoint shows neither in the log nor in ps", asy
   assert.ok(!flanneld.log().includes(PASSWORD), flanneld.log());
 });
 
-test("W10 certificates that do not fit: who is to blame, and which flag to look at", async (t) => {
+test("W10 certificates that do not match: names the side that refuses, and the flag to check", async (t) => {
   using certificates = makeCertificates();
   await using etcd = await startEtcd({ tls: { certificates, clientCertificates: true } });
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
@@ -298,7 +298,7 @@ test("W10 certificates that do not fit: who is to blame, and which flag to look 
   await right.logged(/flanneld is ready/);
 });
 
-test("a full network is said, and the first subnet that becomes free is taken", async (t) => {
+test("a full network is reported, and the first subnet that becomes free is acquired", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, '{"Network":"10.5.0.0/22","Backend":{"Type":"vxlan"}}');
   for (const third of [1, 2, 3]) {
@@ -314,7 +314,7 @@ test("a full network is said, and the first subnet that becomes free is taken", 
   await flanneld.logged(/flanneld is ready: 10\.5\.2\.0\/24/);
 });
 
-test("a subnet file that cannot be written is said, and written as soon as it can be", async (t) => {
+test("a subnet file that cannot be written is reported, and written once possible", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);
@@ -340,7 +340,7 @@ test("a subnet file that cannot be written is said, and written as soon as it ca
   assert.equal(flanneld.lines.filter((line) => line.includes("EROFS")).length, 1);
 });
 
-test("without root it ends at once and says what is missing", async (t) => {
+test("without root it exits at once and names what is missing", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);
@@ -351,7 +351,7 @@ test("without root it ends at once and says what is missing", async (t) => {
   assert.deepEqual(await flanneld.exit, { code: 1, signal: null });
 });
 
-test("a NOTIFY_SOCKET where nobody listens is said and costs nothing else", async (t) => {
+test("a NOTIFY_SOCKET without a listener is reported and has no other effect", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);

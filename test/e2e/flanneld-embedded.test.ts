@@ -53,7 +53,7 @@ test("flanneld serves the store itself, for itself and others, over restarts", a
   await first.stop("SIGKILL");
   const again = spawnFlanneld(t, h1, { args: serve("10.8.0.0/16") });
   await again.logged(/flanneld is ready/, { deadlineMs: 20_000 });
-  assert.match(again.log(), /--network has no effect: there is a network config already/);
+  assert.match(again.log(), /--network has no effect: a network config exists already/);
   const now = JSON.parse(flannelctl("leases", "--json"));
   assert.deepEqual(
     now.map((lease: { key: string }) => lease.key).sort(),

@@ -52,7 +52,7 @@ const stateOf = (host: TestHost): string =>
     "ip -o link | sed 's/state [A-Z]*//'; ip -N route; ip neigh show nud permanent; nft -s list ruleset",
   );
 
-test("on a fresh host: the device, the lease that it would ask for, the rules; and nothing is changed", async (t) => {
+test("on a fresh host: the device, the lease that it would acquire, the rules; nothing is changed", async (t) => {
   const { etcd, host } = await bed(t, VXLAN);
   const before = stateOf(host);
   const { code, out, err } = await plan(host, "--ip-masq");
@@ -60,7 +60,7 @@ test("on a fresh host: the device, the lease that it would ask for, the rules; a
   assert.match(out, /^interface eth0: 192\.168\.7\.1, MTU 1500$/m);
   assert.match(
     out,
-    /^lease +10\.5\.1\.0\/24, not held: flanneld would ask for one of the first free, such as this$/m,
+    /^lease +10\.5\.1\.0\/24, not leased: flanneld would acquire one of the first free subnets, such as this$/m,
   );
   assert.match(
     out,
@@ -73,14 +73,14 @@ test("on a fresh host: the device, the lease that it would ask for, the rules; a
   assert.equal(await etcd.ctl("get", "--prefix", "/coreos.com/network/subnets/"), "");
 });
 
-test("what it announces is what flanneld does: after that, nothing is left to do", async (t) => {
+test("flanneld makes exactly the planned changes; afterwards nothing is left to do", async (t) => {
   const { host, peer } = await bed(t, VXLAN);
   await readyFlanneld(t, peer);
   const { flanneld } = await readyFlanneld(t, host, { args: ["--ip-masq"] });
   await until(() => host.run("ip", "route").includes("dev flannel.1"), "the peer's route");
   const settled = await plan(host, "--ip-masq");
   assert.equal(settled.code, NOTHING, settled.out + settled.err);
-  assert.match(settled.out, /^lease +10\.5\.\d+\.0\/24, held by this host$/m);
+  assert.match(settled.out, /^lease +10\.5\.\d+\.0\/24, leased by this host$/m);
   assert.match(settled.out, /^Nothing to do: this host is in sync\.$/m);
 
   await flanneld.stop("SIGKILL");
@@ -117,7 +117,7 @@ test("what it announces is what flanneld does: after that, nothing is left to do
   assert.deepEqual(changesIn(other.out), ["firewall  nftables table ip flannel-ipv4 (other rules)"]);
 });
 
-test("what cannot be set in a container is told, and is no change: flanneld there goes on without it", async (t) => {
+test("settings that cannot be set in a container are reported, and are no change", async (t) => {
   const { host } = await bed(t, VXLAN);
   const sysctl = "sysctl net.ipv6.conf.flannel.1.accept_ra=0";
   const free = await plan(host);
@@ -128,13 +128,10 @@ test("what cannot be set in a container is told, and is no change: flanneld ther
     changesIn(contained.out),
     changesIn(free.out).filter((line) => !line.includes(sysctl)),
   );
-  assert.ok(
-    contained.err.includes(`left as it is: ${sysctl} (/proc/sys is read-only here)\n`),
-    contained.err,
-  );
+  assert.ok(contained.err.includes(`not changed: ${sysctl} (/proc/sys is read-only here)\n`), contained.err);
 });
 
-test("another config can be tried from a file; without the store peers are left as they are", async (t) => {
+test("another config can be tried from a file; without the store peers are not compared", async (t) => {
   const { etcd, host, peer } = await bed(t, VXLAN);
   await readyFlanneld(t, peer);
   await readyFlanneld(t, host);
@@ -155,7 +152,7 @@ test("another config can be tried from a file; without the store peers are left 
   );
   assert.ok(
     changes.some((line) => /^create +route 10\.5\./.test(line)),
-    "made again with the device",
+    "created again with the device",
   );
   assert.ok(changes.includes("firewall  filter chain FLANNEL-FWD (missing)"));
   assert.ok(changes.includes("firewall  remove nftables table ip flannel-ipv4"));
@@ -163,8 +160,8 @@ test("another config can be tried from a file; without the store peers are left 
   await etcd.kill();
   const alone = await plan(host, "--config", file, "--etcd-endpoints=http://127.0.0.1:1");
   assert.equal(alone.code, CHANGES, alone.err);
-  assert.match(alone.err, /the leases are not known, so peers are left as they are/);
-  assert.match(alone.out, /^lease +10\.5\.\d+\.0\/24, not held now: .*previous run$/m);
+  assert.match(alone.err, /failed to read the leases, so peers are not compared/);
+  assert.match(alone.out, /^lease +10\.5\.\d+\.0\/24, not leased now: .*previous run$/m);
   assert.ok(!changesIn(alone.out).some((line) => /^remove /.test(line)));
   assert.equal(stateOf(host), before);
 });
@@ -217,13 +214,13 @@ test("wireguard: keys are named, the key file is not created, and no secret is p
   assert.match(readable.err, /the WireGuard key file \S+ can be read by others \(mode 0444\): 'chmod 0400 /);
 });
 
-test("what stands in the way is said", async (t) => {
+test("blocking conditions are reported", async (t) => {
   const { host } = await bed(t);
   const none = await plan(host);
   assert.deepEqual([none.code, none.out], [1, ""]);
   assert.match(
     none.err,
-    /there is no network config at etcd key \/coreos\.com\/network\/config: put one there, or try one with --config FILE/,
+    /there is no network config at etcd key \/coreos\.com\/network\/config: write one, or try one with --config FILE/,
   );
 
   const file = join(host.directory, "net-conf.json");

@@ -40,7 +40,7 @@ async function sendNumbers(from: Site, to: Site, count: number): Promise<number[
   return JSON.parse(receiver.stdout.split("\n")[1]!);
 }
 
-test("segmentation refused while packets flow: said once, and no packet is lost, doubled or changed", async (t) => {
+test("segmentation refused while packets flow: logged once, and no packet is lost, duplicated or changed", async (t) => {
   await using etcd = await startEtcd();
   const { a, b, manager } = await makeManaged(t, etcd);
   await a.flanneld.logged(/offloads .*UDP_SEGMENT/);

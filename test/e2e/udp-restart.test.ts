@@ -36,7 +36,7 @@ const tcpClient = (address: string) => `let number = 0;
   const socket = require("node:net").connect(7007, "${address}", () =>
     setInterval(() => socket.write("line " + ++number + "\\n"), 5));`;
 
-test("no packet is lost over SIGTERM and SIGKILL, in either direction, and TCP goes on", async (t) => {
+test("no packet is lost over SIGTERM and SIGKILL, in either direction, and TCP continues", async (t) => {
   await using etcd = await startEtcd();
   const { a, b, manager } = await makeManaged(t, etcd);
   assert.deepEqual(manager.kept, KEPT);
@@ -72,7 +72,7 @@ test("no packet is lost over SIGTERM and SIGKILL, in either direction, and TCP g
   assert.equal(stores.length, 2, "what is kept already is not sent again");
 });
 
-test("what was kept under other settings is closed, here and at the manager's, and opened afresh", async (t) => {
+test("descriptors kept with other settings are closed, also at the service manager, and opened anew", async (t) => {
   await using etcd = await startEtcd();
   const { a, b, manager } = await makeManaged(t, etcd);
   await a.flanneld.stop();
@@ -94,7 +94,7 @@ test("what was kept under other settings is closed, here and at the manager's, a
   assert.deepEqual(manager.kept, KEPT);
 });
 
-test("a changed config: what it has no use for is not kept", async (t) => {
+test("a changed config: unused descriptors are not kept", async (t) => {
   await using etcd = await startEtcd();
   const { a, b, manager } = await makeManaged(t, etcd);
   const port = () => a.host.run("ss", "-Huln", "src", a.host.address).match(/:(\d+) /)?.[1];
@@ -113,7 +113,7 @@ test("a changed config: what it has no use for is not kept", async (t) => {
   await until(() => manager.kept.length === 0 && port() === undefined, "the end of what vxlan does not need");
 });
 
-test("a new address while flanneld runs, a device that somebody deletes: what takes their place is kept", async (t) => {
+test("a new address while flanneld runs, a deleted device: their replacements are kept", async (t) => {
   await using etcd = await startEtcd();
   const { a, b, manager } = await makeManaged(t, etcd);
   a.host.run("ip", "address", "flush", "dev", "eth0");
@@ -128,7 +128,7 @@ test("a new address while flanneld runs, a device that somebody deletes: what ta
   assert.deepEqual(tookOver(a), KEPT);
 });
 
-test("without a lease yet, device and socket are open, and flanneld ends at once", async (t) => {
+test("without a lease device and socket are open, and flanneld stops at once", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", CONFIG_KEY, '{"Network":"10.5.0.0/22","Backend":{"Type":"udp"}}');
   for (const third of [0, 1, 2, 3]) {
@@ -149,7 +149,7 @@ test("without a lease yet, device and socket are open, and flanneld ends at once
   await readyFlanneld(t, host, { manager });
 });
 
-test("a manager whose socket is gone: everything works, the loss at a restart is told", async (t) => {
+test("a service manager without its socket: everything works, the loss at a restart is reported", async (t) => {
   await using etcd = await startEtcd();
   const env = { NOTIFY_SOCKET: "/nonexistent/notify" };
   const [a] = await makeSites(t, etcd, () => ({ env }));

@@ -28,7 +28,7 @@ const pingSize = (from: TestNetns, address: string, size: number, args: readonly
   ping(from.path, address, { count: 3, args: ["-M", "do", "-s", String(size - 28), ...args] });
 
 for (const offloads of [true, false]) {
-  test(`containers of two hosts talk, offloads ${offloads ? "on" : "off"}: sizes, streams, what is written for others`, async (t) => {
+  test(`containers of two hosts talk, offloads ${offloads ? "on" : "off"}: sizes, streams, subnet.env`, async (t) => {
     await using etcd = await startEtcd();
     const args = offloads ? [] : ["--udp-offloads=false"];
     const [a, b] = await makeSites(t, etcd, () => ({ args }));
@@ -54,7 +54,7 @@ for (const offloads of [true, false]) {
   });
 }
 
-test("a peer that is as plain as Go flannel's: one packet, one datagram, checksums right", async (t) => {
+test("a peer without offloads, like Go flannel's: one packet per datagram, valid checksums", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", CONFIG_KEY, CONFIG);
   const [host, other] = (await makeHosts(t, etcd, 2)) as [TestHost, TestHost];
@@ -82,7 +82,7 @@ test("a peer that is as plain as Go flannel's: one packet, one datagram, checksu
   assert.equal(peer.stdout, "ready\n", "what it had to complain of");
 });
 
-test("errors for senders: no route, TTL on either side, a narrower way to the peer", async (t) => {
+test("ICMP errors for senders: no route, TTL on either side, a smaller path MTU to the peer", async (t) => {
   await using etcd = await startEtcd();
   const [a, b] = await makeSites(t, etcd);
   const errorOf = (...args: string[]) => a.container.run("sh", "-c", 'ping -n "$@" || true', "sh", ...args);
@@ -114,7 +114,7 @@ test("errors for senders: no route, TTL on either side, a narrower way to the pe
   );
 });
 
-test("a flood of rubbish from strangers and in a peer's name: nothing comes through, memory stays flat", async (t) => {
+test("a flood of invalid packets from foreign hosts and with a peer's address: nothing passes, memory stays flat", async (t) => {
   await using etcd = await startEtcd();
   const [a, b] = await makeSites(t, etcd, () => ({ args: [`--healthz-port=${HEALTH_PORT}`] }));
   const address = (text: string) => text.split(".").reduce((value, octet) => value * 256 + Number(octet), 0);
@@ -161,7 +161,7 @@ test("a flood of rubbish from strangers and in a peer's name: nothing comes thro
   assert.doesNotMatch(a.flanneld.log(), /has failed/);
 });
 
-test("W18 the device, its address and its route come back when somebody takes them away, and the traffic with them", async (t) => {
+test("W18 the device, its address and its route are restored after removal, and the traffic with them", async (t) => {
   await using etcd = await startEtcd();
   const [a, b] = await makeSites(t, etcd);
   await using stream = new PingStream(a.container.path, b.container.address);
@@ -181,7 +181,7 @@ test("W18 the device, its address and its route come back when somebody takes th
   await until(() => /mtu 1472/.test(a.host.run("ip", "link", "show", "flannel0")), "the MTU");
 });
 
-test("F13 a restart: flanneld ends at once, without the device it read unless it was killed, and packets flow again", async (t) => {
+test("F13 a restart: flanneld stops at once, without its device unless it was killed, and packets flow again", async (t) => {
   await using etcd = await startEtcd();
   const [a, b] = await makeSites(t, etcd);
   const indexOf = () => a.host.json("ip", "-json", "link", "show", "flannel0")[0].ifindex as number;
@@ -203,7 +203,7 @@ test("F13 a restart: flanneld ends at once, without the device it read unless it
   assert.ok(lost.length < 300);
 });
 
-test("a taken port and a device of another kind are told, and flanneld goes on once they are gone", async (t) => {
+test("a used port and a device of another type are reported, and flanneld continues once they are gone", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", CONFIG_KEY, CONFIG);
   const [host] = (await makeHosts(t, etcd, 1)) as [TestHost];
@@ -221,7 +221,7 @@ test("a taken port and a device of another kind are told, and flanneld goes on o
   await flanneld.logged(/flanneld is ready/);
 });
 
-test("network configs that the udp backend cannot have", async (t) => {
+test("network configs that the udp backend refuses", async (t) => {
   await using etcd = await startEtcd();
   const [host] = (await makeHosts(t, etcd, 1)) as [TestHost];
   const cases: readonly [backend: object, network: object, message: RegExp][] = [
@@ -243,7 +243,7 @@ test("network configs that the udp backend cannot have", async (t) => {
   }
 });
 
-test("F13 from Go's flanneld: the state that it leaves is taken over, whether it was stopped or killed", async (t) => {
+test("F13 from Go's flanneld: its state is adopted, after a stop and after a kill", async (t) => {
   await using etcd = await startEtcd();
   const [a, b] = await makeSites(t, etcd);
   const subnet = a.subnet.replace(/\.1\/24$/, ".0");
