@@ -32,11 +32,7 @@ interface StaleBridge {
  * Bridges whose addresses of one family are all outside of this host's subnet although one is in a flannel network of
  * this host (current or former); of the bridge plugin's default bridge any IPv4 address counts, as the plugin refuses it.
  */
-export function findStaleBridges(
-  host: HostInterfaces,
-  own: SubnetPair,
-  networks: readonly Prefix[],
-): StaleBridge[] {
+function findStaleBridges(host: HostInterfaces, own: SubnetPair, networks: readonly Prefix[]): StaleBridge[] {
   const bridges = host.interfaces.filter(({ kind }) => kind === "bridge");
   return bridges.flatMap(({ index, name, addresses }) => {
     for (const { family, name: familyName } of FAMILIES) {

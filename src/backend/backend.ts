@@ -32,7 +32,7 @@ export interface LocalAddress {
 }
 
 /** A port or protocol at which a tunnel receives packets. */
-export interface Listener {
+interface Listener {
   readonly protocol: "udp" | "ipip";
   /** UDP port. */
   readonly port?: number;

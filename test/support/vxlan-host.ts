@@ -7,7 +7,7 @@ import type { LeaseStore } from "../../src/lease/lease-store.ts";
 
 export const VXLAN_NETWORK = parseNetworkConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');
 
-export const vxlanAttributes = (publicIp: string): LeaseAttributes => ({
+const vxlanAttributes = (publicIp: string): LeaseAttributes => ({
   publicIp: parseIp(publicIp),
   publicIpv6: undefined,
   backendType: "vxlan",
