@@ -4,7 +4,7 @@ import { parseIp } from "../address/ip.ts";
 import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import type { Lease } from "../lease/lease.ts";
-import { decodeLease, isProblem } from "../lease/lease-codec.ts";
+import { decodeLease, encodeLeaseValue, isProblem } from "../lease/lease-codec.ts";
 import { describeObject } from "../state/objects.ts";
 import type { Host } from "./backend.ts";
 import { createBackend, parseNetwork } from "./backends.ts";
@@ -84,6 +84,72 @@ test("the lease is as Go flannel's, with the port; a peer without a port has our
   });
   const { objects } = plan([peer(2, { BackendData: { publickey: keyOf(2) } })], { ListenPort: 4500 });
   assert.deepEqual(endpointsOf(objects), ["192.168.7.2:4500 on flannel-wg"]);
+});
+
+test("mixed clusters: what this host publishes is byte for byte what Go flannel does", () => {
+  const published = (more: object, { publicIp, publicIpv6 }: Host) =>
+    encodeLeaseValue({ publicIp, publicIpv6, ...backendFor({}, more).published });
+  assert.equal(
+    published({}, { ...HOST, publicIpv6: undefined }),
+    `{"PublicIP":"192.168.7.1","PublicIPv6":null,"BackendType":"wireguard","BackendData":{"PublicKey":"${OWN_KEY}","Port":51820}}`,
+  );
+  assert.equal(
+    published(DUAL, HOST),
+    '{"PublicIP":"192.168.7.1","PublicIPv6":"fd00:7::1","BackendType":"wireguard",' +
+      `"BackendData":{"PublicKey":"${OWN_KEY}","Port":51820},"BackendV6Data":{"PublicKey":"${OWN_KEY}","Port":51821}}`,
+  );
+});
+
+test("mixed clusters: leases of Go flannel's, new and old, are peers on our port where they name none", () => {
+  const lease = (key: string, value: string): Lease => {
+    const decoded = decodeLease(key, value);
+    if (isProblem(decoded)) throw new Error(decoded.problem);
+    return decoded;
+  };
+  const peers = [
+    [2, `{"PublicKey":"${keyOf(2)}"}`, `{"PublicKey":"${keyOf(2)}"}`],
+    [3, `{"PublicKey":"${keyOf(3)}","Port":4500}`, `{"PublicKey":"${keyOf(3)}","Port":4501}`],
+    [4, `{"PublicKey":"${keyOf(4)}","Port":0}`, `{"PublicKey":"${keyOf(4)}","Port":null}`],
+  ].map(([number, data, dataV6]) =>
+    lease(
+      `10.5.${number}.0-24&fc00:0:0:${number}::-64`,
+      `{"PublicIP":"192.168.7.${number}","PublicIPv6":"fd00:7::${number}","BackendType":"wireguard","BackendData":${data},"BackendV6Data":${dataV6}}`,
+    ),
+  );
+  const { objects, problems } = plan(peers, { ListenPort: 6000, ListenPortV6: 6001 }, DUAL);
+  assert.deepEqual(problems, []);
+  assert.deepEqual(endpointsOf(objects).sort(), [
+    "192.168.7.2:6000 on flannel-wg",
+    "192.168.7.3:4500 on flannel-wg",
+    "192.168.7.4:6000 on flannel-wg",
+    "[fd00:7::2]:6001 on flannel-wg-v6",
+    "[fd00:7::3]:4501 on flannel-wg-v6",
+    "[fd00:7::4]:6001 on flannel-wg-v6",
+  ]);
+  // One device for both families: a key in both members is one peer.
+  const { objects: auto, problems: autoProblems } = plan(peers, { Mode: "auto" }, DUAL);
+  assert.deepEqual(autoProblems, []);
+  assert.equal(endpointsOf(auto).length, 3);
+});
+
+test("peers of other backends are ignored, also with data that looks like a key; other backends' data is reported", () => {
+  const { objects, problems } = plan([
+    peer(2, { BackendType: "vxlan", BackendData: { VNI: 1, VtepMAC: "0a:00:00:00:00:02" } }),
+    peer(3, { BackendType: "vxlan" }),
+    peer(4, { BackendData: { VNI: 1, VtepMAC: "0a:00:00:00:00:04" } }),
+    peer(5, { BackendData: ["PublicKey", keyOf(5)] }),
+    peer(6, { BackendData: '"text"' }),
+    peer(7, { BackendData: { PublicKey: { text: keyOf(7) } } }),
+    peer(8, { BackendData: { PublicKey: keyOf(8), Port: "51820" } }),
+  ]);
+  assert.deepEqual(endpointsOf(objects), []);
+  assert.deepEqual(problems, [
+    "10.5.4.0-24: it has no PublicKey in its BackendData",
+    "10.5.5.0-24: it has no PublicKey in its BackendData",
+    "10.5.6.0-24: it has no PublicKey in its BackendData",
+    '10.5.7.0-24: its PublicKey {"text":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="} is not a key of 32 bytes in base64',
+    '10.5.8.0-24: its Port "51820" is not a UDP port',
+  ]);
 });
 
 test("Mode separate: each family has a device and a port of its own", () => {

@@ -229,12 +229,14 @@ const identityOf = (publicKey: string, device: string): string => `PublicKey ${p
 function parseLeaseData(
   data: unknown,
 ): { readonly publicKey: string; readonly port: number | undefined } | string {
-  if (typeof data !== "object" || data === null) return "it has no BackendData with a PublicKey";
-  const publicKey = readMember(data as Members, "PublicKey");
+  const isMembers = typeof data === "object" && data !== null;
+  const publicKey = isMembers ? readMember(data as Members, "PublicKey") : undefined;
+  if (publicKey === undefined) return "it has no PublicKey in its BackendData";
   const port = readMember(data as Members, "Port");
   if (typeof publicKey !== "string" || !/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(publicKey))
     return `its PublicKey ${JSON.stringify(publicKey)?.slice(0, 60)} is not a key of 32 bytes in base64`;
-  if (port === undefined) return { publicKey, port: undefined };
+  // Go reads a port that is left out as 0, and 0 as one that is left out.
+  if (port === undefined || port === null || port === 0) return { publicKey, port: undefined };
   if (typeof port !== "number" || !Number.isInteger(port) || port < 1 || port > 65535)
     return `its Port ${JSON.stringify(port)?.slice(0, 20)} is not a UDP port`;
   return { publicKey, port };

@@ -1,5 +1,17 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -62,6 +74,71 @@ for (const [title, text, mode, message] of REFUSED) {
     );
   });
 }
+
+test("a key file of another user is refused, and one of root is not", (t) => {
+  const path = keyFile(t, `${ALICE.toString("base64")}\n`);
+  const other = 12_345;
+  // Root gives the file away; anybody else pretends to be another user.
+  if (process.geteuid!() === 0) chownSync(path, other, other);
+  else t.mock.method(process as { geteuid: () => number }, "geteuid", () => other);
+  assert.throws(
+    () => new WireguardKeys(path).publicKey(),
+    (error) =>
+      error instanceof ConfigError &&
+      /belongs to user \d+, who can change it: 'chown \d+ .*', or delete it to get a new key/.test(
+        error.message,
+      ) &&
+      !error.message.includes(ALICE.toString("base64")),
+  );
+});
+
+test("a file that is replaced counts from the next start on", (t) => {
+  const path = keyFile(t, `${ALICE.toString("base64")}\n`);
+  const keys = new WireguardKeys(path);
+  assert.equal(keys.publicKey(), ALICE_PUBLIC.toString("base64"));
+  rmSync(path);
+  const replaced = new WireguardKeys(path).publicKey();
+  assert.notEqual(replaced, ALICE_PUBLIC.toString("base64"));
+  assert.equal(keys.publicKey(), ALICE_PUBLIC.toString("base64"));
+  assert.deepEqual(keys.privateKeyOf(keys.publicKey()), new Uint8Array(ALICE));
+  assert.equal(new WireguardKeys(path).publicKey(), replaced);
+});
+
+test("a directory that is missing is created, and one that cannot be is named", (t) => {
+  const path = keyFile(t);
+  assert.ok(!existsSync(join(path, "..")));
+  new WireguardKeys(path).publicKey();
+  // Root writes where it likes, but not below a file, nor into /sys, whose directories are the kernel's.
+  for (const [impossible, message] of [
+    [join(path, "wgkey"), /failed to read the WireGuard key file .*: ENOTDIR/],
+    [
+      "/sys/flannel/wgkey",
+      /failed to create the WireGuard key file \/sys\/flannel\/wgkey: (?:EPERM|EACCES|EROFS)/,
+    ],
+  ] as const)
+    assert.throws(
+      () => new WireguardKeys(impossible).publicKey(),
+      (error) => error instanceof ConfigError && message.test(error.message),
+    );
+});
+
+test("what is no regular file is refused with its path, and a pipe is not waited for", (t) => {
+  const directory = join(keyFile(t), "..");
+  mkdirSync(join(directory, "wgkey"), { recursive: true, mode: 0o700 });
+  execFileSync("mkfifo", ["-m", "0600", join(directory, "pipe")]);
+  for (const path of [join(directory, "wgkey"), join(directory, "pipe"), "/dev/zero"])
+    assert.throws(
+      () => new WireguardKeys(path).publicKey(),
+      (error) =>
+        error instanceof ConfigError &&
+        error.message.includes(`key file ${path} is not a regular file: remove`),
+    );
+  symlinkSync(join(directory, "nowhere"), join(directory, "link"));
+  assert.throws(
+    () => new WireguardKeys(join(directory, "link")).publicKey(),
+    (error) => error instanceof ConfigError && error.message.includes(join(directory, "link")),
+  );
+});
 
 test("a preshared key is known by its fingerprint, and a malformed one is refused without being shown", (t) => {
   const keys = new WireguardKeys(keyFile(t));

@@ -6,6 +6,7 @@
 import { createHash, createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -83,30 +84,38 @@ function readOrCreateKey(path: string): Uint8Array {
   try {
     return readKey(path);
   } catch (error) {
-    if (!hasCode(error, "ENOENT")) throw explained(path, error);
+    if (!hasCode(error, "ENOENT")) throw explained("read", path, error);
   }
   try {
     createKey(path);
   } catch (error) {
-    if (!hasCode(error, "EEXIST")) throw explained(path, error); // another process was faster
+    if (!hasCode(error, "EEXIST")) throw explained("create", path, error); // another process was faster
   }
   try {
     return readKey(path);
   } catch (error) {
-    throw explained(path, error);
+    throw explained("read", path, error);
   }
 }
 
-const explained = (path: string, error: unknown): ConfigError =>
+const explained = (action: "read" | "create", path: string, error: unknown): ConfigError =>
   error instanceof ConfigError
     ? error
-    : new ConfigError(`failed to read the WireGuard key file ${path}: ${messageOf(error)}`, { cause: error });
+    : new ConfigError(`failed to ${action} the WireGuard key file ${path}: ${messageOf(error)}`, {
+        cause: error,
+      });
 
 /** A key that others can read is as good as known to them. */
 function readKey(path: string): Uint8Array {
-  const fd = openSync(path, "r");
+  // Opening a pipe must not wait for a writer.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const { mode, uid, size } = fstatSync(fd);
+    const stats = fstatSync(fd);
+    if (!stats.isFile())
+      throw new ConfigError(
+        `the WireGuard key file ${path} is not a regular file: remove it to get a new key, or set WIREGUARD_KEY_FILE to another path`,
+      );
+    const { mode, uid, size } = stats;
     const self = process.geteuid?.() ?? 0;
     if ((mode & OTHERS) !== 0)
       throw new ConfigError(

@@ -69,7 +69,7 @@ export class KernelWireguard implements Provider {
   readonly #model = new Map<string, StateObject>();
   /** Endpoints as they were set: the kernel changes them when a peer roams. */
   readonly #endpoints = new Map<string, string>();
-  /** Number of the generic netlink family; undefined = not found yet (the module may be loaded later). */
+  /** Number of the generic netlink family; undefined = not known (the module may be loaded later). */
   #family: number | undefined;
 
   constructor(options: KernelWireguardOptions) {
@@ -128,6 +128,7 @@ export class KernelWireguard implements Provider {
     }
     this.#options.connection.batch(requests).forEach((error, index) => {
       if (error === undefined) return;
+      this.#forgetFamily(error);
       for (const position of carried[index]!) {
         const { object } = operations[position]!;
         // Whether the device has its endpoint is unknown now: it is set again.
@@ -162,6 +163,7 @@ export class KernelWireguard implements Provider {
       return decodeWireguardDevice(this.#options.connection.dump(getWireguardDevice(family, name)));
     } catch (error) {
       if (!isNotFound(error) && !hasCode(error, "EOPNOTSUPP")) throw error;
+      this.#forgetFamily(error);
       return undefined;
     }
   }
@@ -259,6 +261,11 @@ export class KernelWireguard implements Provider {
   #findFamily(): number | undefined {
     this.#family ??= findGenericFamily(this.#options.connection, WG_GENL_NAME);
     return this.#family;
+  }
+
+  /** ENOENT = there is no family of that number: the module was loaded again, and has another one. */
+  #forgetFamily(error: unknown): void {
+    if (hasCode(error, "ENOENT")) this.#family = undefined;
   }
 
   #familyOrThrow(): number {
