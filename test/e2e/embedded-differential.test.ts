@@ -1,6 +1,6 @@
 /**
- * The embedded store against a real etcd: random sequences of requests are sent to both, and every answer and every
- * event must be the same, errors to the letter. Both start empty and see the same, so that revisions agree too.
+ * The embedded store against a real etcd: random sequences of requests are sent to both, and all answers
+ * and events must be equal, including error texts. Both start empty and get the same requests, so revisions agree too.
  */
 
 import assert from "node:assert/strict";
@@ -69,7 +69,7 @@ const rangeEnd = fc.oneof(
 );
 const value = fc.constantFrom("", "1", "2", "three", "\xff\0").map(bytes);
 const leaseId = fc.constantFrom(0n, 0n, 0n, 11n, 12n, 99n);
-/** Relative to the revision at the start of a sequence: a few back, a few on, or now. */
+/** Relative to the revision at the start of a sequence: a few before, a few after, or the current one. */
 const revisionOffset = fc.oneof(fc.constant(undefined), fc.integer({ min: -12, max: 12 }));
 
 const range = fc.record({
@@ -147,7 +147,7 @@ const step = fc.oneof(
   fc.record({ type: fc.constant("leases" as const) }),
 );
 
-/** Revisions are given by their distance from one that both sides have. */
+/** Revisions are relative to one that both sides have. */
 function rangeRequest(base: bigint, generated: Generated<typeof range>) {
   const { offset, modWindow, createWindow, ...request } = generated;
   return {
@@ -223,7 +223,7 @@ async function perform({ kv, lease }: Side, base: bigint, each: Generated<typeof
       return plain(LeaseRevokeResponseSchema, await lease.leaseRevoke({ ID: each.id }));
     case "ttl": {
       const answer = await lease.leaseTimeToLive({ ID: each.id, keys: each.keys });
-      // Time passes, and etcd does not sort.
+      // TTLs differ by the time that passes, and etcd does not sort.
       answer.keys.sort(Buffer.compare);
       if (answer.TTL > 0n) answer.TTL = answer.grantedTTL;
       return plain(LeaseTimeToLiveResponseSchema, answer);
@@ -236,7 +236,7 @@ async function perform({ kv, lease }: Side, base: bigint, each: Generated<typeof
   }
 }
 
-/** A message without what differs from server to server. */
+/** A message without the fields that differ between servers. */
 const plain = <D extends DescMessage>(schema: D, message: Message): unknown =>
   JSON.parse(JSON.stringify(toJson(schema, message as never)), (name, content) =>
     ["clusterId", "memberId", "raftTerm"].includes(name) ? undefined : content,
@@ -253,7 +253,7 @@ async function answerOf(side: Side, base: bigint, each: Generated<typeof step>):
 
 type WatchOptions = MessageInitShape<typeof WatchCreateRequestSchema>;
 
-/** Everything a watch tells, up to the first end mark from a revision on, or to its being cancelled. */
+/** All events of a watch, up to the first end mark after a revision, or until it is cancelled. */
 async function follow(
   { watch }: Side,
   options: WatchOptions,
@@ -333,7 +333,7 @@ test("random requests: etcd and the embedded store give the same answers and eve
       }
     },
   );
-  // Not made shorter: what failed has left the two apart.
+  // No shrinking: after a failure the two sides differ.
   await fc.assert(property, { numRuns: RUNS, endOnFailure: true });
 });
 

@@ -1,4 +1,4 @@
-/** What was acknowledged stays: through SIGKILL, a full disk, and a second process on the same data. */
+/** Acknowledged writes survive SIGKILL, a full disk, and a second process on the same data. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -21,7 +21,7 @@ async function contents(kv: Client<typeof KV>): Promise<Map<string, string>> {
   return new Map(kvs.map(({ key, value }) => [Buffer.from(key).toString(), Buffer.from(value).toString()]));
 }
 
-test("SIGKILL in the middle of writing: nothing acknowledged is lost, no revision is given twice", async () => {
+test("SIGKILL during writes: no acknowledged write is lost, no revision is assigned twice", async () => {
   using directory = makeDataDirectory();
   const acknowledged = new Map<string, string>();
   let highest = 0n;
@@ -58,7 +58,7 @@ test("SIGKILL in the middle of writing: nothing acknowledged is lost, no revisio
   }
 });
 
-test("a full disk: writes are refused, nothing is lost, and writes succeed again when there is space", async () => {
+test("a full disk: writes are refused, nothing is lost, and writes succeed again once there is space", async () => {
   using directory = makeDataDirectory();
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "flannel-test", directory.path]);
   const unmount = () => execFileSync("umount", ["-l", directory.path]);
@@ -74,7 +74,7 @@ test("a full disk: writes are refused, nothing is lost, and writes succeed again
     const value = Buffer.alloc(20_000, 65);
     let refusal: unknown;
     for (let index = 0; refusal === undefined; index++) {
-      assert.ok(index < 1000, "the disk does not fill up");
+      assert.ok(index < 1000, "the disk never fills up");
       const batch = await Promise.allSettled(
         [0, 1, 2].map(async (part) => {
           const key = `${index}/${part}`;

@@ -1,4 +1,4 @@
-/** What lets a host into etcd grows old while it runs: sessions of users end, certificates are replaced on disk. */
+/** A host's access to etcd over time: user sessions expire, certificates are replaced on disk. */
 
 import assert from "node:assert/strict";
 import { copyFileSync, writeFileSync } from "node:fs";
@@ -18,13 +18,13 @@ const QUICK = { retryMinMs: 20, retryMaxMs: 200 };
 
 describe("sessions of etcd's users", () => {
   const TTL_SECONDS = 1;
-  /** etcd looks every second which tokens were not used for their time to live. */
+  /** etcd checks every second for tokens that were unused for their TTL. */
   const expired = async () => {
     const sinceMs = performance.now();
     await until(() => performance.now() - sinceMs > (TTL_SECONDS + 1.5) * 1000, "all tokens to expire");
   };
 
-  it("are renewed when they have expired, once for many requests; the watch does not notice", async () => {
+  it("are renewed when they have expired, once for many requests; the watch is not interrupted", async () => {
     await using etcd = await startEtcd({ flags: ["--auth-token-ttl", `${TTL_SECONDS}`] });
     await etcd.ctl("put", CONFIG_KEY, NETWORK_TEXT);
     await etcd.enableAuth("flannel", PASSWORD, "/coreos.com/network");
@@ -84,7 +84,7 @@ describe("sessions of etcd's users", () => {
 });
 
 describe("TLS files", () => {
-  it("that are being replaced are reported once; the previous ones serve until they are complete", async () => {
+  it("that are being replaced are reported once; the previous ones are used until they are complete", async () => {
     using inUse = makeCertificates();
     using next = makeCertificates();
     await using etcd = await startEtcd({ tls: { certificates: inUse, clientCertificates: true } });
@@ -118,7 +118,7 @@ describe("TLS files", () => {
     await reconnects();
     assert.match(complaints()[1]!, /--etcd-certfile: .* contains no usable certificate in PEM form$/);
 
-    // Whole again, but another authority's: refused, which shows that they are used.
+    // Complete again, but of another authority: rejected, which shows that they are used.
     copyFileSync(next.client.cert, files.certFile);
     copyFileSync(next.client.key, files.keyFile);
     await line.cut();

@@ -1,4 +1,4 @@
-/** Whose subnet is whose when a datastore comes back with other leases than it went away with, on each of the stores. */
+/** Leases when a datastore comes back with other leases than before an outage, on each of the stores. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -17,7 +17,7 @@ const NETWORKS = {
   "both families": parseNetworkConfig(`{"Network":"10.5.0.0/16",${IPV6}`),
 };
 
-const told = (host: LeaseHost) =>
+const outageNoticed = (host: LeaseHost) =>
   until(() => host.log.some((line) => /Watch on the leases .*lost/.test(line)), "the outage to be noticed");
 
 for (const [store, start] of Object.entries(STORES)) {
@@ -32,11 +32,11 @@ for (const [store, start] of Object.entries(STORES)) {
         await run(bed, (logger) => bed.open(logger, { timings: TIMINGS }));
       });
 
-    test("W6 W8 a subnet that went to another host meanwhile is left to it, and another one taken", async (bed, open) => {
+    test("W6 W8 a subnet that another host acquired meanwhile stays its own; a new one is acquired", async (bed, open) => {
       await using host = await startLeaseHost(1, open);
       const { key } = host.keeper.own!;
       await bed.line.cut();
-      await told(host);
+      await outageNoticed(host);
       await bed.put(`subnets/${key}`, encodeLeaseValue(attributesOf(2)));
       await bed.line.mend();
       await until(() => host.keys.length === 2 && host.keeper.problem === undefined, "another subnet");
@@ -46,12 +46,12 @@ for (const [store, start] of Object.entries(STORES)) {
       assert.ok(host.log.some((line) => /Lost lease .*: it is now held by 192\.168\.0\.2/.test(line)));
     });
 
-    test("W7 a reservation stays one", async (bed, open) => {
+    test("W7 a reservation stays a reservation", async (bed, open) => {
       await bed.put("subnets/10.5.34.0-24", encodeLeaseValue(attributesOf(1)));
       await using host = await startLeaseHost(1, open);
       assert.equal(host.keeper.own!.expiresAtMs, undefined);
       await bed.kill();
-      await told(host);
+      await outageNoticed(host);
       await bed.start();
       await until(
         () => host.log.some((line) => /Watch on the leases .*restored/.test(line)),
@@ -63,7 +63,7 @@ for (const [store, start] of Object.entries(STORES)) {
     });
 
     for (const [families, network] of Object.entries(NETWORKS)) {
-      test(`W9 hosts with ${families} find their leases again in a store that lost them`, async (bed, open) => {
+      test(`W9 hosts with ${families} restore their leases in a store that lost them`, async (bed, open) => {
         const attributes = [1, 2].map((number) => ({
           ...attributesOf(number),
           ...(network.ipv4 === undefined && { publicIp: undefined }),
@@ -76,7 +76,7 @@ for (const [store, start] of Object.entries(STORES)) {
         await until(() => hosts.every((host) => host.table.size === 2), "both to know each other");
         for (const host of hosts) host.expectPeers(keys);
         await bed.kill();
-        await Promise.all(hosts.map(told));
+        await Promise.all(hosts.map(outageNoticed));
         await bed.startEmpty();
         const isBack = (host: LeaseHost) =>
           host.keeper.problem === undefined && host.log.some((line) => /Lost lease/.test(line));

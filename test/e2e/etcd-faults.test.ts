@@ -1,11 +1,11 @@
 /**
- * Every fault of a datastore that hosts have to live through, on each of the stores: what was lost (nothing), and how
- * long until leases flow again. The table is printed at the end.
+ * Every fault of a datastore that hosts must survive, on each of the stores: what is lost (nothing), and how long until
+ * leases are exchanged again. The table is printed at the end.
  *
  *     three hosts ──▶ line ──▶ server          a new host and an operator come when it is over
  *
- * Outages are made as long as it takes for pauses between attempts to reach their limit (here 1 s, outside of tests 10 s):
- * one of a minute, or of an hour, is no different from then on. Leases live for a day.
+ * Long outages last until the pauses between attempts have reached their limit (1 s here, 10 s in production): an outage
+ * of a minute or an hour is no different. Leases expire after a day.
  */
 
 import assert from "node:assert/strict";
@@ -56,62 +56,62 @@ for (const [store, start] of Object.entries(STORES)) {
         await check?.(bed, hosts, () => {});
       });
 
-    fault("killed and started again", async (bed, hosts) => {
+    fault("killed and restarted", async (bed, hosts) => {
       await bed.kill();
-      await told(hosts);
+      await outageNoticed(hosts);
       await bed.start();
     });
-    fault("cut off for long, connections reset", async (bed, hosts) => {
+    fault("a long outage, connections reset", async (bed, hosts) => {
       await bed.line.cut();
-      await told(hosts);
+      await outageNoticed(hosts);
       await atLimit();
       await bed.line.mend();
     });
-    fault("cut off for long, in silence", async (bed, hosts) => {
+    fault("a long outage, packets dropped", async (bed, hosts) => {
       bed.line.silence();
-      await told(hosts);
+      await outageNoticed(hosts);
       await atLimit();
       await bed.line.mend();
     });
-    fault("cut off, and its history compacted meanwhile", async (bed, hosts) => {
+    fault("an outage, history compacted meanwhile", async (bed, hosts) => {
       await bed.line.cut();
-      await told(hosts);
+      await outageNoticed(hosts);
       await bed.put("subnets/10.5.240.0-24", encodeLeaseValue(attributesOf(240)));
       await bed.remove("subnets/10.5.240.0-24");
       await bed.forget();
       await bed.line.mend();
     });
     fault(
-      "its data gone",
+      "data lost",
       async (bed, hosts) => {
         await bed.kill();
-        await told(hosts);
+        await outageNoticed(hosts);
         await bed.startEmpty();
       },
-      { check: takesConfigAgain },
+      { check: usesConfigAgain },
     );
     fault(
-      "its data gone, and others faster to fill it again",
+      "data lost, and other writers first",
       async (bed, hosts) => {
         await bed.line.cut();
-        await told(hosts);
+        await outageNoticed(hosts);
         await bed.kill();
         await bed.startEmpty();
-        // Beyond the revision that the hosts have seen: by number alone nobody would notice.
+        // Beyond the revision that the hosts have seen: the number alone does not show the loss.
         for (let write = 0; write < 30; write++) await bed.put("elsewhere", `${write}`);
         await bed.line.mend();
       },
-      { check: takesConfigAgain },
+      { check: usesConfigAgain },
     );
     const loses = "that lease, until then";
-    const deleted = takeAway((bed, key) => bed.remove(key));
+    const deleted = removing((bed, key) => bed.remove(key));
     fault("W8 a lease deleted", deleted, { loses });
-    const revoked = takeAway((bed, key) => bed.revoke(key));
+    const revoked = removing((bed, key) => bed.revoke(key));
     if (store !== "etcd2") fault("W8 a lease revoked", revoked, { loses }); // v2 has keys only
   });
 }
 
-describe("faults of what etcd3 is reached with", () => {
+describe("faults of the access to etcd3", () => {
   const store = "etcd3";
 
   it("all sessions of its users end", async () => {
@@ -121,10 +121,10 @@ describe("faults of what etcd3 is reached with", () => {
     const user = { username: "flannel", password: "sehr-geheim" };
     const open = (logger: Logger) => openEtcdStore(etcd.endpoint, user, logger).store;
     await using started = await startLeaseHosts(HOSTS, open);
-    const fault = "with users: killed and started again, all sessions gone";
+    const fault = "with users: killed and restarted, all sessions lost";
     await table.measure({ store, fault }, started.hosts, open, async () => {
       await etcd.kill();
-      await told(started.hosts);
+      await outageNoticed(started.hosts);
       await etcd.start();
     });
   });
@@ -145,7 +145,7 @@ describe("faults of what etcd3 is reached with", () => {
         copyFileSync(next[name].key, inUse[name].key);
       }
       await etcd.kill();
-      await told(started.hosts);
+      await outageNoticed(started.hosts);
       await etcd.start();
     });
   });
@@ -177,11 +177,11 @@ describe("faults of what etcd3 is reached with", () => {
 describe("faults of an etcd3 cluster", () => {
   const store = "etcd3 × 3";
 
-  it("a member of three fails, in every way", async (t) => {
+  it("one of three members fails, in every way", async (t) => {
     await using cluster = await startEtcdCluster({ flags: ["--grpc-keepalive-min-time", "100ms"] });
     await cluster.members[0]!.ctl("put", CONFIG_KEY, NETWORK_TEXT);
     let first = await cluster.leader();
-    /** Pauses and time limits are those of production but for pings; the lot falls on member `first`. */
+    /** Pauses and timeouts as in production, except pings; all hosts connect to member `first`. */
     const open = (logger: Logger) => {
       const endpoints = [...cluster.endpoints.slice(first), ...cluster.endpoints.slice(0, first)];
       const { keepaliveIntervalMs, keepaliveTimeoutMs } = TIMINGS;
@@ -198,7 +198,7 @@ describe("faults of an etcd3 cluster", () => {
       mend: () => Promise<void>,
     ) =>
       t.test(title, async () => {
-        // New hosts for each: all begin at the member that is to fail.
+        // New hosts for each fault, connected to the member that will fail.
         await using started = await startLeaseHosts(HOSTS, open);
         const tookMs = await table.measure({ store, fault: title }, started.hosts, open, harm);
         await mend();
@@ -208,7 +208,7 @@ describe("faults of an etcd3 cluster", () => {
     const others = () => [0, 1, 2].filter((member) => member !== first);
     const victim = () => cluster.members[first]!;
     await fault(
-      "the lead goes over to another member",
+      "the leadership moves to another member",
       1_000,
       async (go) => {
         go();
@@ -216,9 +216,9 @@ describe("faults of an etcd3 cluster", () => {
       },
       async () => {},
     );
-    // The member `first` follows now.
+    // Member `first` is a follower now.
     await fault(
-      "a member dies that all hosts are on",
+      "the member of all hosts dies",
       1_000,
       async (go) => {
         go();
@@ -228,8 +228,8 @@ describe("faults of an etcd3 cluster", () => {
     );
     first = await cluster.leader();
     await fault(
-      "the leader dies, that all hosts are on",
-      4_000, // of which etcd takes one for the election
+      "the leader dies, with all hosts connected to it",
+      4_000, // one of them for the election
       async (go) => {
         go();
         await victim().kill();
@@ -238,8 +238,8 @@ describe("faults of an etcd3 cluster", () => {
     );
     first = (await cluster.leader()) === 0 ? 1 : 0;
     await fault(
-      "a member hangs that all hosts are on",
-      10_000, // TIMINGS, and 5 s for whoever waits for an answer
+      "the member of all hosts hangs",
+      10_000, // TIMINGS, and 5 s for requests in progress
       async (go) => {
         go();
         victim().freeze();
@@ -248,7 +248,7 @@ describe("faults of an etcd3 cluster", () => {
     );
     await cluster.leader();
     await fault(
-      "two of three die, and come back",
+      "two of three members die, and come back",
       10_000,
       async () => {
         const dying = others().map((member) => cluster.members[member]!);
@@ -261,30 +261,30 @@ describe("faults of an etcd3 cluster", () => {
   });
 });
 
-function takeAway(remove: (bed: FaultBed, key: string) => Promise<void>) {
+function removing(remove: (bed: FaultBed, key: string) => Promise<void>) {
   return async (bed: FaultBed, hosts: readonly LeaseHost[], startTheClock: () => void) => {
     const [host] = hosts;
     startTheClock();
     await remove(bed, `subnets/${host!.keeper.own!.key}`);
-    await until(() => host!.log.some((line) => /Lost lease/.test(line)), "the loss to be told");
+    await until(() => host!.log.some((line) => /Lost lease/.test(line)), "the loss to be logged");
   };
 }
 
-/** The hosts see that the network config is gone, and take it when an operator writes it again. */
-async function takesConfigAgain(bed: FaultBed, hosts: readonly LeaseHost[]): Promise<void> {
+/** The hosts notice that the network config is missing, and use it when an operator writes it again. */
+async function usesConfigAgain(bed: FaultBed, hosts: readonly LeaseHost[]): Promise<void> {
   await until(() => hosts.every(({ configs }) => configs.at(-1) === undefined), "no config");
   await bed.put("config", NETWORK_TEXT);
   await until(() => hosts.every(({ configs }) => configs.at(-1) === NETWORK_TEXT), "the config");
 }
 
-/** All hosts have noticed that the store is away. */
-const told = (hosts: readonly LeaseHost[]) =>
+/** Waits until all hosts have noticed the outage. */
+const outageNoticed = (hosts: readonly LeaseHost[]) =>
   until(
     () => hosts.every(({ log }) => log.some((line) => /Watch on the leases .*lost/.test(line))),
     "all to notice",
   );
 
-/** The pauses between attempts have reached their limit: 0.1 + 0.2 + 0.4 + 0.8 s and then some. */
+/** Waits until the pauses between attempts have reached their limit: after 0.1 + 0.2 + 0.4 + 0.8 s. */
 async function atLimit(): Promise<void> {
   const sinceMs = performance.now();
   await until(() => performance.now() - sinceMs > 2.5 * LIMIT_MS, "pauses at their limit");

@@ -1,4 +1,4 @@
-/** Go flannel's hosts and ours on one etcd: keys, values and lives of leases as they write them with etcd's own client. */
+/** Hosts of Go flannel and of this project on one etcd: keys, values and etcd leases. etcdctl writes those of Go flannel. */
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
@@ -28,11 +28,11 @@ const write = (key: string, value: string, lease: string) =>
   etcd.ctl("put", `--lease=${lease}`, `${PREFIX}/subnets/${key}`, value);
 const readValue = async (key: string) =>
   (await etcd.ctl("get", "--print-value-only", `${PREFIX}/subnets/${key}`)).trimEnd();
-const take = (opened: ReturnType<typeof openEtcdStore>) =>
+const acquire = (opened: ReturnType<typeof openEtcdStore>) =>
   opened.store.acquire({ network: VXLAN_NETWORK, attributes: VXLAN_ATTRIBUTES, previous: undefined });
 
-describe("a cluster of Go flannel and this one", () => {
-  it("a lease of Go flannel is understood, and its subnet left alone", async () => {
+describe("a cluster shared with Go flannel", () => {
+  it("a lease of Go flannel is decoded", async () => {
     const lease = await grant(86_400);
     await write(
       "10.5.52.0-24&fc00:0:0:34::-64",
@@ -57,9 +57,9 @@ describe("a cluster of Go flannel and this one", () => {
     assert.equal(table.get("10.5.53.0-24")?.attributes.backendType, "");
   });
 
-  it("our lease is, byte for byte, what Go flannel writes, on an etcd lease of a day", async () => {
+  it("a lease is byte for byte what Go flannel writes, on an etcd lease of a day", async () => {
     await using opened = openEtcdStore(etcd.endpoint);
-    const own = await take(opened);
+    const own = await acquire(opened);
     assert.equal(await readValue(own.key), VXLAN_VALUE);
     const { kvs } = JSON.parse(await etcd.ctl("get", "--write-out=json", "--prefix", `${PREFIX}/subnets/`));
     assert.equal(Buffer.from(kvs[0].key, "base64").toString(), `${PREFIX}/subnets/${own.key}`);
@@ -69,21 +69,21 @@ describe("a cluster of Go flannel and this one", () => {
     assert.match(life ?? "", /granted with TTL\(86400s\)/);
   });
 
-  it("a host that changes over keeps its subnet and the etcd lease that Go flannel made", async () => {
+  it("a host that migrates keeps its subnet and the etcd lease that Go flannel granted", async () => {
     const lease = await grant(86_400);
     await write("10.5.77.0-24", VXLAN_VALUE.replace("c6:d2:32:6f:8f:44", "36:17:3e:ab:9b:01"), lease);
     await using opened = openEtcdStore(etcd.endpoint);
-    const own = await take(opened);
+    const own = await acquire(opened);
     assert.equal(own.key, "10.5.77.0-24");
     assert.equal(await readValue(own.key), VXLAN_VALUE);
     assert.match(await etcd.ctl("lease", "timetolive", "--keys", lease), /10\.5\.77\.0-24/);
   });
 
-  it("a key on an etcd lease with a short life moves to a new one and stays when the old one ends", async () => {
+  it("a key on an etcd lease with a short TTL moves to a new one and stays when the old one ends", async () => {
     const short = await grant(60);
     await write("10.5.77.0-24", VXLAN_VALUE, short);
     await using opened = openEtcdStore(etcd.endpoint);
-    const own = await take(opened);
+    const own = await acquire(opened);
     assert.equal(own.key, "10.5.77.0-24");
     assert.ok(own.expiresAtMs! > Date.now() + 86_000_000);
     await etcd.ctl("lease", "revoke", short);
@@ -91,16 +91,16 @@ describe("a cluster of Go flannel and this one", () => {
     await opened.store.renew(own, VXLAN_ATTRIBUTES);
   });
 
-  it("hosts that share one etcd lease do not take each other along", async () => {
+  it("replacing a shared etcd lease keeps the other host's key", async () => {
     const shared = await grant(60);
     await write("10.5.77.0-24", VXLAN_VALUE, shared);
     await write("10.5.78.0-24", GO_VALUE, shared);
     await using opened = openEtcdStore(etcd.endpoint);
-    await take(opened);
+    await acquire(opened);
     assert.equal(await readValue("10.5.78.0-24"), GO_VALUE);
   });
 
-  it("W4 no etcd lease is left behind by starts that fail", async () => {
+  it("W4 a failed start leaves no etcd lease", async () => {
     const count = async () => (await etcd.ctl("lease", "list")).trim().split("\n").length;
     const before = await count();
     const tiny = parseNetworkConfig(

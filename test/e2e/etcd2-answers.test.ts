@@ -1,4 +1,4 @@
-/** The v2 store and servers that are no etcd with the v2 API, or break off their answers: what it says. */
+/** The v2 store's errors for servers without etcd's v2 API and for truncated answers. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -22,8 +22,8 @@ async function refused(attempt: Promise<unknown>, code: StoreErrorCode, message:
   });
 }
 
-describe("what is no etcd with the v2 API", () => {
-  /** Runs `use` with the address of a web server that answers so. */
+describe("a server without etcd's v2 API", () => {
+  /** Runs `use` with the address of a web server that sends this answer. */
   async function withServer(answer: RequestListener, use: (url: string) => Promise<void>): Promise<void> {
     const server = createServer(answer).listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -36,7 +36,7 @@ describe("what is no etcd with the v2 API", () => {
     }
   }
 
-  it("an etcd without it: says how to get on", async () => {
+  it("an etcd without it: the message names the remedy", async () => {
     await using etcd = await startEtcd();
     await refused(
       read(etcd.endpoint),
@@ -60,7 +60,7 @@ describe("what is no etcd with the v2 API", () => {
     await withServer(ill, (url) => refused(read(url), "UNAVAILABLE", /HTTP 500/));
   });
 
-  it("an answer that has no end, or stops in the middle", async () => {
+  it("an endless or truncated answer", async () => {
     const endless: RequestListener = (_, response) => {
       const block = Buffer.alloc(1 << 20, " ");
       const more = () => {

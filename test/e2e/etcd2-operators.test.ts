@@ -1,4 +1,4 @@
-/** The v2 store beside etcdctl's v2 commands, as in the instructions that people have followed for years. */
+/** The v2 store with the v2 commands of etcdctl, as documented for Go flannel. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -21,7 +21,7 @@ const PREFIX = "/coreos.com/network";
 const dualNetwork = parseNetworkConfig(
   '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48","Backend":{"Type":"vxlan"}}',
 );
-/** As Go flannel 0.10 writes it: IPv6 was not thought of. */
+/** As Go flannel 0.10 writes it, without IPv6. */
 const GO_VALUE =
   '{"PublicIP":"192.168.64.9","BackendType":"vxlan","BackendData":{"VtepMAC":"36:17:3e:ab:9b:01"}}';
 
@@ -37,13 +37,13 @@ beforeEach(async () => {
 
 const open = (options: Partial<EtcdOptions> = {}) =>
   openEtcd2Store(etcd.endpoint, { timings: { retryMinMs: 20, retryMaxMs: 200 }, ...options });
-const take = (store: LeaseStore) =>
+const acquire = (store: LeaseStore) =>
   store.acquire({ network: VXLAN_NETWORK, attributes: VXLAN_ATTRIBUTES, previous: undefined });
 const nodeOf = async (key: string) =>
   JSON.parse(await etcd.ctl2("--output", "json", "get", `${PREFIX}/subnets/${key}`)).node;
 
 describe("etcdctl's v2 commands", () => {
-  it("mk and set write the config that we read, also under other prefixes", async () => {
+  it("mk and set write the config, also under other prefixes", async () => {
     await using first = open();
     await assert.rejects(first.store.readNetworkConfig(), (error) => {
       assert.ok(hasCode(error, "NOT_FOUND"));
@@ -59,7 +59,7 @@ describe("etcdctl's v2 commands", () => {
     }
   });
 
-  it("a changed and a removed config are seen", async () => {
+  it("a changed or removed config is noticed", async () => {
     await etcd.ctl2("mk", `${PREFIX}/config`, "one");
     await using opened = open();
     await opened.store.readNetworkConfig();
@@ -68,7 +68,7 @@ describe("etcdctl's v2 commands", () => {
     const done = (async () => {
       for await (const text of opened.store.watchNetworkConfig(abort.signal)) seen.push(text);
     })();
-    await until(() => seen.length === 1, "the config as it is");
+    await until(() => seen.length === 1, "the current config");
     await etcd.ctl2("set", `${PREFIX}/config`, "two");
     await until(() => seen.length === 2, "the change");
     await etcd.ctl2("rm", `${PREFIX}/config`);
@@ -82,9 +82,9 @@ describe("etcdctl's v2 commands", () => {
     assert.deepEqual(seen, ["one", "two", undefined, "three", undefined]);
   });
 
-  it("get and ls show our lease, byte for byte what Go flannel writes, with a TTL of a day", async () => {
+  it("get and ls show a lease byte for byte as Go flannel writes it, with a TTL of a day", async () => {
     await using opened = open();
-    const own = await take(opened.store);
+    const own = await acquire(opened.store);
     assert.equal((await etcd.ctl2("ls", `${PREFIX}/subnets`)).trim(), `${PREFIX}/subnets/${own.key}`);
     assert.equal((await etcd.ctl2("get", `${PREFIX}/subnets/${own.key}`)).trimEnd(), VXLAN_VALUE);
     const { ttl } = await nodeOf(own.key);
@@ -92,7 +92,7 @@ describe("etcdctl's v2 commands", () => {
     assert.ok(Math.abs(own.expiresAtMs! - Date.now() - 86_400_000) < 10_000);
   });
 
-  it("a key with two families is the same for etcdctl and us", async () => {
+  it("a dual-stack key is the same in etcdctl and the store", async () => {
     await using opened = open();
     const attributes = {
       ...VXLAN_ATTRIBUTES,
@@ -113,25 +113,25 @@ describe("etcdctl's v2 commands", () => {
     await until(() => watch.table.size === 1, "the peer to go");
   });
 
-  it("a host that changes over from Go flannel keeps its subnet", async () => {
+  it("a host that migrates from Go flannel keeps its subnet", async () => {
     const value = GO_VALUE.replace("192.168.64.9", "192.168.64.3");
     await etcd.ctl2("set", "--ttl", "3600", `${PREFIX}/subnets/10.5.77.0-24`, value);
     await using opened = open();
-    assert.equal((await take(opened.store)).key, "10.5.77.0-24");
+    assert.equal((await acquire(opened.store)).key, "10.5.77.0-24");
     const node = await nodeOf("10.5.77.0-24");
     assert.equal(node.value, VXLAN_VALUE);
     assert.ok(node.ttl > 86_000);
   });
 
-  it("W7 set without --ttl makes a reservation, also of a lease that is held", async () => {
+  it("W7 set without --ttl makes a reservation, also of an acquired lease", async () => {
     await using opened = open();
-    const own = await take(opened.store);
+    const own = await acquire(opened.store);
     await etcd.ctl2("set", `${PREFIX}/subnets/${own.key}`, VXLAN_VALUE);
     assert.equal((await opened.store.renew(own, VXLAN_ATTRIBUTES)).expiresAtMs, undefined);
     assert.equal((await nodeOf(own.key)).expiration, undefined);
   });
 
-  it("rm --recursive of all subnets leaves no peer, and what comes then is seen", async () => {
+  it("rm --recursive of all subnets removes all peers; later leases are noticed", async () => {
     await etcd.ctl2("set", `${PREFIX}/subnets/10.5.1.0-24`, GO_VALUE);
     await using opened = open();
     await using watch = follow(opened.store);
@@ -139,12 +139,12 @@ describe("etcdctl's v2 commands", () => {
     await etcd.ctl2("rm", "--recursive", `${PREFIX}/subnets`);
     await until(() => watch.table.size === 0, "the peer to go");
     await etcd.ctl2("set", `${PREFIX}/subnets/10.5.2.0-24`, GO_VALUE);
-    await until(() => watch.table.size === 1, "a peer after that");
+    await until(() => watch.table.size === 1, "a later peer");
     await etcd.ctl2("rm", "--recursive", PREFIX);
-    await until(() => watch.table.size === 0, "it to go with the whole prefix");
+    await until(() => watch.table.size === 0, "the removal with the prefix");
   });
 
-  it("W1 directories, empty values and odd names among the leases are skipped", async () => {
+  it("W1 directories, empty values and malformed names among the leases are skipped", async () => {
     await etcd.ctl2("mkdir", `${PREFIX}/subnets/10.5.3.0-24`);
     await etcd.ctl2("set", `${PREFIX}/subnets/10.5.3.0-24/deep/deeper`, GO_VALUE);
     await etcd.ctl2("set", `${PREFIX}/subnets/10.5.4.0-24%26fc00::-64`, GO_VALUE);
@@ -154,7 +154,7 @@ describe("etcdctl's v2 commands", () => {
     await using opened = open();
     await using watch = follow(opened.store);
     await until(() => watch.table.size === 1, "the good lease");
-    await take(opened.store);
+    await acquire(opened.store);
     await until(() => watch.table.size === 2, "own lease");
     await etcd.ctl2("rm", "--recursive", `${PREFIX}/subnets/10.5.3.0-24`);
     await etcd.ctl2("set", `${PREFIX}/subnets/10.5.202.0-24`, GO_VALUE);
@@ -162,7 +162,7 @@ describe("etcdctl's v2 commands", () => {
     assert.equal(opened.log.filter((line) => line.startsWith("warn Skipped")).length, 4);
   });
 
-  it("W4 a lease that an older one overlaps is given up, as if its start had ended before it could look", async () => {
+  it("W4 a lease that an older one overlaps is given up: its host had crashed before checking for overlaps", async () => {
     const [theirs, own] = ["10.5.7.0-24&fc00:0:0:7::-64", "10.5.7.0-24&fc00:0:0:8::-64"];
     await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${theirs}`, GO_VALUE);
     await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/${own}`, VXLAN_VALUE);
@@ -177,10 +177,10 @@ describe("etcdctl's v2 commands", () => {
     assert.deepEqual(keys.sort(), [theirs, lease.key].map((key) => `${PREFIX}/subnets/${key}`).sort());
   });
 
-  it("a key where a directory should be is told", async () => {
+  it("a key in place of the directory is reported", async () => {
     await etcd.ctl2("set", `${PREFIX}/subnets`, "oops");
     await using opened = open();
-    await assert.rejects(take(opened.store), (error) => {
+    await assert.rejects(acquire(opened.store), (error) => {
       assert.match(messageOf(error), /\/subnets is a key where a directory is needed: delete it/);
       return hasCode(error, "INVALID");
     });
@@ -188,19 +188,19 @@ describe("etcdctl's v2 commands", () => {
 });
 
 describe("moving to etcd v3", () => {
-  it("by the commands of docs/etcd-v2.md: hosts keep their subnets", async () => {
+  it("with the commands of docs/etcd-v2.md, hosts keep their subnets", async () => {
     const page = readFileSync(new URL("../../docs/etcd-v2.md", import.meta.url), "utf8");
     const commands = page.slice(page.indexOf("## Moving to v3")).match(/^ {4}.*$/gm)!;
     await etcd.ctl2("set", `${PREFIX}/config`, '{"Network":"10.5.0.0/16"}');
     await etcd.ctl2("set", "--ttl", "60", `${PREFIX}/subnets/10.5.200.0-24&fc00:0:0:c8::-64`, GO_VALUE);
     await using opened = open();
-    const own = await take(opened.store);
+    const own = await acquire(opened.store);
     await promisify(execFile)("sh", ["-ec", commands.join("\n")], {
       env: { ...process.env, ETCDCTL_ENDPOINTS: etcd.endpoint, ETCDCTL_ENDPOINT: etcd.endpoint },
     });
     await using moved = openEtcdStore(etcd.endpoint);
     assert.equal(await moved.store.readNetworkConfig(), '{"Network":"10.5.0.0/16"}');
-    assert.equal((await take(moved.store)).key, own.key);
+    assert.equal((await acquire(moved.store)).key, own.key);
     await using watch = follow(moved.store);
     await until(() => watch.table.size === 2, "both leases");
     const peer = watch.table.get("10.5.200.0-24&fc00:0:0:c8::-64");
@@ -239,7 +239,7 @@ describe("a host's start on etcd v2", () => {
         await using watch = follow(opened.store);
         await until(() => watch.table.size === count + 1, "all leases");
         await until(() => opened.store.requestCount >= requests, "all requests");
-        // On a restart, the poll begins before the host's own write, which it tells as its first change.
+        // On a restart, the poll begins before the host's own write and reports that as its first change.
         const tolerated = requests === 5 ? 1 : 0;
         assert.ok(opened.store.requestCount <= requests + tolerated, String(opened.store.requestCount));
         assert.equal(watch.snapshots, 1);

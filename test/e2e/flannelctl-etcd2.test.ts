@@ -1,4 +1,4 @@
-/** flannelctl against the v2 API of a real etcd: what differs there is writes without transactions, and TTLs in the listing. */
+/** flannelctl on the v2 API of a real etcd: writes have no transactions there, and listings contain TTLs. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -67,7 +67,7 @@ test("config, listing, watch, reservation and release on etcd v2", async () => {
   await good(["leases", "reserve", subnet, "192.168.64.3"]);
   const kept = JSON.parse(await good(["leases", "--json"]))[0];
   assert.equal(kept.reservation, true);
-  assert.equal(kept.backendType, "vxlan", "what the running host publishes stays");
+  assert.equal(kept.backendType, "vxlan", "the running host's data stay");
   assert.equal((await join("192.168.64.3")).expiresAtMs, undefined);
 
   await good(["leases", "reserve", "10.5.200.0/24", "192.168.64.4"]);

@@ -1,5 +1,5 @@
 /**
- * A cluster without etcd: one flanneld serves the store, the other finds it there.
+ * A cluster without etcd: one flanneld serves the store, the other connects to it.
  *
  *     h1: eth0 192.168.9.1 ────── eth0 192.168.9.2 :h2
  *     flanneld, embedded store    flanneld
@@ -17,7 +17,7 @@ import { spawnFlanneld } from "../support/flanneld.ts";
 const FLANNELCTL = fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url));
 const LISTEN = "--embedded-listen=192.168.9.1:2379,127.0.0.1:2379";
 
-test("flanneld serves the store itself, for itself and others, over restarts", async (t) => {
+test("flanneld serves the store for itself and other hosts, across restarts", async (t) => {
   const [h1, h2] = [freshNetns(t, "e1-"), freshNetns(t, "e2-")];
   h1.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", h2.name);
   for (const [index, host] of [h1, h2].entries()) {

@@ -171,7 +171,7 @@ test("W2 W3 a gap in the watch, compacted away: all changes are caught up, the o
   assert.equal((await etcd.ctl("get", "--keys-only", bench.ownKey)).trim(), bench.ownKey);
 });
 
-test("etcd killed and started again is caught up with; what is programmed stays meanwhile", async (t) => {
+test("etcd is killed and restarted: changes are caught up, programmed objects stay meanwhile", async (t) => {
   await using etcd = await startEtcd();
   const bench = await startBench(t, etcd);
   await putPeer(etcd, peer(2));

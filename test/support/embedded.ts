@@ -17,7 +17,7 @@ import { EmbeddedStore, type EmbeddedStoreOptions } from "../../src/etcd-server/
 
 const START_DEADLINE_MS = 15_000;
 
-/** A directory that goes with the test, also if that dies. */
+/** A directory that is removed with the test, even if the test crashes. */
 export function makeDataDirectory(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), `flannel-embedded-${process.pid}-`));
   const remove = () => rmSync(path, { recursive: true, force: true });
@@ -38,7 +38,7 @@ export interface RunningStore extends AsyncDisposable {
   readonly dataDirectory: string;
 }
 
-/** Serves a store in this process; `dataDirectory` = one that is the caller's. */
+/** Serves a store in this process; `dataDirectory` = the caller's directory. */
 export async function startEmbedded(
   options: Partial<EmbeddedStoreOptions> & {
     readonly tls?: ServerTls;
@@ -73,9 +73,9 @@ export async function startEmbedded(
 export interface StoreProcess extends AsyncDisposable {
   readonly endpoint: string;
   readonly pid: number;
-  /** What it has logged so far. */
+  /** Its log so far. */
   readonly log: readonly string[];
-  /** Ends it (SIGKILL by default) and gives its exit code. */
+  /** Ends it (SIGKILL by default) and returns its exit code. */
   kill(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
@@ -84,7 +84,7 @@ const SERVE = `import { storeCommands } from ${JSON.stringify(new URL("../../src
   try { process.exitCode = await storeCommands().run(process.argv.slice(1), context, "store"); }
   catch (error) { console.error(error.message); process.exitCode = 1; }`;
 
-/** Runs `store serve` in a process of its own. Throws with what it said if it does not come up. */
+/** Runs `store serve` in a process of its own. Throws with its log if it does not start. */
 export async function startStoreProcess(
   dataDirectory: string,
   flags: readonly string[] = [],

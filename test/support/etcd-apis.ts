@@ -1,4 +1,4 @@
-/** A real etcd by either of its APIs, for tests of what holds for both stores. */
+/** A real etcd by either of its APIs, for tests that run on both stores. */
 
 import { type EtcdServer, type EtcdServerOptions, startEtcd } from "./etcd.ts";
 import { openEtcd2Store, openEtcdStore } from "./etcd-store.ts";

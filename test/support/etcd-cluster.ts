@@ -2,7 +2,7 @@
  * A cluster of three real etcd members on loopback ports, each a process of its own that can be killed, frozen and
  * started again. Killed and removed when disposed.
  *
- * Elections take half a second at most instead of etcd's usual one to two: the tests measure us, not etcd.
+ * Elections take at most half a second instead of etcd's usual one to two: the tests measure flanneld, not etcd.
  */
 
 import { type EtcdServer, type EtcdServerOptions, freePort, startEtcd } from "./etcd.ts";
@@ -13,11 +13,11 @@ const TIMING = ["--heartbeat-interval", "50", "--election-timeout", "500"];
 
 export interface EtcdCluster extends AsyncDisposable {
   readonly members: readonly EtcdServer[];
-  /** Of the members, in their order. */
+  /** The endpoints of the members, in order. */
   readonly endpoints: readonly string[];
   /** The index of the member that leads, once all of `among` (indices; default all) agree on one of them. */
   leader(among?: readonly number[]): Promise<number>;
-  /** Hands the lead to another member. */
+  /** Moves the leadership to another member. */
   moveLeader(to: number): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-/** Stores on a test's etcd, v3 or v2, with the little that differs between tests. */
+/** Opens stores on a test's etcd, v3 or v2. */
 
 import type { Logger } from "../../src/base/logger.ts";
 import { openEtcdKeys } from "../../src/lease/etcd/etcd-keys.ts";

@@ -16,7 +16,7 @@ import type { Certificates } from "./certificates.ts";
 const START_DEADLINE_MS = 15_000;
 
 export interface EtcdServerOptions {
-  /** Serve TLS with these; `clientCertificates` also wants one from every client. */
+  /** Serve TLS with these; `clientCertificates`: every client must present one. */
   readonly tls?: { readonly certificates: Certificates; readonly clientCertificates: boolean };
   /** Further flags of etcd. */
   readonly flags?: readonly string[];
@@ -27,16 +27,16 @@ export interface EtcdServer extends AsyncDisposable {
   readonly endpoint: string;
   /** Runs etcdctl (API 3) on it and returns what it printed. */
   ctl(...args: string[]): Promise<string>;
-  /** Ends it at once (SIGKILL); the data stay. */
+  /** Kills it (SIGKILL); the data stay. */
   kill(): Promise<void>;
   /** Starts it again after {@link kill}, same port and data. */
   start(): Promise<void>;
   /** Starts it again with empty data. */
   startEmpty(): Promise<void>;
-  /** Stops it from answering without closing anything (SIGSTOP), and lets it go on. */
+  /** Suspends it without closing connections (SIGSTOP), and resumes it. */
   freeze(): void;
   thaw(): void;
-  /** Switches authentication on: `root` with this password, and `user`, who may use keys below `prefix`. */
+  /** Switches authentication on: `root` with this password, and `user`, who has access to keys below `prefix`. */
   enableAuth(user: string, password: string, prefix: string): Promise<void>;
 }
 
@@ -55,7 +55,7 @@ export async function startEtcd(options: EtcdServerOptions = {}): Promise<EtcdSe
     ...["--listen-client-urls", endpoint, "--advertise-client-urls", endpoint],
     ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
     ...["--initial-cluster", `test=${peer}`, "--logger", "zap", "--log-outputs", "stderr"],
-    // Short elections: starts at once, and leases may be as short as one second.
+    // Short elections: starts immediately, and leases may be as short as one second.
     ...["--heartbeat-interval", "10", "--election-timeout", "100"],
     ...(certificates === undefined
       ? []

@@ -1,4 +1,4 @@
-/** The v2 API of a real etcd in tests: its server, its etcdctl, its short memory. */
+/** The v2 API of a real etcd: its server, its etcdctl, its short history. */
 
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
@@ -7,9 +7,9 @@ import { type EtcdServer, type EtcdServerOptions, startEtcd } from "./etcd.ts";
 export interface Etcd2Server extends EtcdServer {
   /** Runs etcdctl (API 2) on it and returns what it printed. */
   ctl2(...args: string[]): Promise<string>;
-  /** Switches the v2 API's authentication on: `root` with this password, and `user`, who may use keys below `prefix`. */
+  /** Switches the v2 API's authentication on: `root` with this password, and `user`, who has access to keys below `prefix`. */
   enableAuth2(user: string, password: string, prefix: string): Promise<void>;
-  /** Makes it forget all changes but the last thousand, by as many others; or some of them, by `changes` others. */
+  /** Drops its history, of which it keeps the last thousand changes, by `changes` (default: all) changes elsewhere. */
   forget(changes?: number): Promise<void>;
 }
 
