@@ -4,6 +4,7 @@
 #   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e, vm (root)
 #   make test-one TEST=test/e2e/lab.test.ts [NAME='killed']   one file of tests, or those whose name matches
 #   make soak [MINUTES=2] [SEED=…] [BACKEND=…]   faults at random on three hosts, for each backend; packets accounted (root)
+#   make fuzz [SECONDS=300] [SEED=…]   random HTTP/2 frames against the embedded store and the health server
 #   make lint      type check, lint, formatting, unused files, exports and dependencies
 #   make format    let biome format
 #   make bench     measurements, printed and written to bench/results/
@@ -57,6 +58,11 @@ MINUTES ?= 2
 soak: build
 	@scripts/packages.sh test
 	@node test/soak/run.ts --bundle --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(BACKEND),--backend $(BACKEND))
+
+SECONDS ?= 300
+
+fuzz: build
+	@FLANNEL_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),FLANNEL_FUZZ_SEED=$(SEED)) node --test test/e2e/embedded-hostile-frames.test.ts
 
 unit arch: node_modules/.package-lock.json
 	@node scripts/test.ts $@

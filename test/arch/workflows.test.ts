@@ -52,6 +52,21 @@ function commandsOf(job: Job): string[] {
   return commands;
 }
 
+test("make targets that the docs name exist", () => {
+  const pages = globSync("{*.md,docs/*.md,.github/*.md}", { cwd: root });
+  const named = pages.flatMap((page) =>
+    [...read(page).matchAll(/(?:^ {4}|`)make ([a-z][a-z0-9-]*)/gm)].map((match) => ({
+      page,
+      target: match[1]!,
+    })),
+  );
+  assert.ok(named.length > 20, `only ${named.length} are recognised`);
+  assert.deepEqual(
+    named.filter(({ target }) => !targets.has(target)),
+    [],
+  );
+});
+
 test("there is a workflow for changes and one for releases", () => {
   assert.deepEqual(
     workflows.map(([file]) => file),
