@@ -195,6 +195,19 @@ test("every folder of src has its place in the table", () => {
   );
 });
 
+test("every folder of src is described in docs/ARCHITECTURE.md, as pure if it is", () => {
+  const page = readFileSync(join(root, "docs/ARCHITECTURE.md"), "utf8");
+  const described = [...page.matchAll(/^ {6}([a-z-]+)\/ .*?(PURE)?$/gm)].map(([, folder, pure]) => [
+    folder!,
+    pure,
+  ]);
+  assert.deepEqual(described.map(([folder]) => folder).sort(), Object.keys(MAY_IMPORT).sort());
+  assert.deepEqual(
+    described.flatMap(([folder, pure]) => (pure === undefined ? [] : [folder])).sort(),
+    [...PURE].sort(),
+  );
+});
+
 test("no folder may import upward, so that the table has no cycle", () => {
   assert.deepEqual(findUpward(MAY_IMPORT), []);
   for (const table of Object.values(MAY_IMPORT_WITHIN)) assert.deepEqual(findUpward(table), []);
