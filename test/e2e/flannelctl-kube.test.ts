@@ -88,7 +88,10 @@ test("leases and config: a table, JSON, changes as they occur; changes that belo
 
   assert.match((await run(bed, host, ["config", "get"])).out, /^\{"Network":"10\.244\.0\.0\/16"/);
   for (const [command, instead] of [
-    [["leases", "release", "10.244.1.0/24"], /free again when the node is gone \(kubectl delete node NAME\)/],
+    [
+      ["leases", "release", "10.244.1.0/24"],
+      /free again once the node is deleted \(kubectl delete node NAME\)/,
+    ],
     [["leases", "reserve", "10.244.1.0/24", "192.168.7.1"], /a node keeps its podCIDR as long as it exists/],
     [["config", "set", "/nonexistent"], /kubectl -n kube-flannel edit configmap kube-flannel-cfg/],
   ] as const) {
