@@ -8,6 +8,7 @@ import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { ConfigError, StoreError } from "../../base/error.ts";
 import { isObject, type Members } from "../../config/json-members.ts";
+import { ENVIRONMENT_PREFIX } from "../../config/options-table.ts";
 import { readKeyPair, type Source } from "./credentials.ts";
 
 const API_VERSIONS = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
@@ -110,7 +111,7 @@ export class ExecCredentials {
     const request = JSON.stringify({ apiVersion, kind: "ExecCredential", spec: info });
     try {
       const { stdout } = await promisify(execFile)(command, args, {
-        env: { ...process.env, ...environment, KUBERNETES_EXEC_INFO: request },
+        env: { ...withoutOwnVariables(process.env), ...environment, KUBERNETES_EXEC_INFO: request },
         timeout: TIMEOUT_MS,
         killSignal: "SIGKILL", // which it cannot ignore
         maxBuffer: MAX_OUTPUT_BYTES,
@@ -176,3 +177,7 @@ const clusterInfo = (cluster: Members): Members => ({
   "insecure-skip-tls-verify": cluster["insecure-skip-tls-verify"],
   "certificate-authority-data": cluster["certificate-authority-data"],
 });
+
+/** flanneld's own variables may be secrets (FLANNELD_ETCD_PASSWORD), and are of no use to a plugin. */
+const withoutOwnVariables = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith(ENVIRONMENT_PREFIX)));
