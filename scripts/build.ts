@@ -13,7 +13,10 @@ const dist = join(root, "dist");
 const source = (name: string): string => join(root, "src/cmd", `${name}.ts`);
 
 const PROGRAMS: readonly Program[] = [
-  ...["flanneld", "flannelctl", "udp-worker"].map((name) => ({ in: source(name), out: name })),
+  ...["flanneld", "flannelctl", "udp-worker", "wireguard-worker"].map((name) => ({
+    in: source(name),
+    out: name,
+  })),
   { in: source("cni"), out: "flannel" }, // a CNI plugin is called what configs name as its type
   // In the image there is no shell: its commands are the bundles themselves.
   ...["flanneld-image", "flannelctl-image", "install-cni"].map((name) => ({

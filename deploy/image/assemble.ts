@@ -66,7 +66,7 @@ const COMMANDS = {
   cp: "install-cni",
 };
 /** Bundles that are not commands: others load them. */
-const OTHER_BUNDLES = ["udp-worker"];
+const OTHER_BUNDLES = ["udp-worker", "wireguard-worker"];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(dirname(here));

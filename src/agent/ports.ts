@@ -37,6 +37,8 @@ export interface AgentPorts {
   readonly keys?: HostKeys | undefined;
   /** Runs a command by `sh -c`; what it printed, trimmed. Rejects with FlannelError. Undefined = there is no shell here. */
   readonly runStartupCommand?: ((command: string) => Promise<string>) | undefined;
+  /** Whether this kernel has WireGuard; undefined = unknown. */
+  readonly hasKernelWireguard?: boolean | undefined;
   /** Text of a file; undefined if it does not exist or cannot be read. */
   readonly readFile: (path: string) => string | undefined;
   readonly writeFile: AtomicFileWriter;

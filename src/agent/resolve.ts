@@ -83,14 +83,14 @@ const localAddressesOf = (links: readonly StateObject[]): Ip[] =>
 /** Chooses interfaces and creates backends with this host's options and record. */
 export class Resolver {
   readonly interfaceOptions: InterfaceOptions;
-  readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys">;
+  readonly #ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys" | "hasKernelWireguard">;
   readonly #record: HostRecord;
   #startupOutput: string | undefined;
   /** Networks of an earlier run. */
   readonly formerNetworks: readonly Prefix[];
 
   constructor(
-    ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys">,
+    ports: Pick<AgentPorts, "rtnetlink" | "randomBytes" | "keys" | "hasKernelWireguard">,
     interfaceOptions: InterfaceOptions,
     record: HostRecord,
     formerNetworks: readonly Prefix[],
@@ -125,20 +125,20 @@ export class Resolver {
 
   /** MACs are those of the existing devices, else those published by an earlier run, else random. Throws ConfigError. */
   createBackend(network: Network, existing: readonly StateObject[]): Backend {
-    const { randomBytes, keys } = this.#ports;
+    const { randomBytes, keys, hasKernelWireguard } = this.#ports;
     const published = this.#record.attributes;
     const startupOutput = this.#startupOutput;
-    return createBackend(network, { existing, published, randomBytes, keys, startupOutput });
+    return createBackend(network, {
+      ...{ existing, published, randomBytes, keys, startupOutput, hasKernelWireguard },
+    });
   }
 
   /** A backend with fresh MACs. Throws ConfigError. */
   createFreshBackend(network: Network): Backend {
-    const { randomBytes, keys } = this.#ports;
+    const { randomBytes, keys, hasKernelWireguard } = this.#ports;
+    const startupOutput = this.#startupOutput;
     return createBackend(network, {
-      existing: [],
-      randomBytes,
-      keys,
-      startupOutput: this.#startupOutput,
+      ...{ existing: [], randomBytes, keys, startupOutput, hasKernelWireguard },
     });
   }
 

@@ -117,6 +117,8 @@ export interface BackendContext {
   readonly keys?: HostKeys | undefined;
   /** What the {@link BackendModule.startupCommand} printed; undefined = it was not run. */
   readonly startupOutput?: string | undefined;
+  /** Whether this kernel has WireGuard; undefined = unknown, and then it is taken for granted. */
+  readonly hasKernelWireguard?: boolean | undefined;
 }
 
 /** Secrets of this host, which never enter a plan: it names them by what may be shown. */

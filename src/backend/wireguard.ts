@@ -26,6 +26,7 @@ const MINIMUM_MTU_BYTES = { 4: 68, 6: 1280 } as const;
 const DEFAULT_PORT = 51820;
 const DEFAULT_PORT_V6 = 51821;
 
+const IMPLEMENTATIONS = ["auto", "kernel", "userspace"] as const;
 const MODES = ["separate", "auto", "ipv4", "ipv6"] as const;
 
 /** The members of `Backend` in the network config, checked. */
@@ -40,6 +41,8 @@ export interface WireguardConfig {
    * probably works (auto).
    */
   readonly mode: (typeof MODES)[number];
+  /** Who speaks the protocol: the kernel, flanneld itself, or the kernel if it can (auto). */
+  readonly implementation: (typeof IMPLEMENTATIONS)[number];
   /** Preshared key in base64, a secret; undefined = none. */
   readonly presharedKey: string | undefined;
   /** Seconds between packets that keep NAT mappings alive; 0 = none. */
@@ -64,17 +67,14 @@ export const wireguard: BackendModule<WireguardConfig> = {
 function parseWireguardConfig(members: Members, families: readonly Family[]): WireguardConfig {
   const port = (name: string, fallback: number) =>
     integerMember(members, name, { minimum: 1, maximum: 65535, fallback });
-  const mode = textMember(members, "Mode", "separate");
-  if (!isMode(mode))
-    throw new ConfigError(
-      `network config: Backend.Mode must be one of ${MODES.join(", ")}, but is ${JSON.stringify(mode).slice(0, 40)}`,
-    );
+  const mode = choiceMember(members, "Mode", MODES);
   const config: WireguardConfig = {
     type: TYPE,
     listenPort: port("ListenPort", DEFAULT_PORT),
     listenPortV6: port("ListenPortV6", DEFAULT_PORT_V6),
     mode,
     presharedKey: readPresharedKey(members),
+    implementation: choiceMember(members, "Implementation", IMPLEMENTATIONS),
     keepaliveSeconds: integerMember(members, "PersistentKeepaliveInterval", {
       ...{ minimum: 0, maximum: 65535, fallback: 0 },
     }),
@@ -96,7 +96,15 @@ function readPresharedKey(members: Members): string | undefined {
   );
 }
 
-const isMode = (text: string): text is WireguardConfig["mode"] => (MODES as readonly string[]).includes(text);
+/** One of several words; the first one is the default. */
+function choiceMember<T extends string>(members: Members, name: string, choices: readonly T[]): T {
+  const text = textMember(members, name, choices[0]!);
+  const choice = choices.find((each) => each === text);
+  if (choice !== undefined) return choice;
+  throw new ConfigError(
+    `network config: Backend.${name} must be one of ${choices.join(", ")}, but is ${JSON.stringify(text).slice(0, 40)}`,
+  );
+}
 
 /** What carries one family. */
 interface Tunnel extends FamilyFields {
@@ -120,6 +128,9 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
     throw new ConfigError("the wireguard backend needs a key file, which is not available here");
   const tunnels = tunnelsOf(config, network);
   const devices = new Map(tunnels.map((tunnel) => [tunnel.device, tunnel.listenPort]));
+  const isUserspace =
+    config.implementation === "userspace" ||
+    (config.implementation === "auto" && context.hasKernelWireguard === false);
   const publicKey = keys.publicKey();
   const presharedKeyId =
     config.presharedKey === undefined ? "" : keys.registerPresharedKey(config.presharedKey);
@@ -132,7 +143,13 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
   return {
     type: TYPE,
     published: { backendType: TYPE, backendData: dataOf(4), backendV6Data: dataOf(6) },
-    notes: [],
+    notes: isUserspace
+      ? [
+          config.implementation === "userspace"
+            ? 'WireGuard runs in flanneld itself, as Backend.Implementation "userspace" says'
+            : "WireGuard runs in flanneld itself, because this kernel has no WireGuard",
+        ]
+      : [],
     fixedMembers: { Mode: config.mode },
     asksForNextHops: false,
     checkHost(host) {
@@ -161,7 +178,13 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
     const state = new Map<string, StateObject>();
     const add = (object: StateObject) => state.set(keyOf(object), object);
     for (const [device, listenPort] of devices) {
-      add({ kind: "link", name: device, type: "wireguard", mtuBytes: mtuBytes(input.host), up: true });
+      add({
+        kind: "link",
+        name: device,
+        type: isUserspace ? "tun" : "wireguard",
+        mtuBytes: mtuBytes(input.host),
+        up: true,
+      });
       add({ kind: "wireguard", device, publicKey, listenPort });
     }
     for (const { family, name, device } of tunnels) {

@@ -36,10 +36,13 @@ import { NetlinkProvider } from "../state/netlink-provider.ts";
 import { HealthServer } from "../status/health.ts";
 import { Outages } from "../status/outages.ts";
 import { HandshakeWatch } from "../wireguard/handshake-watch.ts";
-import { KernelWireguard } from "../wireguard/kernel-provider.ts";
+import { KernelDevices } from "../wireguard/kernel-devices.ts";
+import { WireguardProvider } from "../wireguard/provider.ts";
+import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
 import { VERSION } from "./version.ts";
+import { createWireguardSystem } from "./wireguard-system.ts";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -134,8 +137,16 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     logger,
     timers: systemTimers,
   });
+  const kernelWireguard = new KernelDevices(generic);
+  await using userspaceWireguard = new UserspaceDevices(
+    createWireguardSystem(rtnetlink, descriptors),
+    logger,
+  );
   // A thread that blocks in the kernel would delay the exit of the process.
-  process.once("exit", () => tunnels.halt());
+  process.once("exit", () => {
+    tunnels.halt();
+    userspaceWireguard.halt();
+  });
   await using health =
     options.healthz === undefined
       ? undefined
@@ -157,8 +168,10 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const limitMemory = createStartLimit(memory);
   const handshakes = new HandshakeWatch({ logger, nowMs: systemTimers.nowMs });
   readiness.addNotes(() => handshakes.notes);
-  const wireguard = new KernelWireguard({
-    ...{ connection: generic, secrets: keys, timers: systemTimers, handshakes },
+  const wireguard = new WireguardProvider({
+    devicesOf: (device) =>
+      rtnetlink.link(device)?.kind === "wireguard" ? kernelWireguard : userspaceWireguard,
+    ...{ secrets: keys, timers: systemTimers, handshakes },
   });
   const shell = createShell({ signal, environment: process.env });
   const recordPath = `${options.subnetFile.replace(/\.env$/, "")}-extension.json`;
@@ -187,6 +200,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       providers: [kernel, new TunnelProvider(tunnels), wireguard, extension],
       keys,
       runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
+      hasKernelWireguard: kernelWireguard.isAvailable,
       rtnetlink,
       hostAnswers: (ip) => hostAnswers(rtnetlink, ip),
       openNotifications,

@@ -13,7 +13,8 @@ import { processesOfThisNetns } from "../linux/processes.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import type { OperatePorts } from "../operate/operate-ports.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
-import { KernelWireguard } from "../wireguard/kernel-provider.ts";
+import { KernelDevices } from "../wireguard/kernel-devices.ts";
+import { WireguardProvider } from "../wireguard/provider.ts";
 
 export const hostPorts = (admin: AdminPorts): OperatePorts => ({
   admin,
@@ -27,9 +28,15 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
       openNotifications,
       yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
     });
-    const wireguard = new KernelWireguard({ connection, secrets: keys, timers: systemTimers });
+    // Devices of flanneld's own are in its process: their keys and peers are not seen from here.
+    const devices = new KernelDevices(connection);
+    const wireguard = new WireguardProvider({
+      devicesOf: () => devices,
+      ...{ secrets: keys, timers: systemTimers },
+    });
     return {
       ...{ rtnetlink, kernel, providers: [kernel, wireguard], keys },
+      hasKernelWireguard: devices.isAvailable,
       [Symbol.dispose]() {
         connection.close();
         rtnetlink.close();

@@ -32,7 +32,7 @@ export class DescriptorStore {
   /**
    * The descriptor kept under this name if `adopt` accepts it, else the one that `open` opens, which is kept under this
    * name from now on. The store owns it: only {@link close} closes it. `adopt` returns undefined for a descriptor that
-   * it cannot use.
+   * it cannot use. A negative descriptor is not kept.
    */
   open<T extends { readonly fd: number }>(
     name: string,
@@ -49,6 +49,7 @@ export class DescriptorStore {
       this.close(name);
     }
     const opened = open();
+    if (opened.fd < 0) return opened;
     this.#open.set(name, opened.fd);
     this.#notify(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`, [opened.fd]);
     return opened;

@@ -126,6 +126,42 @@ export const sys = {
   umount2: declare<(target: string, flags: number) => number>("int umount2(const char *, int)"),
 } as const;
 
+/**
+ * Functions of OpenSSL, which Node.js links statically and exports: EVP_EncryptInit(3), EVP_MAC(3). All pointers are addresses;
+ * results of 0 and below are failures.
+ */
+export const openssl = {
+  chacha20Poly1305: declare<() => Address>("size_t EVP_chacha20_poly1305()"),
+  newCipher: declare<() => Address>("size_t EVP_CIPHER_CTX_new()"),
+  /** Overwrites the key before it frees the memory. */
+  freeCipher: declare<(context: Address) => void>("void EVP_CIPHER_CTX_free(size_t)"),
+  initCipher: declare<
+    (context: Address, cipher: Address, engine: 0, key: Address, nonce: Address, encrypt: number) => number
+  >("int EVP_CipherInit_ex(size_t, size_t, size_t, size_t, size_t, int)"),
+  updateCipher: declare<
+    (context: Address, out: Address, outBytes: Address, input: Address, bytes: number) => number
+  >("int EVP_CipherUpdate(size_t, size_t, size_t, size_t, int)"),
+  finishCipher: declare<(context: Address, out: Address, outBytes: Address) => number>(
+    "int EVP_CipherFinal_ex(size_t, size_t, size_t)",
+  ),
+  controlCipher: declare<(context: Address, command: number, bytes: number, data: Address) => number>(
+    "int EVP_CIPHER_CTX_ctrl(size_t, int, int, size_t)",
+  ),
+  fetchMac: declare<(library: 0, name: string, properties: 0) => Address>(
+    "size_t EVP_MAC_fetch(size_t, const char *, size_t)",
+  ),
+  newMac: declare<(mac: Address) => Address>("size_t EVP_MAC_CTX_new(size_t)"),
+  initMac: declare<(context: Address, key: Address, bytes: number, parameters: Address) => number>(
+    "int EVP_MAC_init(size_t, size_t, size_t, size_t)",
+  ),
+  updateMac: declare<(context: Address, data: Address, bytes: number) => number>(
+    "int EVP_MAC_update(size_t, size_t, size_t)",
+  ),
+  finishMac: declare<(context: Address, out: Address, outBytes: Address, capacity: number) => number>(
+    "int EVP_MAC_final(size_t, size_t, size_t, size_t)",
+  ),
+} as const;
+
 /** The address of the bytes. They must not move: only for buffers of a WebAssembly.Memory that never grows. */
 export const addressOf = (bytes: Uint8Array): Address => Number(koffi.address(bytes));
 

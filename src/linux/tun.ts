@@ -52,14 +52,14 @@ export function makePersistentTun(name: string): void {
 
 /**
  * Opens an existing or new TUN device for packets, non-blocking and persistent. `wantOffloads`: with the offloads that the
- * kernel supports. Only one process can have it open. Throws as {@link makePersistentTun}.
+ * kernel supports; without `wantUdp` it hands out no super-packets of UDP. Only one process can have it open. Throws as {@link makePersistentTun}.
  */
-export function openTun(name: string, wantOffloads: boolean): OpenTun {
+export function openTun(name: string, wantOffloads: boolean, wantUdp = true): OpenTun {
   const fd = openCloneDevice();
   try {
     const hasVirtioHeader = wantOffloads && attachWithHeader(fd, name);
     if (!hasVirtioHeader) attach(fd, name, IFF_TUN | IFF_NO_PI);
-    return configure(fd, name, hasVirtioHeader);
+    return configure(fd, name, hasVirtioHeader, wantUdp);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -70,7 +70,12 @@ export function openTun(name: string, wantOffloads: boolean): OpenTun {
  * Adopts a descriptor from before a restart, with the packets that wait in it; the result is that of {@link openTun}.
  * Undefined if it is not of that device, in this namespace, with the same offloads; the descriptor is not closed.
  */
-export function adoptTun(fd: number, name: string, wantOffloads: boolean): OpenTun | undefined {
+export function adoptTun(
+  fd: number,
+  name: string,
+  wantOffloads: boolean,
+  wantUdp = true,
+): OpenTun | undefined {
   const ifreq = new Uint8Array(IFREQ_BYTES);
   if (sys.ioctl(fd, TUNGETIFF, ifreq) < 0) return undefined; // not a TUN device, or a deleted one
   const bytes = ifreq.subarray(0, IFNAMSIZ);
@@ -80,16 +85,16 @@ export function adoptTun(fd: number, name: string, wantOffloads: boolean): OpenT
   const isAlike = (flags & (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE)) === wanted;
   if (itsName !== name || !isAlike || !isOfOwnNetns(fd, TUNGETDEVNETNS)) return undefined;
   check(sys.fcntl(fd, F_SETFL, O_NONBLOCK), "fcntl(F_SETFL)", name);
-  return configure(fd, name, wantOffloads);
+  return configure(fd, name, wantOffloads, wantUdp);
 }
 
-function configure(fd: number, name: string, hasVirtioHeader: boolean): OpenTun {
+function configure(fd: number, name: string, hasVirtioHeader: boolean, wantUdp = true): OpenTun {
   // The device keeps the sizes and offloads that an earlier process set.
   if (hasVirtioHeader) check(sys.ioctl(fd, TUNSETVNETHDRSZ, HEADER_SIZE), "ioctl(TUNSETVNETHDRSZ)", name);
   const setOffloads = (flags: number): boolean =>
     hasVirtioHeader && sys.ioctlValue(fd, TUNSETOFFLOAD, flags) === 0;
   const joinsUdp = setOffloads(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_USO4 | TUN_F_USO6); // since Linux 6.2
-  const joinsTcp = joinsUdp || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
+  const joinsTcp = (joinsUdp && wantUdp) || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
   if (!joinsTcp) sys.ioctlValue(fd, TUNSETOFFLOAD, 0);
   check(sys.ioctlValue(fd, TUNSETPERSIST, 1), "ioctl(TUNSETPERSIST)", name);
   return { fd, hasVirtioHeader, joinsTcp, joinsUdp };

@@ -1,12 +1,13 @@
 /** Socket of the udp backend (ip(7), udp(7), socket(7)), with buffers for bursts, and batching if the kernel supports it. */
 
-import { formatIp, type Ip, ipToBytes } from "../address/ip.ts";
+import { type Family, formatIp, type Ip, ipToBytes } from "../address/ip.ts";
 import type { OpenUdp } from "../datapath/descriptors.ts";
 import { check, lastErrno, sys } from "./ffi.ts";
 import { isOfOwnNetns } from "./netns.ts";
 
 // bits/socket.h, netinet/in.h, asm-generic/socket.h
 export const AF_INET = 2;
+const AF_INET6 = 10;
 const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
@@ -20,6 +21,9 @@ const SO_RCVBUFFORCE = 33;
 const SIOCGSKNS = 0x894c;
 const IPPROTO_IP = 0;
 const IPPROTO_RAW = 255;
+const IPPROTO_IPV6 = 41;
+const IPV6_MTU_DISCOVER = 23;
+const IPV6_V6ONLY = 26;
 const IP_MTU_DISCOVER = 10;
 const IP_MTU = 14;
 const IP_PMTUDISC_DONT = 0;
@@ -39,6 +43,54 @@ export const openRaw = (): number => sys.socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC
 
 /** sizeof(struct sockaddr_in). */
 export const SOCKADDR_IN_BYTES = 16;
+const SOCKADDR_IN6_BYTES = 28;
+
+/**
+ * Opens a UDP socket of the family on all addresses, in the caller's namespace; datagrams above the path MTU are fragmented. `fd`
+ * is -1 if the kernel does not have IPv6. Throws SyscallError: EADDRINUSE.
+ */
+export function openUdpOnAll(family: Family, port: number): OpenUdp {
+  const domain = family === 4 ? AF_INET : AF_INET6;
+  const fd = sys.socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 && family === 6) return { fd: -1, segments: false, joins: false };
+  check(fd, "socket", "UDP");
+  try {
+    if (family === 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    const opened = configureOnAll(fd, family);
+    const address = addressOnAll(family, port);
+    check(sys.bind(fd, address, address.length), "bind", `UDP port ${port}`);
+    return opened;
+  } catch (error) {
+    sys.close(fd);
+    throw error;
+  }
+}
+
+/** Adopts a descriptor from before a restart, as {@link openUdpOnAll} opens it; undefined if it is another one. */
+export function adoptUdpOnAll(fd: number, family: Family, port: number): OpenUdp | undefined {
+  const wanted = addressOnAll(family, port);
+  const address = new Uint8Array(wanted.length);
+  if (sys.getsockname(fd, address, Uint32Array.of(address.length)) < 0) return undefined;
+  if (!wanted.every((byte, index) => byte === address[index])) return undefined;
+  if (getOption(fd, SOL_SOCKET, SO_TYPE) !== SOCK_DGRAM || !isOfOwnNetns(fd, SIOCGSKNS)) return undefined;
+  return configureOnAll(fd, family);
+}
+
+function configureOnAll(fd: number, family: Family): OpenUdp {
+  const opened = configure(fd, true);
+  if (family === 4) fragmentOutgoing(fd, true);
+  else setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  return opened;
+}
+
+/** struct sockaddr_in or sockaddr_in6 of all addresses. */
+function addressOnAll(family: Family, port: number): Uint8Array {
+  const address = new Uint8Array(family === 4 ? SOCKADDR_IN_BYTES : SOCKADDR_IN6_BYTES);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, family === 4 ? AF_INET : AF_INET6, true);
+  view.setUint16(2, port);
+  return address;
+}
 
 /** Opens and binds the socket, in the caller's namespace. Throws SyscallError: EADDRINUSE, EADDRNOTAVAIL. */
 export function openUdp(local: Ip, port: number, wantOffloads: boolean): OpenUdp {

@@ -20,7 +20,7 @@ import {
 import { dirname } from "node:path";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import { base64Of, parseKey } from "../wireguard/base64.ts";
-import type { WireguardSecrets } from "../wireguard/kernel-provider.ts";
+import type { WireguardSecrets } from "../wireguard/provider.ts";
 
 /** RFC 8410: the DER of a PKCS #8 key of X25519 up to its 32 bytes. */
 const PKCS8_X25519 = Buffer.from("302e020100300506032b656e04220420", "hex");
@@ -73,11 +73,17 @@ export class WireguardKeys implements WireguardSecrets {
   }
 }
 
-function withPublicKey(privateKey: Uint8Array) {
+const withPublicKey = (privateKey: Uint8Array) => ({
+  privateKey,
+  publicKey: base64Of(publicKeyOf(privateKey)),
+});
+
+/** X25519 of the base point (RFC 7748 §6.1). */
+export function publicKeyOf(privateKey: Uint8Array): Uint8Array {
   const der = Buffer.concat([PKCS8_X25519, privateKey]);
   const secret = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
   const { x } = createPublicKey(secret).export({ format: "jwk" });
-  return { privateKey, publicKey: base64Of(Buffer.from(x!, "base64url")) };
+  return new Uint8Array(Buffer.from(x!, "base64url"));
 }
 
 function readOrCreateKey(path: string): Uint8Array {

@@ -30,6 +30,7 @@ export interface HostKernel extends Disposable {
   readonly providers: readonly Provider[];
   /** This host's keys; a key that does not exist yet is "(new)". */
   readonly keys: HostKeys;
+  readonly hasKernelWireguard: boolean;
 }
 
 export interface ProcessEntry {

@@ -167,7 +167,10 @@ async function makeBackend(
   const devices = new Set(deviceNamesOf(network));
   const existing = await host.kernel.observe({ devices, networks: [] }, new Set(["link"]));
   const randomBytes = (count: number): Uint8Array => new Uint8Array(count);
-  const backend = createBackend(network, { existing, published, randomBytes, keys: host.keys });
+  const { keys, hasKernelWireguard } = host;
+  const backend = createBackend(network, {
+    ...{ existing, published, randomBytes, keys, hasKernelWireguard },
+  });
   for (const note of [...network.notes, ...backend.notes]) logger.info(note);
   return backend;
 }

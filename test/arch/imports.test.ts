@@ -40,8 +40,8 @@ const MAY_IMPORT: Table = {
   install: [],
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
   operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
-  // WireGuard peers, on devices of the kernel.
-  wireguard: ["address", "netlink", "state"],
+  // WireGuard peers, on devices of the kernel or of this process.
+  wireguard: ["address", "packet", "netlink", "state"],
   // Commands of the operator's, for the extension backend.
   extension: ["address", "state"],
   linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension"],

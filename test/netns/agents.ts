@@ -17,11 +17,13 @@ import { runAgent } from "../../src/agent/agent.ts";
 import { DriftLedger } from "../../src/agent/drift.ts";
 import { Readiness } from "../../src/agent/readiness.ts";
 import { systemTimers, type Timers } from "../../src/base/timers.ts";
+import { createWireguardSystem } from "../../src/cmd/wireguard-system.ts";
 import { parseFlags } from "../../src/config/flags.ts";
 import { readOptions } from "../../src/config/options.ts";
 import { FLANNELD_FLAGS } from "../../src/config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import { ExtensionProvider } from "../../src/extension/extension-provider.ts";
+import { DescriptorStore } from "../../src/linux/descriptor-store.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { ExecError, exec } from "../../src/linux/exec.ts";
 import { openGenericNetlink, openRtnetlink } from "../../src/linux/netlink-socket.ts";
@@ -29,12 +31,15 @@ import { withNetns } from "../../src/linux/netns.ts";
 import { NetworkClaims } from "../../src/linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../../src/linux/notifications.ts";
 import { createShell } from "../../src/linux/shell-runner.ts";
+import { makePersistentTun } from "../../src/linux/tun.ts";
 import { WireguardKeys } from "../../src/linux/wireguard-keys.ts";
 import { digestXtables } from "../../src/linux/xtables.ts";
 import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../../src/testing/memory-lease-store.ts";
 import { HandshakeWatch } from "../../src/wireguard/handshake-watch.ts";
-import { KernelWireguard } from "../../src/wireguard/kernel-provider.ts";
+import { KernelDevices } from "../../src/wireguard/kernel-devices.ts";
+import { WireguardProvider } from "../../src/wireguard/provider.ts";
+import { UserspaceDevices } from "../../src/wireguard/userspace-devices.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
 /** Does not delay the exit of the test's process. */
@@ -148,11 +153,20 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
   const keys = new WireguardKeys(options.wireguardKeyFile);
   const handshakes = new HandshakeWatch({ logger, nowMs: looseTimers.nowMs });
   readiness.addNotes(() => handshakes.notes);
-  const wireguard = new KernelWireguard({
-    ...{ connection: generic, secrets: keys, timers: looseTimers, handshakes },
+  const kernelWireguard = new KernelDevices(generic);
+  const descriptors = new DescriptorStore({ handedOver: new Map(), notifySocket: undefined, logger });
+  const userspaceWireguard = new UserspaceDevices(
+    createWireguardSystem(rtnetlink, descriptors, (inside) => withNetns(netns, inside)),
+    logger,
+  );
+  const wireguard = new WireguardProvider({
+    devicesOf: (device) =>
+      rtnetlink.link(device)?.kind === "wireguard" ? kernelWireguard : userspaceWireguard,
+    ...{ secrets: keys, timers: looseTimers, handshakes },
   });
   const kernel = new NetlinkProvider({
     rtnetlink,
+    makeTun: (device) => withNetns(netns, () => makePersistentTun(device)),
     settings: createDeviceSettings({ logger, netns }),
     openNotifications: () => openNotifications({ netns }),
     yieldToOthers: () => new Promise((resolve) => setImmediate(resolve)),
@@ -175,6 +189,7 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
       providers: [kernel, wireguard, extension],
       keys,
       runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
+      hasKernelWireguard: kernelWireguard.isAvailable,
       rtnetlink,
       hostAnswers: async () => false,
       openNotifications: () => openNotifications({ netns }),
@@ -222,6 +237,9 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
       stop.abort();
       const error = await ended;
       await store[Symbol.asyncDispose]();
+      await userspaceWireguard[Symbol.asyncDispose]();
+      for (const device of ["flannel-wg", "flannel-wg-v6"])
+        for (const part of ["tun", "udp4", "udp6"]) descriptors.close(`${device}-${part}`);
       rtnetlink.close();
       claims[Symbol.dispose]();
       generic.close();

@@ -1,4 +1,4 @@
-/** The identity of one of our WireGuard devices: which key it has, and which UDP port. Held by wireguard/kernel-provider.ts. */
+/** The identity of one of our WireGuard devices: which key it has, and which UDP port. Held by wireguard/provider.ts. */
 
 import { hasCode } from "../../base/error.ts";
 import type { ObjectKind } from "../object-kind.ts";

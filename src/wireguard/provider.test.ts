@@ -9,7 +9,8 @@ import type { AllowedIp, StateKind, WireguardPeerEntry } from "../state/objects.
 import { FakeNetlinkSocket, type FakeReply } from "../testing/fake-netlink-socket.ts";
 import { FakeTimers } from "../testing/fake-timers.ts";
 import { bytesOf } from "./base64.ts";
-import { KernelWireguard } from "./kernel-provider.ts";
+import { KernelDevices } from "./kernel-devices.ts";
+import { WireguardProvider } from "./provider.ts";
 
 const GENL_ID_CTRL = 0x10;
 const FAMILY = 28;
@@ -47,8 +48,9 @@ function provider() {
     return {};
   };
   const secrets = { privateKeyOf: () => undefined, presharedKeyOf: () => undefined, fingerprintOf: () => "" };
-  const wireguard = new KernelWireguard({
-    connection: new NetlinkConnection(new FakeNetlinkSocket(answer)),
+  const devices = new KernelDevices(new NetlinkConnection(new FakeNetlinkSocket(answer)));
+  const wireguard = new WireguardProvider({
+    devicesOf: () => devices,
     ...{ secrets, timers: new FakeTimers() },
   });
   return { wireguard, kernel, sent, observe: () => wireguard.observe(OWNERSHIP, KINDS) };

@@ -1,26 +1,14 @@
 /**
- * The provider of WireGuard identities, peers and allowed IPs on the kernel's devices, over generic netlink
- * (linux/wireguard.h). The devices themselves are links, which rtnetlink holds.
+ * The provider of WireGuard identities, peers and allowed IPs, on devices of the kernel or of this process (devices.ts). The
+ * devices themselves are links, which rtnetlink holds.
  *
- * A peer is always sent as a whole, with all its allowed IPs: kernels before 6.16 cannot remove a single one. The kernel
- * reports no changes, so the devices are compared with what they were every few seconds.
+ * A peer is always sent as a whole, with all its allowed IPs: kernels before 6.16 cannot remove a single one. Neither
+ * reports changes, so the devices are compared with what they were every few seconds.
  */
 
 import { type Prefix, parsePrefix } from "../address/prefix.ts";
-import { FlannelError, hasCode, isNotFound } from "../base/error.ts";
+import { FlannelError } from "../base/error.ts";
 import { sleep, type Timers } from "../base/timers.ts";
-import type { NetlinkConnection } from "../netlink/connection.ts";
-import { findGenericFamily } from "../netlink/generic.ts";
-import type { NetlinkRequest } from "../netlink/message.ts";
-import {
-  decodeWireguardDevice,
-  getWireguardDevice,
-  removeWireguardPeer,
-  setWireguardDevice,
-  setWireguardPeer,
-  WG_GENL_NAME,
-  type WireguardDevice,
-} from "../netlink/wireguard.ts";
 import { explain } from "../state/advice.ts";
 import { applyToModel } from "../state/diff.ts";
 import {
@@ -37,6 +25,7 @@ import {
 import type { Ownership } from "../state/operation.ts";
 import type { Notice, Provider } from "../state/provider.ts";
 import { base64Of, bytesOf } from "./base64.ts";
+import type { DeviceChange, ObservedDevice, WireguardDevices } from "./devices.ts";
 import type { HandshakeWatch, PeerTraffic } from "./handshake-watch.ts";
 
 /** Keys by what may be shown of them. */
@@ -49,9 +38,9 @@ export interface WireguardSecrets {
   fingerprintOf(key: Uint8Array): string;
 }
 
-export interface KernelWireguardOptions {
-  /** A connection to generic netlink (NETLINK_GENERIC). */
-  readonly connection: NetlinkConnection;
+export interface WireguardProviderOptions {
+  /** What implements a device. */
+  readonly devicesOf: (device: string) => WireguardDevices;
   readonly secrets: WireguardSecrets;
   readonly timers: Timers;
   /** Learns what the devices say about their peers; undefined = nobody asks for it. */
@@ -61,23 +50,23 @@ export interface KernelWireguardOptions {
 /** How often the devices are looked at for drift. */
 const POLL_MS = 5_000;
 
-export class KernelWireguard implements Provider {
-  readonly name = "the kernel's WireGuard";
+export class WireguardProvider implements Provider {
+  readonly name = "WireGuard";
   readonly kinds: ReadonlySet<StateKind> = new Set(["wireguard", "wireguard-peer", "allowed-ip"]);
-  readonly #options: KernelWireguardOptions;
+  readonly #options: WireguardProviderOptions;
   /** What the devices have, as of the last observation and what was applied since. */
   readonly #model = new Map<string, StateObject>();
-  /** Endpoints as they were set: the kernel changes them when a peer roams. */
+  /** Endpoints as they were set: the device changes them when a peer roams. */
   readonly #endpoints = new Map<string, string>();
-  /** Number of the generic netlink family; undefined = not known (the module may be loaded later). */
-  #family: number | undefined;
 
-  constructor(options: KernelWireguardOptions) {
+  constructor(options: WireguardProviderOptions) {
     this.#options = options;
   }
 
   async observe({ devices }: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
-    const objects = [...devices].flatMap((name) => this.#objectsOf(name, this.#readDevice(name)));
+    const objects = [...devices].flatMap((name) =>
+      this.#objectsOf(name, this.#options.devicesOf(name).observe(name)),
+    );
     this.#model.clear();
     for (const object of objects) this.#model.set(keyOf(object), object);
     return objects.filter(({ kind }) => kinds.has(kind));
@@ -85,8 +74,8 @@ export class KernelWireguard implements Provider {
 
   async apply(operations: readonly StateOperation[]): Promise<(FlannelError | undefined)[]> {
     const results = new Array<FlannelError | undefined>(operations.length).fill(undefined);
-    const requests: NetlinkRequest[] = [];
-    /** For each request, the operations that it carries out. */
+    const changes: DeviceChange[] = [];
+    /** For each change, the operations that it carries out. */
     const carried: number[][] = [];
     const peers = new Map<
       string,
@@ -103,7 +92,7 @@ export class KernelWireguard implements Provider {
       const { object } = operation;
       try {
         if (object.kind === "wireguard" && operation.action !== "remove") {
-          requests.push(this.#identityRequest(object));
+          changes.push(this.#identityChange(object));
           carried.push([position]);
         } else if (object.kind === "wireguard-peer") touch(object.device, object.publicKey, position);
         else if (object.kind === "allowed-ip") {
@@ -119,23 +108,27 @@ export class KernelWireguard implements Provider {
     const allowedIps = this.#allowedIpsByPeer();
     for (const { device, publicKey, at } of peers.values()) {
       try {
-        requests.push(this.#peerRequest(device, publicKey, allowedIps.get(`${device} ${publicKey}`) ?? []));
+        changes.push(this.#peerChange(device, publicKey, allowedIps.get(`${device} ${publicKey}`) ?? []));
         carried.push(at);
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
         for (const position of at) results[position] = error;
       }
     }
-    this.#options.connection.batch(requests).forEach((error, index) => {
-      if (error === undefined) return;
-      this.#forgetFamily(error);
-      for (const position of carried[index]!) {
-        const { object } = operations[position]!;
-        // Whether the device has its endpoint is unknown now: it is set again.
-        if (object.kind === "wireguard-peer") this.#endpoints.delete(`${object.device} ${object.publicKey}`);
-        results[position] ??= explain(operations[position]!, error);
+    for (const device of new Set(changes.map((change) => change.device))) {
+      const at = [...changes.keys()].filter((index) => changes[index]!.device === device);
+      const errors = this.#options.devicesOf(device).apply(at.map((index) => changes[index]!));
+      for (const [number, error] of errors.entries()) {
+        if (error === undefined) continue;
+        for (const position of carried[at[number]!]!) {
+          const { object } = operations[position]!;
+          // Whether the device has its endpoint is unknown now: it is set again.
+          if (object.kind === "wireguard-peer")
+            this.#endpoints.delete(`${object.device} ${object.publicKey}`);
+          results[position] ??= explain(operations[position]!, error);
+        }
       }
-    });
+    }
     return results;
   }
 
@@ -143,7 +136,9 @@ export class KernelWireguard implements Provider {
     while (!signal.aborted) {
       await sleep(this.#options.timers, POLL_MS, signal);
       if (signal.aborted || this.#model.size === 0) continue;
-      const devices = [...ownership().devices].map((name) => [name, this.#readDevice(name)] as const);
+      const devices = [...ownership().devices].map(
+        (name) => [name, this.#options.devicesOf(name).observe(name)] as const,
+      );
       this.#options.handshakes?.note(devices.flatMap(([name, device]) => trafficOf(name, device)));
       const now = new Map(
         devices
@@ -155,22 +150,9 @@ export class KernelWireguard implements Provider {
     }
   }
 
-  /** Undefined = there is no such device, or one of another type. */
-  #readDevice(name: string): WireguardDevice | undefined {
-    const family = this.#findFamily();
-    if (family === undefined) return undefined;
-    try {
-      return decodeWireguardDevice(this.#options.connection.dump(getWireguardDevice(family, name)));
-    } catch (error) {
-      if (!isNotFound(error) && !hasCode(error, "EOPNOTSUPP")) throw error;
-      this.#forgetFamily(error);
-      return undefined;
-    }
-  }
-
   #objectsOf(
     device: string,
-    observed: WireguardDevice | undefined,
+    observed: ObservedDevice | undefined,
   ): (WireguardIdentity | WireguardPeerEntry | AllowedIp)[] {
     const { secrets } = this.#options;
     if (observed === undefined) {
@@ -213,21 +195,20 @@ export class KernelWireguard implements Provider {
     }
   }
 
-  #identityRequest({ device, publicKey, listenPort }: WireguardIdentity): NetlinkRequest {
+  #identityChange({ device, publicKey, listenPort }: WireguardIdentity): DeviceChange {
     const privateKey = this.#options.secrets.privateKeyOf(publicKey);
     if (privateKey === undefined)
       throw new FlannelError("EINVAL", `the private key of ${publicKey} is not known to this process`);
-    return setWireguardDevice(this.#familyOrThrow(), device, { privateKey, listenPort });
+    return { type: "identity", device, privateKey, listenPort };
   }
 
-  /** Makes the kernel's peer what the model says. */
-  #peerRequest(device: string, publicKey: string, allowedIps: readonly Prefix[]): NetlinkRequest {
-    const family = this.#familyOrThrow();
+  /** Makes the device's peer what the model says. */
+  #peerChange(device: string, publicKey: string, allowedIps: readonly Prefix[]): DeviceChange {
     const key = `${device} ${publicKey}`;
     const peer = this.#model.get(`wireguard-peer ${key}`);
     if (peer?.kind !== "wireguard-peer") {
       this.#endpoints.delete(key);
-      return removeWireguardPeer(family, device, bytesOf(publicKey));
+      return { type: "remove peer", device, publicKey: bytesOf(publicKey) };
     }
     const { endpoint, keepaliveSeconds, presharedKeyId } = peer;
     const presharedKey =
@@ -236,13 +217,12 @@ export class KernelWireguard implements Provider {
       throw new FlannelError("EINVAL", `the preshared key ${presharedKeyId} is not known to this process`);
     const isNew = this.#endpoints.get(key) !== endpoint;
     this.#endpoints.set(key, endpoint);
-    return setWireguardPeer(family, device, {
-      publicKey: bytesOf(publicKey),
-      presharedKey,
-      endpoint: isNew && endpoint !== "" ? endpoint : undefined,
-      keepaliveSeconds,
-      allowedIps,
-    });
+    const changed = isNew && endpoint !== "" ? endpoint : undefined;
+    return {
+      type: "peer",
+      device,
+      peer: { publicKey: bytesOf(publicKey), presharedKey, endpoint: changed, keepaliveSeconds, allowedIps },
+    };
   }
 
   #allowedIpsByPeer(): ReadonlyMap<string, Prefix[]> {
@@ -257,25 +237,9 @@ export class KernelWireguard implements Provider {
     }
     return byPeer;
   }
-
-  #findFamily(): number | undefined {
-    this.#family ??= findGenericFamily(this.#options.connection, WG_GENL_NAME);
-    return this.#family;
-  }
-
-  /** ENOENT = there is no family of that number: the module was loaded again, and has another one. */
-  #forgetFamily(error: unknown): void {
-    if (hasCode(error, "ENOENT")) this.#family = undefined;
-  }
-
-  #familyOrThrow(): number {
-    const family = this.#findFamily();
-    if (family === undefined) throw new FlannelError("EOPNOTSUPP", "this kernel has no WireGuard");
-    return family;
-  }
 }
 
-const trafficOf = (device: string, observed: WireguardDevice | undefined): PeerTraffic[] =>
+const trafficOf = (device: string, observed: ObservedDevice | undefined): PeerTraffic[] =>
   (observed?.peers ?? []).map((peer) => ({ ...peer, device, publicKey: base64Of(peer.publicKey) }));
 
 /** What differs between two observations. */

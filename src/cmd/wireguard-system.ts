@@ -1,0 +1,89 @@
+/** The system as userspace WireGuard devices need it. */
+
+import { closeSync } from "node:fs";
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { DescriptorStore } from "../linux/descriptor-store.ts";
+import { adoptTun, openTun } from "../linux/tun.ts";
+import { adoptUdpOnAll, openUdpOnAll } from "../linux/udp-socket.ts";
+import { openWake, wake } from "../linux/wake.ts";
+import { publicKeyOf } from "../linux/wireguard-keys.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { DeviceReport } from "../wireguard/datapath/orders.ts";
+import type { DeviceThread, UserspaceSystem } from "../wireguard/userspace-devices.ts";
+
+/** The thread's own memory: handshakes allocate, packets do not. */
+const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
+
+/** In the bundle, the thread is a file beside this one. */
+const THREAD = new URL(
+  import.meta.url.endsWith(".ts") ? "./wireguard-worker.ts" : "./wireguard-worker.cjs",
+  import.meta.url,
+);
+
+/** Names of the descriptors in the store of the service manager. */
+const namesOf = (device: string) => ({
+  tun: `${device}-tun`,
+  ipv4: `${device}-udp4`,
+  ipv6: `${device}-udp6`,
+});
+
+/** `enter` runs a function in the network namespace of the devices. */
+export const createWireguardSystem = (
+  rtnetlink: Rtnetlink,
+  store: DescriptorStore,
+  enter: <T>(inside: () => T) => T = (inside) => inside(),
+): UserspaceSystem => ({
+  open: (device, listenPort) =>
+    enter(() => {
+      const names = namesOf(device);
+      const udp = (family: 4 | 6) =>
+        store.open(
+          names[`ipv${family}`],
+          (fd) => adoptUdpOnAll(fd, family, listenPort),
+          () => openUdpOnAll(family, listenPort),
+        );
+      const [ipv4, ipv6] = [udp(4), udp(6)];
+      const tun = store.open(
+        names.tun,
+        (fd) => adoptTun(fd, device, true, false),
+        () => openTun(device, true, false),
+      );
+      const { hasVirtioHeader, joinsTcp, joinsUdp } = tun;
+      return {
+        ...{ tunFd: tun.fd, hasVirtioHeader, joinsTcp, joinsUdp, ipv4Fd: ipv4.fd, ipv6Fd: ipv6.fd },
+        segments: ipv4.segments && (ipv6.segments || ipv6.fd < 0),
+        wakeFd: openWake(),
+      };
+    }),
+  close(device) {
+    for (const name of Object.values(namesOf(device))) store.close(name);
+  },
+  closeWake: closeSync,
+  wake,
+  indexOf: (device) => rtnetlink.link(device)?.index,
+  mtuBytesOf: (device) => rtnetlink.link(device)?.mtuBytes ?? 0,
+  publicKeyOf,
+  startThread,
+});
+
+function startThread(onReport: (report: DeviceReport) => void): DeviceThread {
+  const { port1, port2 } = new MessageChannel();
+  port1.on("message", onReport);
+  const worker = new Worker(THREAD, {
+    workerData: port2,
+    transferList: [port2],
+    resourceLimits: RESOURCE_LIMITS,
+    name: "WireGuard",
+  });
+  let error: Error | undefined;
+  worker.on("error", (reason) => {
+    error = reason instanceof Error ? reason : new Error(String(reason));
+  });
+  const ended = new Promise<Error | undefined>((resolve) => {
+    worker.on("exit", () => {
+      port1.close();
+      resolve(error);
+    });
+  });
+  return { post: (order) => port1.postMessage(order), ended };
+}

@@ -1,0 +1,214 @@
+/**
+ * From the TUN device to the peers: packets are read until none is left or a batch is full, super-packets are split, each
+ * packet is encrypted into its datagram, and datagrams of one peer are sent together.
+ */
+
+import { checkIpv4, IPV4_DESTINATION, IPV4_OK } from "../../packet/ipv4.ts";
+import type { PacketMemory } from "../../packet/packet-memory.ts";
+import {
+  beginSegmentation,
+  createSegmentation,
+  MOST_HEADER_BYTES,
+  payloadBytesOf,
+  writeSegmentHeaders,
+} from "../../packet/segmentation.ts";
+import { addDatagram, addPiece, clearQueue, createSendQueue, hasRoom } from "../../packet/send-queue.ts";
+import {
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_NONE,
+  VNET_CSUM_OFFSET,
+  VNET_CSUM_START,
+  VNET_FLAGS,
+  VNET_GSO_SIZE,
+  VNET_GSO_TYPE,
+  VNET_HEADER_BYTES,
+} from "../../packet/virtio-net-header.ts";
+import type { WireguardDevice } from "../protocol/device.ts";
+import { COUNTER, RECEIVER, TRANSPORT_HEADER_BYTES, TYPE_TRANSPORT } from "../protocol/messages.ts";
+import type { Peer } from "../protocol/peer.ts";
+import { TAG_BYTES } from "../protocol/primitives.ts";
+import type { AllowedIps } from "./allowed-ips.ts";
+import type { WireguardIo } from "./wireguard-io.ts";
+
+const MOST_PACKET_BYTES = 0xffff + VNET_HEADER_BYTES;
+/** Room for datagrams before they are sent. */
+const OUT_BYTES = 512 * 1024;
+/** Packets read before the other direction is served. */
+const MOST_READS = 128;
+const MOST_MESSAGES = 64;
+const MOST_PIECES = 512;
+const IPV6_DESTINATION = 24;
+const IPV6_HEADER_BYTES = 40;
+/** Packets are padded to a multiple of this. */
+const PADDING_BYTES = 16;
+/** Most that fits into a datagram over IPv4 with its overhead. */
+const MOST_INNER_BYTES = 65_400;
+// asm-generic/errno-base.h: the kernel cannot split messages here
+const EIO = 5;
+const EINVAL = 22;
+
+export interface OutgoingParts {
+  readonly io: WireguardIo;
+  readonly device: () => WireguardDevice;
+  readonly allowedIps: AllowedIps;
+  /** The peer with a slot. */
+  readonly peers: readonly (Peer | undefined)[];
+}
+
+export class Outgoing {
+  /** The device's MTU: padding does not exceed it. */
+  mtuBytes = 1420;
+  readonly #parts: OutgoingParts;
+  readonly #memory: PacketMemory;
+  readonly #queue = createSendQueue(MOST_MESSAGES, MOST_PIECES);
+  readonly #segmentation = createSegmentation();
+  readonly #readOffset: number;
+  readonly #headerOffset: number;
+  readonly #stagedOffset: number;
+  readonly #outOffset: number;
+  #outPosition: number;
+
+  constructor(parts: OutgoingParts) {
+    this.#parts = parts;
+    const { memory, mostDatagrams } = parts.io;
+    this.#memory = memory;
+    this.#queue.mostDatagrams = mostDatagrams;
+    this.#readOffset = memory.reserve(MOST_PACKET_BYTES + 32);
+    this.#headerOffset = memory.reserve(MOST_HEADER_BYTES);
+    this.#stagedOffset = memory.reserve(MOST_PACKET_BYTES);
+    this.#outOffset = memory.reserve(OUT_BYTES);
+    this.#outPosition = this.#outOffset;
+  }
+
+  /** Moves what waits on the TUN device, up to a limit. 0, or the -errno for which reading ended. */
+  turn(): number {
+    const { io } = this.#parts;
+    const headerBytes = io.hasVirtioHeader ? VNET_HEADER_BYTES : 0;
+    // The IP header at a multiple of 16.
+    const offset = this.#readOffset + 16 - headerBytes;
+    for (let reads = 0; reads < MOST_READS; reads++) {
+      const length = io.readTun(offset, MOST_PACKET_BYTES);
+      if (length < 0) return length;
+      this.#take(offset + headerBytes, length - headerBytes, headerBytes > 0);
+    }
+    return 0;
+  }
+
+  /** Encrypts the packets of a peer that waited for a session; an empty one if none did. */
+  sendStaged(peer: Peer): void {
+    if (peer.staged.length === 0) {
+      this.#emit(peer, 0, 0, 0, 0);
+      return;
+    }
+    for (const packet of peer.staged.splice(0)) {
+      this.#memory.bytes.set(packet, this.#stagedOffset);
+      this.#emit(peer, this.#stagedOffset, packet.length, 0, 0);
+    }
+  }
+
+  flush(): void {
+    const { io } = this.#parts;
+    const queue = this.#queue;
+    for (let first = 0; first < queue.messages; ) {
+      const sent = io.send(queue, first);
+      if (sent > 0) first += sent;
+      else this.#handleRefusal(first++, -sent);
+    }
+    clearQueue(queue);
+    this.#outPosition = this.#outOffset;
+  }
+
+  #take(offset: number, length: number, hasVirtioHeader: boolean): void {
+    const { bytes, view } = this.#memory;
+    const version = length > 0 ? bytes[offset]! >> 4 : 0;
+    const { allowedIps, peers } = this.#parts;
+    let slot = -1;
+    if (version === 4 && checkIpv4(this.#memory, offset, length) === IPV4_OK)
+      slot = allowedIps.lookUp4(this.#memory, offset + IPV4_DESTINATION);
+    else if (version === 6 && length >= IPV6_HEADER_BYTES)
+      slot = allowedIps.lookUp6(this.#memory, offset + IPV6_DESTINATION);
+    const peer = slot < 0 ? undefined : peers[slot];
+    if (peer === undefined || length > MOST_PACKET_BYTES) return;
+    const virtio = offset - VNET_HEADER_BYTES;
+    if (hasVirtioHeader && bytes[virtio + VNET_GSO_TYPE] !== VIRTIO_NET_HDR_GSO_NONE) {
+      if (version === 4) this.#split(peer, offset, length, virtio);
+      return;
+    }
+    if (hasVirtioHeader && (bytes[virtio + VNET_FLAGS]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
+      const start = view.getUint16(virtio + VNET_CSUM_START, true);
+      const field = start + view.getUint16(virtio + VNET_CSUM_OFFSET, true);
+      if (start < 20 || field + 2 > length) return;
+      // The field holds the sum of the pseudo-header. 0 would mean "no checksum" for UDP, and is the same to TCP.
+      const sum = this.#memory.sum(offset + start, length - start);
+      view.setUint16(offset + field, ~sum & 0xffff || 0xffff);
+    }
+    this.#emit(peer, offset, length, 0, 0);
+  }
+
+  #split(peer: Peer, offset: number, length: number, virtio: number): void {
+    const memory = this.#memory;
+    const segmentation = this.#segmentation;
+    const gsoType = memory.bytes[virtio + VNET_GSO_TYPE]!;
+    const gsoSize = memory.view.getUint16(virtio + VNET_GSO_SIZE, true);
+    if (!beginSegmentation(segmentation, memory, offset, length, gsoType, gsoSize)) return;
+    const { headerBytes, count, segmentBytes } = segmentation;
+    for (let index = 0; index < count; index++) {
+      writeSegmentHeaders(segmentation, memory, index, this.#headerOffset);
+      const payload = offset + headerBytes + index * segmentBytes;
+      this.#emit(peer, this.#headerOffset, headerBytes, payload, payloadBytesOf(segmentation, index));
+    }
+  }
+
+  /** Encrypts a packet of two pieces; without a session, keeps a copy until there is one. */
+  #emit(peer: Peer, first: number, firstBytes: number, second: number, secondBytes: number): void {
+    const device = this.#parts.device();
+    const { bytes, view } = this.#memory;
+    const length = firstBytes + secondBytes;
+    const session = device.sessionFor(peer);
+    if (session === undefined || !peer.hasEndpoint) {
+      const copy = new Uint8Array(length);
+      copy.set(bytes.subarray(first, first + firstBytes));
+      copy.set(bytes.subarray(second, second + secondBytes), firstBytes);
+      if (length > 0) device.stage(peer, copy);
+      device.initiate(peer);
+      return;
+    }
+    if (length > MOST_INNER_BYTES) return;
+    const padded = Math.max(
+      length,
+      Math.min(this.mtuBytes, Math.ceil(length / PADDING_BYTES) * PADDING_BYTES),
+    );
+    const datagramBytes = TRANSPORT_HEADER_BYTES + padded + TAG_BYTES;
+    if (!hasRoom(this.#queue) || this.#outPosition + datagramBytes > this.#outOffset + OUT_BYTES)
+      this.flush();
+    const at = this.#outPosition;
+    const inner = at + TRANSPORT_HEADER_BYTES;
+    this.#outPosition += datagramBytes;
+    const counter = session.nextCounter++;
+    view.setUint32(at, TYPE_TRANSPORT, true);
+    view.setUint32(at + RECEIVER, session.remoteIndex, true);
+    view.setUint32(at + COUNTER, counter >>> 0, true);
+    view.setUint32(at + COUNTER + 4, Math.floor(counter / 2 ** 32), true);
+    if (firstBytes > 0) bytes.copyWithin(inner, first, first + firstBytes);
+    if (secondBytes > 0) bytes.copyWithin(inner + firstBytes, second, second + secondBytes);
+    for (let pad = inner + length; pad < inner + padded; pad++) bytes[pad] = 0;
+    session.sending.seal(counter, inner, padded);
+    addDatagram(this.#queue, peer.slot, datagramBytes);
+    addPiece(this.#queue, at, datagramBytes);
+    device.noteSentData(session, datagramBytes, length > 0);
+  }
+
+  /** A message that the kernel did not split is sent again datagram by datagram, and so are those after it. */
+  #handleRefusal(message: number, errno: number): void {
+    const queue = this.#queue;
+    if (queue.datagrams[message]! < 2 || (errno !== EIO && errno !== EINVAL)) return;
+    queue.mostDatagrams = 1;
+    const single = createSendQueue(1, 1);
+    for (let piece = queue.firstPiece[message]!; piece < queue.firstPiece[message + 1]!; piece++) {
+      clearQueue(single);
+      addDatagram(single, queue.destination[message]!, queue.pieceBytes[piece]!);
+      addPiece(single, queue.pieceOffset[piece]!, queue.pieceBytes[piece]!);
+      this.#parts.io.send(single, 0);
+    }
+  }
+}

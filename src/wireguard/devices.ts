@@ -1,0 +1,50 @@
+/** The port of the WireGuard provider to what implements the devices: the kernel, or this process. */
+
+import type { Prefix } from "../address/prefix.ts";
+import type { FlannelError } from "../base/error.ts";
+
+/** A peer as it is set, always as a whole. */
+interface PeerSetting {
+  readonly publicKey: Uint8Array;
+  readonly presharedKey: Uint8Array | undefined;
+  /** "192.168.7.2:51820"; undefined = it stays as it is. */
+  readonly endpoint: string | undefined;
+  /** 0 = off. */
+  readonly keepaliveSeconds: number;
+  readonly allowedIps: readonly Prefix[];
+}
+
+export type DeviceChange =
+  | {
+      readonly type: "identity";
+      readonly device: string;
+      readonly privateKey: Uint8Array;
+      readonly listenPort: number;
+    }
+  | { readonly type: "peer"; readonly device: string; readonly peer: PeerSetting }
+  | { readonly type: "remove peer"; readonly device: string; readonly publicKey: Uint8Array };
+
+export interface ObservedDevice {
+  /** Undefined = it has no key yet. */
+  readonly publicKey: Uint8Array | undefined;
+  readonly listenPort: number;
+  readonly peers: readonly {
+    readonly publicKey: Uint8Array;
+    readonly presharedKey: Uint8Array | undefined;
+    readonly endpoint: string | undefined;
+    readonly keepaliveSeconds: number;
+    /** "10.5.2.0/24". */
+    readonly allowedIps: readonly string[];
+    /** Seconds since the epoch, with fractions where they are known; 0 = never. */
+    readonly lastHandshakeSeconds: number;
+    readonly receivedBytes: bigint;
+    readonly sentBytes: bigint;
+  }[];
+}
+
+export interface WireguardDevices {
+  /** Undefined = it has no such device. Throws FlannelError. */
+  observe(device: string): ObservedDevice | undefined;
+  /** Makes the changes in order; one result each, undefined = done. */
+  apply(changes: readonly DeviceChange[]): (FlannelError | undefined)[];
+}

@@ -1,0 +1,18 @@
+/** Constants of the protocol (wireguard.com/papers/wireguard.pdf, §6.1), and of the kernel (drivers/net/wireguard/messages.h). */
+
+/** A session is replaced after so long or so many messages, by its initiator. */
+export const REKEY_AFTER_MS = 120_000;
+/** Less than the paper's 2^60: counters are exact numbers up to 2^53. */
+export const REKEY_AFTER_MESSAGES = 2 ** 52;
+/** A session is not used any more. */
+export const REJECT_AFTER_MS = 180_000;
+export const REJECT_AFTER_MESSAGES = 2 ** 53 - 8192;
+/** Handshakes without an answer are repeated for so long, at intervals of REKEY_TIMEOUT_MS and a jitter. */
+export const REKEY_ATTEMPT_MS = 90_000;
+export const REKEY_TIMEOUT_MS = 5_000;
+export const MOST_JITTER_MS = 333;
+export const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Initiations of one peer that are answered per second. */
+export const INITIATIONS_PER_SECOND = 50;
+/** Packets of one peer that wait for a session. */
+export const MOST_STAGED = 128;
