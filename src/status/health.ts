@@ -3,15 +3,13 @@
  * not, why. Readiness is evaluated for each request, so it is lost again when something breaks (W36). An unavailable
  * datastore is a note, no reason: packets are forwarded by the last known state. Reports (JSON) are for this host only,
  * because they may name its processes; see host-header.ts.
- *
- * Anyone may reach the port, so connections are few, short and bounded: a client that sends a request byte by byte or
- * does not read its answer is cut.
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { formatIp, type Ip } from "../address/ip.ts";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
+import { closeServer, createBoundedServer, listen, pathOf, send } from "./bounded-server.ts";
 import { namesThisHost } from "./host-header.ts";
 
 export interface HealthOptions {
@@ -26,43 +24,17 @@ export interface HealthOptions {
   readonly reports: Readonly<Record<string, () => unknown>>;
 }
 
-/** Far above what probes and load balancers need. */
-const MAX_CONNECTIONS = 256;
-const MAX_HEADER_BYTES = 8 * 1024;
-/** For a whole request, from its first byte (or from the connection) to its last. */
-const REQUEST_TIMEOUT_MS = 5_000;
-/** How often requests are checked for that. */
-const CHECK_INTERVAL_MS = 1_000;
-/** Between two requests of a connection, and for a client that does not read its answer. */
-const IDLE_TIMEOUT_MS = 30_000;
-const MAX_REQUESTS_PER_CONNECTION = 1_000;
-
 export class HealthServer implements AsyncDisposable {
   readonly #server: Server;
 
   /** Starts to listen. Throws ConfigError if the address is in use, foreign or not permitted. */
   static async start(options: HealthOptions): Promise<HealthServer> {
-    const limits = {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: REQUEST_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: CHECK_INTERVAL_MS,
-      keepAliveTimeout: IDLE_TIMEOUT_MS,
-    };
-    const server = createServer(limits, (request, response) => answerSafely(request, response, options));
-    server.maxConnections = MAX_CONNECTIONS;
-    server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
-    server.setTimeout(IDLE_TIMEOUT_MS);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", reject);
-    server.listen({ host: formatIp(options.ip), port: options.port }, resolve);
+    const server = createBoundedServer((request, response) => answer(request, response, options));
     try {
-      await promise;
+      await listen(server, { host: formatIp(options.ip), port: options.port });
     } catch (error) {
       throw new ConfigError(explainListenError(error, options), { cause: error });
     }
-    server.off("error", reject);
-    server.on("error", () => {}); // failed to accept a connection: the client sees it
     return new HealthServer(server);
   }
 
@@ -75,23 +47,8 @@ export class HealthServer implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Closes at once, including open connections: a hanging probe must not delay the shutdown of the daemon. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#server.close(() => resolve());
-    this.#server.closeAllConnections();
-    await promise;
-  }
-}
-
-/** A report that fails is an answer too, never the end of the process. */
-function answerSafely(request: IncomingMessage, response: ServerResponse, options: HealthOptions): void {
-  response.on("error", () => {});
-  try {
-    answer(request, response, options);
-  } catch (error) {
-    if (response.headersSent) response.destroy();
-    else send(response, 500, `failed to answer: ${messageOf(error)}\n`);
+    await closeServer(this.#server);
   }
 }
 
@@ -100,13 +57,7 @@ function answer(
   response: ServerResponse,
   { notReadyReasons, notes, reports }: HealthOptions,
 ): void {
-  request.resume(); // a body is ignored
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    response.setHeader("Allow", "GET, HEAD");
-    send(response, 405, "only GET and HEAD are allowed\n");
-    return;
-  }
-  const path = request.url?.replace(/\?.*/s, "") ?? "";
+  const path = pathOf(request);
   switch (path) {
     case "/healthz":
       send(response, 200, "flanneld is running");
@@ -135,16 +86,6 @@ function answer(
 
 /** A client with the same address as the server is on this host, on loopback or on any other address. */
 const isFromThisHost = ({ socket }: IncomingMessage): boolean => socket.remoteAddress === socket.localAddress;
-
-function send(response: ServerResponse, status: number, body: string, type = "text/plain"): void {
-  response.writeHead(status, {
-    "Content-Type": `${type}; charset=utf-8`,
-    "Content-Length": Buffer.byteLength(body),
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-  });
-  response.end(body); // node:http omits the body for HEAD
-}
 
 function explainListenError(error: unknown, { ip, port }: HealthOptions): string {
   const place = `health server failed to listen on ${formatIp(ip)} port ${port}`;
