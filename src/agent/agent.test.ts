@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { formatIp, parseIp } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { parseFlags } from "../config/flags.ts";
@@ -9,11 +10,13 @@ import { readOptions } from "../config/options.ts";
 import { FLANNELD_FLAGS } from "../config/options-table.ts";
 import { encodeLeaseValue } from "../lease/lease-codec.ts";
 import { RT_SCOPE_HOST } from "../netlink/route.ts";
+import { Outages } from "../status/outages.ts";
 import { FakeHost } from "../testing/fake-host.ts";
 import { FakeKernel } from "../testing/fake-kernel.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
 import { createMemoryLeaseStore, MemoryDatastore } from "../testing/memory-lease-store.ts";
 import { runAgent } from "./agent.ts";
+import { AgentStatus } from "./agent-status.ts";
 import { DriftLedger } from "./drift.ts";
 import { build } from "./parts.ts";
 import type { AgentPorts } from "./ports.ts";
@@ -92,7 +95,12 @@ function start(t: TestContext, config?: unknown, ...args: string[]) {
   const world = makeHost(t, config);
   const readiness = new Readiness();
   const stop = new AbortController();
-  const ended = runAgent(optionsOf(...args), world.ports, readiness, stop.signal).then(
+  const status = new AgentStatus({
+    ...{ version: "v1", hostName: "h1", configPlace: "the test", readiness, drift: world.ports.drift },
+    ...{ outages: new Outages(world.timers), udpCounters: () => ({}), wallClockMs: () => 0 },
+  });
+  const attach: Parameters<typeof runAgent>[4] = (parts) => status.attach(parts);
+  const ended = runAgent(optionsOf(...args), world.ports, readiness, stop.signal, attach).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -107,7 +115,7 @@ function start(t: TestContext, config?: unknown, ...args: string[]) {
   };
   const ready = () => until("ready", () => readiness.reasons.length === 0 && world.counts.ready > 0);
   const env = () => world.files.get(ENV_PATH) ?? "";
-  return { ...world, readiness, stop, ended, until, ready, env };
+  return { ...world, readiness, status, stop, ended, until, ready, env };
 }
 
 const PEER = encodeLeaseValue({
@@ -207,6 +215,63 @@ test("drift is repaired and recorded", async (t) => {
   agent.kernel.delete(route);
   await agent.until("the repair", () => agent.ports.drift.entries.length > 0);
   assert.match(agent.ports.drift.entries[0]!.what, /route 10\.5\.99\.0\/24.*\(missing\)/);
+});
+
+test("the status shows this host, its peers, and what happened", async (t) => {
+  const agent = start(t);
+  const { status } = agent;
+  assert.equal(status.status().isReady, false);
+  assert.deepEqual([status.lease(), status.routes(), status.peers()], [undefined, undefined, undefined]);
+  agent.data.put("10.5.99.0-24", PEER);
+  await agent.ready();
+  const { isReady, backend, networks, lease, peers, kernel } = status.status();
+  assert.deepEqual([isReady, backend, networks, peers], [true, "vxlan", ["10.5.0.0/16"], 1]);
+  assert.deepEqual(lease?.publicIps, ["192.168.7.1"]);
+  assert.ok(kernel.objects >= 5 && kernel.failures === 0);
+  assert.deepEqual(
+    [...status.routes()!],
+    [
+      {
+        ...{ subnet: "10.5.99.0/24", peer: "10.5.99.0-24", publicIp: "192.168.7.2", backend: "vxlan" },
+        ...{ via: "10.5.99.0", device: "flannel.1", state: "programmed" },
+      },
+    ],
+  );
+  assert.deepEqual(
+    [...status.peers()!].map(({ key }) => key),
+    ["10.5.99.0-24"],
+  );
+  const sample = (name: string, labels = {}) =>
+    status
+      .metrics()
+      .find((metric) => metric.name === name)
+      ?.samples.find((each) => isDeepStrictEqual(each.labels ?? {}, labels))?.value;
+  assert.equal(sample("flannel_ready"), 1);
+  assert.equal(sample("flannel_peers"), 1);
+  assert.equal(
+    sample("flannel_kernel_operations_total", { kind: "route", action: "create", result: "success" }),
+    1,
+  );
+  agent.data.put("10.5.99.0-24", PEER.replace("02:00:00:00:00:02", "junk"));
+  await agent.until("the refusal", () => sample("flannel_peer_problems") === 1);
+  assert.match([...status.routes()!][0]!.reason!, /its VtepMAC "junk" is not a MAC address/);
+  agent.data.delete("10.5.99.0-24");
+  agent.data.delete(ownKey(agent)!);
+  await agent.until("another lease", () => agent.log.some((line) => line.startsWith("W Lost lease")));
+  await agent.ready();
+  const messages = () =>
+    Array.from(
+      { length: status.events.next },
+      (_, number) => status.events.frame(number)!.split('"message":')[1]!,
+    );
+  await agent.until("the departure", () =>
+    messages().some((text) => text.startsWith('"Peer left: 10.5.99.0/24')),
+  );
+  for (const text of ['"Peer changed: ', '"lease lost: it was deleted', '"ready"', '"Lease 10.5.'])
+    assert.ok(
+      messages().some((message) => message.startsWith(text)),
+      `${text} in ${messages().join()}`,
+    );
 });
 
 test("a host without a usable interface ends the start", async (t) => {

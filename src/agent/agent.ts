@@ -4,18 +4,19 @@
  */
 
 import type { FlanneldOptions } from "../config/options.ts";
-import { build } from "./parts.ts";
+import { type AgentParts, build } from "./parts.ts";
 import type { AgentPorts } from "./ports.ts";
 import type { Readiness } from "./readiness.ts";
 import { resolve } from "./resolve.ts";
 import { RunningAgent } from "./run.ts";
 
-/** Runs until aborted. Throws ConfigError for what an operator has to fix before another start. */
+/** Runs until aborted; `onBuilt` receives the parts before they run. Throws ConfigError for what an operator has to fix before another start. */
 export async function runAgent(
   options: FlanneldOptions,
   ports: AgentPorts,
   readiness: Readiness,
   stop: AbortSignal,
+  onBuilt: (parts: AgentParts) => void = () => {},
 ): Promise<void> {
   // A part that fails ends all of them: half a daemon would look healthy.
   const failed = new AbortController();
@@ -26,6 +27,7 @@ export async function runAgent(
   const resolved = await resolve(options, ports, readiness, signal);
   if (resolved === undefined) return;
   const parts = build(resolved, options, ports, readiness);
+  onBuilt(parts);
   const agent = new RunningAgent(parts, resolved.resolver, ports, readiness, signal);
   const reconciling = parts.reconciler.run(signal);
   try {

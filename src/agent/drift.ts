@@ -38,6 +38,8 @@ export class DriftLedger implements Disposable {
   readonly #capacity: number;
   readonly #counts = new Map<string, number>();
   #entries: DriftEntry[] = [];
+  /** Called with what was recorded. */
+  onRecord: (entries: readonly DriftEntry[]) => void = () => {};
   /** Entries of the current burst that are not logged yet; undefined = no burst. */
   #unlogged: DriftEntry[] | undefined;
   #cancelBurst = () => {};
@@ -70,6 +72,7 @@ export class DriftLedger implements Disposable {
     const entries = repaired.map((entry) => ({ at, ...entry }));
     for (const { kind } of entries) this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1);
     this.#entries = [...this.#entries, ...entries].slice(-this.#capacity);
+    this.onRecord(entries);
     if (this.#unlogged !== undefined) {
       this.#unlogged.push(...entries);
       return;

@@ -3,12 +3,13 @@
  * the drift ledger) subscribe. Delivery is synchronous and in the order of subscription.
  */
 
-import type { OwnLease } from "../lease/lease.ts";
+import type { Lease, OwnLease } from "../lease/lease.ts";
+import type { Pass } from "../state/pass.ts";
 import type { Repair } from "../state/reconciler.ts";
 
 export type AgentEvent =
   /** The reconciler finished a pass. */
-  | { readonly type: "pass" }
+  | { readonly type: "pass"; readonly pass: Pass }
   /** The reconciler repaired drift. */
   | { readonly type: "repair"; readonly repair: Repair }
   /** The host acquired a lease of other subnets than before. */
@@ -17,6 +18,10 @@ export type AgentEvent =
   | { readonly type: "copied" }
   /** The leases of the network were received or changed. */
   | { readonly type: "peers" }
+  /** What changed about one of them, or (without `lease`) about all, as it is logged. */
+  | { readonly type: "peer"; readonly message: string; readonly lease?: Lease }
+  /** The own lease was acquired, lost, contested or settled. */
+  | { readonly type: "lease" }
   /** The next hop of a peer changed. */
   | { readonly type: "next-hops" };
 

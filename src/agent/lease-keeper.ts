@@ -59,6 +59,8 @@ export interface LeaseKeeperOptions {
   readonly wallClockMs: () => number;
   /** Called when the host has acquired a lease of other subnets than before. */
   readonly onSubnets: (own: OwnLease) => void;
+  /** Called when the lease was acquired, lost, contested or settled. */
+  readonly onChange?: () => void;
 }
 
 export class LeaseKeeper {
@@ -195,11 +197,13 @@ export class LeaseKeeper {
       `Acquired lease ${describeSubnets(own.subnets)}; ${describeLife(own, this.#options.wallClockMs())}`,
     );
     if (before === undefined || !sameSubnets(before.subnets, own.subnets)) this.#options.onSubnets(own);
+    this.#options.onChange?.();
   }
 
   #lose({ own }: Held | Contested, reason: string): void {
     this.#fail(`lease lost: ${reason}`);
     this.#options.logger.warn(`Lost lease ${describeSubnets(own.subnets)}; acquiring one again: ${reason}`);
+    this.#options.onChange?.();
     this.#wake.wake();
   }
 
@@ -209,11 +213,13 @@ export class LeaseKeeper {
     const problem = `another host uses this host's public IP${ip === undefined ? "" : ` ${formatIp(ip)}`} and with it the lease ${describeSubnets(own.subnets)}; give one of the two another address with --public-ip or --iface`;
     this.#options.logger.error(`Lease conflict: ${problem}`);
     this.#state = { name: "contested", own, problem, held };
+    this.#options.onChange?.();
   }
 
   #settle({ own, held }: Contested): void {
     this.#state = held;
     this.#options.logger.info(`Lease conflict over ${describeSubnets(own.subnets)} is resolved`);
+    this.#options.onChange?.();
     this.#wake.wake();
   }
 

@@ -59,7 +59,7 @@ export function build(
     logger,
     timers,
     resyncIntervalMs: RESYNC_MS,
-    onPass: () => events.emit({ type: "pass" }),
+    onPass: (pass) => events.emit({ type: "pass", pass }),
     onRepair: (repair) => events.emit({ type: "repair", repair }),
   });
   const keeper = new LeaseKeeper({
@@ -75,8 +75,14 @@ export function build(
     timers,
     wallClockMs: ports.wallClockMs,
     onSubnets: (own) => events.emit({ type: "subnets", own }),
+    onChange: () => events.emit({ type: "lease" }),
   });
-  const follower = new PeerFollower(ports, keeper, () => events.emit({ type: "peers" }));
+  const follower = new PeerFollower(
+    ports,
+    keeper,
+    () => events.emit({ type: "peers" }),
+    (message, lease) => events.emit({ type: "peer", message, ...(lease && { lease }) }),
+  );
   const planner = new Planner(config, {
     blackholeRoute: options.blackholeRoute,
     formerNetworks,

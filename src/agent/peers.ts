@@ -42,20 +42,26 @@ export class PeerFollower {
   readonly #logger: Logger;
   readonly #timers: Timers;
   readonly #replan: () => void;
+  readonly #onNews: (message: string, lease?: Lease) => void;
   #isKnown = false;
   #isReplanDue = false;
 
-  /** `replan` is called in the turn after a change: a burst of changes costs one plan. */
+  /**
+   * `replan` is called in the turn after a change: a burst of changes costs one plan. `onNews` receives what is logged, with
+   * the lease if it is about one.
+   */
   constructor(
     { store, logger, timers }: PeerFollowerPorts,
     keeper: Pick<LeaseKeeper, "own" | "observe">,
     replan: () => void,
+    onNews: (message: string, lease?: Lease) => void = () => {},
   ) {
     this.#store = store;
     this.#keeper = keeper;
     this.#logger = logger;
     this.#timers = timers;
     this.#replan = replan;
+    this.#onNews = onNews;
   }
 
   /** Whether the leases were received yet: until then it is unknown which routes of an earlier run are stale. */
@@ -95,15 +101,29 @@ export class PeerFollower {
     // The first snapshot may be the listing before the own lease was acquired: it need not contain the lease yet.
     const concernsOwn = key === undefined ? this.#isKnown : key === ownKey;
     if (ownKey !== undefined && concernsOwn) this.#keeper.observe(this.table.get(ownKey));
-    if (isChanged && key !== ownKey) logUpdate(this.#logger, update, before, hasReturned);
+    if (isChanged && key !== ownKey) this.#reportUpdate(update, before, hasReturned);
     if (isChanged || isDisplaced || !this.#isKnown) this.#replanSoon();
     this.#isKnown = true;
+  }
+
+  #report(message: string, lease?: Lease): void {
+    this.#logger.info(message);
+    this.#onNews(message, lease);
+  }
+
+  /** One line for an update that changed something; a snapshot is one line however many leases it holds. */
+  #reportUpdate(update: LeaseUpdate, before: Lease | undefined, hasReturned: boolean): void {
+    if (update.type === "snapshot") this.#report(`Leases in the network: ${update.leases.length}`);
+    else if (update.type === "put") {
+      const what = hasReturned ? "acquired its lease again" : before === undefined ? "joined" : "changed";
+      this.#report(`Peer ${what}: ${describePeer(update.lease)}`, update.lease);
+    } // a deletion is reported when the lease no longer counts
   }
 
   #depart(lease: Lease): void {
     const callOff = this.#timers.after(RETURN_MS, () => {
       this.#departed.delete(lease.key);
-      this.#logger.info(`Peer left: ${describePeer(lease)}`);
+      this.#report(`Peer left: ${describePeer(lease)}`, lease);
       this.#replanSoon();
     });
     this.#departed.set(lease.key, { lease, callOff });
@@ -135,27 +155,6 @@ export class PeerFollower {
 
 const keyOf = (update: LeaseUpdate): string | undefined =>
   update.type === "snapshot" ? undefined : update.type === "put" ? update.lease.key : update.key;
-
-/** One line for an update that changed something; a snapshot is one line however many leases it holds. */
-function logUpdate(
-  logger: Logger,
-  update: LeaseUpdate,
-  before: Lease | undefined,
-  hasReturned: boolean,
-): void {
-  switch (update.type) {
-    case "snapshot":
-      logger.info(`Leases in the network: ${update.leases.length}`);
-      break;
-    case "put":
-      logger.info(
-        `Peer ${hasReturned ? "acquired its lease again" : before === undefined ? "joined" : "changed"}: ${describePeer(update.lease)}`,
-      );
-      break;
-    case "delete":
-      break; // logged when it no longer counts
-  }
-}
 
 function describePeer(lease: Lease): string {
   const { publicIp, publicIpv6, backendType } = lease.attributes;

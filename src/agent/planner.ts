@@ -4,7 +4,7 @@
  */
 
 import { formatPrefix, type Prefix } from "../address/prefix.ts";
-import type { Backend, Host, NextHopLookup } from "../backend/backend.ts";
+import type { Backend, Host, NextHopLookup, PeerProblem } from "../backend/backend.ts";
 import { typeConflicts } from "../backend/backend-types.ts";
 import type { Network } from "../backend/backends.ts";
 import type { Logger } from "../base/logger.ts";
@@ -44,6 +44,7 @@ export class Planner {
   #config: ResolvedConfig;
   #links: readonly StateObject[] = [];
   #state: State = new Map();
+  #peerProblems: readonly PeerProblem[] = [];
   #formerNetworks: readonly Prefix[];
   #isComplete = false;
 
@@ -69,6 +70,11 @@ export class Planner {
   /** Peers that cannot be reached and why, one line each. */
   get problems(): readonly string[] {
     return this.#problems.lines;
+  }
+
+  /** The same by peer. */
+  get peerProblems(): readonly PeerProblem[] {
+    return this.#peerProblems;
   }
 
   /** Whether the latest plan has a route to exactly this destination. */
@@ -109,7 +115,8 @@ export class Planner {
     const duplicates = sharedAddressProblems(sharedIps(), held?.key, plan.problems);
     const refused = ownSubnetProblems(this.#options.listedOwn?.(), known ?? []);
     const conflicts = typeConflicts(known ?? [], backend.type);
-    this.#problems.report([...plan.problems, ...duplicates], [...refused, ...conflicts]);
+    this.#peerProblems = duplicates.length === 0 ? plan.problems : [...plan.problems, ...duplicates];
+    this.#problems.report(this.#peerProblems, [...refused, ...conflicts]);
     this.#state = plan.state;
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
     this.#isComplete = known !== undefined;

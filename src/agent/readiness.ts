@@ -10,6 +10,7 @@ type Probe = () => readonly string[];
 export class Readiness {
   readonly #probes = new Map<string, Probe>();
   readonly #notes: Probe[] = [];
+  readonly #readers: (() => void)[] = [];
   readonly #wake = new WakeSignal();
 
   /** Sets the problem of one subject; undefined = none. */
@@ -36,6 +37,12 @@ export class Readiness {
   /** To be called when the answer of a probe may have changed. */
   changed(): void {
     this.#wake.wake();
+    for (const reader of this.#readers) reader();
+  }
+
+  /** Calls `reader` whenever the answer of a probe may have changed. */
+  subscribe(reader: () => void): void {
+    this.#readers.push(reader);
   }
 
   /** Why the host is not ready, one line each; empty = ready. */

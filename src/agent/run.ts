@@ -81,6 +81,9 @@ export class RunningAgent {
         bridges.check();
         publisher.publish(this.#signal);
         break;
+      case "lease":
+        this.#readiness.changed();
+        break;
       case "copied":
         this.#ports.logger.warn(
           "Another host has this host's VTEP MAC: one of the two is a clone; taking a fresh MAC and another subnet",

@@ -11,7 +11,9 @@ import { type CommandContext, defineCommand, defineGroup } from "../config/comma
 import { storeCommands } from "../etcd-server/serve-command.ts";
 import { labCommands } from "../lab/commands/lab-commands.ts";
 import { cleanupCommand } from "../operate/cleanup.ts";
+import { driftCommand, eventsCommand } from "../operate/daemon-history.ts";
 import { planCommand } from "../operate/plan-command.ts";
+import { statusCommand } from "../operate/status-command.ts";
 import { hostPorts } from "./host-ports.ts";
 import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
@@ -36,6 +38,9 @@ const adminPorts: AdminPorts = {
 const operatePorts = hostPorts(adminPorts);
 
 const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
+  status: statusCommand(),
+  drift: driftCommand(),
+  events: eventsCommand(untilInterrupted),
   config: configCommands(adminPorts),
   leases: leaseCommands(adminPorts),
   plan: planCommand(operatePorts),

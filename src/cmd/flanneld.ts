@@ -2,7 +2,9 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { runAgent } from "../agent/agent.ts";
+import { AgentStatus } from "../agent/agent-status.ts";
 import { DriftLedger } from "../agent/drift.ts";
 import { createStartLimit } from "../agent/memory-keeper.ts";
 import { Readiness } from "../agent/readiness.ts";
@@ -40,6 +42,7 @@ import { KernelDevices } from "../wireguard/kernel-devices.ts";
 import { WireguardProvider } from "../wireguard/provider.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { openLeaseStore } from "./open-store.ts";
+import { serveStatus } from "./serve-status.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
 import { VERSION } from "./version.ts";
 import { createWireguardSystem } from "./wireguard-system.ts";
@@ -162,6 +165,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     onOutage: (what, problem) => outages.note(what, problem),
   });
   const { store, configPlace } = datastore;
+  const status = openStatus();
+  await using _serving =
+    status && serveStatus(status, options.status, { readiness, logger, timers: systemTimers });
   // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   const memory = { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory, trim: trimMemory };
@@ -223,7 +229,19 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     },
     readiness,
     signal,
+    (parts) => status?.attach(parts),
   );
+
+  /** Undefined if nobody can ask for it. */
+  function openStatus(): AgentStatus | undefined {
+    const { listen, socket } = options.status;
+    if (listen === undefined && socket === undefined) return undefined;
+    return new AgentStatus({
+      ...{ version: VERSION, hostName: hostname(), configPlace, readiness, outages, drift },
+      udpCounters: () => tunnels.counters,
+      wallClockMs: Date.now,
+    });
+  }
 }
 
 function readFile(path: string): string | undefined {

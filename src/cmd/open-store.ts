@@ -6,13 +6,9 @@
 import { formatIp } from "../address/ip.ts";
 import { ConfigError, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import type { ListenAddress } from "../config/listen-address.ts";
 import type { FlanneldOptions } from "../config/options.ts";
-import type {
-  DatastoreOptions,
-  EmbeddedDatastore,
-  EtcdDatastore,
-  ListenAddress,
-} from "../config/options-datastore.ts";
+import type { DatastoreOptions, EmbeddedDatastore, EtcdDatastore } from "../config/options-datastore.ts";
 import type { KubeDatastore } from "../config/options-kube.ts";
 import type { KeyValueStore } from "../lease/keys/key-value-store.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";

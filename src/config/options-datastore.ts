@@ -3,10 +3,11 @@
  * speaks etcd's protocol, so it is reached as an etcd at the address where it serves.
  */
 
-import { formatIp, type Ip, parseIp } from "../address/ip.ts";
+import { formatIp } from "../address/ip.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { messageOf } from "../base/error.ts";
 import type { Environment } from "./flags.ts";
+import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
 import { parseNetworkConfig } from "./network-config.ts";
 import { type EtcdConnectionOptions, readEtcdOptions, readEtcdPrefix } from "./options-etcd.ts";
 import { type KubeDatastore, readKubeDatastore } from "./options-kube.ts";
@@ -35,12 +36,6 @@ export interface EmbeddedDatastore {
 export type EtcdDatastore = RemoteDatastore | EmbeddedDatastore;
 
 export type DatastoreOptions = EtcdDatastore | KubeDatastore;
-
-export interface ListenAddress {
-  readonly ip: Ip;
-  /** 1…65535. */
-  readonly port: number;
-}
 
 /** Throws ConfigError for the first fault. */
 export const readDatastore = (read: FlagReader<StoreFlags>, environment: Environment): DatastoreOptions =>
@@ -113,10 +108,8 @@ function readListen(read: FlagReader<DatastoreFlags>): ListenAddress[] {
   const texts = read.flags.values["embedded-listen"];
   if (texts.length === 0) throw read.fault("embedded-listen", "is empty: give at least one address and port");
   return texts.map((text) => {
-    const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? [];
-    const ip = parseIp(bracketed ?? plain ?? "");
-    const port = Number(digits);
-    if (ip !== undefined && port >= 1 && port <= 65535) return { ip, port };
+    const address = parseListenAddress(text);
+    if (address !== undefined) return address;
     throw read.fault(
       "embedded-listen",
       `${JSON.stringify(text)} is no address and port like 127.0.0.1:2379 or [::1]:2379`,

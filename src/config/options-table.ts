@@ -160,6 +160,17 @@ export const FLANNELD_FLAGS = {
   },
   "healthz-ip": { kind: "string", value: "ip", default: "0.0.0.0", help: "address of the health server" },
   "healthz-port": { kind: "int", value: "port", default: 0, help: "TCP port of the health server, 0 = off" },
+  "status-listen": {
+    kind: "string",
+    value: "address",
+    default: "127.0.0.1:7000",
+    help: "address and port of the status server (routing information, metrics); empty or off = none",
+  },
+  "status-socket": {
+    kind: "string",
+    value: "file",
+    help: "unix socket of the status server, for root; by default beside the subnet file (/run/flannel/flanneld.sock); off = none",
+  },
   v: { kind: "int", value: "level", default: 0, help: "verbosity of the log" },
   vmodule: { kind: "string", value: "text", help: "accepted for compatibility (klog), without effect" },
   log_backtrace_at: {

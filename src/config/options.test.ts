@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { formatIp } from "../address/ip.ts";
+import { formatIp, parseIp } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import { defaultOf, parseFlags } from "./flags.ts";
 import { describeOptions, type FlanneldOptions, readOptions } from "./options.ts";
@@ -62,10 +62,23 @@ test("the defaults are Go flannel's", () => {
     removeStaleBridge: false,
     udpOffloads: true,
     healthz: undefined,
+    status: { listen: { ip: parseIp("127.0.0.1"), port: 7000 }, socket: "/run/flannel/flanneld.sock" },
     verbosity: 0,
     wireguardKeyFile: "/run/flannel/wgkey",
     notifySocket: undefined,
   });
+});
+
+test("where the status server listens", () => {
+  const statusOf = (...args: string[]) => options(args).status;
+  for (const off of ["", "off"]) assert.equal(statusOf(`--status-listen=${off}`).listen, undefined);
+  assert.deepEqual(statusOf("--status-listen=[::]:7001").listen, { ip: parseIp("::"), port: 7001 });
+  assert.equal(statusOf("--status-socket=off").socket, undefined);
+  assert.equal(statusOf("--status-socket=/a/b.sock").socket, "/a/b.sock");
+  assert.equal(statusOf("--subnet-file=/run/blue/subnet.env").socket, "/run/blue/flanneld.sock");
+  assert.equal(statusOf("--subnet-file=/run/flannel/blue.env").socket, "/run/flannel/blue.sock");
+  for (const text of ["7000", ":7000", "localhost:7000", "127.0.0.1:0", "127.0.0.1:65536", "::1:7000"])
+    assert.match(fault([`--status-listen=${text}`]), /^--status-listen: .* is no address and port like/);
 });
 
 test("reads a command line from a unit file", () => {

@@ -12,12 +12,16 @@ const LONGEST_BUSY_RETRY_MS = 1_000;
 const HASTEN_INTERVAL_MS = 200;
 const HASTEN_INTERVAL_PER_FAILURE_MS = 2;
 
-interface Failure {
+/** An object whose operation was refused, and why. */
+export interface Refusal {
   /** The object to be created or removed: an operation on another object of the same key need not wait. */
   readonly object: StateObject;
+  readonly message: string;
+}
+
+interface Failure extends Refusal {
   /** Whether it was in place before. */
   readonly isRepair: boolean;
-  readonly message: string;
   readonly delayMs: number;
   readonly retryAtMs: number;
 }
@@ -34,6 +38,10 @@ export class FailureBook {
   constructor(timers: Timers, wake: () => void) {
     this.#timers = timers;
     this.#wake = wake;
+  }
+
+  get refusals(): Iterable<Refusal> {
+    return this.#failures.values();
   }
 
   get messages(): string[] {

@@ -16,9 +16,11 @@ import { sleep, type Timers } from "../base/timers.ts";
 import { WakeSignal } from "../base/wake-signal.ts";
 import { Applier } from "./applier.ts";
 import { diffStates } from "./diff.ts";
+import type { Refusal } from "./failures.ts";
 import { Model } from "./model.ts";
-import { describeObject, keyOf, type StateOperation } from "./objects.ts";
+import { describeObject, keyOf, type State, type StateOperation } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
+import { type Pass, runsOf } from "./pass.ts";
 import type { Notice, Provider } from "./provider.ts";
 import { sameOwnership, sameTarget, type Target } from "./target.ts";
 
@@ -51,7 +53,7 @@ export interface ReconcilerOptions {
   /** How often everything is observed again though nothing seems to have happened. */
   readonly resyncIntervalMs: number;
   /** Called after each pass: `status` may have changed. */
-  readonly onPass?: () => void;
+  readonly onPass?: (pass: Pass) => void;
   /** Called after each pass that repaired something. */
   readonly onRepair: (repair: Repair) => void;
 }
@@ -63,6 +65,7 @@ interface News {
 }
 
 const RETRY_MS = 1000;
+const NOTHING: State = new Map();
 const NOTHING_OWNED: Ownership = { devices: new Set(), networks: [] };
 
 /** Runs until aborted. `setTarget` gives it another desired state at any time; passes never overlap. */
@@ -125,6 +128,21 @@ export class Reconciler {
     };
   }
 
+  /** What is to be programmed. */
+  get desired(): State {
+    return this.#target?.state ?? NOTHING;
+  }
+
+  /** What the providers have, as far as known. Equal desired objects are mostly the same ones. */
+  get observed(): State {
+    return this.#model.objects;
+  }
+
+  /** What was refused and is not done yet. */
+  get refusals(): Iterable<Refusal> {
+    return this.#applier.failures.refusals;
+  }
+
   /** Works until aborted; then returns with everything left as it is. */
   async run(signal: AbortSignal): Promise<void> {
     const { timers, resyncIntervalMs, onPass } = this.#options;
@@ -136,7 +154,7 @@ export class Reconciler {
         if (reason === "timeout") this.#model.doubtAll();
         if (this.#target === undefined) continue;
         const target = this.#target;
-        await this.#pass(target);
+        const pass = await this.#pass(target);
         if (this.#providerErrors.size === 0) this.#handledTarget = target;
         if (watching === undefined && (!target.keepOthers || this.status.problems.length > 0)) {
           // Only now: thousands of notices about our own first pass would say nothing new, but whatever blocks it may be
@@ -145,7 +163,7 @@ export class Reconciler {
           this.resync();
         }
         this.#passed.wake();
-        onPass?.();
+        onPass?.(pass);
       }
     } finally {
       this.#passed.wake();
@@ -153,7 +171,7 @@ export class Reconciler {
     }
   }
 
-  async #pass(target: Target): Promise<void> {
+  async #pass(target: Target): Promise<Pass> {
     const { timers, providers, onRepair } = this.#options;
     const startedMs = timers.nowMs();
     const news = this.#news;
@@ -191,6 +209,7 @@ export class Reconciler {
       onRepair(this.#repairOf(done, doneMs));
     } else if (done.length > 0) this.#logWork(done, doneMs - startedMs);
     if (this.status.problems.length === 0) this.#reported.clear();
+    return { tookMs: doneMs - startedMs, tried: due, done };
   }
 
   /** A provider could not be asked at all: it is asked again soon, with all that it holds in doubt. */
@@ -277,22 +296,5 @@ export class Reconciler {
     if (this.#reported.has(message)) return;
     this.#reported.add(message);
     this.#options.logger.error(`${message.charAt(0).toUpperCase()}${message.slice(1)}`);
-  }
-}
-
-/** Cuts `operations` where the provider changes: their order stays. */
-function* runsOf(
-  operations: readonly StateOperation[],
-  providers: readonly Provider[],
-): Generator<readonly [Provider, StateOperation[]]> {
-  const providerOf = ({ object }: StateOperation) => providers.find(({ kinds }) => kinds.has(object.kind));
-  for (let first = 0; first < operations.length; ) {
-    const provider = providerOf(operations[first]!);
-    if (provider === undefined)
-      throw new Error(`no provider holds objects of kind ${operations[first]!.object.kind}`);
-    let end = first + 1;
-    while (end < operations.length && provider.kinds.has(operations[end]!.object.kind)) end++;
-    yield [provider, operations.slice(first, end)];
-    first = end;
   }
 }

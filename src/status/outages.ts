@@ -5,6 +5,7 @@ import type { Timers } from "../base/timers.ts";
 /** The outages of one process. */
 export class Outages {
   readonly #timers: Timers;
+  #count = 0;
   readonly #lost = new Map<string, { readonly sinceMs: number; readonly problem: string }>();
 
   constructor(timers: Timers) {
@@ -14,8 +15,19 @@ export class Outages {
   /** Records why the watch on `what` ("the leases in etcd") is interrupted; undefined = it is restored. */
   note(what: string, problem: string | undefined): void {
     const sinceMs = this.#lost.get(what)?.sinceMs ?? this.#timers.nowMs();
+    if (problem !== undefined && !this.#lost.has(what)) this.#count++;
     if (problem === undefined) this.#lost.delete(what);
     else this.#lost.set(what, { sinceMs, problem });
+  }
+
+  /** Outages since startup, those that last included. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Outages that last. */
+  get lasting(): number {
+    return this.#lost.size;
   }
 
   /** "watch on the leases in etcd lost for 12 s; using the last known state: …" */

@@ -39,7 +39,18 @@ const MAY_IMPORT: Table = {
   // Runs in the image only: the plugin's files onto the host.
   install: [],
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
-  operate: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "agent", "admin"],
+  operate: [
+    "address",
+    "netlink",
+    "config",
+    "lease",
+    "state",
+    "firewall",
+    "backend",
+    "status",
+    "agent",
+    "admin",
+  ],
   // WireGuard peers, on devices of the kernel or of this process.
   wireguard: ["address", "packet", "netlink", "state"],
   // Commands of the operator's, for the extension backend.

@@ -1,0 +1,247 @@
+/** The status of the agent, as the status server shows it: read from the agent's parts when somebody asks. */
+
+import { formatIp, type Ip } from "../address/ip.ts";
+import { formatPrefix } from "../address/prefix.ts";
+import { describeSubnets, type SubnetPair } from "../lease/lease.ts";
+import type { DriftReport, LeaseReport, PeerReport, RouteReport, Status } from "../status/api.ts";
+import { EventLog } from "../status/event-log.ts";
+import { type Metric, single } from "../status/metrics-text.ts";
+import type { Outages } from "../status/outages.ts";
+import { PROCESS_START_MS, processMetrics } from "../status/process-metrics.ts";
+import type { StatusSource } from "../status/status-source.ts";
+import { udpMetrics } from "../status/udp-metrics.ts";
+import { AgentMetrics } from "./agent-metrics.ts";
+import type { DriftEntry, DriftLedger } from "./drift.ts";
+import type { AgentEvent } from "./events.ts";
+import type { AgentParts } from "./parts.ts";
+import type { Readiness } from "./readiness.ts";
+import { reportRoutes } from "./route-report.ts";
+
+export interface AgentStatusOptions {
+  readonly version: string;
+  readonly hostName: string;
+  readonly configPlace: string;
+  readonly readiness: Readiness;
+  readonly outages: Outages;
+  readonly drift: DriftLedger;
+  /** Counters of the udp backend's data path. */
+  readonly udpCounters: () => Readonly<Record<string, number>>;
+  readonly wallClockMs: () => number;
+}
+
+export class AgentStatus implements StatusSource {
+  readonly version: string;
+  readonly events = new EventLog(PROCESS_START_MS.toString(36));
+  readonly #options: AgentStatusOptions;
+  readonly #counts = new AgentMetrics();
+  #parts: AgentParts | undefined;
+  #wasReady = false;
+
+  constructor(options: AgentStatusOptions) {
+    this.version = options.version;
+    this.#options = options;
+    options.readiness.subscribe(() => this.#noteReadiness());
+    options.drift.onRecord = (entries) => this.#noteDrift(entries);
+  }
+
+  /** Shows these parts from now on; to be called once. */
+  attach(parts: AgentParts): void {
+    this.#parts = parts;
+    parts.events.subscribe((event) => this.#note(event));
+  }
+
+  status(): Status {
+    const { version, hostName, configPlace, readiness, outages } = this.#options;
+    const parts = this.#parts;
+    const reasons = readiness.reasons;
+    return {
+      version,
+      host: hostName,
+      startedAt: new Date(PROCESS_START_MS).toISOString(),
+      isReady: reasons.length === 0,
+      notReadyReasons: reasons,
+      notes: [...outages.lines, ...readiness.notes],
+      datastore: configPlace,
+      networks: [],
+      peers: parts?.follower.peers().length ?? 0,
+      peerProblems: this.#problemCount(),
+      kernel: { objects: 0, failures: 0, passes: 0, repairs: 0 },
+      ...(parts === undefined ? {} : this.#configStatus(parts)),
+    };
+  }
+
+  lease(): LeaseReport | undefined {
+    return this.#parts === undefined ? undefined : leaseReport(this.#parts);
+  }
+
+  routes(): Iterable<RouteReport> | undefined {
+    const parts = this.#parts;
+    if (parts?.follower.isKnown !== true) return undefined;
+    const { planner, reconciler, follower, keeper } = parts;
+    const { backend, network } = planner.config;
+    return reportRoutes({
+      peers: follower.peers(),
+      problems: planner.peerProblems,
+      devices: backend.ownership(network).devices,
+      backendType: backend.type,
+      obstacle: keeper.own === undefined ? keeper.problem : reconciler.status.problems[0],
+      desired: reconciler.desired,
+      observed: reconciler.observed,
+      refusals: reconciler.refusals,
+    });
+  }
+
+  peers(): Iterable<PeerReport> | undefined {
+    const parts = this.#parts;
+    return parts?.follower.isKnown === true ? peerReports(parts) : undefined;
+  }
+
+  drift(): DriftReport {
+    return this.#options.drift.toJSON();
+  }
+
+  metrics(): readonly Metric[] {
+    const { version, drift, outages, readiness } = this.#options;
+    const expiresAtMs = this.#parts?.keeper.own?.expiresAtMs;
+    const isUdp = this.#parts?.planner.config.backend.type === "udp";
+    const isReady = readiness.reasons.length === 0;
+    return [
+      {
+        ...{ name: "flannel_build_info", type: "gauge", help: "Version of flanneld; the value is always 1." },
+        samples: [{ labels: { version, node_version: process.version }, value: 1 }],
+      },
+      single("gauge", "flannel_ready", "Whether this host is in sync: 1 or 0.", isReady ? 1 : 0),
+      single(
+        "gauge",
+        "flannel_peers",
+        "Hosts with a lease, this one not included.",
+        this.#parts?.follower.peers().length ?? 0,
+      ),
+      single(
+        "gauge",
+        "flannel_peer_problems",
+        "Peers that cannot be reached, or perhaps not.",
+        this.#problemCount(),
+      ),
+      {
+        ...{ name: "flannel_lease_expiry_timestamp_seconds", type: "gauge" },
+        help: "When the lease of this host expires, in seconds since unix epoch; absent if it never does.",
+        samples: expiresAtMs === undefined ? [] : [{ value: expiresAtMs / 1_000 }],
+      },
+      ...this.#counts.metrics,
+      {
+        ...{ name: "flannel_drift_repairs_total", type: "counter" },
+        help: "Repairs of what something else had changed, by kind of object.",
+        samples: Object.entries(drift.counts).map(([kind, value]) => ({ labels: { kind }, value })),
+      },
+      single(
+        "counter",
+        "flannel_datastore_outages_total",
+        "Interruptions of watches on the datastore.",
+        outages.count,
+      ),
+      single(
+        "gauge",
+        "flannel_datastore_interrupted_watches",
+        "Watches on the datastore that are interrupted now.",
+        outages.lasting,
+      ),
+      ...(isUdp ? udpMetrics(this.#options.udpCounters()) : []),
+      ...processMetrics(),
+    ];
+  }
+
+  #configStatus(parts: AgentParts): Partial<Status> {
+    const { planner, reconciler } = parts;
+    const { network, backend, host } = planner.config;
+    const { passes, repairs } = reconciler.status;
+    return {
+      networks: [network.ipv4?.network, network.ipv6?.network].flatMap((prefix) =>
+        prefix === undefined ? [] : [formatPrefix(prefix)],
+      ),
+      backend: backend.type,
+      mtuBytes: planner.mtuBytes,
+      externalInterface: {
+        name: host.interfaceName,
+        mtuBytes: host.interfaceMtuBytes,
+        addresses: textsOf(host.ipv4, host.ipv6),
+      },
+      lease: leaseReport(parts),
+      kernel: {
+        objects: reconciler.desired.size,
+        failures: [...reconciler.refusals].length,
+        ...{ passes, repairs },
+      },
+    };
+  }
+
+  #problemCount(): number {
+    return new Set(this.#parts?.planner.peerProblems.map(({ key }) => key)).size;
+  }
+
+  #note(event: AgentEvent): void {
+    if (event.type === "pass") this.#counts.count(event.pass);
+    if (event.type === "peer") {
+      const { message, lease } = event;
+      const about = lease === undefined ? {} : { key: lease.key, subnets: subnetTexts(lease.subnets) };
+      this.#record({ type: "peer", message, ...about });
+    }
+    if (event.type === "lease") {
+      const { own, problem } = this.#parts!.keeper;
+      const message = problem ?? `Lease ${own === undefined ? "" : describeSubnets(own.subnets)} is held`;
+      const about = own === undefined ? {} : { key: own.key, subnets: subnetTexts(own.subnets) };
+      this.#record({ type: "lease", message, ...about });
+    }
+  }
+
+  #noteDrift(entries: readonly DriftEntry[]): void {
+    for (const { kind, what } of entries)
+      this.#record({ type: "drift", message: kind === "firewall" ? `firewall: ${what}` : what });
+  }
+
+  #noteReadiness(): void {
+    const { reasons } = this.#options.readiness;
+    const isReady = reasons.length === 0;
+    if (isReady === this.#wasReady) return;
+    this.#wasReady = isReady;
+    this.#record({ type: "readiness", message: isReady ? "ready" : `not ready: ${reasons[0]}` });
+  }
+
+  #record(event: Omit<Parameters<EventLog["record"]>[0], "at">): void {
+    this.events.record({ at: new Date(this.#options.wallClockMs()).toISOString(), ...event });
+  }
+}
+
+function leaseReport({ keeper }: AgentParts): LeaseReport {
+  const { own, problem } = keeper;
+  return {
+    subnets: own === undefined ? [] : subnetTexts(own.subnets),
+    publicIps: own === undefined ? [] : textsOf(own.attributes.publicIp, own.attributes.publicIpv6),
+    backend: own?.attributes.backendType ?? "",
+    ...(own === undefined ? {} : { key: own.key }),
+    ...(own?.expiresAtMs === undefined ? {} : expiryOf(own.expiresAtMs)),
+    ...(problem === undefined ? {} : { problem }),
+  };
+}
+
+/** A lease may be granted for longer than dates reach (ECMA-262: 8.64e15 ms). */
+const expiryOf = (ms: number): Pick<LeaseReport, "expiresAt"> =>
+  Math.abs(ms) <= 8.64e15 ? { expiresAt: new Date(ms).toISOString() } : {};
+
+function* peerReports({ follower, planner }: AgentParts): Generator<PeerReport> {
+  const problems = new Map(planner.peerProblems.map(({ key, message }) => [key, message]));
+  for (const { key, subnets, attributes } of follower.peers()) {
+    const problem = problems.get(key);
+    yield {
+      ...{ key, subnets: subnetTexts(subnets), backend: attributes.backendType },
+      publicIps: textsOf(attributes.publicIp, attributes.publicIpv6),
+      ...(problem === undefined ? {} : { problem }),
+    };
+  }
+}
+
+const textsOf = (...ips: readonly (Ip | undefined)[]): string[] =>
+  ips.flatMap((ip) => (ip === undefined ? [] : [formatIp(ip)]));
+
+const subnetTexts = ({ ipv4, ipv6 }: SubnetPair): string[] =>
+  [ipv4, ipv6].flatMap((subnet) => (subnet === undefined ? [] : [formatPrefix(subnet)]));

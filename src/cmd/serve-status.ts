@@ -1,0 +1,77 @@
+/**
+ * Starts the status server where the options say: on a TCP port, on a unix socket, or on both. It is started once the host is
+ * ready or has not become so soon, so that it delays no start; what cannot be listened on is logged and does no other harm.
+ */
+
+import type { Server } from "node:http";
+import { formatIp } from "../address/ip.ts";
+import type { Readiness } from "../agent/readiness.ts";
+import { hasCode, messageOf } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
+import { sleep, type Timers } from "../base/timers.ts";
+import type { ListenAddress } from "../config/listen-address.ts";
+import { listen } from "../status/bounded-server.ts";
+import { StatusServer } from "../status/status-server.ts";
+import type { StatusSource } from "../status/status-source.ts";
+import { listenOnSocket } from "../status/unix-socket.ts";
+
+export interface StatusPlaces {
+  readonly listen: ListenAddress | undefined;
+  readonly socket: string | undefined;
+}
+
+interface Ports {
+  readonly readiness: Readiness;
+  readonly logger: Logger;
+  readonly timers: Timers;
+}
+
+/** How long a host that is not ready is without a status server. */
+const START_DELAY_MS = 500;
+
+/** Serves `source` until disposed; returns at once. */
+export function serveStatus(
+  source: StatusSource,
+  places: StatusPlaces,
+  { readiness, logger, timers }: Ports,
+): AsyncDisposable {
+  const stop = new AbortController();
+  const servers = new AsyncDisposableStack();
+  const start = async (place: string, bind: (server: Server) => Promise<void>): Promise<void> => {
+    try {
+      servers.use(await StatusServer.start(source, bind));
+      logger.info(`Status server on ${place}`);
+    } catch (error) {
+      logger.warn(`Status server not started on ${place}: ${messageOf(error)}`);
+    }
+  };
+  const started = (async () => {
+    await Promise.race([readiness.whenReady(stop.signal), sleep(timers, START_DELAY_MS, stop.signal)]);
+    if (stop.signal.aborted) return;
+    const { socket, listen: address } = places;
+    if (socket !== undefined) await start(socket, (server) => listenOnSocket(server, socket));
+    if (address !== undefined) await start(describe(address), (server) => listenOnPort(server, address));
+  })();
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await started;
+      await servers.disposeAsync();
+    },
+  };
+}
+
+const describe = ({ ip, port }: ListenAddress): string => `${formatIp(ip)} port ${port}`;
+
+async function listenOnPort(server: Server, { ip, port }: ListenAddress): Promise<void> {
+  try {
+    await listen(server, { host: formatIp(ip), port });
+  } catch (error) {
+    const problem = hasCode(error, "EADDRINUSE")
+      ? "the port is in use"
+      : hasCode(error, "EADDRNOTAVAIL")
+        ? "this host does not have that address"
+        : messageOf(error);
+    throw new Error(`${problem}; choose another --status-listen, or off`, { cause: error });
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * What the status API answers, version 1: the one place that says so. The types of the code and the OpenAPI document
+ * (openapi.ts) both come from these schemas. Within a version, members are only added.
+ */
+
+import {
+  flag,
+  type Infer,
+  integer,
+  list,
+  number,
+  numbersByName,
+  object,
+  oneOf,
+  optional,
+  text,
+  time,
+} from "./schema.ts";
+
+const INTERFACE = object("The external interface.", {
+  name: text("Its name."),
+  mtuBytes: integer("Its MTU in bytes."),
+  addresses: list(text("An IP address."), "The addresses that flannel uses on it."),
+});
+
+const LEASE = object("This host's lease.", {
+  key: optional(text("Its key in the datastore; missing while there is no lease.")),
+  subnets: list(
+    text("A prefix, e.g. 10.5.1.0/24."),
+    "The subnets of this host; empty while there is no lease.",
+  ),
+  publicIps: list(text("An IP address."), "The addresses at which peers reach this host."),
+  backend: text("The backend's type in the lease; may be empty."),
+  expiresAt: optional(time("When it expires; missing if it never does.")),
+  problem: optional(text("Why this host has no valid lease; missing if it has one.")),
+});
+
+const STATUS = object("The state of this host.", {
+  version: text("The version of flanneld."),
+  host: text("The host's name."),
+  startedAt: time("When flanneld was started."),
+  isReady: flag("Whether the host is in sync."),
+  notReadyReasons: list(text("A reason."), "Why the host is not ready; empty if it is."),
+  notes: list(text("A note."), "What an operator should know although it does not make the host unready."),
+  datastore: text("Where the network config is."),
+  networks: list(text("A prefix."), "The flannel networks; empty before the network config is known."),
+  backend: optional(text("The type of the backend.")),
+  mtuBytes: optional(integer("The MTU for containers, in bytes.")),
+  externalInterface: optional(INTERFACE),
+  lease: optional(LEASE),
+  peers: integer("Hosts with a lease, this one not included."),
+  peerProblems: integer("Peers that cannot be reached, or perhaps not."),
+  kernel: object("What flanneld has programmed.", {
+    objects: integer("Desired objects: devices, addresses, routes, neighbours and so on."),
+    failures: integer("Objects that the kernel refused."),
+    passes: integer("Passes of the reconciler since startup."),
+    repairs: integer("Repairs of drift by the reconciler since startup."),
+  }),
+});
+
+const ROUTE = object("How packets reach a peer's subnet.", {
+  subnet: text("The peer's subnet."),
+  peer: text("The key of the peer's lease."),
+  publicIp: text("The address at which the peer is reached; empty if its lease has none."),
+  backend: text("The backend's type in the peer's lease; may be empty."),
+  via: optional(text("The gateway; missing if the route has none.")),
+  device: optional(text("The device; missing if no route is desired.")),
+  state: oneOf(
+    ["programmed", "pending", "failed", "refused"],
+    "programmed: in the kernel; pending: not yet; failed: the kernel refused it; refused: the lease is unusable.",
+  ),
+  reason: optional(text("Why it is not programmed, or why the peer may be unreachable although it is.")),
+});
+
+const PEER = object("A host with a lease.", {
+  key: text("The key of its lease: the subnets in etcd, the node's name in Kubernetes."),
+  subnets: list(text("A prefix."), "Its subnets."),
+  publicIps: list(text("An IP address."), "The addresses at which it is reached."),
+  backend: text("The type of its backend; may be empty."),
+  problem: optional(text("Why it cannot be reached, or perhaps not.")),
+});
+
+const DRIFT_ENTRY = object("A repair of what something else had changed.", {
+  at: time("When it was repaired."),
+  kind: text("The kind of object: route, neighbour, firewall and so on."),
+  what: text("The object, and what was wrong with it."),
+  tookMs: number("Milliseconds from the first sign until it was repaired."),
+  by: optional(text("The process that changed it; missing if unknown.")),
+});
+
+const EVENT = object("Something that happened.", {
+  at: time("When."),
+  type: oneOf(["peer", "lease", "drift", "readiness"], "What it concerns."),
+  message: text("What happened, for people."),
+  key: optional(text("The key of the lease that it concerns.")),
+  subnets: optional(list(text("A prefix."), "The subnets of that lease.")),
+});
+
+const DRIFT = object("The latest repairs.", {
+  counts: numbersByName("Repairs by kind of object, since startup."),
+  entries: list(DRIFT_ENTRY, "The latest 1,000, oldest first."),
+});
+
+export type Status = Infer<typeof STATUS>;
+export type LeaseReport = Infer<typeof LEASE>;
+export type RouteReport = Infer<typeof ROUTE>;
+export type PeerReport = Infer<typeof PEER>;
+export type DriftReport = Infer<typeof DRIFT>;
+export type StatusEvent = Infer<typeof EVENT>;
+
+/** What each path answers, by its name in the OpenAPI document. */
+export const ENDPOINTS = {
+  "/v1/status": { name: "Status", schema: STATUS },
+  "/v1/lease": { name: "Lease", schema: LEASE },
+  "/v1/routes": { name: "Routes", schema: list(ROUTE, "All routes to peers.") },
+  "/v1/peers": { name: "Peers", schema: list(PEER, "All peers.") },
+  "/v1/drift": { name: "Drift", schema: DRIFT },
+  "/v1/events": { name: "Event", schema: EVENT },
+} as const;

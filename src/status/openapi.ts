@@ -1,0 +1,63 @@
+/** The OpenAPI 3.1 document of the status API, made of the schemas in api.ts. */
+
+import { ENDPOINTS } from "./api.ts";
+
+const TEXT_PATHS = {
+  "/": "The paths of this server, as plain text.",
+  "/metrics": "Metrics in Prometheus' text format.",
+} as const;
+
+const EVENT_PARAMETERS = [
+  {
+    name: "Last-Event-ID",
+    in: "header",
+    description:
+      "Continue after this event; 0 = with the oldest that is kept. Without it the stream begins with the next event.",
+    schema: { type: "string" },
+  },
+  {
+    name: "follow",
+    in: "query",
+    description: "false: end after the events that are kept.",
+    schema: { type: "boolean", default: true },
+  },
+] as const;
+
+/** The document; `version` is flanneld's. */
+export function openApiDocument(version: string): unknown {
+  const paths: Record<string, unknown> = {};
+  const schemas: Record<string, unknown> = {};
+  for (const [path, { name, schema }] of Object.entries(ENDPOINTS)) {
+    schemas[name] = schema.json;
+    const reference = { $ref: `#/components/schemas/${name}` };
+    const isStream = path === "/v1/events";
+    const content = isStream
+      ? { "text/event-stream": { schema: { type: "string" }, "x-event-data": reference } }
+      : { "application/json": { schema: reference } };
+    paths[path] = operation(
+      isStream ? "Server-sent events; the data of each is an Event." : schema.json.description,
+      content,
+      isStream ? EVENT_PARAMETERS : [],
+    );
+  }
+  for (const [path, description] of Object.entries(TEXT_PATHS))
+    paths[path] = operation(description, { "text/plain": { schema: { type: "string" } } });
+  return {
+    openapi: "3.1.0",
+    info: { title: "flanneld status API", version, description: "Read-only." },
+    paths,
+    components: { schemas },
+  };
+}
+
+const operation = (description: string, content: unknown, parameters: readonly unknown[] = []) => ({
+  get: {
+    summary: description,
+    parameters,
+    responses: {
+      200: { description, content },
+      403: { description: "The Host or Origin header names another host." },
+      503: { description: "Not known yet, or too many event streams." },
+    },
+  },
+});

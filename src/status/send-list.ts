@@ -1,0 +1,48 @@
+/** Sends a list as JSON in slices, so that thousands of items neither hold up the event loop nor are in memory at once. */
+
+import type { ServerResponse } from "node:http";
+import { printableJson } from "../base/printable.ts";
+import { headersOf } from "./bounded-server.ts";
+
+/** Longest time without yielding. */
+const SLICE_MS = 3;
+const CHUNK_CHARACTERS = 32 * 1024;
+
+/** Resolves when all is sent or the client has left. Rejects with what `items` throws. */
+export async function sendList(response: ServerResponse, items: Iterable<unknown>): Promise<void> {
+  response.writeHead(200, headersOf("application/json"));
+  if (response.req.method === "HEAD") {
+    response.end();
+    return;
+  }
+  let text = "[";
+  let isFirst = true;
+  let sliceEndsMs = performance.now() + SLICE_MS;
+  for (const item of items) {
+    text += `${isFirst ? "" : ",\n"}${printableJson(JSON.stringify(item))}`;
+    isFirst = false;
+    const isLate = performance.now() >= sliceEndsMs;
+    if (text.length < CHUNK_CHARACTERS && !isLate) continue;
+    const isTaken = response.write(text);
+    text = "";
+    if (!isTaken) await writable(response);
+    else if (isLate) await new Promise((resolve) => setImmediate(resolve));
+    if (response.destroyed) return;
+    if (!isTaken || isLate) sliceEndsMs = performance.now() + SLICE_MS;
+  }
+  response.end(`${text}]\n`);
+}
+
+/** Resolves when the client has read enough, or has left: one that does not read is cut by the server's timeout. */
+function writable(response: ServerResponse): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const finish = () => {
+    response.off("drain", finish);
+    response.off("close", finish);
+    resolve();
+  };
+  response.once("drain", finish);
+  response.once("close", finish);
+  if (response.destroyed) finish();
+  return promise;
+}

@@ -1,0 +1,18 @@
+/** Where the status server has its answers from. */
+
+import type { DriftReport, LeaseReport, PeerReport, RouteReport, Status } from "./api.ts";
+import type { EventLog } from "./event-log.ts";
+import type { Metric } from "./metrics-text.ts";
+
+/** All of it is read at the moment of a request; undefined = not known yet. */
+export interface StatusSource {
+  readonly version: string;
+  status(): Status;
+  lease(): LeaseReport | undefined;
+  /** Read lazily: with thousands of peers other work goes on meanwhile. */
+  routes(): Iterable<RouteReport> | undefined;
+  peers(): Iterable<PeerReport> | undefined;
+  drift(): DriftReport;
+  metrics(): readonly Metric[];
+  readonly events: EventLog;
+}
