@@ -8,6 +8,7 @@ import { formatIp } from "../address/ip.ts";
 import type { Readiness } from "../agent/readiness.ts";
 import { hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import { retry } from "../base/retry.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import type { ListenAddress } from "../config/listen-address.ts";
 import { listen } from "../status/bounded-server.ts";
@@ -28,6 +29,8 @@ interface Ports {
 
 /** How long a host that is not ready is without a status server. */
 const START_DELAY_MS = 500;
+/** A port is free again when the process that uses it ends; no notice says so. */
+const RETRY_MS = 10_000;
 
 /** Serves `source` until disposed; returns at once. */
 export function serveStatus(
@@ -38,19 +41,26 @@ export function serveStatus(
   const stop = new AbortController();
   const servers = new AsyncDisposableStack();
   const start = async (place: string, bind: (server: Server) => Promise<void>): Promise<void> => {
-    try {
-      servers.use(await StatusServer.start(source, bind));
-      logger.info(`Status server on ${place}`);
-    } catch (error) {
-      logger.warn(`Status server not started on ${place}: ${messageOf(error)}`);
-    }
+    const server = await retry(
+      {
+        failure: `Status server not started on ${place}`,
+        attempt: () => StatusServer.start(source, bind),
+        ...{ pauseMs: RETRY_MS, signal: stop.signal, level: "warn" },
+      },
+      { logger, timers },
+    );
+    if (server === undefined) return;
+    servers.use(server);
+    logger.info(`Status server on ${place}`);
   };
   const started = (async () => {
     await Promise.race([readiness.whenReady(stop.signal), sleep(timers, START_DELAY_MS, stop.signal)]);
     if (stop.signal.aborted) return;
     const { socket, listen: address } = places;
-    if (socket !== undefined) await start(socket, (server) => listenOnSocket(server, socket));
-    if (address !== undefined) await start(describe(address), (server) => listenOnPort(server, address));
+    await Promise.all([
+      socket === undefined ? undefined : start(socket, (server) => listenOnSocket(server, socket)),
+      address === undefined ? undefined : start(describe(address), (server) => listenOnPort(server, address)),
+    ]);
   })();
   return {
     async [Symbol.asyncDispose]() {

@@ -12,8 +12,7 @@ const MAX_PATH_BYTES = 107;
 
 /** Makes `server` listen at `path` (mode 0600). Throws ConfigError. */
 export async function listenOnSocket(server: Server, path: string): Promise<void> {
-  const fail = (problem: string, cause?: unknown) =>
-    new ConfigError(`failed to listen on ${path}: ${problem}`, { cause });
+  const fail = (problem: string, cause?: unknown) => new ConfigError(problem, { cause });
   if (Buffer.byteLength(path) > MAX_PATH_BYTES)
     throw fail(`the path is longer than ${MAX_PATH_BYTES} bytes; choose another --status-socket`);
   try {
@@ -31,7 +30,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
 function existsAsSocket(path: string, fail: (problem: string) => ConfigError): boolean {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return false;
-  if (!found.isSocket()) throw fail("there is a file that is not a socket; remove it");
+  if (!found.isSocket()) throw fail("the file there is not a socket; remove it");
   return true;
 }
 

@@ -324,7 +324,7 @@ test("a subnet file that cannot be written is reported, and written once possibl
   const script = `mount -t tmpfs -o ro none ${directory} && exec "$@"`;
   const flanneld = startFlanneld(t, host!, {
     through: ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"],
-    args: [`--subnet-file=${directory}/subnet.env`],
+    args: [`--subnet-file=${directory}/subnet.env`, "--status-socket=off"],
   });
   await flanneld.logged(
     /Failed to publish the subnets; retrying: failed to write .*\/ro\/subnet\.env: .*EROFS/,
