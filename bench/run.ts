@@ -27,6 +27,7 @@ import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
 import { repair } from "./repair.ts";
 import { start } from "./start.ts";
+import { status } from "./status.ts";
 import { makeBed } from "./support/bed.ts";
 import type { Benchmark } from "./support/benchmark.ts";
 import { isKept } from "./support/measurement.ts";
@@ -42,6 +43,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   eventLatency,
   repair,
   packetLoss,
+  status,
   live,
   firewall,
   allocation,
