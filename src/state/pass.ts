@@ -3,6 +3,7 @@
 import type { StateOperation } from "./objects.ts";
 import type { Provider } from "./provider.ts";
 
+/** One pass of the reconciler, for readers that count. */
 export interface Pass {
   readonly tookMs: number;
   /** What was tried, and what of it succeeded. */
