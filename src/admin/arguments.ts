@@ -25,7 +25,9 @@ function parseSubnet(text: string): Prefix | undefined {
   const address = parseIp(text.slice(0, text.indexOf("/")));
   if (prefix === undefined || address === undefined) return undefined;
   if (prefix.base !== address.value) {
-    throw new ConfigError(`no subnet begins at ${formatIp(address)}: it lies in ${formatPrefix(prefix)}`);
+    throw new ConfigError(
+      `no subnet begins at ${formatIp(address)}: the address is in ${formatPrefix(prefix)}`,
+    );
   }
   return prefix;
 }

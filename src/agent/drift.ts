@@ -1,5 +1,5 @@
 /**
- * The drift ledger: repairs of what something else changed of flannel's. It shows that “NetworkManager removes my routes”,
+ * The drift ledger: repairs of changes that other programs made to flanneld's objects. It shows that “NetworkManager removes my routes”,
  * is bounded so that an endless conflict costs no memory, and is logged once per burst.
  */
 
@@ -81,7 +81,7 @@ export class DriftLedger implements Disposable {
     const more = entries.length > NAMED ? ` and ${entries.length - NAMED} more` : "";
     const named = entries.slice(0, NAMED).map(({ what }) => what);
     this.#logger.warn(
-      `Something else changed what is flannel's; repaired in ${tookMs.toFixed(1)} ms: ${named.join("; ")}${more}${blame(entries)}`,
+      `Repaired drift in ${tookMs.toFixed(1)} ms: ${named.join("; ")}${more}${blame(entries)}`,
     );
     this.#openBurst();
   }
@@ -106,7 +106,7 @@ export class DriftLedger implements Disposable {
         ([kind, { length }]) => `${length} ${kind}`,
       );
       this.#logger.warn(
-        `Something else keeps changing what is flannel's; repaired in the last ${BURST_MS / 1000} s: ${kinds.join(", ")}${blame(entries)}`,
+        `Drift continues; repaired in the last ${BURST_MS / 1000} s: ${kinds.join(", ")}${blame(entries)}`,
       );
       this.#openBurst();
     });

@@ -28,7 +28,7 @@ export function chooseInterface(
 }
 
 /**
- * Why no interface can be chosen by these options now, whatever families the network has; undefined = one can. For a report
+ * Why no interface can be chosen by these options now, for any families of the network; undefined = one can. For a report
  * before the network config is known: the interface or its address may still appear. Throws NetlinkError.
  */
 export function interfaceProblem(rtnetlink: Rtnetlink, options: InterfaceOptions): string | undefined {

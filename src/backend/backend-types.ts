@@ -17,7 +17,7 @@ import { encodeLeaseKey } from "../lease/lease-codec.ts";
 const FALLBACK = "vxlan";
 /** The type of leases that name none. */
 const UNNAMED = "udp";
-/** The type of hosts that route to no peer, whatever its type is. */
+/** The type of hosts that route to no peer of any type. */
 const WITHOUT_ROUTES = "alloc";
 /** How many peers of another type are named. */
 const MAX_NAMED = 3;

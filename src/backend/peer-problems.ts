@@ -1,5 +1,5 @@
 /**
- * What makes a lease unusable, whatever the backend. Leases come from the datastore, where every host with access can write: a
+ * What makes a lease unusable with any backend. Leases come from the datastore, where every host with access can write: a
  * subnet outside the network, or one that covers our own, would steal traffic.
  */
 

@@ -2,7 +2,7 @@
  * The error classes of the whole program.
  *
  * An error is wrapped once, at the edge where it enters (a system call, a kernel answer, an RPC, a file), and carries
- * a `code` that callers test through predicates. Nobody matches the text of a message.
+ * a `code` that callers test through predicates. No caller matches the text of a message.
  */
 
 /** Base of all errors that this program raises on purpose. `code` is an errno name ("ENOENT") or one of ours. */

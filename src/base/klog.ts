@@ -3,7 +3,7 @@
  *
  *     I0720 15:29:05.891498   32578 main.ts:168] message
  *
- * Each message is one line whatever it contains, so that text from peers and files cannot pass for a line of ours.
+ * Each message is one line, so that text from peers and files cannot imitate a line of flanneld's.
  */
 
 import { writeSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * The logger that is handed to everything that may log. Levels follow klog: `error` means that an operator must act,
- * `warn` that something is wrong and the program goes on or retries, `info` is the story of a run, `debug` is shown
+ * The logger that every part which may log receives. Levels follow klog: `error` means that an operator must act,
+ * `warn` that something is wrong and the program continues or retries, `info` is the story of a run, `debug` is shown
  * with `-v` at or above its verbosity. Never log per packet; never log a secret.
  */
 export interface Logger {

@@ -1,5 +1,5 @@
 /**
- * Reading a regular file whose path comes from outside. open(2) of a FIFO blocks until somebody writes, a device or a file
+ * Reading a regular file whose path comes from outside. open(2) of a FIFO blocks until a process writes, a device or a file
  * of many gigabytes never ends: both are refused before anything is read.
  */
 

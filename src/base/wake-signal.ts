@@ -2,7 +2,7 @@
  * Waits until signalled, timed out or aborted, whichever comes first: the idle state of every loop that works on
  * demand and on a timer.
  *
- * Level-triggered: a wake-up that arrives while nobody waits ends the next wait at once, so that none is lost, and any
+ * Level-triggered: a wake-up that arrives while no caller waits ends the next wait at once, so that none is lost, and any
  * number of them count as one.
  */
 

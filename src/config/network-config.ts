@@ -4,7 +4,7 @@
  * Go's encoding/json, and of several spellings the last one counts; unknown keys are ignored; `null` counts as absent.
  * Every violation is a {@link ConfigError} that names the key and says what to write instead.
  *
- * Two things are accepted that Go refuses, because they harm nobody: a byte order mark, and whole numbers written as 24.0
+ * Two things are accepted that Go refuses, because they do no harm: a byte order mark, and whole numbers written as 24.0
  * or 2.4e1.
  */
 

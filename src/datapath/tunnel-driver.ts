@@ -232,7 +232,7 @@ export class TunnelDriver implements AsyncDisposable {
     if (error !== undefined) {
       const message = `the data path on ${tunnel.device} has failed: ${error.message}`;
       this.#failure = { message, untilMs: timers.nowMs() + PAUSE_MS };
-      logger.error(`${message}; restarting it`);
+      logger.error(`Data path on ${tunnel.device} failed; restarting it: ${error.message}`);
     }
     this.onEnd(tunnel);
   }

@@ -1,6 +1,6 @@
 /**
  * The names of flanneld's tables, chains and comments. They are Go flannel's, so that either replaces the other without
- * stale rules. Where another network on the host uses them, the chains and tables of this one bear the network in their name.
+ * stale rules. Where another network on the host uses them, the names of this one's chains and tables contain its network.
  */
 
 import type { FamilyName } from "../address/family.ts";
@@ -62,7 +62,7 @@ export function networkName(traditional: string, { family, base, length }: Prefi
   return `${traditional}-${number.toString(16).toUpperCase().padStart(8, "0")}-${length}`;
 }
 
-/** Whether a chain or table bears the traditional name, or that of one network. */
+/** Whether a chain or table has the traditional name, or that of one network. */
 export const isOwnName = (name: string, traditional: string): boolean =>
   name === traditional ||
   (name.startsWith(`${traditional}-`) && /^[\dA-F]{8}-\d{1,3}$/.test(name.slice(traditional.length + 1)));

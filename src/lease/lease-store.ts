@@ -26,7 +26,7 @@ export interface AcquireRequest {
    * has already, or had in its previous run, is kept. Undefined = none. Without effect in Kubernetes.
    */
   readonly avoid?: readonly Prefix[];
-  /** How to find a lease of this host under an earlier address, and to tell a clone; undefined = neither. */
+  /** How to find a lease of this host under an earlier address, and to recognise a clone; undefined = neither. */
   readonly identity?: HostIdentity | undefined;
   /** Ends an acquisition that waits for others (Kubernetes: for the node's podCIDR); it then throws UNAVAILABLE. */
   readonly signal?: AbortSignal;

@@ -34,7 +34,7 @@ export interface HostIdentity {
 /** A lease as the datastore lists it. */
 interface ListedLease {
   readonly subnets: SubnetPair;
-  /** Undefined = malformed: nobody's. */
+  /** Undefined = malformed: no host's. */
   readonly attributes: LeaseAttributes | undefined;
   /** See {@link Lease.renewedAt}. */
   readonly renewedAt?: bigint | undefined;
@@ -69,7 +69,7 @@ export interface OwnEvidence {
   readonly published: readonly HostAddresses[];
 }
 
-/** Whether a lease with these attributes is this host's own. Undefined attributes (malformed) are nobody's. */
+/** Whether a lease with these attributes is this host's own. Undefined attributes (malformed) are no host's. */
 export const isOwn = (attributes: LeaseAttributes | undefined, { published }: OwnEvidence): boolean =>
   attributes !== undefined && published.some((own) => isSameHost(own, attributes));
 

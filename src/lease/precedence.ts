@@ -23,7 +23,7 @@ export function byEstablishment(a: Lease, b: Lease): number {
 
 /**
  * Whether `lease` has what both claim although `established` was there first: it was renewed later. Reservations, which
- * operators write and nobody renews, neither supersede a lease nor are superseded.
+ * operators write and no host renews, neither supersede a lease nor are superseded.
  */
 export const supersedes = (lease: Renewed, established: Renewed): boolean =>
   lease.renewedAt !== undefined &&

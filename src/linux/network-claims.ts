@@ -47,7 +47,7 @@ export class NetworkClaims implements Disposable {
   /**
    * Claims `name` (at most 90 bytes) until this object is disposed of or the process ends; undefined = claimed, by this call
    * or an earlier one, else the holder: "process 812". A holder that is neither root's nor of this user is ignored with a
-   * warning: anybody can bind an abstract name. Throws SyscallError.
+   * warning: every user can bind an abstract name. Throws SyscallError.
    */
   claim(name: string): string | undefined {
     if (this.#claims.has(name)) return undefined;

@@ -26,7 +26,8 @@ export interface NumberKind extends Kind<number> {
 export type ValueOf<K> = K extends Kind<infer T> ? T : never;
 
 const need = (count: number, start: number, end: number): void => {
-  if (end - start < count) throw new NetlinkDecodeError(`${count} bytes wanted, ${end - start} there`, start);
+  if (end - start < count)
+    throw new NetlinkDecodeError(`${count} bytes expected, ${end - start} available`, start);
 };
 
 const readU16 = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8);

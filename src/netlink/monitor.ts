@@ -64,7 +64,7 @@ export type Notification =
   | Changed<"route", Route>
   | Changed<"neighbour", Neighbour>
   | Changed<"fdb", FdbEntry>
-  /** Notifications were lost or unreadable: look at everything again. */
+  /** Notifications were lost or unreadable: observe everything again. */
   | { readonly type: "overrun" };
 
 /** Which notifications to leave out before they cost anything. */

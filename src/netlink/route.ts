@@ -175,7 +175,7 @@ export function decodeRoute(message: NetlinkMessage): Route | undefined {
 }
 
 /**
- * The fields that tell whether a route is worth decoding, read at their fixed places: of a foreign full
+ * The fields that decide whether a route is worth decoding, read at their fixed offsets: of a foreign full
  * routing table only these are read.
  */
 export const routeProtocolOf = (message: NetlinkMessage): number => message.bytes[message.start + 5] ?? 0;

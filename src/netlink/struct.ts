@@ -27,7 +27,7 @@ export function struct<const F extends readonly Field[]>(name: string, fields: F
     sizeBytes,
     decodeInto(target, bytes, start, end) {
       if (end - start < sizeBytes) {
-        throw new NetlinkDecodeError(`${name}: ${sizeBytes} bytes wanted, ${end - start} there`, start);
+        throw new NetlinkDecodeError(`${name}: ${sizeBytes} bytes expected, ${end - start} available`, start);
       }
       let at = start;
       for (const [field, kind] of fields) {

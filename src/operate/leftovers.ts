@@ -1,5 +1,5 @@
 /**
- * Everything of flannel's in the kernel of this host, whichever flannel created it with whatever backend, and how each
+ * Everything of flannel's in the kernel of this host, created by Go's flannel or this one with any backend, and how each
  * object is removed.
  *
  * The reconciler removes what it knows, with an empty desired state. The rest is: devices of other types than it creates,

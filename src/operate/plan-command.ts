@@ -154,12 +154,12 @@ async function readRecords(
     return await store.listRecords();
   } catch (error) {
     if (!canDoWithout || !(error instanceof StoreError)) throw error;
-    logger.warn(`failed to read the leases, so peers are not compared: ${messageOf(error)}`);
+    logger.warn(`Failed to read the leases; peers are not compared: ${messageOf(error)}`);
     return undefined;
   }
 }
 
-/** A device that does not exist yet gets a random MAC; zeros stand for it. */
+/** A device that does not exist yet gets a random MAC, shown as zeros. */
 async function makeBackend(
   { network, host, logger }: Situation,
   { attributes: published }: HostRecord,

@@ -59,7 +59,7 @@ export class Model {
     for (const object of observed) {
       const key = keyOf(object);
       const same = desired.get(key);
-      // The desired object itself stands for an equal one, so that comparing the next time is comparing pointers.
+      // The desired object itself replaces an equal one, so that comparing the next time is comparing pointers.
       this.#objects.set(key, same !== undefined && sameObject(same, object) ? same : object);
     }
     for (const key of before.keys()) {

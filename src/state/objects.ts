@@ -1,5 +1,5 @@
 /**
- * The registry of kinds, and what a host should hold, as plain values: the vocabulary between backends (which plan), the
+ * The registry of kinds, and what a host should have, as plain values: the vocabulary between backends (which plan), the
  * reconciler (which compares) and the providers (which observe and change). Everything is text and numbers, so that a
  * state can be printed, stored and replayed; addresses are in canonical text form, devices go by name.
  */
@@ -54,7 +54,7 @@ export const KINDS = [
   route,
 ] as const;
 
-/** One desired or observed object, told apart by its `kind`. */
+/** One desired or observed object, a union discriminated by `kind`. */
 export type StateObject = (typeof KINDS)[number] extends infer K
   ? K extends ObjectKind<infer O>
     ? O

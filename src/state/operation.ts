@@ -2,13 +2,13 @@
 
 import type { Prefix } from "../address/prefix.ts";
 
-/** Any object of the desired state: plain data, told apart by `kind`. */
+/** Any object of the desired state: plain data, discriminated by `kind`. */
 export interface ObjectBase {
   readonly kind: string;
 }
 
 /**
- * How this flanneld's objects are told from foreign ones, also from those of another flanneld with another network on the
+ * How this flanneld's objects are distinguished from foreign ones, also from those of another flanneld with another network on the
  * same host: devices by name; routes by protocol number and a destination in an own network or on an own device, or because
  * they lead through an own device into an own network (what Go flannel left); addresses, settings, permanent neighbours and
  * FDB entries by their device. Unmarked routes through a gateway into an own network (RTPROT_BOOT: Go's host-gw, or an

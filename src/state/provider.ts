@@ -1,5 +1,5 @@
 /**
- * The reconciler's port to whatever holds desired objects: observe, change, follow. One provider holds one or more kinds:
+ * The reconciler's port to what holds desired objects: observe, change, follow. One provider holds one or more kinds:
  * rtnetlink most of them (netlink-provider.ts), this process the udp backend's tunnel (datapath/tunnel-provider.ts).
  */
 

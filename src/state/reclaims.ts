@@ -1,7 +1,7 @@
 /**
- * Objects of ours that something else replaced and that were put back. The first time that happens at once; when the same
- * object is replaced again and again, pauses double from 100 ms to 30 s, so that two programs that want one place do not
- * fight at full speed. After a minute of peace an object is forgotten.
+ * Objects of ours that another program replaced and that were restored. The first time at once; when the same
+ * object is replaced again and again, pauses double from 100 ms to 30 s, so that two programs that claim one key do not
+ * fight at full speed. After a minute without a conflict an object is forgotten.
  */
 
 import type { Timers } from "../base/timers.ts";
@@ -27,7 +27,7 @@ export class Reclaims {
     this.#wake = wake;
   }
 
-  /** Records that the object of this key was put back now. */
+  /** Records that the object of this key was restored now. */
   note(key: string): void {
     const nowMs = this.#timers.nowMs();
     const before = this.#contests.get(key);

@@ -61,7 +61,7 @@ function start(t: TestContext, kernel = new FakeKernel()) {
   const repairs: Repair[] = [];
   const onRepair: ReconcilerOptions["onRepair"] = (repair) => {
     repairs.push(repair);
-    logger.warn(`Something else changed what is flannel's: ${repair.operations.length}`);
+    logger.warn(`Repaired drift: ${repair.operations.length}`);
   };
   const providers = [kernel];
   const reconciler = new Reconciler({ providers, logger, timers, resyncIntervalMs: RESYNC_MS, onRepair });
@@ -130,7 +130,7 @@ test("W18 W19 deleted objects are restored, and each repair is reported", async 
     assert.deepEqual(held(kernel), [...state.keys()].sort(), `after ${keyOf(object)}`);
   }
   assert.ok(status().repairs >= state.size);
-  assert.ok(log.some((line) => line.startsWith("W Something else changed what is flannel's")));
+  assert.ok(log.some((line) => line.startsWith("W Repaired drift")));
 });
 
 test("W18 W19 a restored object is a repair if an equal target was set meanwhile, and none if another was", async (t) => {

@@ -42,7 +42,7 @@ test("W19 W32 a deleted route and a flushed ruleset are repaired, and the ledger
   assert.ok(host!.run("ip", "route").includes(route));
   assert.match(host!.run("nft", "list", "ruleset"), /masquerade/);
   assert.match(
-    await flanneld.logged(/Something else changed what is flannel's/),
+    await flanneld.logged(/Repaired drift in /),
     /repaired in [\d.]+ ms: route .* \(missing\); changed by .*\(pid \d+(?:, probably)?\)$/,
   );
 

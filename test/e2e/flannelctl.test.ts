@@ -249,7 +249,7 @@ test("a reservation belongs to its host and stays; invalid ones are refused", as
 
   const cases: readonly (readonly [words: string, message: RegExp])[] = [
     ["10.5.7.0/24 192.168.64.4", /10\.5\.7\.0\/24 belongs to 192\.168\.64\.3: choose another/],
-    ["10.5.8.1/24 192.168.64.4", /no subnet begins at 10\.5\.8\.1: it lies in 10\.5\.8\.0\/24/],
+    ["10.5.8.1/24 192.168.64.4", /no subnet begins at 10\.5\.8\.1: the address is in 10\.5\.8\.0\/24/],
     [
       "10.5.8.0/25 192.168.64.4",
       /no subnet of 10\.5\.0\.0\/16: those are \/24 from 10\.5\.1\.0 to 10\.5\.255\.0/,

@@ -160,7 +160,7 @@ test("another config can be tried from a file; without the store peers are not c
   await etcd.kill();
   const alone = await plan(host, "--config", file, "--etcd-endpoints=http://127.0.0.1:1");
   assert.equal(alone.code, CHANGES, alone.err);
-  assert.match(alone.err, /failed to read the leases, so peers are not compared/);
+  assert.match(alone.err, /Failed to read the leases; peers are not compared/);
   assert.match(alone.out, /^lease +10\.5\.\d+\.0\/24, not leased now: .*previous run$/m);
   assert.ok(!changesIn(alone.out).some((line) => /^remove /.test(line)));
   assert.equal(stateOf(host), before);

@@ -64,10 +64,7 @@ for (const { wish, damage, isRight } of TOLD) {
     }
     const warnings = run.log.filter((line) => line.startsWith("W"));
     assert.equal(warnings.length, 1, "one line for the burst");
-    assert.match(
-      warnings[0]!,
-      /^W Something else changed what is flannel's; repaired in [\d.]+ ms: .*; changed by /,
-    );
+    assert.match(warnings[0]!, /^W Repaired drift in [\d.]+ ms: .*; changed by /);
   });
 }
 

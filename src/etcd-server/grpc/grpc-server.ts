@@ -33,7 +33,7 @@ export interface StreamHandlers {
   message(message: Uint8Array): void;
   /** The client has sent its last request. */
   end(): void;
-  /** The stream is closed, for whatever reason. */
+  /** Whether the stream is closed, for any reason. */
   closed(): void;
   /** Buffered messages have been sent. */
   drained(): void;

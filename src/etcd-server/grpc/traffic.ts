@@ -1,7 +1,7 @@
 /**
  * Budgets for what clients make the server hold: bytes of unfinished requests and bytes that were not sent yet, for each
- * connection and in total, and the number of streams. What exceeds them is refused with RESOURCE_EXHAUSTED; a client that does
- * not read is cut. So memory is bounded, whatever clients do.
+ * connection and in total, and the number of streams. What exceeds them is refused with RESOURCE_EXHAUSTED; the connection of a
+ * client that does not read is closed. So no client can make memory grow without bound.
  */
 
 import { RpcError } from "../protocol/rpc-error.ts";

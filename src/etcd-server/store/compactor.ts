@@ -51,7 +51,7 @@ export class Compactor {
     try {
       this.#keyspace.compact(revision - KEPT_REVISIONS);
     } catch (error) {
-      this.#logger.debug(`cannot compact now: ${messageOf(error)}`);
+      this.#logger.debug(`Failed to compact; retrying later: ${messageOf(error)}`);
       return;
     }
     void this.sweep();
@@ -80,7 +80,7 @@ export class Compactor {
         await new Promise((resolve) => setImmediate(resolve));
       }
     } catch (error) {
-      this.#logger.debug(`compaction will go on later: ${messageOf(error)}`);
+      this.#logger.debug(`Failed to compact completely; continuing later: ${messageOf(error)}`);
     }
   }
 

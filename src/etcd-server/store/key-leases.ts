@@ -184,13 +184,13 @@ export class Leases implements Disposable {
     this.#wakeAtMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#ports.timers.nowMs();
     const retry = (error: unknown) => {
-      this.#ports.logger.debug(`leases cannot end now: ${messageOf(error)}`);
+      this.#ports.logger.debug(`Failed to revoke expired leases; retrying: ${messageOf(error)}`);
       this.#schedule(nowMs + RETRY_MS);
     };
     try {
       for (const { id } of [...this.#leases.values()].filter(({ deadlineMs }) => deadlineMs <= nowMs)) {
         this.revoke(id);
-        this.#ports.logger.debug(`lease ${id.toString(16)} has expired`);
+        this.#ports.logger.debug(`Lease ${id.toString(16)} expired`);
       }
     } catch (error) {
       retry(error);

@@ -21,11 +21,11 @@ export interface Cluster {
     onStart: (process: ProcessId) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void>;
-  /** What lets flanneld on this host find it. */
+  /** The flags and environment with which flanneld on this host connects to it. */
   flanneldSettings(host: Host): {
     readonly flags: readonly string[];
     readonly environment: Readonly<Record<string, string>>;
   };
-  /** Takes away what it holds of a host whose flanneld has ended. Throws FlannelError. */
+  /** Deletes the data of a host whose flanneld has ended. Throws FlannelError. */
   forget(host: Host): Promise<void>;
 }

@@ -22,7 +22,7 @@ import { readMaker } from "../record/maker.ts";
  */
 export async function down(name: string, cniPlugin: string): Promise<string[] | undefined> {
   if (!existsSync(labDirectory(name))) return undefined;
-  // Whoever is at work in the lab would make more: it goes first.
+  // A process that is still creating the lab would create more: it is ended first.
   const maker = readMaker(name);
   if (maker !== undefined && maker.pid !== process.pid) await endProcesses(() => [maker].filter(isAlive));
   const faults: string[] = [];

@@ -28,11 +28,11 @@ export interface UpOptions {
   readonly keep: boolean;
 }
 
-/** Tells of the steps, a line each. */
+/** Reports the steps, a line each. */
 export type Progress = (line: string) => void;
 
 /**
- * Makes a lab and returns when every container has its address. Aborting takes down what is there. Throws
+ * Creates a lab and returns when every container has its address. Aborting removes what was created. Throws
  * ConfigError, FlannelError; then nothing is left, unless `keep`.
  */
 export async function up(options: UpOptions, progress: Progress, signal: AbortSignal): Promise<void> {

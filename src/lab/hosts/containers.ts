@@ -30,8 +30,8 @@ export async function makeContainers(
 }
 
 /**
- * Tells CNI plugins that the containers go; the lab's own links go with the namespaces. Gives back what went wrong, for
- * the user to read: it keeps nothing from going.
+ * Runs the CNI plugins' DEL for the containers; the lab's own links disappear with the namespaces. Returns the failures, for
+ * the user to read: none of them stops the removal.
  */
 export async function detachContainers(host: Host, cniPlugin: string): Promise<string[]> {
   const faults: string[] = [];

@@ -85,7 +85,7 @@ export function union(a: readonly ProcessId[], b: readonly ProcessId[]): Process
   return [...new Map([...a, ...b].map((process) => [process.pid, process])).values()];
 }
 
-/** Device and inode tell namespaces apart (namespaces(7)). Undefined if there is nothing at the path, or it is not for us. */
+/** Device and inode identify a namespace (namespaces(7)). Undefined if the path does not exist or is not accessible. */
 function inodeOf(path: string): string | undefined {
   try {
     const { dev, ino } = statSync(path);

@@ -110,7 +110,7 @@ export class EtcdConnection implements Disposable {
     this.#token = undefined;
   }
 
-  /** Drops the existing connections: requests in progress fail, the next ones connect anew. */
+  /** Drops the existing connections: requests in progress fail, the next ones connect again. */
   reconnect(): void {
     for (const { session } of this.#endpoints.members) session.abort(new DialTimeout());
   }

@@ -26,7 +26,7 @@ const ADVICE: NetworkAdvice = {
 };
 
 /**
- * etcd's own errors by their text, which is all that tells them apart (etcd, api/v3rpc/rpctypes/error.go). {user} and
+ * etcd's own errors by their text, which is all that distinguishes them (etcd, api/v3rpc/rpctypes/error.go). {user} and
  * {prefix} are filled in.
  */
 const SERVER_REASONS: readonly (readonly [

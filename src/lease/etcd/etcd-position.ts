@@ -1,7 +1,7 @@
 /**
- * How far in the history of a range a watch has seen, in a way that tells one store from another.
+ * How far in the history of a range a watch has seen, in a way that distinguishes one store from another.
  *
- * An etcd that was set up again, or restored from a backup, counts its revisions anew and keeps its cluster id (which
+ * An etcd that was set up again, or restored from a backup, starts its revisions over and keeps its cluster id (which
  * is derived from the members' names). A watch that resumed there by number alone would miss everything before that
  * number, for ever. So the watch reads one known key at the revision it has seen: another store has a different value
  * there, or none.

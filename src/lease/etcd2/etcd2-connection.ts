@@ -1,8 +1,8 @@
 /**
  * The connection to an etcd cluster by the v2 API: HTTP to the member that worked last, the next one when it fails.
  *
- * HTTP/1.1 has no pings. A poll that brings no change is ended after a while and begun anew: so a member that hangs or has
- * lost the others is noticed, and the index to continue from stays recent enough for etcd's history.
+ * HTTP/1.1 has no pings. A poll without a change is ended after a while and started again: so a member that hangs or has lost
+ * the others is noticed, and the index to continue from stays recent enough for etcd's history.
  */
 
 import type { IncomingMessage } from "node:http";

@@ -1,5 +1,5 @@
 /**
- * Tells an etcd from another one that took its place during an outage: one that was set up again counts its indexes anew
+ * Distinguishes an etcd from one that replaced it during an outage: one that was set up again starts its indexes over
  * and may have passed those seen already. The v2 API cannot read the past, but keys that were not written since are
  * unchanged, to the nanosecond of their expiry.
  */
@@ -24,7 +24,7 @@ export class KeysHistory {
     this.restart(records);
   }
 
-  /** Begins anew with a listing. */
+  /** Starts over with a listing. */
   restart(records: readonly KeyRecord[]): void {
     this.#writes.clear();
     this.#witness = undefined;

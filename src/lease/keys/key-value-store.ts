@@ -124,6 +124,6 @@ export interface KeyValueStore<Position> extends Disposable {
   /** Watches a path until the signal is aborted; never throws. */
   watch(watch: KeyWatch<Position>): KeyUpdates;
 
-  /** Drops the connections: requests in progress fail, the next ones connect anew. */
+  /** Drops the connections: requests in progress fail, the next ones connect again. */
   reconnect?(): void;
 }

@@ -15,7 +15,7 @@ export interface FdbEntry {
   readonly device: string;
   readonly mac: string;
   readonly destination: string;
-  /** UDP port, VNI or lower device other than the device's own, e.g. "port 4789": observed if somebody set it, never desired. */
+  /** UDP port, VNI or lower device other than the device's own, e.g. "port 4789": observed on foreign changes, never desired. */
   readonly detour?: string;
 }
 

@@ -14,7 +14,7 @@ export interface IpipLink extends LinkBase {
 export const ipipLink: LinkType<IpipLink> = {
   type: "ipip",
   observe({ name, ipip, mtuBytes, isUp }) {
-    // One with a remote address is somebody's point-to-point tunnel, and one in metadata mode gets its peers from eBPF.
+    // One with a remote address is a foreign point-to-point tunnel, and one in metadata mode gets its peers from eBPF.
     if (ipip === undefined || ipip.collectMetadata === true || hasAddress(ipip.remote)) return undefined;
     return { kind: "link", name, type: "ipip", local: ipip.local ?? "", mtuBytes, up: isUp };
   },

@@ -8,7 +8,7 @@ export interface WireguardLink extends LinkBase {
   readonly type: "wireguard";
 }
 
-/** Only MTU and state are the link's own, so it never has to be made again. */
+/** Only MTU and state are the link's own, so it is never recreated. */
 export const wireguardLink: LinkType<WireguardLink> = {
   type: "wireguard",
   observe: ({ name, kind, mtuBytes, isUp }) =>
