@@ -53,6 +53,22 @@ test("an iptables before 1.6.2: no --random-fully, no --wait, and it is said onc
   assert.equal(said.length, 1);
 });
 
+test("F21 each iptables is asked for its version once, the plain one only for itself where both variants are there", async () => {
+  const nft = "iptables v1.8.9 (nf_tables)";
+  const { exec, commands } = scripted({
+    ...{ iptables: nft, "iptables-nft": nft, "iptables-legacy": "iptables v1.8.9 (legacy)" },
+    ...{ "iptables-save": "", "iptables-restore": "", "ip6tables-nft-save": "", nft: "" },
+    ...{ "iptables-legacy-save": "", "ip6tables-legacy-save": "" },
+  });
+  await using firewall = new Firewall({ mode: "iptables", exec, logger: silentLogger });
+  await firewall.ensure(RULES);
+  assert.deepEqual(commands.filter((command) => command.endsWith("--version")).sort(), [
+    "iptables --version",
+    "iptables-legacy --version",
+    "iptables-nft --version",
+  ]);
+});
+
 test("versions", () => {
   assert.deepEqual(parseIptablesVersion("iptables v1.8.9 (nf_tables)"), {
     backend: "nf_tables",

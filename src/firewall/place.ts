@@ -153,10 +153,14 @@ export interface InstalledVariant {
   readonly traits: IptablesTraits;
 }
 
-/** Both variants by name, and the plain one where it is neither of them (systems from before the two). */
+/**
+ * Both variants by name, and the plain one where it is neither of them (systems from before the two).
+ * One process for each name; none for the plain one if the other two are there.
+ */
 export async function installedVariants(exec: FirewallExec): Promise<readonly InstalledVariant[]> {
   const found: InstalledVariant[] = [];
   for (const suffix of ["-nft", "-legacy", ""] as const) {
+    if (found.length === 2) break;
     try {
       const traits = await iptablesTraits(exec, suffix);
       if (!found.some((other) => other.traits.backend === traits.backend)) found.push({ suffix, traits });
