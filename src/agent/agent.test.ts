@@ -67,7 +67,7 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
     randomBytes: (count) => new Uint8Array(count).fill(7),
     readFile: (path) => files.get(path),
     writeFile: async (path, text) => void files.set(path, text),
-    claims: { claim: () => undefined, release: () => {} },
+    claims: { claim: () => undefined, othersNames: () => [], release: () => {} },
     notifyReady: () => counts.ready++,
     memory: { residentBytes: () => 0, release() {}, trim() {} },
     limitMemory() {},

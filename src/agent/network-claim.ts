@@ -1,9 +1,10 @@
 /**
- * One flanneld for each network and device in a network namespace: two would undo each other's work. Waits while another
+ * One flanneld for each network and device in a network namespace: two would undo each other's work, also where one network
+ * contains the other. Waits while another
  * one has them, as it does for a moment when a pod or unit is replaced.
  */
 
-import { formatPrefix, type Prefix } from "../address/prefix.ts";
+import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../address/prefix.ts";
 import { FlannelError } from "../base/error.ts";
 import { type RetryPorts, retry } from "../base/retry.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
@@ -15,10 +16,13 @@ const RETRY_MS = 200;
 export interface NameClaims {
   /** Undefined = claimed, else the holder: "process 812". */
   claim(name: string): string | undefined;
+  /** Names with this beginning that other processes hold. */
+  othersNames(beginning: string): readonly string[];
   release(name: string): void;
 }
 
-const networkName = (network: Prefix): string => `flanneld/network/${formatPrefix(network)}`;
+const NETWORKS = "flanneld/network/";
+const networkName = (network: Prefix): string => `${NETWORKS}${formatPrefix(network)}`;
 const deviceName = (device: string): string => `flanneld/device/${device}`;
 
 /** Claims the network's prefixes and devices, with retries; false if aborted before. */
@@ -39,13 +43,22 @@ export async function claimNetwork(
     {
       failure: "Another flanneld runs in this network namespace",
       async attempt() {
+        const refuse = (holder: string, what: string): never => {
+          // not held while it waits: of two that start at once, each would wait for the other
+          for (const { name } of wanted) claims.release(name);
+          throw new FlannelError(
+            "EBUSY",
+            `${holder} programs ${what}: stop it, or give each flanneld a network, a VNI and a --subnet-file of its own`,
+          );
+        };
         for (const { name, what } of wanted) {
           const holder = claims.claim(name);
-          if (holder !== undefined)
-            throw new FlannelError(
-              "EBUSY",
-              `${holder} programs ${what}: stop it, or give each flanneld a network, a VNI and a --subnet-file of its own`,
-            );
+          if (holder !== undefined) refuse(holder, what);
+        }
+        for (const prefix of prefixes) {
+          const other = findOverlap(prefix, claims);
+          if (other !== undefined)
+            refuse(other.holder, `network ${other.network}, which overlaps ${formatPrefix(prefix)}`);
         }
         return true;
       },
@@ -55,6 +68,22 @@ export async function claimNetwork(
     ports,
   );
   return done === true;
+}
+
+/** Another process that has a network with addresses of this one. */
+function findOverlap(
+  network: Prefix,
+  claims: NameClaims,
+): { readonly holder: string; readonly network: string } | undefined {
+  for (const name of claims.othersNames(NETWORKS)) {
+    const text = name.slice(NETWORKS.length);
+    const other = parsePrefix(text);
+    if (other === undefined || other.family !== network.family || !overlaps(other, network)) continue;
+    const holder = claims.claim(name);
+    if (holder !== undefined) return { holder, network: text };
+    claims.release(name); // its process has ended in this moment
+  }
+  return undefined;
 }
 
 /** Those of these former networks that no other flanneld programs now; they are claimed until {@link releaseNetworks}. */

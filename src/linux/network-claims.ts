@@ -3,6 +3,7 @@
  * with abstract names (unix(7)), which belong to the namespace and end with their process, however it ends.
  */
 
+import { readFileSync } from "node:fs";
 import { FlannelError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { check, EADDRINUSE, lastErrno, lastError, sys } from "./ffi.ts";
@@ -54,6 +55,15 @@ export class NetworkClaims implements Disposable {
     const { netns } = this.#options;
     const run = () => this.#claim(name);
     return netns === undefined ? run() : withNetns(netns, run);
+  }
+
+  /** Names with this beginning that other processes hold (proc_net_unix: an abstract name is printed with "@"). */
+  othersNames(beginning: string): readonly string[] {
+    const { netns } = this.#options;
+    const read = () => readFileSync("/proc/thread-self/net/unix", "utf8");
+    const text = netns === undefined ? read() : withNetns(netns, read);
+    const names = text.split("\n").flatMap((line) => / @(.+)$/.exec(line)?.[1] ?? []);
+    return [...new Set(names)].filter((name) => name.startsWith(beginning) && !this.#claims.has(name));
   }
 
   /** Gives the name up; nothing happens if it is not claimed. */

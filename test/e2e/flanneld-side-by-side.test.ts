@@ -84,6 +84,29 @@ test("F3 another network with the same device waits as well", async (t) => {
   await second.logged(/process \d+ programs device flannel\.1: .*a VNI and a --subnet-file of its own/);
 });
 
+test("F3 a network inside that of another flanneld, or around it, waits as well, and takes no route", async (t) => {
+  await using etcd = await startEtcd();
+  await etcd.ctl("put", "/a/config", configOf("10.5.0.0/16", 1));
+  await etcd.ctl("put", "/b/config", configOf("10.5.128.0/17", 2));
+  await etcd.ctl("put", "/c/config", configOf("10.0.0.0/8", 3));
+  const peer = `{"PublicIP":"192.168.7.9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:09"}}`;
+  await etcd.ctl("put", "/a/subnets/10.5.200.0-24", peer);
+  const [host] = await makeHosts(t, etcd, 1);
+  const { flanneld: first } = await readyFlanneld(t, host!, {
+    args: ["--etcd-prefix=/a", `--healthz-port=${PORTS.a}`],
+  });
+  for (const prefix of ["/b", "/c"]) {
+    const file = `${host!.subnetFile}${prefix.replace("/", ".")}`;
+    const second = startFlanneld(t, host!, { args: [`--etcd-prefix=${prefix}`, `--subnet-file=${file}`] });
+    await second.logged(
+      new RegExp(`process ${first.pid} programs network 10\\.5\\.0\\.0/16, which overlaps 10\\..*: stop it`),
+    );
+    await second.stop();
+  }
+  assert.match(host!.run("ip", "route"), /10\.5\.200\.0\/24 via 10\.5\.200\.0 dev flannel\.1/);
+  assert.doesNotMatch(first.log(), /repaired/);
+});
+
 test("F3 a name that an unprivileged process holds keeps no flanneld from working", async (t) => {
   await using etcd = await startEtcd();
   await etcd.ctl("put", "/coreos.com/network/config", configOf("10.5.0.0/16", 1));
