@@ -141,10 +141,11 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     timers: systemTimers,
   });
   const kernelWireguard = new KernelDevices(generic);
-  await using userspaceWireguard = new UserspaceDevices(
-    createWireguardSystem(rtnetlink, descriptors),
+  await using userspaceWireguard = new UserspaceDevices({
+    system: createWireguardSystem({ rtnetlink, store: descriptors, logger }),
+    privateKeyOf: (publicKey) => keys.privateKeyOf(publicKey),
     logger,
-  );
+  });
   // A thread that blocks in the kernel would delay the exit of the process.
   process.once("exit", () => {
     tunnels.halt();

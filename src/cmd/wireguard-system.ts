@@ -2,8 +2,10 @@
 
 import { closeSync } from "node:fs";
 import { MessageChannel, Worker } from "node:worker_threads";
+import type { Logger } from "../base/logger.ts";
 import type { DescriptorStore } from "../linux/descriptor-store.ts";
 import { adoptTun, openTun } from "../linux/tun.ts";
+import { serveUapi, UAPI_DIRECTORY } from "../linux/uapi-socket.ts";
 import { adoptUdpOnAll, openUdpOnAll } from "../linux/udp-socket.ts";
 import { openWake, wake } from "../linux/wake.ts";
 import { publicKeyOf } from "../linux/wireguard-keys.ts";
@@ -27,12 +29,23 @@ const namesOf = (device: string) => ({
   ipv6: `${device}-udp6`,
 });
 
-/** `enter` runs a function in the network namespace of the devices. */
-export const createWireguardSystem = (
-  rtnetlink: Rtnetlink,
-  store: DescriptorStore,
-  enter: <T>(inside: () => T) => T = (inside) => inside(),
-): UserspaceSystem => ({
+export interface WireguardSystemOptions {
+  readonly rtnetlink: Rtnetlink;
+  readonly store: DescriptorStore;
+  readonly logger: Logger;
+  /** Runs a function in the network namespace of the devices; undefined = it is the process's. */
+  readonly enter?: <T>(inside: () => T) => T;
+  /** Of the UAPI sockets. */
+  readonly uapiDirectory?: string;
+}
+
+export const createWireguardSystem = ({
+  rtnetlink,
+  store,
+  logger,
+  enter = (inside) => inside(),
+  uapiDirectory = UAPI_DIRECTORY,
+}: WireguardSystemOptions): UserspaceSystem => ({
   open: (device, listenPort) =>
     enter(() => {
       const names = namesOf(device);
@@ -64,6 +77,7 @@ export const createWireguardSystem = (
   mtuBytesOf: (device) => rtnetlink.link(device)?.mtuBytes ?? 0,
   publicKeyOf,
   startThread,
+  serveUapi: (device, answer) => serveUapi({ directory: uapiDirectory, device, logger, answer }),
 });
 
 function startThread(onReport: (report: DeviceReport) => void): DeviceThread {

@@ -10,6 +10,7 @@ import { base64Of } from "./base64.ts";
 import type { DeviceOrder, DeviceReport, PeerStatus, WireguardDescriptors } from "./datapath/orders.ts";
 import type { DeviceChange, ObservedDevice, WireguardDevices } from "./devices.ts";
 import { parseSocketAddress } from "./socket-address.ts";
+import { answerUapi } from "./uapi.ts";
 
 export interface DeviceThread {
   post(order: DeviceOrder): void;
@@ -31,6 +32,15 @@ export interface UserspaceSystem {
   mtuBytesOf(device: string): number;
   publicKeyOf(privateKey: Uint8Array): Uint8Array;
   startThread(onReport: (report: DeviceReport) => void): DeviceThread;
+  /** Serves the UAPI socket of a device; the returned function ends that. */
+  serveUapi(device: string, answer: (request: string) => Promise<string>): () => void;
+}
+
+export interface UserspaceDevicesOptions {
+  readonly system: UserspaceSystem;
+  /** The private key that belongs to a public key (base64), for the UAPI socket. */
+  readonly privateKeyOf: (publicKey: string) => Uint8Array | undefined;
+  readonly logger: Logger;
 }
 
 type ObservedPeer = ObservedDevice["peers"][number];
@@ -42,6 +52,9 @@ interface Running {
   readonly index: number | undefined;
   readonly descriptors: WireguardDescriptors;
   readonly thread: DeviceThread;
+  readonly endUapi: () => void;
+  /** Called at the next report. */
+  readonly waiters: Set<() => void>;
   readonly peers: Map<string, SetPeer>;
   /** What the thread said last, by public key in base64. */
   status: ReadonlyMap<string, PeerStatus>;
@@ -52,12 +65,14 @@ interface Running {
 export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
   readonly #system: UserspaceSystem;
   readonly #logger: Logger;
+  readonly #privateKeyOf: UserspaceDevicesOptions["privateKeyOf"];
   readonly #running = new Map<string, Running>();
   /** Threads that were ordered to stop: their descriptors must not be opened again before. */
   readonly #ending = new Set<Promise<unknown>>();
 
-  constructor(system: UserspaceSystem, logger: Logger) {
+  constructor({ system, privateKeyOf, logger }: UserspaceDevicesOptions) {
     this.#system = system;
+    this.#privateKeyOf = privateKeyOf;
     this.#logger = logger;
   }
 
@@ -148,6 +163,7 @@ export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
     const thread = this.#system.startThread((report) => this.#takeReport(device, report));
     const mtuBytes = this.#system.mtuBytesOf(device);
     const peers = new Map<string, SetPeer>();
+    const endUapi = this.#system.serveUapi(device, (request) => this.#answerUapi(device, request));
     const started = {
       listenPort,
       publicKey,
@@ -157,7 +173,9 @@ export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
       peers,
       mtuBytes,
       isStopping: false,
-      status: new Map(),
+      status: new Map<string, PeerStatus>(),
+      endUapi,
+      waiters: new Set<() => void>(),
     };
     this.#running.set(device, started);
     thread.post({ type: "start", descriptors });
@@ -169,15 +187,32 @@ export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
     void ended.finally(() => this.#ending.delete(ended));
   }
 
+  async #answerUapi(device: string, request: string): Promise<string> {
+    const running = this.#running.get(device);
+    if (running === undefined) throw new FlannelError("ENODEV", `there is no device ${device}`);
+    await new Promise<void>((resolve) => {
+      running.waiters.add(resolve);
+      this.#post(running, { type: "status" });
+    });
+    const { publicKey, listenPort, peers } = running;
+    const observed = [...peers.values()].map((peer) => withStatus(peer, running));
+    const privateKey = this.#privateKeyOf(base64Of(publicKey));
+    return answerUapi(request, { publicKey, listenPort, peers: observed }, privateKey);
+  }
+
   #takeReport(device: string, report: DeviceReport): void {
     if (report.type !== "status") return;
     const running = this.#running.get(device);
-    if (running !== undefined)
-      running.status = new Map(report.peers.map((peer) => [base64Of(peer.publicKey), peer]));
+    if (running === undefined) return;
+    running.status = new Map(report.peers.map((peer) => [base64Of(peer.publicKey), peer]));
+    for (const resolve of running.waiters) resolve();
+    running.waiters.clear();
   }
 
   #takeEnd(device: string, running: Running, error: Error | undefined): void {
     this.#system.closeWake(running.descriptors.wakeFd);
+    running.endUapi();
+    for (const resolve of running.waiters) resolve();
     if (this.#running.get(device) === running) this.#running.delete(device);
     if (running.isStopping) return;
     this.#system.close(device);

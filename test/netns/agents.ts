@@ -136,6 +136,9 @@ export function makeCluster(t: Scope, config: Readonly<Record<string, unknown>>)
   };
 }
 
+/** Where the UAPI sockets of a host are: the devices of all hosts have the same name. */
+export const uapiDirectoryOf = (name: string): string => join(tmpdir(), `flannel-uapi-${name}`);
+
 function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, args: readonly string[]): Agent {
   const parsed = parseFlags(FLANNELD_FLAGS, { args, environment: { variables: {}, prefix: "FLANNELD_" } });
   if (parsed.type !== "ok") throw new Error(JSON.stringify(parsed));
@@ -155,10 +158,14 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
   readiness.addNotes(() => handshakes.notes);
   const kernelWireguard = new KernelDevices(generic);
   const descriptors = new DescriptorStore({ handedOver: new Map(), notifySocket: undefined, logger });
-  const userspaceWireguard = new UserspaceDevices(
-    createWireguardSystem(rtnetlink, descriptors, (inside) => withNetns(netns, inside)),
+  const userspaceWireguard = new UserspaceDevices({
+    system: createWireguardSystem({
+      ...{ rtnetlink, store: descriptors, logger, uapiDirectory: uapiDirectoryOf(name) },
+      enter: (inside) => withNetns(netns, inside),
+    }),
+    privateKeyOf: (publicKey) => keys.privateKeyOf(publicKey),
     logger,
-  );
+  });
   const wireguard = new WireguardProvider({
     devicesOf: (device) =>
       rtnetlink.link(device)?.kind === "wireguard" ? kernelWireguard : userspaceWireguard,

@@ -1,10 +1,11 @@
 /** The wireguard backend on devices of flanneld itself (topology: agents.ts), against itself and against wireguard-go. */
 
 import assert from "node:assert/strict";
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { exec } from "../../src/linux/exec.ts";
 import {
   type Agent,
   addContainer,
@@ -14,6 +15,7 @@ import {
   type FabricHost,
   makeCluster,
   makeFabric,
+  uapiDirectoryOf,
 } from "./agents.ts";
 import { type TestNetns, waitFor } from "./support.ts";
 
@@ -33,7 +35,10 @@ async function makeBed(t: TestContext, config: object): Promise<Bed> {
   const hosts = makeFabric(t, [0, 1]);
   const cluster = makeCluster(t, config as Record<string, unknown>);
   const agents = hosts.map((host) => cluster.start(host));
-  for (const host of hosts) t.after(() => rmSync(keyFileOf(host), { force: true }));
+  for (const host of hosts) {
+    t.after(() => rmSync(keyFileOf(host), { force: true }));
+    t.after(() => rmSync(uapiDirectoryOf(host.name), { recursive: true, force: true }));
+  }
   for (const agent of agents) await agent.ready();
   return { hosts, cluster, agents };
 }
@@ -41,6 +46,14 @@ async function makeBed(t: TestContext, config: object): Promise<Bed> {
 const keyFileOf = ({ name }: TestNetns): string => join(tmpdir(), `flannel-wgkey-${name}`);
 const containersOf = (t: TestContext, { hosts, agents }: Bed): [Container, Container] =>
   hosts.map((host, index) => addContainer(t, host, agents[index]!)) as [Container, Container];
+
+/** What `wg show flannel-wg dump` says of the device whose socket is in the directory. Not synchronous: this process answers. */
+async function wgShow(host: TestNetns, directory: string): Promise<string> {
+  const script =
+    'mkdir -p /var/run/wireguard && mount --bind "$1" /var/run/wireguard && exec wg show flannel-wg dump';
+  const args = ["-m", "sh", "-c", script, "sh", directory];
+  return (await exec("unshare", args, { netns: host.path })).stdout.trim();
+}
 
 test("containers reach each other over both families, each on a device of its own, with a preshared key", async (t) => {
   const bed = await makeBed(t, { ...DUAL, Backend: backend({ PSK, PersistentKeepaliveInterval: 25 }) });
@@ -53,6 +66,13 @@ test("containers reach each other over both families, each on a device of its ow
     bed.hosts[0]!.json("ip", "-json", "-detail", "link", "show", "flannel-wg")[0].linkinfo.info_kind,
     "tun",
   );
+  const dump = (await wgShow(bed.hosts[0]!, uapiDirectoryOf(bed.hosts[0]!.name))).split("\n");
+  assert.match(dump[0]!, /^\S{44}\t\S{44}\t51820\toff$/);
+  const [, presharedKey, endpoint, allowedIps, handshake, received, sent, keepalive] = dump[1]!.split("\t");
+  assert.deepEqual([presharedKey, endpoint, keepalive], [PSK, "192.168.8.2:51820", "25"]);
+  assert.match(allowedIps!, /^10\.5\.\d+\.0\/24$/);
+  assert.ok(Math.abs(Number(handshake) - Date.now() / 1000) < 60 && Number(received) > 0 && Number(sent) > 0);
+  assert.equal(statSync(join(uapiDirectoryOf(bed.hosts[0]!.name), "flannel-wg.sock")).mode & 0o777, 0o600);
   await bed.agents[0]!.logged(/WireGuard runs in flanneld itself/);
   const text = bed.agents.flatMap(({ log }) => log).join("\n");
   for (const secret of [PSK, ...bed.hosts.map((host) => readFileSync(keyFileOf(host), "utf8").trim())])
