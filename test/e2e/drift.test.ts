@@ -43,7 +43,7 @@ test("W19 W32 a deleted route and a flushed ruleset are repaired, and the ledger
   assert.match(host!.run("nft", "list", "ruleset"), /masquerade/);
   assert.match(
     await flanneld.logged(/Repaired drift in /),
-    /repaired in [\d.]+ ms: route .* \(missing\); changed by .*\(pid \d+(?:, probably)?\)$/,
+    /Repaired drift in [\d.]+ ms: route .* \(missing\); changed by .*\(pid \d+(?:, probably)?\)$/,
   );
 
   host!.run("ip", "link", "delete", "flannel.1");
