@@ -102,6 +102,7 @@ export async function removeLeftover(
 const isOfFlannelsKind = ({ name, kind }: Link): boolean =>
   FLANNEL_DEVICES.some((each) => each.name.test(name) && each.kinds.includes(kind ?? ""));
 
+/** The entries on a vxlan device are removed and listed one by one; other devices are deleted with all that is on them. */
 const isVxlan = ({ kind }: Link): boolean => kind === "vxlan";
 
 /** Go flannel's host-gw: a subnet of the network, of the length that this host's has, through a router, as `ip route add` would make it. */
