@@ -127,10 +127,16 @@ export interface HostKeys {
   publicKey(): string;
   /** Keeps a preshared key (base64) and returns its fingerprint. Throws ConfigError if it is not a key. */
   registerPresharedKey(text: string): string;
+  /** Keeps any secret text and returns its fingerprint. */
+  registerSecret(text: string): string;
 }
 
 /** In place of this host's keys where nothing is programmed, only the config examined. */
-export const NO_KEYS: HostKeys = { publicKey: () => "", registerPresharedKey: () => "" };
+export const NO_KEYS: HostKeys = {
+  publicKey: () => "",
+  registerPresharedKey: () => "",
+  registerSecret: () => "",
+};
 
 /** How devices of a backend are recognized, whether this flannel or Go's created them. */
 export interface DevicePattern {

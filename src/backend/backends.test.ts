@@ -100,7 +100,7 @@ test("faults of the networks and of the backend are reported together, and none 
     faultsOf('{"Network":"10.5.0.0","EnableIPv6":true,"Backend":{"Type":"udp"}}').join("\n"),
     /^Network .*\nIPv6Network .*\nthe udp backend carries IPv4 only/,
   );
-  assert.match(faultsOf(`{${NETWORK},"Backend":{"Type":"ipsec"}}`).join(), /"ipsec" is not supported .* yet/);
+  assert.match(faultsOf(`{${NETWORK},"Backend":{"Type":"gce"}}`).join(), /"gce" is not supported .* yet/);
   assert.match(
     faultsOf('{"EnableIPv4":false,"Backend":{"Type":"udp"}}').join("\n"),
     /^EnableIPv4 is false and EnableIPv6 is not true[^\n]*$/,

@@ -17,18 +17,19 @@ import { defaultBackend } from "./backend-types.ts";
 import { extension } from "./extension.ts";
 import { hostGw } from "./host-gw.ts";
 import { ipip } from "./ipip.ts";
+import { ipsec } from "./ipsec.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 import { wireguard } from "./wireguard.ts";
 
-const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc, extension] as const;
+const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc, extension, ipsec] as const;
 
 /** The types of the backends. The lists of the Helm chart and of `flannelctl lab up` are these. */
 export const BACKEND_TYPES: readonly string[] = BACKENDS.map(({ type }) => type);
 
 /** Backends of Go flannel that are not supported yet, and the devices that they create in Go flannel. */
 const NOT_YET: readonly { readonly type: string; readonly devices: readonly DevicePattern[] }[] = [
-  ...["ipsec", "aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
+  ...["aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
     type,
     devices: [],
   })),

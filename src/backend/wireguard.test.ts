@@ -31,7 +31,11 @@ const backendFor = (members: object = {}, more: object = {}) =>
   createBackend(networkOf(members, more), {
     existing: [],
     randomBytes: () => new Uint8Array(6),
-    keys: { publicKey: () => OWN_KEY, registerPresharedKey: (text) => `id of ${text.length} characters` },
+    keys: {
+      publicKey: () => OWN_KEY,
+      registerSecret: () => "",
+      registerPresharedKey: (text) => `id of ${text.length} characters`,
+    },
   });
 
 function peer(number: number, changes: object = {}, isDual = false): Lease {

@@ -18,15 +18,18 @@ import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../confi
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelProvider } from "../datapath/tunnel-provider.ts";
 import { ExtensionProvider } from "../extension/extension-provider.ts";
+import { Charon, VICI_SOCKET } from "../ipsec/charon.ts";
+import { ConnectionProvider } from "../ipsec/connection-provider.ts";
+import { PolicyProvider } from "../ipsec/policy-provider.ts";
 import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
 import { DescriptorStore } from "../linux/descriptor-store.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { hostAnswers } from "../linux/host-probe.ts";
-import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
+import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../linux/netlink-socket.ts";
 import { NetworkClaims } from "../linux/network-claims.ts";
-import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
+import { openNftNotifications, openNotifications, openXfrmNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory, trimMemory, unmapProgram } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
@@ -188,6 +191,16 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     writeRecord: (text) => writeFileAtomic(recordPath, text, 0o600),
     ...{ logger, timers: systemTimers },
   });
+  using charon = new Charon({
+    ...{ socketPath: VICI_SOCKET, directory: "/run/flannel/charon", logger, timers: systemTimers },
+  });
+  const connections = new ConnectionProvider({
+    charon,
+    secretOf: (fingerprint) => keys.secretOf(fingerprint),
+    ...{ logger, timers: systemTimers },
+  });
+  readiness.addNotes(() => connections.notes);
+  using policies = new PolicyProvider({ open: openXfrmNetlink, openNotifications: openXfrmNotifications });
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,
@@ -204,7 +217,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     {
       store,
       configPlace,
-      providers: [kernel, new TunnelProvider(tunnels), wireguard, extension],
+      providers: [kernel, new TunnelProvider(tunnels), wireguard, extension, policies, connections],
       keys,
       runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
       hasKernelWireguard: kernelWireguard.isAvailable,

@@ -25,6 +25,7 @@ const MSG_DONTWAIT = 0x40;
 
 /** Netlink families (linux/netlink.h). */
 export const NETLINK_ROUTE = 0;
+export const NETLINK_XFRM = 6;
 const NETLINK_GENERIC = 16;
 
 /** The kernel sends dumps in pieces of up to 32 KB if the reader's buffer is as large; single objects may be larger. */
@@ -46,6 +47,10 @@ export const openRtnetlink = (options: NetlinkOptions = {}): Rtnetlink =>
 /** A connection to generic netlink (linux/genetlink.h). Throws SyscallError. */
 export const openGenericNetlink = (options: NetlinkOptions = {}): NetlinkConnection =>
   new NetlinkConnection(openNetlink({ ...options, family: NETLINK_GENERIC }));
+
+/** A connection to the kernel's IPsec (linux/xfrm.h). Throws SyscallError; EPROTONOSUPPORT on a kernel without it. */
+export const openXfrmNetlink = (options: NetlinkOptions = {}): NetlinkConnection =>
+  new NetlinkConnection(openNetlink({ ...options, family: NETLINK_XFRM }));
 
 /** A socket for requests of one netlink family (default NETLINK_ROUTE). Throws SyscallError. */
 export function openNetlink(options: NetlinkOptions & { readonly family?: number } = {}): NetlinkSocket {

@@ -2,8 +2,9 @@
 
 import { ALL_GROUPS, type NotificationSource, type ReceivedNotifications } from "../netlink/monitor.ts";
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "../netlink/nfnetlink.ts";
+import { XFRMNLGRP_POLICY } from "../netlink/xfrm.ts";
 import { sys } from "./ffi.ts";
-import { NETLINK_ROUTE, type NetlinkOptions, openFd, receiveNow } from "./netlink-socket.ts";
+import { NETLINK_ROUTE, NETLINK_XFRM, type NetlinkOptions, openFd, receiveNow } from "./netlink-socket.ts";
 import { type Watch, watchReadable } from "./poller.ts";
 
 export interface NotificationOptions extends NetlinkOptions {
@@ -28,6 +29,10 @@ export const openNotifications = (options: NotificationOptions = {}): Notificati
 /** Subscribes to changes of nftables. Throws SyscallError, EPROTONOSUPPORT on a kernel without it. */
 export const openNftNotifications = (options: NetlinkOptions = {}): NotificationSource =>
   openNotifications({ ...options, family: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] });
+
+/** Subscribes to changes of IPsec policies. Throws SyscallError. */
+export const openXfrmNotifications = (options: NetlinkOptions = {}): NotificationSource =>
+  openNotifications({ ...options, family: NETLINK_XFRM, groups: [XFRMNLGRP_POLICY] });
 
 class SocketSource implements NotificationSource {
   readonly #fd: number;

@@ -32,6 +32,7 @@ export class WireguardKeys implements WireguardSecrets {
   readonly #path: string;
   readonly #isReadOnly: boolean;
   readonly #presharedKeys = new Map<string, Uint8Array>();
+  readonly #secrets = new Map<string, string>();
   #own: { readonly privateKey: Uint8Array; readonly publicKey: string } | undefined;
 
   /** `path` is read when the key is first needed, and created if it does not exist, except if read-only. */
@@ -57,6 +58,17 @@ export class WireguardKeys implements WireguardSecrets {
     const fingerprint = this.fingerprintOf(key);
     this.#presharedKeys.set(fingerprint, key);
     return fingerprint;
+  }
+
+  registerSecret(text: string): string {
+    const fingerprint = this.fingerprintOf(Buffer.from(text));
+    this.#secrets.set(fingerprint, text);
+    return fingerprint;
+  }
+
+  /** The text with a fingerprint; undefined = unknown. */
+  secretOf(fingerprint: string): string | undefined {
+    return this.#secrets.get(fingerprint);
   }
 
   privateKeyOf(publicKey: string): Uint8Array | undefined {

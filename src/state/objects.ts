@@ -10,6 +10,7 @@ import { extensionPeer } from "./kinds/extension-peer.ts";
 import { extensionStartup } from "./kinds/extension-startup.ts";
 import { fdb } from "./kinds/fdb.ts";
 import { forwardingEntry } from "./kinds/forwarding-entry.ts";
+import { ipsecConnection } from "./kinds/ipsec-connection.ts";
 import { link } from "./kinds/link.ts";
 import { neighbour } from "./kinds/neighbour.ts";
 import { route } from "./kinds/route.ts";
@@ -17,6 +18,7 @@ import { setting } from "./kinds/setting.ts";
 import { tunnel } from "./kinds/tunnel.ts";
 import { wireguard } from "./kinds/wireguard.ts";
 import { wireguardPeer } from "./kinds/wireguard-peer.ts";
+import { xfrmPolicy } from "./kinds/xfrm-policy.ts";
 import type { ObjectKind } from "./object-kind.ts";
 import type { Change, ObjectBase, Operation } from "./operation.ts";
 
@@ -26,6 +28,7 @@ export type { ExtensionPeer } from "./kinds/extension-peer.ts";
 export type { ExtensionStartup } from "./kinds/extension-startup.ts";
 export type { FdbEntry } from "./kinds/fdb.ts";
 export type { ForwardingEntry } from "./kinds/forwarding-entry.ts";
+export type { IpsecConnection } from "./kinds/ipsec-connection.ts";
 export type { ForeignLink, Link } from "./kinds/link.ts";
 export { linkKey } from "./kinds/link.ts";
 export type { VxlanLink } from "./kinds/links/vxlan.ts";
@@ -36,6 +39,7 @@ export type { DeviceSetting } from "./kinds/setting.ts";
 export type { UdpTunnel } from "./kinds/tunnel.ts";
 export type { WireguardIdentity } from "./kinds/wireguard.ts";
 export type { WireguardPeerEntry } from "./kinds/wireguard-peer.ts";
+export type { XfrmPolicyObject } from "./kinds/xfrm-policy.ts";
 
 /** In the order in which objects are made; they are removed in the reverse order. */
 export const KINDS = [
@@ -49,6 +53,9 @@ export const KINDS = [
   wireguard,
   wireguardPeer,
   allowedIp,
+  // Policies first: a packet that waits for its tunnel never leaves unencrypted.
+  xfrmPolicy,
+  ipsecConnection,
   extensionStartup,
   extensionPeer,
   route,

@@ -39,6 +39,8 @@ const MAY_IMPORT: Table = {
   // Runs in the image only: the plugin's files onto the host.
   install: [],
   agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
+  // IPsec policies of the kernel, and strongSwan's IKE daemon beside it.
+  ipsec: ["address", "netlink", "state"],
   operate: [
     "address",
     "netlink",
@@ -73,6 +75,7 @@ const MAY_IMPORT: Table = {
     "datapath",
     "wireguard",
     "extension",
+    "ipsec",
     "status",
     "agent",
     "admin",

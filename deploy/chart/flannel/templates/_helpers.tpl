@@ -1,6 +1,6 @@
 {{/* The backends that this version of flanneld has. */}}
 {{- define "flannel.backends" -}}
-vxlan host-gw udp wireguard ipip alloc extension
+vxlan host-gw udp wireguard ipip alloc extension ipsec
 {{- end }}
 
 {{/* "true" or nothing. A string is what --set-string gives: "false" must not count as true. */}}
@@ -72,7 +72,7 @@ capabilities:
 {{/* The preshared key, or nothing: then net-conf.json contains no secret and is in the ConfigMap. 0 is Go flannel's "none". */}}
 {{- define "flannel.psk" -}}
 {{- $psk := include "flannel.text" .Values.flannel.psk }}
-{{- if and (eq .Values.flannel.backend "wireguard") (ne $psk "0") }}{{ $psk }}{{ end }}
+{{- if and (has .Values.flannel.backend (list "wireguard" "ipsec")) (ne $psk "0") }}{{ $psk }}{{ end }}
 {{- end }}
 
 {{/* net-conf.json. Zero and empty values are left out, so that flanneld's defaults apply. */}}
@@ -95,6 +95,9 @@ capabilities:
 {{- with int $values.mtu }}{{ $_ := set $backend "MTU" . }}{{ end }}
 {{- with $values.tunnelMode }}{{ $_ := set $backend "Mode" . }}{{ end }}
 {{- with int $values.keepaliveInterval }}{{ $_ := set $backend "PersistentKeepaliveInterval" . }}{{ end }}
+{{- with include "flannel.psk" $ }}{{ $_ := set $backend "PSK" . }}{{ end }}
+{{- end }}
+{{- if eq $values.backend "ipsec" }}
 {{- with include "flannel.psk" $ }}{{ $_ := set $backend "PSK" . }}{{ end }}
 {{- end }}
 {{- if eq $values.backend "ipip" }}

@@ -1,0 +1,124 @@
+/**
+ * The provider of IPsec policies, over netlink (linux/xfrm.h). Ours have reqid 11, as Go flannel's, and lead into an own
+ * network; all others are foreign and stay.
+ */
+
+import { containsPrefix, parsePrefix } from "../address/prefix.ts";
+import { FlannelError, hasCode } from "../base/error.ts";
+import type { NetlinkConnection } from "../netlink/connection.ts";
+import type { NetlinkRequest } from "../netlink/message.ts";
+import { splitMessages } from "../netlink/message.ts";
+import type { NotificationSource } from "../netlink/monitor.ts";
+import {
+  decodeXfrmPolicy,
+  deleteXfrmPolicy,
+  getXfrmPolicies,
+  newXfrmPolicy,
+  updateXfrmPolicy,
+  type XfrmPolicy,
+} from "../netlink/xfrm.ts";
+import type { StateKind, StateObject, StateOperation, XfrmPolicyObject } from "../state/objects.ts";
+import type { Ownership } from "../state/operation.ts";
+import type { Notice, Provider } from "../state/provider.ts";
+
+/** Go flannel's number, which its leases' hosts have in common with ours. */
+export const REQID = 11;
+
+export interface PolicyProviderOptions {
+  /** Opens a connection to NETLINK_XFRM. Throws SyscallError EPROTONOSUPPORT on a kernel without it. */
+  readonly open: () => NetlinkConnection;
+  /** Subscribes to changes of policies. Throws SyscallError. */
+  readonly openNotifications: () => NotificationSource;
+}
+
+export class PolicyProvider implements Provider, Disposable {
+  readonly name = "the kernel's IPsec";
+  readonly kinds: ReadonlySet<StateKind> = new Set(["xfrm-policy"]);
+  readonly #options: PolicyProviderOptions;
+  #connection: NetlinkConnection | undefined;
+
+  constructor(options: PolicyProviderOptions) {
+    this.#options = options;
+  }
+
+  async observe({ networks }: Ownership): Promise<StateObject[]> {
+    const connection = this.#connect();
+    if (connection === undefined) return [];
+    return connection
+      .dump(getXfrmPolicies())
+      .map(decodeXfrmPolicy)
+      .filter(({ reqid, source, destination }) => {
+        const [from, to] = [parsePrefix(source), parsePrefix(destination)];
+        return (
+          reqid === REQID &&
+          networks.some(
+            (network) =>
+              from !== undefined &&
+              to !== undefined &&
+              from.family === network.family &&
+              containsPrefix(network, from) &&
+              containsPrefix(network, to),
+          )
+        );
+      })
+      .map(({ reqid: _, ...policy }) => ({ kind: "xfrm-policy", ...policy }));
+  }
+
+  async apply(operations: readonly StateOperation[]): Promise<(FlannelError | undefined)[]> {
+    const connection = this.#connect();
+    if (connection !== undefined) return connection.batch(operations.map(requestFor));
+    const error = new FlannelError(
+      "EOPNOTSUPP",
+      "this kernel has no IPsec (CONFIG_XFRM_USER): load the module xfrm_user",
+    );
+    return operations.map(() => error);
+  }
+
+  async *watch(_ownership: () => Ownership, signal: AbortSignal): AsyncGenerator<Notice> {
+    // Where the kernel has no IPsec there is nothing to follow until the next resync.
+    if (this.#connect() === undefined) return void (await once(signal));
+    using source = this.#options.openNotifications();
+    const close = () => source[Symbol.dispose]();
+    signal.addEventListener("abort", close, { once: true });
+    try {
+      for (;;) {
+        const received = await source.next();
+        if (received === undefined) return;
+        const isForeign = received.datagrams
+          .flatMap(splitMessages)
+          .some((message) => message.portId !== this.#connection?.portId);
+        if (received.overrun || isForeign) yield "overrun";
+      }
+    } finally {
+      signal.removeEventListener("abort", close);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection?.close();
+  }
+
+  /** Undefined = this kernel has no IPsec. */
+  #connect(): NetlinkConnection | undefined {
+    try {
+      this.#connection ??= this.#options.open();
+      return this.#connection;
+    } catch (error) {
+      if (hasCode(error, "EPROTONOSUPPORT")) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** Resolves when aborted. */
+const once = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) =>
+    signal.aborted ? resolve() : signal.addEventListener("abort", () => resolve(), { once: true }),
+  );
+
+function requestFor({ action, object }: StateOperation): NetlinkRequest {
+  const { kind: _, ...policy } = object as XfrmPolicyObject;
+  const wanted: XfrmPolicy = { ...policy, reqid: REQID };
+  if (action === "remove") return deleteXfrmPolicy(wanted);
+  return action === "replace" ? updateXfrmPolicy(wanted) : newXfrmPolicy(wanted);
+}
