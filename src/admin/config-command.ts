@@ -32,7 +32,7 @@ export const configCommands = (ports: AdminPorts): Command =>
         "the config is net-conf.json in a ConfigMap (kubectl -n kube-flannel edit configmap kube-flannel-cfg; the chart's " +
         "values, with Helm), which flanneld follows; try a new one with config check FILE before",
       flags: {
-        force: { kind: "bool", help: "also if hosts that have leases cannot follow without harm" },
+        force: { kind: "bool", help: "also if it breaks connections of hosts that have leases" },
       },
       run: (store, { values, positional }, context) =>
         runSet(store, () => ports.readText(positional[0]!), values.force, context),

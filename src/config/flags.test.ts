@@ -11,7 +11,7 @@ const TABLE = {
   count: { kind: "int", default: 5, help: "a number" },
   hosts: { kind: "list", default: ["a"], help: "some hosts" },
   iface: { kind: "repeatable", help: "again and again" },
-  secret: { kind: "string", secret: true, help: "not to be told" },
+  secret: { kind: "string", secret: true, help: "a secret" },
 } as const satisfies FlagTable;
 
 const parse = (args: string[], variables: Record<string, string> = {}) =>

@@ -56,7 +56,7 @@ describe("lease key", () => {
     "10x5.52.0-24",
   ];
   for (const key of bad) {
-    it(`takes ${JSON.stringify(key)} for junk`, () => assert.ok(isProblem(decodeLeaseKey(key))));
+    it(`refuses ${JSON.stringify(key)}`, () => assert.ok(isProblem(decodeLeaseKey(key))));
   }
 
   it("comes back as it went", () => {
@@ -74,7 +74,7 @@ describe("lease key", () => {
     );
   });
 
-  it("never throws, whatever the text", () => {
+  it("never throws for any text", () => {
     fc.assert(fc.property(fc.string(), fc.string(), (key, value) => void decodeLease(key, value)));
   });
 });

@@ -39,7 +39,7 @@ test("a lease with the address that the host published before is its own", () =>
   assert.equal(isOwn(host("10.0.0.3"), { published }), false);
 });
 
-test("a malformed value is nobody's, and without evidence no lease is own", () => {
+test("a malformed value belongs to no host, and without evidence no lease is own", () => {
   assert.equal(isOwn(undefined, { published: [host("10.0.0.1")] }), false);
   assert.equal(isOwn(host("10.0.0.1"), { published: [] }), false);
 });

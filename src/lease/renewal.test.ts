@@ -42,20 +42,20 @@ function store(record: StoredRecord<number> | undefined) {
   return { warnings, renewer, renew };
 }
 
-test("a renewal goes on from what was written last, or from what is read", async () => {
+test("a renewal continues from the last written version, or the one read", async () => {
   const { renew, warnings } = store({ version: 5, attributes: BEFORE });
   assert.equal(await renew(5), 6);
   assert.equal(await renew(undefined), 7);
   assert.deepEqual(warnings, []);
 });
 
-test("W6 a renewal whose answer was lost is nobody else's write", async () => {
+test("W6 a renewal whose response was lost is no foreign write", async () => {
   const { renew, warnings } = store({ version: 6, attributes: NOW });
   assert.equal(await renew(5), 7);
   assert.deepEqual(warnings, []);
 });
 
-test("another's write under our address is said and written over; junk only written over", async () => {
+test("a foreign write under the own address is reported and overwritten; an invalid value only overwritten", async () => {
   const another = store({ version: 6, attributes: attributesOf("192.168.0.1", "02:00:00:00:00:77") });
   assert.equal(await another.renew(5), 7);
   assert.match(another.warnings.join(), /10\.5\.7\.0-24 of this host was changed by another/);

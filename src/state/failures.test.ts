@@ -25,12 +25,12 @@ test("an object that was in place stays a repair however often it is refused; on
 test("an operation is due when its timer fires, even if early", () => {
   let nowMs = 0;
   let goOff = () => {};
-  let roused = 0;
+  let wakeUps = 0;
   const after = (_delayMs: number, callback: () => void) => {
     goOff = callback;
     return () => {};
   };
-  const book = new FailureBook({ nowMs: () => nowMs, after }, () => roused++);
+  const book = new FailureBook({ nowMs: () => nowMs, after }, () => wakeUps++);
   assert.equal(book.note(OPERATION, ERROR, false).isFirst, true);
   const first = goOff;
   nowMs = 1;
@@ -41,5 +41,5 @@ test("an operation is due when its timer fires, even if early", () => {
   nowMs = 100.2; // 1 + 100 is not over yet
   goOff();
   assert.equal(book.isDue(OPERATION), true);
-  assert.equal(roused, 2);
+  assert.equal(wakeUps, 2);
 });

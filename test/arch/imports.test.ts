@@ -117,10 +117,13 @@ const PURE = ["address", "netlink", "packet", "state", "backend", "datapath", "w
 
 const FORBIDDEN_TEXT: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
   { pattern: /from "node:/, reason: "a pure folder takes the system through a port" },
-  { pattern: /\b(?:Date\.now|performance\.now|new Date\()/, reason: "a pure folder is told the time" },
-  { pattern: /\bMath\.random|\bcrypto\./, reason: "a pure folder is handed its chance" },
-  { pattern: /\bprocess\./, reason: "a pure folder knows no process" },
-  { pattern: /\bconsole\./, reason: "what has to be said goes through the injected logger" },
+  {
+    pattern: /\b(?:Date\.now|performance\.now|new Date\()/,
+    reason: "a pure folder receives the time as input",
+  },
+  { pattern: /\bMath\.random|\bcrypto\./, reason: "a pure folder receives random numbers as input" },
+  { pattern: /\bprocess\./, reason: "a pure folder does not know its process" },
+  { pattern: /\bconsole\./, reason: "messages go through the injected logger" },
 ];
 
 interface Source {

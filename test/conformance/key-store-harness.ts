@@ -63,7 +63,7 @@ export function describeKeyStore<Server extends AsyncDisposable & { readonly end
         await proxy.cut();
         await meanwhile();
         await access.discardHistory();
-        await proxy.mend();
+        await proxy.restore();
       },
       [Symbol.asyncDispose]: async () => {},
     };

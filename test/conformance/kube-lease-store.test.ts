@@ -18,7 +18,7 @@ import { annotated, openKubeStore, PREFIX, temporaryDirectory } from "../support
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { describeWatching } from "./lease-store.suite.ts";
 
-/** The annotations that say what a lease's value says, or junk where that is junk. */
+/** The annotations for a lease's value, invalid where that is invalid. */
 function annotationsOf(value: string): Record<string, string | null> {
   let members: Record<string, unknown> | null | undefined;
   try {
@@ -78,7 +78,7 @@ describeWatching("Kubernetes", async () => {
       await line.cut();
       await meanwhile();
       api.compact();
-      await line.mend();
+      await line.restore();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

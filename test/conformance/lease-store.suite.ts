@@ -124,7 +124,7 @@ export function describeWatching(name: string, start: () => Promise<LeaseStoreHa
       assert.equal(await store.readNetworkConfig(), '{"Network":"10.5.0.0/16"}');
     });
 
-    test("tells of changes of the config", async (harness) => {
+    test("reports changes of the config", async (harness) => {
       await using store = await harness.open();
       const abort = new AbortController();
       const seen: (string | undefined)[] = [];
@@ -141,7 +141,7 @@ export function describeWatching(name: string, start: () => Promise<LeaseStoreHa
       assert.deepEqual(seen, [undefined, "one", "two"]);
     });
 
-    test("tells of changes in the order in which they happen", async (harness) => {
+    test("reports changes in the order in which they occur", async (harness) => {
       await using store = await harness.open();
       await using watch = follow(store);
       await until(() => watch.updates.length === 1, "the snapshot");
@@ -202,7 +202,7 @@ export function describeWatching(name: string, start: () => Promise<LeaseStoreHa
       await until(() => watch.table.get("10.5.205.0-24") !== undefined, "a change after the gap");
     });
 
-    test("W1 junk keys and values are skipped and told once; all others stay", async (harness) => {
+    test("W1 invalid keys and values are skipped and reported once; all others stay", async (harness) => {
       const warnings: string[] = [];
       const logger: Logger = { ...silentLogger, warn: (message) => warnings.push(message) };
       const junk: readonly [key: string, value: string][] = [
@@ -236,20 +236,20 @@ export function describeWatching(name: string, start: () => Promise<LeaseStoreHa
       await acquire(store, 9);
     });
 
-    test("W1 a peer whose value turns to junk keeps its last good one", async (harness) => {
+    test("W1 a peer whose value becomes invalid keeps its last valid one", async (harness) => {
       await harness.write("10.5.1.0-24", encodeLeaseValue(attributesOf(1)));
       await using store = await harness.open();
       await using watch = follow(store);
       await until(() => watch.table.size === 1, "the peer");
       await harness.write("10.5.1.0-24", "junk");
       await harness.gap(() => harness.write("10.5.2.0-24", encodeLeaseValue(attributesOf(2))));
-      await until(() => watch.table.get("10.5.2.0-24") !== undefined, "a change after the junk");
+      await until(() => watch.table.get("10.5.2.0-24") !== undefined, "a change after the invalid value");
       assert.equal(macOf(watch.table.get("10.5.1.0-24")), "02:00:00:00:00:01");
       await harness.remove("10.5.1.0-24");
       await until(() => watch.table.size === 1, "the peer to go");
     });
 
-    test("repairs its own record if somebody wrote junk over it", async (harness) => {
+    test("repairs its own record after a foreign invalid write", async (harness) => {
       await using store = await harness.open();
       const lease = await acquire(store, 1);
       await harness.write(lease.key, "junk");
@@ -374,7 +374,7 @@ function describeAllocation(name: string, start: () => Promise<LeaseStoreHarness
       assert.equal(await harness.read(lease.key), undefined);
     });
 
-    test("keeps off subnets that leases of other lengths or with junk in them cover", async (harness) => {
+    test("avoids subnets that leases of other lengths or with invalid values cover", async (harness) => {
       await harness.write("10.5.0.64-28", encodeLeaseValue(attributesOf(8)));
       await harness.write("10.5.0.128-26", "junk");
       await using store = await harness.open();

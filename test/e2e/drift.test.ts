@@ -1,4 +1,4 @@
-/** What others change while flanneld runs is put right, and can be read afterwards: in the log, and at /drift. */
+/** Foreign changes while flanneld runs are repaired, and recorded: in the log, and at /drift. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -68,7 +68,7 @@ describe("sessions of etcd's users", () => {
     );
     await etcd.ctl("user", "revoke-role", "flannel", "flannel");
     await line.cut();
-    await line.mend();
+    await line.restore();
     await until(
       () =>
         host.log.some((text) =>
@@ -101,7 +101,7 @@ describe("TLS files", () => {
       const peer = `10.5.${100 + host.table.size}.0-24`;
       await line.cut();
       await etcd.ctl("put", `${SUBNETS}/${peer}`, '{"PublicIP":"192.168.0.77","PublicIPv6":null}');
-      await line.mend();
+      await line.restore();
       await until(() => host.table.get(peer) !== undefined, "a peer through a new connection");
     };
     const complaints = () => host.log.filter((text) => /Failed to reload TLS files/.test(text));
@@ -122,7 +122,7 @@ describe("TLS files", () => {
     copyFileSync(next.client.cert, files.certFile);
     copyFileSync(next.client.key, files.keyFile);
     await line.cut();
-    await line.mend();
+    await line.restore();
     await until(
       () =>
         host.log.some((text) => /^error Watch on the leases.* client certificate that it trusts/.test(text)),

@@ -38,7 +38,7 @@ for (const [store, start] of Object.entries(STORES)) {
       await bed.line.cut();
       await outageNoticed(host);
       await bed.put(`subnets/${key}`, encodeLeaseValue(attributesOf(2)));
-      await bed.line.mend();
+      await bed.line.restore();
       await until(() => host.keys.length === 2 && host.keeper.problem === undefined, "another subnet");
       assert.notEqual(host.keeper.own!.key, key);
       await until(() => host.table.size === 2, "both leases");

@@ -65,13 +65,13 @@ for (const [store, start] of Object.entries(STORES)) {
       await bed.line.cut();
       await outageNoticed(hosts);
       await atLimit();
-      await bed.line.mend();
+      await bed.line.restore();
     });
     fault("a long outage, packets dropped", async (bed, hosts) => {
       bed.line.silence();
       await outageNoticed(hosts);
       await atLimit();
-      await bed.line.mend();
+      await bed.line.restore();
     });
     fault("an outage, history compacted meanwhile", async (bed, hosts) => {
       await bed.line.cut();
@@ -79,7 +79,7 @@ for (const [store, start] of Object.entries(STORES)) {
       await bed.put("subnets/10.5.240.0-24", encodeLeaseValue(attributesOf(240)));
       await bed.remove("subnets/10.5.240.0-24");
       await bed.forget();
-      await bed.line.mend();
+      await bed.line.restore();
     });
     fault(
       "data lost",
@@ -99,7 +99,7 @@ for (const [store, start] of Object.entries(STORES)) {
         await bed.startEmpty();
         // Beyond the revision that the hosts have seen: the number alone does not show the loss.
         for (let write = 0; write < 30; write++) await bed.put("elsewhere", `${write}`);
-        await bed.line.mend();
+        await bed.line.restore();
       },
       { check: usesConfigAgain },
     );
@@ -195,13 +195,13 @@ describe("faults of an etcd3 cluster", () => {
       title: string,
       limitMs: number,
       harm: (go: () => void) => Promise<void>,
-      mend: () => Promise<void>,
+      restore: () => Promise<void>,
     ) =>
       t.test(title, async () => {
         // New hosts for each fault, connected to the member that will fail.
         await using started = await startLeaseHosts(HOSTS, open);
         const tookMs = await table.measure({ store, fault: title }, started.hosts, open, harm);
-        await mend();
+        await restore();
         assert.ok(tookMs < limitMs, `${tookMs} ms`);
       });
 

@@ -131,7 +131,7 @@ for (const api of ETCD_APIS) {
       await put(etcd, 2);
       await until(() => opened.log.length > 0, "the silence to be noticed");
       assert.equal(watch.sees(2), false);
-      await line.mend();
+      await line.restore();
       await until(() => watch.sees(2), "the peer made meanwhile");
       await put(etcd, 3);
       await until(() => watch.sees(3), "a peer after that");
@@ -178,7 +178,7 @@ for (const api of ETCD_APIS) {
         [one, two, 202],
         [two, one, 203],
       ] as const) {
-        await other.mend();
+        await other.restore();
         await dying.cut();
         const startMs = performance.now();
         await opened.store.renew(lease, lease.attributes);
@@ -249,7 +249,7 @@ describe("a quiet watch", () => {
     await etcd.ctl2("rm", `${SUBNETS}/10.5.1.0-24`);
     await put2(3);
     await etcd.forget();
-    await line.mend();
+    await line.restore();
     await until(() => watch.sees(3) && !watch.sees(1) && watch.sees(2), "what changed meanwhile");
     assert.equal(watch.snapshots, 2);
     assert.ok(opened.log.some((line) => /Resyncing the leases: etcd has discarded older changes/.test(line)));

@@ -1,7 +1,7 @@
 /**
  * flanneld and an etcd whose host is down: ARP gets no answer, so connections time out or fail with EHOSTUNREACH by turns.
  *
- *     flanneld ── eth0 10.9.0.1 ╌╌ (10.9.0.9, nobody)
+ *     flanneld ── eth0 10.9.0.1 ╌╌ (10.9.0.9, no host)
  */
 
 import assert from "node:assert/strict";

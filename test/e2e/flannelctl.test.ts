@@ -159,7 +159,7 @@ test("a config that running hosts cannot follow needs --force", async (t) => {
   assert.match(refusal, /Network 10\.5\.0\.0\/16 → 10\.9\.0\.0\/16, Backend\.VNI 1 → 7: /);
   assert.match(refusal, /nothing was written; --force/);
   assert.equal((await cluster.good(["config", "get"])).trim(), smaller);
-  await cluster.good(["config", "set", "-"], CONFIG); // a wider range harms nobody
+  await cluster.good(["config", "set", "-"], CONFIG); // a wider range harms no host
   await cluster.good(["config", "set", "--force", "-"], other);
   assert.equal(await cluster.value("config"), other);
 });

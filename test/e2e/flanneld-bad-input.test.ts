@@ -1,5 +1,5 @@
 /**
- * Bad input to the real flanneld: what only the operator can mend ends it with a code and a message that says what to
+ * Bad input to the real flanneld: what only the operator can fix ends it with a code and a message that says what to
  * do; what can pass by itself is waited out, without a restart. Never a stack trace (test/support/flanneld.ts looks
  * for one in every log), never a secret.
  */
@@ -331,7 +331,7 @@ test("a subnet file that cannot be written is reported, and written once possibl
   );
   await flanneld.logged(/Acquired lease/);
   const own = (await etcd.ctl("get", "--prefix", "--keys-only", `${PREFIX}/subnets/`)).trim();
-  await etcd.ctl("del", own); // the loss of the lease meanwhile changes nothing about the wish to write
+  await etcd.ctl("del", own); // the loss of the lease meanwhile does not stop the attempts to write
   await flanneld.logged(/Lost lease/);
   assert.doesNotMatch(flanneld.log(), /flanneld is ready/);
   execFileSync("nsenter", [`--mount=/proc/${flanneld.pid}/ns/mnt`, "mount", "-o", "remount,rw", directory]);
@@ -355,9 +355,9 @@ test("a NOTIFY_SOCKET without a listener is reported and has no other effect", a
   await using etcd = await startEtcd();
   await etcd.ctl("put", `${PREFIX}/config`, CONFIG);
   const [host] = await makeHosts(t, etcd, 1);
-  const flanneld = startFlanneld(t, host!, { env: { NOTIFY_SOCKET: `${host!.directory}/nobody` } });
+  const flanneld = startFlanneld(t, host!, { env: { NOTIFY_SOCKET: `${host!.directory}/no-listener` } });
   await flanneld.logged(/flanneld is ready/);
-  await flanneld.logged(/^[WE].*NOTIFY_SOCKET .*nobody/);
+  await flanneld.logged(/^[WE].*NOTIFY_SOCKET .*no-listener/);
   const { code, tookMs } = await flanneld.stop();
   assert.equal(code, 0);
   assert.ok(tookMs < 1000);

@@ -23,7 +23,7 @@ const peer = (number: number, changes: Record<string, string> = {}) => ({
   ...changes,
 });
 
-/** Adds a node on which nobody runs flanneld, as another flannel would have left it. */
+/** Adds a node without a running flanneld, with the annotations of another flannel. */
 const addNode = (bed: KubeBed, number: number, changes: Record<string, string> = {}) =>
   bed.api.nodes.create(
     makeNode(`peer-${number}`, {
@@ -209,7 +209,7 @@ test("W16 nodes without annotations, with bad ones, or with one subnet or addres
   );
 });
 
-test("W17 net-conf.json: missing or bad at the start ends it; changed, bad or gone later, it is followed or told", async (t) => {
+test("W17 net-conf.json: missing or invalid at startup exits; changed, invalid or deleted later, it is applied or reported", async (t) => {
   const bed = await makeKubeBed(t, 1);
   const [host] = bed.hosts;
   unlinkSync(bed.configFile);
@@ -269,7 +269,7 @@ test("W39 annotations that others strip or change are written again, and peers h
   assert.doesNotMatch(fdb, /192\.0\.2\.99/);
 });
 
-test("W40 without a podCIDR it waits, says for what, and goes on as soon as there is one", async (t) => {
+test("W40 without a podCIDR it waits, logs why, and continues as soon as there is one", async (t) => {
   const bed = await makeKubeBed(t, 1, { podCIDRs: () => [] });
   const [host] = bed.hosts;
   const flanneld = bed.start(host!, { args: ["--healthz-port=18081"] });

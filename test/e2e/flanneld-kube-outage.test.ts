@@ -61,7 +61,7 @@ test("the API server is away for a while: no packet is lost, and who came meanwh
     /^flanneld is ready\nwatch on the nodes in Kubernetes lost for \d+ s; using the last known state: API server .*\n$/,
   );
   assert.ok(hasRoute(first, "10.244.2.0/24"), "no peer is dropped");
-  for (const { line } of [first, second]) await line.mend();
+  for (const { line } of [first, second]) await line.restore();
   for (const flanneld of daemons) await flanneld.logged(/Watch on the nodes in Kubernetes restored/);
   await until(() => hasRoute(first, "10.244.101.0/24"), "the route to who came");
   await assertNoneLost(ping);
@@ -101,14 +101,14 @@ test("a restart loses no packet, after SIGTERM and after SIGKILL, on either end"
   await assertNoneLost(ping);
 });
 
-test("a start while the API server is away keeps what is programmed, and goes on when it is back", async (t) => {
+test("a start while the API server is down keeps what is programmed, and continues when it is back", async (t) => {
   const { bed, first, daemons, ping } = await startPair(t);
   await daemons[0].stop();
   await first.line.cut();
   const flanneld = bed.start(first);
   await flanneld.logged(/Failed to read the record of this host from the datastore; retrying: API server/);
   await ping.more(20);
-  await first.line.mend();
+  await first.line.restore();
   await flanneld.logged(/flanneld is ready: 10\.244\.1\.0\/24/);
   await assertNoneLost(ping);
 });
@@ -140,7 +140,7 @@ test("a device that is lost while flanneld is away comes back with its MAC, in b
   await until(() => answers(b, a.ipv6), "IPv6");
 });
 
-test("public-ip-overwrite is what peers are told, and no more; node-public-ip counts as --public-ip", async (t) => {
+test("public-ip-overwrite changes only the published address; node-public-ip counts as --public-ip", async (t) => {
   const bed = await makeKubeBed(t, 2);
   const [first, second] = bed.hosts as [KubeHost, KubeHost];
   // Behind a NAT: peers reach it at an address that its interface does not have.

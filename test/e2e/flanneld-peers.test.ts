@@ -1,5 +1,5 @@
 /**
- * What flanneld makes of the leases in a real etcd: peers that come, go and change, junk, gaps in the watch, and the
+ * How flanneld follows the leases in a real etcd: peers that come, go and change, invalid values, gaps in the watch, and the
  * loss of its own lease. Peers are leases written with etcdctl; what they come to is read with ip(8) and bridge(8).
  */
 
@@ -95,7 +95,7 @@ test("W22 peers join, change MAC and address, and leave", async (t) => {
   assert.match(bench.flanneld.log(), /Peer left: 10\.5\.2\.0\/24 at 192\.168\.7\.102/);
 });
 
-test("W1 junk under subnets/ costs no peer, and neither do leases that cannot be", async (t) => {
+test("W1 invalid keys and values under subnets/ cost no peer, nor do impossible leases", async (t) => {
   await using etcd = await startEtcd();
   const bench = await startBench(t, etcd);
   await putPeer(etcd, peer(2));
@@ -123,7 +123,7 @@ test("W1 junk under subnets/ costs no peer, and neither do leases that cannot be
     ["10.5.34.0-24", `{"PublicIP":"192.168.7.134","BackendData":${"[".repeat(500)}${"]".repeat(500)}}`],
   ];
   for (const [key, value] of junk) await etcd.ctl("put", `${PREFIX}/subnets/${key}`, value);
-  await putPeer(etcd, peer(3)); // events come in order: when this is there, all the junk has been looked at
+  await putPeer(etcd, peer(3)); // events come in order: when this is there, all invalid values have been processed
   await holds(bench, [peer(2), peer(3)]);
   const log = bench.flanneld.log();
   for (const expected of [
@@ -164,7 +164,7 @@ test("W2 W3 a gap in the watch, compacted away: all changes are caught up, the o
   const changed = [peer(3, { mac: "0a:00:00:00:03:33" }), peer(4, { publicIp: "192.168.7.204" }), peer(5)];
   for (const each of changed) await putPeer(etcd, each);
   await compact(etcd);
-  await bench.host.line.mend();
+  await bench.host.line.restore();
   await holds(bench, changed);
   await bench.flanneld.logged(/Resyncing the leases/);
   assert.doesNotMatch(bench.flanneld.log(), /Lost lease/);

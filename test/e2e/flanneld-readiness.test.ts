@@ -67,7 +67,7 @@ test("W36 readiness does not show before there is any", async (t) => {
   await host!.line.cut();
   const flanneld = startFlanneld(t, host!, { args: [`--healthz-port=${PORT}`] });
   await answers(flanneld, host!, 503, /not ready yet/);
-  await host!.line.mend();
+  await host!.line.restore();
   await answers(flanneld, host!, 200, /ready/);
   // At the first 200 everything is there.
   const { subnet } = readSubnetFile(host!);

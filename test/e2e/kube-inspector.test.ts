@@ -122,7 +122,7 @@ test("thousands of nodes come in pages", async (t) => {
   assert.equal(api.requests.length, 3);
 });
 
-test("a watch tells what changes a lease, and of no heartbeat, also over a gap", async (t) => {
+test("a watch reports changes of leases and no heartbeats, also over a gap", async (t) => {
   const { api, open } = await makeBed(t, READ_NODES);
   addPeer(api, 1);
   addPeer(api, 2);
@@ -168,7 +168,7 @@ test("a watch tells what changes a lease, and of no heartbeat, also over a gap",
   await watching;
 });
 
-test("what is decided about this host: subnets, addresses, what it told before; nothing is patched", async (t) => {
+test("the assignment of this host: subnets, addresses, previously published data; nothing is patched", async (t) => {
   const { api, open } = await makeBed(t);
   const annotations = annotated({
     ...annotationsOfHost(1),
@@ -197,7 +197,7 @@ test("what is decided about this host: subnets, addresses, what it told before; 
   await assert.rejects(read({ nodeName: "node-2" }), /node node-2 has no podCIDR yet: is kube-controller-/);
 });
 
-test("the network config is a file; where it is not, the operator is told where to look", async (t) => {
+test("the network config is a file; if it is missing, the error names its place", async (t) => {
   const { directory, open } = await makeBed(t);
   const inspector = await open();
   assert.match(inspector.configPlace, /net-conf\.json \(--net-config-path; .*ConfigMap kube-flannel-cfg\)$/);

@@ -175,7 +175,7 @@ test("a token that rotates is read again; a watch that is open stays", async (t)
   assert.equal(bed.api.requests.filter(({ status }) => status === 401).length, 0);
 });
 
-test("an expired token is told with where it comes from; it is never shown", async (t) => {
+test("an expired token is reported with its source; it is never shown", async (t) => {
   const bed = await makeBed(t);
   const secret = "eyJhbGciOiJub25lIn0.secret.signature";
   writeFileSync(bed.directory.at("token"), secret);
@@ -193,7 +193,7 @@ test("an expired token is told with where it comes from; it is never shown", asy
   assert.ok(!bed.log.text.includes("secret"), bed.log.text);
 });
 
-test("a token file that becomes junk is told once each time, and the last good one used", async (t) => {
+test("a token file that becomes invalid is reported once each time, and the last valid token used", async (t) => {
   const bed = await makeBed(t);
   const store = await bed.openPod();
   for (const junk of ["", "two\nlines", "x".repeat(1 << 20), Buffer.from([0xff, 0, 1])]) {
@@ -207,7 +207,7 @@ test("a token file that becomes junk is told once each time, and the last good o
   await store.readHost();
 });
 
-test("what is wrong with a pod's files at the start is told with its path", async (t) => {
+test("an invalid file of a pod at startup is reported with its path", async (t) => {
   const bed = await makeBed(t);
   const configError = (pattern: RegExp) => (error: unknown) =>
     hasCode(error, "CONFIG") && pattern.test(String(error));
@@ -234,7 +234,7 @@ test("what is wrong with a pod's files at the start is told with its path", asyn
   await assert.rejects(outside, configError(/not in a pod .*set --kubeconfig-file or --kube-api-url/));
 });
 
-test("an authority that does not match is told; the right one that takes its place is used", async (t) => {
+test("an authority that does not match is reported; its valid replacement is used", async (t) => {
   const bed = await makeBed(t);
   writeFileSync(bed.directory.at("ca.crt"), readFileSync(bed.certificates.stranger.ca));
   const store = await bed.openPod();
@@ -255,7 +255,7 @@ test("an API URL in a pod: the pod's token goes there, over TLS only", async (t)
     bed.api.requests.map(({ user }) => user),
     [USER],
   );
-  // It would know the token: that it sees nobody shows that none came.
+  // It would know the token: an anonymous request shows that none was sent.
   await using plain = await KubeApiServer.start({
     tokens: [{ token: "first", user: USER, rules: KUBE_RULES }],
   });
@@ -295,7 +295,7 @@ test("kubeconfig: a token, a token file, a client certificate, in the file or be
 
 test("kubeconfig: credentials do not go over a connection that is not encrypted", async (t) => {
   const bed = await makeBed(t);
-  // It would know the token: that it sees nobody shows that none came.
+  // It would know the token: an anonymous request shows that none was sent.
   await using plain = await KubeApiServer.start({
     tokens: [{ token: "first", user: USER, rules: KUBE_RULES }],
   });
@@ -364,7 +364,7 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
   await assert.rejects(store.readHost(), /failed to get credentials from .*: it exited with code 3$/);
 });
 
-test("kubeconfig: an exec plugin whose certificate is refused, or junk, is asked for another", async (t) => {
+test("kubeconfig: an exec plugin whose certificate is refused or invalid is run again", async (t) => {
   const bed = await makeBed(t);
   const { client } = bed.certificates;
   const [plugin, runs, issued] = ["plugin", "runs", "issued"].map((name) => bed.directory.at(name)) as [

@@ -80,7 +80,7 @@ test("410 Gone at the start of a watch: listed again, once", async (t) => {
   bed.api.nodes.delete("node-2");
   addPeer(bed.api, 4);
   bed.api.compact();
-  await bed.line.mend();
+  await bed.line.restore();
   await until(() => bed.watch.snapshots === 2, "the second listing");
   assert.deepEqual(bed.seen(), ["node-3", "node-4"]);
   assert.equal(bed.requests("list"), 2);
@@ -90,9 +90,9 @@ test("410 Gone at the start of a watch: listed again, once", async (t) => {
 test("bookmarks move the watch on: history that was forgotten after one costs no listing", async (t) => {
   const bed = await makeBed(t, { historyLength: 10, bookmarkIntervalMs: 30 });
   await bed.line.cut();
-  await bed.line.mend();
+  await bed.line.restore();
   await until(() => bed.api.watchCount === 1, "the watch again");
-  // Pods change, nodes do not: only bookmarks tell that the version goes on.
+  // Pods change, nodes do not: only bookmarks report the newer version.
   for (let pod = 0; pod < 50; pod++) {
     bed.api.pods.create({
       apiVersion: "v1",
@@ -215,20 +215,20 @@ test("the API server away and back: peers stay, one line when it goes, one when 
   bed.api.nodes.delete("node-2");
   addPeer(bed.api, 4);
   assert.deepEqual(bed.seen(), ["node-2", "node-3"]);
-  await bed.line.mend();
+  await bed.line.restore();
   await until(() => bed.seen().join() === "node-3,node-4", "what happened meanwhile");
   assert.equal(bed.warnings().length, 1, bed.log.text);
   assert.match(bed.log.text, /Watch on the nodes in Kubernetes restored after/);
   assert.equal(bed.requests("list"), 1);
 });
 
-test("with the own lease held, an outage is told once, not by each watch", async (t) => {
+test("with an own lease an outage is reported once, not by each watch", async (t) => {
   const bed = await makeBed(t);
   await bed.store.acquire({ network: NETWORK, attributes: attributesOf(1), previous: undefined });
   await until(() => bed.api.watchCount === 2, "both watches");
   await bed.line.cut();
   await until(() => bed.warnings().length >= 1, "the line");
-  await bed.line.mend();
+  await bed.line.restore();
   await until(() => bed.api.watchCount === 2, "both watches again");
   await bed.works(4);
   assert.equal(bed.warnings().length, 1, bed.log.text);
@@ -241,7 +241,7 @@ test("a watch that has fallen silent is noticed: bookmarks fail to come", async 
   bed.line.silence();
   await until(() => bed.warnings().length === 1, "the silence to be noticed");
   addPeer(bed.api, 5);
-  await bed.line.mend();
+  await bed.line.restore();
   await until(() => bed.watch.table.get("node-5") !== undefined, "what happened meanwhile");
   assert.match(bed.log.text, /is connected, but does not answer/);
 });
@@ -264,7 +264,7 @@ test("a request that hangs ends; a connection that breaks is tried again", async
 test("addresses of this host changed: its connections are given up at once", async (t) => {
   const bed = await makeBed(t);
   bed.line.silence();
-  await bed.line.mend(); // old connections stay silent
+  await bed.line.restore(); // old connections stay silent
   addPeer(bed.api, 4);
   bed.store.addressesChanged?.();
   await until(() => bed.watch.table.get("node-4") !== undefined, "what happened meanwhile");
@@ -281,7 +281,7 @@ test("500 to the list and the watch: tried again until it works", async (t) => {
   assert.match(bed.log.text, /W Watch on .* lost.* failed to list nodes: HTTP 500, Internal Server Error/);
 });
 
-test("429 and 503 with Retry-After: waits as it is told, and goes on", async (t) => {
+test("429 and 503 with Retry-After: waits as requested, and continues", async (t) => {
   const bed = await makeBed(t);
   for (const status of [429, 503]) {
     bed.api.inject({ verb: "get", answer: { status, headers: { "retry-after": "1" } } });
@@ -311,7 +311,7 @@ test("all nodes come in one answer from the server's memory; if that is older th
   await bed.works(3_000);
 });
 
-test("a listing that is forgotten between two pages begins again, and is told once it is whole", async (t) => {
+test("a listing that expires between two pages begins again, and is reported once complete", async (t) => {
   const bed = await makeBed(t, { peers: Array.from({ length: 700 }, (_, index) => index + 2) });
   const page = '{"metadata":{"resourceVersion":"1","continue":"gone"},"items":[]}';
   bed.api.inject({ verb: "list", answer: { status: 200, body: page } });

@@ -26,7 +26,7 @@ import {
 } from "../support/kube-store.ts";
 import { until } from "../support/until.ts";
 
-/** A server, and the store of the host on node-1, which has 10.5.1.0/24 unless told otherwise. */
+/** A server, and the store of the host on node-1, by default with 10.5.1.0/24. */
 async function makeBed(
   t: TestContext,
   {
@@ -165,7 +165,7 @@ test("reads what operators and earlier runs have written of this host", async (t
   assert.equal((await bed.store.readHost()).attributes, undefined);
 });
 
-test("W13 a change in one family alone is told, whichever it is", async (t) => {
+test("W13 a change in only one family is reported, in either", async (t) => {
   const bed = await makeBed(t);
   addPeer(bed.api, 2, ["10.5.2.0/24", "fc00:0:0:2::/64"]);
   bed.annotate(
@@ -183,7 +183,7 @@ test("W13 a change in one family alone is told, whichever it is", async (t) => {
   assert.equal(watch.updates.length, 3);
 });
 
-test("W14 a peer's new podCIDR, and that flannel does not manage it any more, are told", async (t) => {
+test("W14 a peer's new podCIDR is reported, and a node that flannel no longer manages", async (t) => {
   const bed = await makeBed(t);
   addPeer(bed.api, 2);
   await using watch = follow(bed.store);
@@ -202,7 +202,7 @@ test("W14 a peer's new podCIDR, and that flannel does not manage it any more, ar
   );
 });
 
-test("W14 the own podCIDR changed, or the own node deleted: told, the old lease is lost, a new one can be taken", async (t) => {
+test("W14 the own podCIDR changed, or the own node deleted: reported, the old lease is lost, a new one can be acquired", async (t) => {
   const bed = await makeBed(t);
   const lease = await bed.acquire();
   await using watch = follow(bed.store);
@@ -254,7 +254,7 @@ test("W15 NetworkUnavailable is taken back until it holds, and again when it is 
   await done;
 });
 
-test("W15 a condition that holds is left alone, also if somebody else says so later", async (t) => {
+test("W15 a condition that is already false is not written, also if another client sets it later", async (t) => {
   const bed = await makeBed(t);
   const keep = async (condition: () => boolean) => {
     const abort = new AbortController();
@@ -272,7 +272,7 @@ test("W15 a condition that holds is left alone, also if somebody else says so la
   await off.keepAvailable(new AbortController().signal);
 });
 
-test("W16 nodes without annotations or with junk are no peers, and told once", async (t) => {
+test("W16 nodes without annotations or with invalid ones are no peers, and reported once", async (t) => {
   const bed = await makeBed(t);
   const { metadata, ...rest } = makeNode("bare", { podCIDRs: ["10.5.40.0/24"] });
   bed.api.nodes.create({ ...rest, metadata: { name: metadata.name } });
@@ -304,7 +304,7 @@ test("W16 nodes without annotations or with junk are no peers, and told once", a
   ]);
   bed.api.nodes.patch("node-6", { metadata: { labels: { some: "label" } } });
   bed.annotate({ "public-ip": "192.168.0.6" }, "node-6");
-  await until(() => watch.table.get("node-6") !== undefined, "the mended node");
+  await until(() => watch.table.get("node-6") !== undefined, "the corrected node");
   assert.equal(bed.log.lines.filter((line) => line.startsWith("W Skipped")).length, skipped.length);
 });
 
@@ -376,7 +376,7 @@ test("W39 a failing repair is tried again until it succeeds", async (t) => {
   assert.equal(complaints.length, 1, bed.log.text);
 });
 
-test("W39 whoever strips them again and again is answered ever more slowly, and named as a problem", async (t) => {
+test("W39 annotations that are removed again and again are restored at growing intervals, and reported as a problem", async (t) => {
   const bed = await makeBed(t, { options: { timings: { contestMaxMs: 400 } } });
   await bed.acquire();
   const isWhole = () => annotationsIn(bed.api, "node-1")["public-ip"] !== undefined;
@@ -393,7 +393,7 @@ test("W39 whoever strips them again and again is answered ever more slowly, and 
   assert.match(warnings[1]!, /repeatedly; .*--show-managed-fields/);
 });
 
-test("W40 without a podCIDR it waits on the watch, says what for, and goes on as soon as it comes", async (t) => {
+test("W40 without a podCIDR it waits on the watch, logs why, and continues as soon as there is one", async (t) => {
   const bed = await makeBed(t, { podCIDRs: [] });
   const reasons: string[] = [];
   const taking = bed.store.acquire({
@@ -419,7 +419,7 @@ test("W40 without a podCIDR it waits on the watch, says what for, and goes on as
   assert.equal(bed.log.lines.filter((line) => /^W Waiting for a subnet: node node-1/.test(line)).length, 2);
 });
 
-test("W40 it ends when it is told to, and from time to time, so that a changed network counts", async (t) => {
+test("W40 it stops when aborted, and periodically, so that a changed network config is applied", async (t) => {
   const bed = await makeBed(t, { podCIDRs: ["10.9.1.0/24"], options: { timings: { waitReportMs: 100 } } });
   await assert.rejects(
     bed.acquire(),

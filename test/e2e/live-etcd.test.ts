@@ -60,7 +60,7 @@ test("W45 while etcd is away, and with a reservation: updated when etcd is back,
   await flanneld.logged(/Watch on .* lost/);
   readdress(host!, "192.168.7.51");
   await flanneld.logged(/External interface eth0: 192\.168\.7\.51/);
-  await host!.line.mend();
+  await host!.line.restore();
   await until(async () => (await leases(etcd))[0]?.value.PublicIP === "192.168.7.51", "the lease");
   const [lease, ...others] = await leases(etcd);
   assert.deepEqual(others, []);

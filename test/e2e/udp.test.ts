@@ -1,5 +1,5 @@
 /**
- * The udp backend between real flannelds: traffic of every size, its errors, what it refuses, how it mends itself.
+ * The udp backend between real flannelds: traffic of every size, errors, refusals, repair.
  *
  *     container ── br0 ── host 1 ══ UDP 8285 ══ host 2 ── br0 ── container        (test/support/underlay.ts)
  */

@@ -9,7 +9,7 @@
  *
  * The network is 10.5.0.0/16 and fd05::/32, this host's subnet 10.5.1.0/24 and fd05:0:1::/64. “flannel.1” is a veth here:
  * the firewall sees only addresses and devices. `outside` has a route to the host's subnet, so that a packet
- * that was not masqueraded is answered too and can be told by its source.
+ * that was not masqueraded is answered too and is recognized by its source.
  */
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";

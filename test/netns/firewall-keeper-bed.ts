@@ -24,7 +24,7 @@ export interface KeeperRun extends AsyncDisposable {
   /** Readiness notes. */
   readonly notes: () => readonly string[];
   /** Sets the desired firewall and waits until it is applied. */
-  holds(wish: DesiredFirewall): Promise<void>;
+  holds(desired: DesiredFirewall): Promise<void>;
 }
 
 export interface KeeperOptions {
@@ -67,10 +67,10 @@ export function startKeeper(bed: FirewallBed, options: KeeperOptions = {}): Keep
     digests: () => digests,
     problem,
     notes: () => readiness.notes,
-    async holds(wish) {
+    async holds(desired) {
       readiness.set("firewall", "not tried yet");
-      keeper.setDesired(wish);
-      await waitFor("the firewall as wished", () => problem() === "", 15_000);
+      keeper.setDesired(desired);
+      await waitFor("the desired firewall", () => problem() === "", 15_000);
     },
     async [Symbol.asyncDispose]() {
       stop.abort();

@@ -22,7 +22,7 @@ const IPTABLES = { mode: "iptables", rules: RULES } as const;
 
 const TOLD = [
   {
-    wish: NFTABLES,
+    desired: NFTABLES,
     damage: [
       "nft flush ruleset",
       "nft delete chain ip flannel-ipv4 postrtg",
@@ -32,7 +32,7 @@ const TOLD = [
       "nft list table ip flannel-ipv4 | grep -q masquerade && nft list table ip6 flannel-ipv6 | grep -q masquerade",
   },
   {
-    wish: IPTABLES,
+    desired: IPTABLES,
     damage: [
       "iptables-nft -F",
       "iptables-nft -t nat -F",
@@ -45,12 +45,12 @@ const TOLD = [
   },
 ] as const;
 
-for (const { wish, damage, isRight } of TOLD) {
-  const numbers = wish.mode === "nftables" ? "W32" : "W31";
-  test(`${numbers} ${wish.mode}: flushed rules are back at once, by the kernel's notification; the ledger names the process`, async () => {
+for (const { desired, damage, isRight } of TOLD) {
+  const numbers = desired.mode === "nftables" ? "W32" : "W31";
+  test(`${numbers} ${desired.mode}: flushed rules are back at once, by the kernel's notification; the ledger names the process`, async () => {
     await using bed = await FirewallBed.create("host");
     await using run = startKeeper(bed);
-    await run.holds(wish);
+    await run.holds(desired);
     for (const script of damage) {
       const before = run.drift.entries.length;
       await bed.host(script);
@@ -174,10 +174,10 @@ test("the mode is switched under traffic: no packet is lost, every new flow is m
     }
   })();
   for (let turn = 0; turn < 3; turn++) {
-    for (const wish of [IPTABLES, NFTABLES]) {
-      await run.holds(wish);
+    for (const desired of [IPTABLES, NFTABLES]) {
+      await run.holds(desired);
       const rules = await bed.host("nft list ruleset");
-      if (wish === IPTABLES) assert.doesNotMatch(rules, /flannel-ipv/);
+      if (desired === IPTABLES) assert.doesNotMatch(rules, /flannel-ipv/);
       else assert.doesNotMatch(rules, /FLANNEL-POSTRTG/);
       await Promise.all([overlay.more(10), outward.more(10)]);
     }

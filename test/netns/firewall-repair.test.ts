@@ -20,7 +20,7 @@ type VariantName = (typeof VARIANTS)[number]["name"];
 const firewallOn = (bed: FirewallBed, options: Partial<FirewallOptions>): Firewall =>
   new Firewall({ mode: "nftables", exec: bed.exec, logger: silentLogger, ...options });
 
-/** Everything the kernel holds, without counters, handles, dates and tables that nobody filled. */
+/** Everything the kernel holds, without counters, handles, dates and empty tables. */
 async function dump(bed: FirewallBed): Promise<string> {
   const text = await bed.host(`
     nft -s list ruleset; iptables-nft-save; ip6tables-nft-save; iptables-legacy-save; ip6tables-legacy-save`);

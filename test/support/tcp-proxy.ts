@@ -11,7 +11,7 @@ export interface TcpProxy extends AsyncDisposable {
   /** Keeps connections open but passes nothing on: a peer that vanished without a word. */
   silence(): void;
   /** Takes connections again; those silenced stay silent for ever. */
-  mend(): Promise<void>;
+  restore(): Promise<void>;
 }
 
 /** `netns`: path of the network namespace in which it listens, on all addresses; default the own, on the loopback. */
@@ -71,7 +71,7 @@ export async function startTcpProxy(
         target.unpipe(client);
       }
     },
-    async mend() {
+    async restore() {
       isSilent = false;
       if (!server.listening) await listen(port);
     },

@@ -94,8 +94,8 @@ export function attributesOf({ annotations }: NodeRecord): LeaseAttributes | Pro
   }
   const backendData = readData(annotations.backendData);
   const backendV6Data = readData(annotations.backendV6Data);
-  if (isJunk(backendData)) return { problem: `annotation backend-data ${backendData.junk}` };
-  if (isJunk(backendV6Data)) return { problem: `annotation backend-v6-data ${backendV6Data.junk}` };
+  if (isMalformed(backendData)) return { problem: `annotation backend-data ${backendData.problem}` };
+  if (isMalformed(backendV6Data)) return { problem: `annotation backend-v6-data ${backendV6Data.problem}` };
   const { backendType = "" } = annotations;
   if (backendType.length > MAX_TYPE_LENGTH) return wrong("backend-type", backendType, "is no backend's name");
   return { publicIp, publicIpv6, backendType, backendData, backendV6Data };
@@ -136,24 +136,25 @@ export function readAddress(text: string | undefined, family: Family): Ip | unde
 }
 
 /** What is wrong with backend data. A class, so that no JSON value can be mistaken for one. */
-class Junk {
-  readonly junk: string;
-  constructor(junk: string) {
-    this.junk = junk;
+class Malformed {
+  readonly problem: string;
+  constructor(problem: string) {
+    this.problem = problem;
   }
 }
 
-const isJunk = (value: unknown): value is Junk => value instanceof Junk;
+const isMalformed = (value: unknown): value is Malformed => value instanceof Malformed;
 
 function readData(text: string | undefined): unknown {
   if (text === undefined || text === "") return undefined;
-  if (text.length > MAX_DATA_LENGTH) return new Junk(`is longer than ${MAX_DATA_LENGTH} characters`);
+  if (text.length > MAX_DATA_LENGTH) return new Malformed(`is longer than ${MAX_DATA_LENGTH} characters`);
   try {
     const value: unknown = JSON.parse(text);
-    if (!isShallow(value, MAX_DATA_DEPTH)) return new Junk(`is nested deeper than ${MAX_DATA_DEPTH} levels`);
+    if (!isShallow(value, MAX_DATA_DEPTH))
+      return new Malformed(`is nested deeper than ${MAX_DATA_DEPTH} levels`);
     return value ?? undefined;
   } catch {
-    return new Junk("is not JSON");
+    return new Malformed("is not JSON");
   }
 }
 

@@ -79,11 +79,11 @@ function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node
     });
     reader.end();
   } catch (error) {
-    if (error instanceof JsonFault) throw junk();
+    if (error instanceof JsonFault) throw malformed();
     throw error;
   }
   if (type === "ERROR") throw statusError(isObject(status) ? status : {});
-  if (object?.version === undefined) throw junk();
+  if (object?.version === undefined) throw malformed();
   const { node, version } = object;
   switch (type) {
     case "ADDED":
@@ -94,11 +94,11 @@ function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node
     case "BOOKMARK":
       return { type: "bookmark", version };
     default:
-      throw junk();
+      throw malformed();
   }
 }
 
-const junk = () => new StoreError("INVALID", "the API server sent a malformed event");
+const malformed = () => new StoreError("INVALID", "the API server sent a malformed event");
 
 /** A Status within a watch. */
 function statusError({ code, reason, message }: Members): StoreError {
