@@ -211,7 +211,8 @@ suite("labs", { concurrency: 3 }, () => {
 for (const backend of ["wireguard", "ipip"] as const) {
   test(`${backend}: a lab where the kernel has such devices, else a refusal with the remedy`, async () => {
     using rtnetlink = openRtnetlink();
-    if (hasLinkType(rtnetlink, backend)) {
+    // WireGuard runs in flanneld where the kernel has none.
+    if (backend === "wireguard" || hasLinkType(rtnetlink, backend)) {
       await withLab(backend[0]!, ["--hosts=2", `--backend=${backend}`], (lab) => pings(lab, 2, [4]));
       return;
     }

@@ -213,7 +213,7 @@ test("a used port and a device of another type are reported, and flanneld contin
   host.run("ip", "link", "add", "flannel0", "type", "bridge");
   const flanneld = startFlanneld(t, host);
   await flanneld.logged(
-    /device flannel0 exists and is not flannel's \(it is a bridge device\): remove or rename it$/,
+    /Device flannel0 exists and is not flannel's \(it is a bridge device\): remove or rename it$/,
   );
   host.run("ip", "link", "delete", "flannel0");
   await flanneld.logged(/Failed to create tunnel flannel0 .*EADDRINUSE/);

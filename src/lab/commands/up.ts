@@ -56,7 +56,7 @@ function requireParts({ plan: { topology, network }, setup, programs }: UpOption
   if (setup.datastore === "kube") tools.push("openssl");
   if (network.enableNftables) tools.push("nft");
   requireTools(tools);
-  requireDevices(network.backend.type);
+  requireDevices(network.backend);
   if (topology.cni) {
     requireCniPlugins();
     requireProgram(programs.cniPlugin, "the CNI plugin");

@@ -2,12 +2,13 @@
 
 import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import type { BackendConfig } from "../../backend/backends.ts";
 import { ConfigError, FlannelError } from "../../base/error.ts";
 import { hasLinkType } from "../../linux/link-types.ts";
 import { openRtnetlink } from "../../linux/netlink-socket.ts";
 
 /** Backends that are named as the type of their devices. */
-const LINK_TYPES = ["vxlan", "wireguard", "ipip"] as const;
+const LINK_TYPES = ["vxlan", "ipip"] as const;
 
 /** Program → Debian package. */
 const PACKAGES = {
@@ -49,8 +50,10 @@ export function requireIpv6(): void {
 }
 
 /** Throws FlannelError ENOTSUP with the remedy if the kernel cannot create the devices of this backend. */
-export function requireDevices(backendType: string): void {
-  const kind = LINK_TYPES.find((type) => type === backendType);
+export function requireDevices(backend: BackendConfig): void {
+  // WireGuard runs in flanneld where the kernel has none, unless the config excludes that.
+  const isKernelWireguard = backend.type === "wireguard" && backend.implementation === "kernel";
+  const kind = isKernelWireguard ? "wireguard" : LINK_TYPES.find((type) => type === backend.type);
   if (kind === undefined) return;
   using rtnetlink = openRtnetlink();
   if (hasLinkType(rtnetlink, kind)) return;
