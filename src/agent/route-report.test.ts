@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { parseIp } from "../address/ip.ts";
 import { parsePrefix } from "../address/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
+import type { RouteReport } from "../status/api.ts";
 import { ADDRESS, FDB, LINK, NEIGHBOUR, ROUTE, stateOf } from "../testing/sample-objects.ts";
 import { type RouteInput, reportRoutes } from "./route-report.ts";
 
@@ -20,13 +21,17 @@ const PEER: Lease = {
 
 const ALL = stateOf([LINK, ADDRESS, FDB, NEIGHBOUR, ROUTE]);
 
-const report = (changes: Partial<RouteInput> = {}) => [
-  ...reportRoutes({
-    ...{ peers: [PEER], problems: [], devices: new Set(["flannel.1"]), backendType: "vxlan" },
-    ...{ obstacle: undefined, desired: ALL, observed: ALL, refusals: [] },
-    ...changes,
-  }),
-];
+/** As JSON, without members that are undefined. */
+const report = (changes: Partial<RouteInput> = {}): RouteReport[] =>
+  JSON.parse(
+    JSON.stringify([
+      ...reportRoutes({
+        ...{ peers: [PEER], problems: [], devices: new Set(["flannel.1"]), backendType: "vxlan" },
+        ...{ obstacle: undefined, desired: ALL, observed: ALL, refusals: [] },
+        ...changes,
+      }),
+    ]),
+  );
 
 const BASE = { subnet: "10.5.2.0/24", peer: "10.5.2.0-24", publicIp: "192.168.7.2", backend: "vxlan" };
 const WAY = { via: "10.5.2.0", device: "flannel.1" };

@@ -4,8 +4,8 @@ import type { ServerResponse } from "node:http";
 import { printableJson } from "../base/printable.ts";
 import { headersOf } from "./bounded-server.ts";
 
-/** Longest time without yielding. */
-const SLICE_MS = 3;
+/** How long to work before yielding to others. */
+const SLICE_MS = 1;
 const CHUNK_CHARACTERS = 32 * 1024;
 
 /** Resolves when all is sent or the client has left. Rejects with what `items` throws. */
