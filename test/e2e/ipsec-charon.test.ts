@@ -6,17 +6,15 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { test } from "node:test";
 import { systemTimers } from "../../src/base/timers.ts";
-import { Charon } from "../../src/ipsec/charon.ts";
 import { ConnectionProvider } from "../../src/ipsec/connection-provider.ts";
 import type { IpsecConnection, StateObject } from "../../src/state/objects.ts";
 import { Reconciler } from "../../src/state/reconciler.ts";
 import { stateOf } from "../../src/testing/sample-objects.ts";
 import { makeFabric } from "../netns/agents.ts";
+import { makeCharon } from "../netns/charon.ts";
 import { waitFor } from "../netns/support.ts";
 
 const PSK = "0123456789abcdef".repeat(6);
@@ -37,22 +35,11 @@ interface Scope {
 }
 
 /** Charon and reconciler of one host. */
-function makeHost(t: Scope, netns: { readonly name: string }, psk = PSK) {
-  const directory = mkdtempSync(join(tmpdir(), "flannel-charon-"));
+function makeHost(t: Scope, netns: { readonly path: string }, psk = PSK) {
   const log: string[] = [];
   const note = (message: string) => void log.push(message);
   const logger = { info: note, warn: note, error: note, debug: note };
-  const charon = new Charon({
-    ...{ directory, socketPath: join(directory, "vici"), logger, timers: systemTimers },
-    plugins: [
-      ...["random", "nonce", "openssl", "aes", "sha1", "sha2", "hmac", "kdf", "gmp", "gcm", "curve25519"],
-      "kernel-libipsec",
-    ],
-    commandFor: (program) => [
-      ...(["ip", "netns", "exec", netns.name, "unshare", "-m", "sh", "-c"] as const),
-      `mount -t tmpfs none /run && exec ${program}`,
-    ],
-  });
+  const { charon, directory } = makeCharon(netns.path, logger);
   const provider = new ConnectionProvider({ charon, secretOf: () => psk, logger, timers: systemTimers });
   const reconciler = new Reconciler({
     ...{ providers: [provider], logger, timers: systemTimers, resyncIntervalMs: 60_000, onRepair() {} },

@@ -9,7 +9,7 @@
  *         └ container .2, ::2
  */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatIp } from "../../src/address/ip.ts";
@@ -23,13 +23,19 @@ import { readOptions } from "../../src/config/options.ts";
 import { FLANNELD_FLAGS } from "../../src/config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import { ExtensionProvider } from "../../src/extension/extension-provider.ts";
+import { ConnectionProvider } from "../../src/ipsec/connection-provider.ts";
+import { PolicyProvider } from "../../src/ipsec/policy-provider.ts";
 import { DescriptorStore } from "../../src/linux/descriptor-store.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { ExecError, exec } from "../../src/linux/exec.ts";
-import { openGenericNetlink, openRtnetlink } from "../../src/linux/netlink-socket.ts";
+import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../../src/linux/netlink-socket.ts";
 import { withNetns } from "../../src/linux/netns.ts";
 import { NetworkClaims } from "../../src/linux/network-claims.ts";
-import { openNftNotifications, openNotifications } from "../../src/linux/notifications.ts";
+import {
+  openNftNotifications,
+  openNotifications,
+  openXfrmNotifications,
+} from "../../src/linux/notifications.ts";
 import { createShell } from "../../src/linux/shell-runner.ts";
 import { makePersistentTun } from "../../src/linux/tun.ts";
 import { WireguardKeys } from "../../src/linux/wireguard-keys.ts";
@@ -40,6 +46,7 @@ import { HandshakeWatch } from "../../src/wireguard/handshake-watch.ts";
 import { KernelDevices } from "../../src/wireguard/kernel-devices.ts";
 import { WireguardProvider } from "../../src/wireguard/provider.ts";
 import { UserspaceDevices } from "../../src/wireguard/userspace-devices.ts";
+import { makeCharon } from "./charon.ts";
 import { freshNetns, type TestNetns, waitFor } from "./support.ts";
 
 /** Does not delay the exit of the test's process. */
@@ -187,13 +194,22 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
     writeRecord: async (content) => writeFileSync(recordPath, content),
     ...{ logger, timers: looseTimers },
   });
+  const { charon, directory } = makeCharon(netns, logger);
+  const connections = new ConnectionProvider({
+    ...{ charon, logger, timers: looseTimers, secretOf: (id: string) => keys.secretOf(id) },
+  });
+  readiness.addNotes(() => connections.notes);
+  const policies = new PolicyProvider({
+    open: () => openXfrmNetlink({ netns }),
+    openNotifications: () => openXfrmNotifications({ netns }),
+  });
   let text: string | undefined;
   const ended = runAgent(
     options,
     {
       store,
       configPlace: "the test",
-      providers: [kernel, wireguard, extension],
+      providers: [kernel, wireguard, extension, policies, connections],
       keys,
       runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
       hasKernelWireguard: kernelWireguard.isAvailable,
@@ -250,6 +266,9 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
       rtnetlink.close();
       claims[Symbol.dispose]();
       generic.close();
+      policies[Symbol.dispose]();
+      charon[Symbol.dispose]();
+      rmSync(directory, { recursive: true, force: true });
       return error;
     },
   };
