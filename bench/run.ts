@@ -19,6 +19,7 @@ import { etcdRequests } from "./etcd-requests.ts";
 import { eventLatency } from "./event-latency.ts";
 import { firewall } from "./firewall.ts";
 import { hostGw } from "./host-gw.ts";
+import { kernelDevices } from "./kernel-devices.ts";
 import { kubeEvents } from "./kube-events.ts";
 import { kubeMemory } from "./kube-memory.ts";
 import { kubeStart } from "./kube-start.ts";
@@ -54,6 +55,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   cni,
   udp,
   udpRestart,
+  kernelDevices,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */
