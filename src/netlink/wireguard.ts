@@ -180,25 +180,33 @@ export interface WireguardPeerSpec {
   readonly allowedIps: readonly Prefix[];
 }
 
-/** Makes or changes a peer. Its allowed IPs are replaced, and taken from any other peer of the device that has them. */
-export const setWireguardPeer = (family: number, ifname: string, peer: WireguardPeerSpec): NetlinkRequest =>
+/**
+ * Makes or changes peers, in order; the first that the kernel refuses ends it. Allowed IPs of a peer are replaced, and taken
+ * from any other peer of the device that has them. All of them have to fit into an attribute: see {@link peerBytes}.
+ */
+export const setWireguardPeers = (
+  family: number,
+  ifname: string,
+  peers: readonly WireguardPeerSpec[],
+): NetlinkRequest =>
   requestOf("WG_CMD_SET_DEVICE", family, 0, DEVICE, {
     ...{ command: WG_CMD_SET_DEVICE, version: WG_GENL_VERSION, ifname },
-    peers: [
-      {
-        publicKey: peer.publicKey,
-        presharedKey: peer.presharedKey ?? new Uint8Array(WG_KEY_LEN),
-        flags: WGPEER_F_REPLACE_ALLOWEDIPS,
-        endpoint: peer.endpoint,
-        keepaliveSeconds: peer.keepaliveSeconds,
-        allowedIps: peer.allowedIps.map((prefix) => ({
-          family: bitsOf(prefix.family) === 32 ? AF_INET : AF_INET6,
-          address: formatIp({ family: prefix.family, value: prefix.base }),
-          length: prefix.length,
-        })),
-      },
-    ],
+    peers: peers.map((peer) => ({
+      publicKey: peer.publicKey,
+      presharedKey: peer.presharedKey ?? new Uint8Array(WG_KEY_LEN),
+      flags: WGPEER_F_REPLACE_ALLOWEDIPS,
+      endpoint: peer.endpoint,
+      keepaliveSeconds: peer.keepaliveSeconds,
+      allowedIps: peer.allowedIps.map((prefix) => ({
+        family: bitsOf(prefix.family) === 32 ? AF_INET : AF_INET6,
+        address: formatIp({ family: prefix.family, value: prefix.base }),
+        length: prefix.length,
+      })),
+    })),
   });
+
+/** What a peer takes at most in a message: its attributes with their headers, and 40 bytes for each allowed IP. */
+export const peerBytes = ({ allowedIps }: WireguardPeerSpec): number => 140 + 40 * allowedIps.length;
 
 /** Removes a peer; nothing happens if there is none. */
 export const removeWireguardPeer = (family: number, ifname: string, publicKey: Uint8Array): NetlinkRequest =>

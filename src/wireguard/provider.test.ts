@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { NetlinkConnection } from "../netlink/connection.ts";
 import type { NetlinkMessage, NetlinkRequest } from "../netlink/message.ts";
 import { writeRequest } from "../netlink/message.ts";
-import { decodeWireguardDevice, setWireguardPeer } from "../netlink/wireguard.ts";
+import { decodeWireguardDevice, setWireguardPeers } from "../netlink/wireguard.ts";
 import { Writer } from "../netlink/writer.ts";
 import type { AllowedIp, StateKind, WireguardPeerEntry } from "../state/objects.ts";
 import { FakeNetlinkSocket, type FakeReply } from "../testing/fake-netlink-socket.ts";
@@ -59,7 +59,10 @@ function provider() {
 /** What a dump says: the attributes are those with which a peer is set. */
 function deviceWith(endpoint: string) {
   const peer = { publicKey: bytesOf(KEY), presharedKey: undefined, endpoint, keepaliveSeconds: 0 };
-  return { type: FAMILY, payload: payloadOf(setWireguardPeer(FAMILY, DEVICE, { ...peer, allowedIps: [] })) };
+  return {
+    type: FAMILY,
+    payload: payloadOf(setWireguardPeers(FAMILY, DEVICE, [{ ...peer, allowedIps: [] }])),
+  };
 }
 
 function payloadOf(request: NetlinkRequest): Uint8Array {
