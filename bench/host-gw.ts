@@ -91,7 +91,7 @@ async function runBatch({ bed }: BenchContext): Promise<number> {
     return `route replace ${subnet} via ${publicIp} dev eth0 proto ${RTPROT_FLANNEL}`;
   });
   writeFileSync(path, `${lines.join("\n")}\n`);
-  // Whoever listens costs the kernel a little: the same here as there.
+  // A subscriber costs the kernel a little: the same for both.
   using entries = new PeerEntryCount(host.path, PEERS);
   const startedMs = performance.now();
   const child = host.spawn("ip", ["-batch", path], { stdio: ["ignore", "ignore", "inherit"] });

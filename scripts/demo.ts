@@ -16,7 +16,7 @@ It runs until Ctrl-C. Try in another terminal:
   bin/flannelctl lab exec h1 -- ip route                  # a route to every other host
   bin/flannelctl lab exec h1 -- ip route flush proto 70   # repaired at once: look at the routes again
   bin/flannelctl lab exec h1 --container -- sh            # a shell in the container
-  bin/flannelctl lab add-host                             # one more, while the others go on
+  bin/flannelctl lab add-host                             # one more, while the others keep running
   bin/flannelctl lab status
   bin/flannelctl lab ping`;
 const TRY_KUBE = `

@@ -46,7 +46,7 @@ export interface LeaseHost extends AsyncDisposable {
   /** The network configs that it received. */
   readonly configs: readonly (string | undefined)[];
   readonly log: readonly string[];
-  /** Notes from now on which of these keys are away from {@link table} at any time. */
+  /** Records from now on which of these keys are missing in {@link table} at any time. */
   expectPeers(keys: readonly string[]): void;
   readonly missedPeers: ReadonlySet<string>;
 }

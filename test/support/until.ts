@@ -6,7 +6,7 @@ export async function until(
 ): Promise<void> {
   const endMs = performance.now() + deadlineMs;
   while (!(await condition())) {
-    if (performance.now() > endMs) throw new Error(`waited ${deadlineMs} ms in vain for ${what}`);
+    if (performance.now() > endMs) throw new Error(`no ${what} within ${deadlineMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
