@@ -233,3 +233,31 @@ test("settings: a preshared key by its fingerprint, keepalive, MTU; malformed on
     /leaves 1220 inside WireGuard, less than IP's 1280/,
   );
 });
+
+test("Implementation: a TUN device where flanneld speaks the protocol, by setting or because the kernel cannot", () => {
+  const typeOf = (members: object, hasKernelWireguard: boolean | undefined) => {
+    const network = networkOf(members);
+    const keys = { publicKey: () => OWN_KEY, registerPresharedKey: () => "" };
+    const context = { existing: [], randomBytes: () => new Uint8Array(6), keys, hasKernelWireguard };
+    const { state } = createBackend(network, context).plan({
+      ...{ host: HOST, network, own: undefined, peers: undefined, nextHop: () => undefined },
+    });
+    return [...state.values()].flatMap((object) => (object.kind === "link" ? object.type : []));
+  };
+  for (const [implementation, hasKernel, type] of [
+    ["auto", true, "wireguard"],
+    ["auto", undefined, "wireguard"],
+    ["auto", false, "tun"],
+    ["kernel", false, "wireguard"],
+    ["userspace", true, "tun"],
+  ] as const)
+    assert.deepEqual(
+      typeOf({ Implementation: implementation }, hasKernel),
+      [type],
+      `${implementation}, ${hasKernel}`,
+    );
+  assert.throws(
+    () => networkOf({ Implementation: "go" }),
+    /Backend\.Implementation must be one of auto, kernel, userspace/,
+  );
+});

@@ -150,7 +150,7 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
             : "WireGuard runs in flanneld itself, because this kernel has no WireGuard",
         ]
       : [],
-    fixedMembers: { Mode: config.mode },
+    fixedMembers: { Mode: config.mode, Implementation: config.implementation },
     asksForNextHops: false,
     checkHost(host) {
       mtuBytes(host);

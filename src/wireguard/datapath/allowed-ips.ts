@@ -20,7 +20,10 @@ class BitTree {
     let node = 0;
     for (let bit = 0; bit < length; bit++) {
       const at = node * 2 + ((address[bit >> 3]! >> (7 - (bit & 7))) & 1);
-      if (this.#children[at] === NONE) this.#children[at] = this.#add();
+      if (this.#children[at] === NONE) {
+        const child = this.#add(); // may replace the arrays
+        this.#children[at] = child;
+      }
       node = this.#children[at]!;
     }
     this.#slots[node] = slot;
@@ -60,6 +63,7 @@ class BitTree {
 
 export class AllowedIps {
   readonly #entries = new Map<string, { readonly prefix: Prefix; readonly slot: number }>();
+  readonly #keysOf = new Map<number, readonly string[]>();
   #ipv4 = new BitTree();
   #ipv6 = new BitTree();
   /** Entries were removed since the trees were built. */
@@ -67,19 +71,16 @@ export class AllowedIps {
 
   /** Replaces the prefixes of a peer; a prefix that another peer had is this one's now. */
   set(slot: number, prefixes: readonly Prefix[]): void {
-    for (const [key, entry] of this.#entries) {
-      if (entry.slot !== slot) continue;
+    for (const key of this.#keysOf.get(slot) ?? []) {
+      if (this.#entries.get(key)?.slot !== slot) continue;
       this.#entries.delete(key);
       this.#isStale = true;
     }
+    this.#keysOf.set(slot, prefixes.map(formatPrefix));
     for (const prefix of prefixes) {
       this.#entries.set(formatPrefix(prefix), { prefix, slot });
       this.#insert(prefix, slot);
     }
-  }
-
-  prefixesOf(slot: number): string[] {
-    return [...this.#entries].filter(([, entry]) => entry.slot === slot).map(([key]) => key);
   }
 
   /** The slot of the peer with the IPv4 address at `offset`, or NO_PEER. */
