@@ -7,6 +7,7 @@ import type { Lease } from "../lease/lease.ts";
 import { decodeLease, encodeLeaseValue, isProblem } from "../lease/lease-codec.ts";
 import { describeObject } from "../state/objects.ts";
 import type { Host } from "./backend.ts";
+import { NO_KEYS } from "./backend.ts";
 import { createBackend, parseNetwork } from "./backends.ts";
 
 const keyOf = (number: number): string => Buffer.alloc(32, number).toString("base64");
@@ -237,7 +238,7 @@ test("settings: a preshared key by its fingerprint, keepalive, MTU; malformed on
 test("Implementation: a TUN device where flanneld speaks the protocol, by setting or because the kernel cannot", () => {
   const typeOf = (members: object, hasKernelWireguard: boolean | undefined) => {
     const network = networkOf(members);
-    const keys = { publicKey: () => OWN_KEY, registerPresharedKey: () => "" };
+    const keys = NO_KEYS;
     const context = { existing: [], randomBytes: () => new Uint8Array(6), keys, hasKernelWireguard };
     const { state } = createBackend(network, context).plan({
       ...{ host: HOST, network, own: undefined, peers: undefined, nextHop: () => undefined },
