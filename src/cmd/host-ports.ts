@@ -5,10 +5,11 @@ import type { AdminPorts } from "../admin/admin-ports.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
 import { systemTimers } from "../base/timers.ts";
+import { PolicyProvider } from "../ipsec/policy-provider.ts";
 import { canSet, createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
-import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
-import { openNotifications } from "../linux/notifications.ts";
+import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../linux/netlink-socket.ts";
+import { openNotifications, openXfrmNotifications } from "../linux/notifications.ts";
 import { processesOfThisNetns } from "../linux/processes.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import type { OperatePorts } from "../operate/operate-ports.ts";
@@ -34,11 +35,13 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
       devicesOf: () => devices,
       ...{ secrets: keys, timers: systemTimers },
     });
+    const policies = new PolicyProvider({ open: openXfrmNetlink, openNotifications: openXfrmNotifications });
     return {
-      ...{ rtnetlink, kernel, providers: [kernel, wireguard], keys },
+      ...{ rtnetlink, kernel, providers: [kernel, wireguard, policies], keys },
       hasKernelWireguard: devices.isAvailable,
       [Symbol.dispose]() {
         connection.close();
+        policies[Symbol.dispose]();
         rtnetlink.close();
       },
     };

@@ -31,6 +31,7 @@ import {
   type StateOperation,
   sameObject,
 } from "../state/objects.ts";
+import { observeAll } from "../state/provider.ts";
 import type { HostKernel } from "./operate-ports.ts";
 
 /** One object of flannel's. */
@@ -49,9 +50,11 @@ export interface Leftovers {
 
 const KINDS: ReadonlySet<StateKind> = new Set(["link", "address", "fdb", "neighbour", "route"]);
 
-/** Observes. Without subnet.env, host-gw routes of Go flannel cannot be distinguished from foreign ones. */
+const POLICIES: ReadonlySet<StateKind> = new Set(["xfrm-policy"]);
+
+/** Observes. Without subnet.env, IPsec policies and host-gw routes of Go flannel cannot be distinguished from foreign ones. */
 export async function findLeftovers(
-  { rtnetlink, kernel }: HostKernel,
+  { rtnetlink, kernel, providers }: HostKernel,
   subnetEnv: Pick<SubnetEnv, "network" | "subnets"> | undefined,
 ): Promise<Leftovers> {
   const links = rtnetlink.links();
@@ -63,6 +66,9 @@ export async function findLeftovers(
 
   const ownership = { devices: new Set(tunnels.map(({ name }) => name)), networks: [] };
   const observed = await kernel.observe(ownership, KINDS);
+  // Policies that nothing serves any more drop the packets between the subnets.
+  const networks = [subnetEnv?.network.ipv4].filter((prefix) => prefix !== undefined);
+  observed.push(...(await observeAll(providers, { devices: new Set(), networks }, POLICIES)));
   const { operations } = diffStates(new Map(), new Map(observed.map((object) => [keyOf(object), object])));
   const planned = new Map(operations.map(({ object }) => [keyOf(object), object]));
   const isPlanned = (route: Route): boolean => {
@@ -92,10 +98,13 @@ export async function findLeftovers(
 
 /** Removes one object; undefined = it is removed. */
 export async function removeLeftover(
-  { rtnetlink, kernel }: HostKernel,
+  { rtnetlink, providers }: HostKernel,
   { removal }: Leftover,
 ): Promise<FlannelError | undefined> {
-  const [error] = "action" in removal ? await kernel.apply([removal]) : rtnetlink.connection.batch([removal]);
+  const [error] =
+    "action" in removal
+      ? await providers.find(({ kinds }) => kinds.has(removal.object.kind))!.apply([removal])
+      : rtnetlink.connection.batch([removal]);
   return error === undefined || isNotFound(error) ? undefined : error;
 }
 

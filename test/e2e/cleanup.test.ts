@@ -25,7 +25,7 @@ function dump(host: TestNetns): string {
   const shell = (script: string): string => host.run("sh", "-c", script);
   return [
     shell(
-      "ip -o -d link; ip -o address; ip -N route show table all; ip -6 -N route show table all; ip neigh",
+      "ip -o -d link; ip -o address; ip -N route show table all; ip -6 -N route show table all; ip neigh; ip xfrm policy",
     ),
     shell("nft -s list ruleset; iptables-legacy-save; ip6tables-legacy-save"),
   ]
@@ -125,6 +125,8 @@ test("W44 removes what Go flannel leaves, with every backend; similar foreign ob
     ip route add 10.5.128.0/20 via 192.168.7.7
     ip route add 10.5.9.0/24 via 192.168.7.9 proto static
     for t in iptables-nft iptables-legacy; do $t -t nat -A POSTROUTING -s 10.99.0.0/16 -j RETURN; $t -A FORWARD -s 10.99.0.0/16 -j DROP; done
+    ip xfrm policy add src 10.5.1.0/24 dst 10.5.8.0/24 dir out tmpl src 192.168.7.1 dst 192.168.7.8 proto esp reqid 7 mode tunnel
+    ip xfrm policy add src 172.16.0.0/16 dst 10.5.8.0/24 dir out tmpl src 192.168.7.1 dst 192.168.7.8 proto esp reqid 11 mode tunnel
     nft add table inet theirs`);
   const before = dump(host);
   shell(`
@@ -144,6 +146,7 @@ test("W44 removes what Go flannel leaves, with every backend; similar foreign ob
     ip route add 10.5.4.0/24 via 192.168.7.4 proto 70 table 99
     ip route add blackhole 10.5.1.0/24 proto 70
     ip -6 route add fd05:4::/64 via fd07::4 proto 70
+    ip xfrm policy add src 10.5.2.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.7.2 dst 192.168.7.1 proto esp reqid 11 mode tunnel
     for t in iptables-nft iptables-legacy ip6tables-legacy; do
       $t -t nat -N FLANNEL-POSTRTG; $t -t nat -A FLANNEL-POSTRTG -m comment --comment "flanneld masq" -j MASQUERADE
       $t -t nat -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
@@ -179,6 +182,7 @@ test("W44 removes what Go flannel leaves, with every backend; similar foreign ob
     "removed route 10.5.3.0/24 via 192.168.7.3 dev eth0",
     "removed route 10.5.4.0/24 via 192.168.7.4 dev eth0 metric 9",
     "removed route 10.5.4.0/24 via 192.168.7.4 dev eth0 table 99",
+    "removed xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.7.2 dst 192.168.7.1 proto esp mode tunnel",
     "removed iptables-legacy: filter chain FLANNEL-FWD",
     "removed ip6tables-legacy: nat chain FLANNEL-POSTRTG",
     `removed file ${subnetFile}`,
