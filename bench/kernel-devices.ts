@@ -1,6 +1,6 @@
 /**
- * wireguard and ipip on the kernel's devices, in the virtual machine whose kernel has them (vm/kernel-devices.test.ts). Both
- * sides of each comparison are slowed down alike by its emulated processor; the bars in milliseconds are for real ones.
+ * wireguard and ipip on the kernel's devices, in the virtual machine whose kernel has them (vm/kernel-devices.test.ts). Its
+ * emulated processor slows both sides of a comparison down, so that only ratios have bars.
  */
 
 import { spawn } from "node:child_process";
