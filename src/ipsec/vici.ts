@@ -17,14 +17,12 @@ export interface ViciPacket {
   readonly message: ViciSection;
 }
 
-// packet types
+// packet types; 2 and 6 answer commands and events that charon does not know
 export const CMD_REQUEST = 0;
 export const CMD_RESPONSE = 1;
-export const CMD_UNKNOWN = 2;
 export const EVENT_REGISTER = 3;
 export const EVENT_UNREGISTER = 4;
 export const EVENT_CONFIRM = 5;
-export const EVENT_UNKNOWN = 6;
 export const EVENT = 7;
 const NAMED = [CMD_REQUEST, EVENT_REGISTER, EVENT_UNREGISTER, EVENT];
 
