@@ -13,7 +13,7 @@ import type { BenchContext, Benchmark } from "./support/benchmark.ts";
 import { Daemon } from "./support/daemon.ts";
 import { PeerEntryCount } from "./support/kernel-events.ts";
 import { type Measurement, median } from "./support/measurement.ts";
-import { processorMs, residentMb } from "./support/usage.ts";
+import { privateMb, processorMs, residentMb } from "./support/usage.ts";
 import { steady, waitFor } from "./support/wait.ts";
 
 /** Leases, and the bar for what the server adds to resident memory. */
@@ -45,6 +45,9 @@ interface Samples {
   readonly waitMs: number[];
   readonly quietMs: number[];
   readonly askedMb: number[];
+  /** Without pages of files, which the kernel can drop: at first, and after the answers. */
+  readonly ownMb: number[];
+  readonly ownAskedMb: number[];
 }
 
 async function measureCount(context: BenchContext, count: number, barMb: number): Promise<Measurement[]> {
@@ -55,6 +58,8 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
     waitMs: [],
     quietMs: [],
     askedMb: [],
+    ownMb: [],
+    ownAskedMb: [],
   });
   const off = make();
   const on = make();
@@ -68,12 +73,20 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
     ...{ measure: `${leases}: ${measure}`, value: median(samples), unit, samples },
     ...(bar === undefined ? {} : { bar }),
   });
-  const added = (samples: readonly number[]): number[] =>
-    samples.map((value) => value - median(off.residentMb));
+  const above = (samples: readonly number[], floor: readonly number[]): number[] =>
+    samples.map((value) => value - median(floor));
   return [
     line("resident memory without the status server", "MB", off.residentMb),
-    line("more with it", "MB", added(on.residentMb), barMb),
-    line(`more after ${ANSWERS} answers of /v1/routes and /metrics`, "MB", added(on.askedMb), barMb),
+    line("more with it", "MB", above(on.residentMb, off.residentMb), barMb),
+    line(
+      `more after ${ANSWERS} answers of /v1/routes and /metrics`,
+      "MB",
+      above(on.askedMb, off.residentMb),
+      barMb,
+    ),
+    line("own memory without it", "MB", off.ownMb),
+    line("own memory, more with it", "MB", above(on.ownMb, off.ownMb)),
+    line("own memory, more after these answers", "MB", above(on.ownAskedMb, off.ownMb)),
     line("processor time of the start without it", "ms", off.startMs),
     line("processor time of the start with it", "ms", on.startMs),
     line("/v1/routes", "ms", on.routesMs, ROUTES_BAR_MS),
@@ -100,11 +113,13 @@ async function measureOnce(
       90_000,
     );
   samples.residentMb.push(await resident());
+  samples.ownMb.push(privateMb(daemon.pid));
   samples.startMs.push(processorMs(daemon.pid));
   if (args !== OFF) {
     const socket = join(host.directory, "flanneld.sock");
     await askOnce(socket, count);
     samples.askedMb.push(await resident());
+    samples.ownAskedMb.push(privateMb(daemon.pid));
     await ask(socket, samples);
   }
   await daemon.stop("SIGTERM");
