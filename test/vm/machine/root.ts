@@ -80,6 +80,7 @@ export async function layOutRoot({ root, project, release, tests }: RootOptions)
   addModules(root, release);
   addProject(root, project);
   await bundleTests(join(root, "project"), project, tests);
+  await bundleWorker(join(root, "project"), project);
   writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/:/bin/sh\n");
   writeFileSync(join(root, "etc/protocols"), "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nesp 50 ESP\n");
   copyFileSync(join(import.meta.dirname, "init.sh"), join(root, "init"));
@@ -134,5 +135,20 @@ async function bundleTests(outdir: string, project: string, tests: readonly stri
     banner: {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
+  });
+}
+
+/** The thread of userspace WireGuard devices, where the bundled tests look for it. */
+async function bundleWorker(outdir: string, project: string): Promise<void> {
+  await build({
+    absWorkingDir: project,
+    entryPoints: ["src/cmd/wireguard-worker.ts"],
+    outfile: join(outdir, "wireguard-worker.cjs"),
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node26",
+    external: ["koffi"],
+    logLevel: "warning",
   });
 }
