@@ -268,6 +268,10 @@ test("a preshared key is in a Secret, which the pods read in the place of the Co
   assert.deepEqual(netConfOf(objects).backend.members, { PSK: psk });
   const others = objects.filter(({ kind }) => kind !== "Secret");
   assert.ok(!JSON.stringify(others).includes(psk));
+  const long = "0123456789abcdef".repeat(6);
+  const ofIpsec = await render('flannel.backend="ipsec"', `flannel.psk="${long}"`);
+  assert.deepEqual(netConfOf(ofIpsec).backend.members, { PSK: long });
+  assert.ok(!JSON.stringify(ofIpsec.filter(({ kind }) => kind !== "Secret")).includes(long));
   assert.deepEqual(
     podOf(objects).volumes.find(({ name }) => name === "flannel-cfg"),
     {
