@@ -1,6 +1,7 @@
 /** Files that other programs read while flanneld writes them. */
 
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdirSync } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FlannelError, messageOf } from "../base/error.ts";
 
@@ -14,7 +15,7 @@ import { FlannelError, messageOf } from "../base/error.ts";
 export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
-    await makeDirectory(dirname(path));
+    makeDirectory(dirname(path));
     const file = await open(temporary, "w", 0o600);
     try {
       await file.writeFile(text);
@@ -31,17 +32,22 @@ export async function writeFileAtomic(path: string, text: string, mode: number):
   }
 }
 
-/** mkdir -p. Node's own never returns if mkdir(2) fails with ENOENT although the parent exists, as in /proc. */
-async function makeDirectory(path: string): Promise<void> {
+/**
+ * mkdir -p, mode 0755. Node's own never returns if mkdir(2) fails with ENOENT although the parent exists, as in /proc.
+ * Throws the system's error.
+ */
+export function makeDirectory(path: string): void {
   const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
   try {
-    await mkdir(path, 0o755);
+    mkdirSync(path, 0o755);
   } catch (error) {
     if (codeOf(error) === "EEXIST") return; // if it is not a directory, opening the file fails
     if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
-    await makeDirectory(dirname(path));
-    await mkdir(path, 0o755).catch((again: unknown) => {
+    makeDirectory(dirname(path));
+    try {
+      mkdirSync(path, 0o755);
+    } catch (again) {
       if (codeOf(again) !== "EEXIST") throw again;
-    });
+    }
   }
 }

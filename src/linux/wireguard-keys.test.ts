@@ -151,3 +151,10 @@ test("a preshared key is known by its fingerprint, and a malformed one is refuse
     (error) => error instanceof ConfigError && !error.message.includes("my secret"),
   );
 });
+
+test("a directory that cannot be created is refused, also in /proc, where Node's own mkdir never returns", () => {
+  assert.throws(
+    () => new WireguardKeys("/proc/flannel/wgkey").publicKey(),
+    (error) => error instanceof ConfigError && /\/proc\/flannel\/wgkey.*ENOENT/.test(error.message),
+  );
+});

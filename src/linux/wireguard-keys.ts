@@ -11,7 +11,6 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readFileSync,
   unlinkSync,
@@ -21,6 +20,7 @@ import { dirname } from "node:path";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import { base64Of, parseKey } from "../wireguard/base64.ts";
 import type { WireguardSecrets } from "../wireguard/provider.ts";
+import { makeDirectory } from "./files.ts";
 
 /** RFC 8410: the DER of a PKCS #8 key of X25519 up to its 32 bytes. */
 const PKCS8_X25519 = Buffer.from("302e020100300506032b656e04220420", "hex");
@@ -155,7 +155,7 @@ function readKey(path: string): Uint8Array {
 
 /** Written beside and linked into its place, so that no other process ever sees half a key. */
 function createKey(path: string): void {
-  mkdirSync(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   const fresh = `${path}.${process.pid}`;
   const fd = openSync(fresh, "wx", 0o400);
   try {
