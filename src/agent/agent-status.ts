@@ -1,4 +1,4 @@
-/** The status of the agent, as the status server shows it: read from the agent's parts when somebody asks. */
+/** The status of the agent, as the status server shows it: read from the agent's parts on request. */
 
 import { formatIp, type Ip } from "../address/ip.ts";
 import { formatPrefix } from "../address/prefix.ts";

@@ -21,7 +21,7 @@ const MINE: LeaseAttributes = {
   backendV6Data: undefined,
 };
 
-/** A store that does as it is told, on the clock of the test. */
+/** A scripted store on the clock of the test. */
 class ScriptedStore implements LeaseStore {
   readonly timers: FakeTimers;
   /** How far the wall clock is ahead of the monotonic one. */
@@ -332,9 +332,9 @@ test("a lease lost while a renewal waits for its next try is taken again at once
 test("two hosts, one public IP: said once, not fought over, and over when the other is gone", async (t) => {
   const { timers, store, keeper, errors, log } = start(t);
   await settle();
-  const twin = { backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:99" } };
-  keeper.observe(seen(keeper.own!, twin));
-  keeper.observe(seen(keeper.own!, twin));
+  const duplicate = { backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:99" } };
+  keeper.observe(seen(keeper.own!, duplicate));
+  keeper.observe(seen(keeper.own!, duplicate));
   assert.equal(errors().length, 1);
   assert.match(errors()[0]!, /Lease conflict: .*192\.168\.7\.1 .*--public-ip or --iface/);
   assert.match(keeper.problem!, /another host uses this host's public IP/);
@@ -345,7 +345,7 @@ test("two hosts, one public IP: said once, not fought over, and over when the ot
   assert.match(log.at(-1)!, /Lease conflict over .* is resolved/);
   await timers.advance(MINUTE_MS);
   assert.equal(store.renewals, 1, "and goes on where it was");
-  keeper.observe(seen(keeper.own!, twin));
+  keeper.observe(seen(keeper.own!, duplicate));
   keeper.observe(undefined); // the other's lease has ended
   await settle();
   assert.equal(keeper.problem, undefined);
@@ -411,7 +411,7 @@ test("W45 what the watch says meanwhile of the old attributes and then of the ne
   assert.equal(keeper.problem, undefined);
   assert.equal(store.acquisitions, 1);
   assert.ok(!log.some((line) => line.startsWith("W")), log.join("\n"));
-  keeper.observe(seen(keeper.own!)); // by now that is somebody else
+  keeper.observe(seen(keeper.own!)); // by now this is another host
   await settle();
   assert.equal(store.acquisitions, 2);
   assert.deepEqual((store.requests.at(-1) as AcquireRequest).attributes, MOVED);

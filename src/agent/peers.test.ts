@@ -21,10 +21,10 @@ const node = (key: string, publicIp: string, publicIpv6?: string): Lease => ({
   },
 });
 
-function problems(leases: readonly Lease[], ownKey?: string, told: readonly string[] = []): string[] {
+function problems(leases: readonly Lease[], ownKey?: string, reported: readonly string[] = []): string[] {
   const table = createLeaseTable();
   table.apply({ type: "snapshot", leases });
-  const known = told.map((key) => ({ key, message: "no MAC" }));
+  const known = reported.map((key) => ({ key, message: "no MAC" }));
   return sharedAddressProblems(table.sharedPublicIps(), ownKey, known).map(
     ({ key, message }) => `${key}: ${message.split(",")[0]}`,
   );
@@ -36,7 +36,7 @@ test("two hosts with one public address: one of the two is named, always the sam
   assert.deepEqual(problems(leases), expected);
   assert.deepEqual(problems(leases.toReversed()), expected);
   assert.deepEqual(problems(leases, "c"), ["a: its public IP 192.0.2.1 is also that of this host"]);
-  assert.deepEqual(problems(leases, "b", ["c"]), [], "what is wrong with it was told already");
+  assert.deepEqual(problems(leases, "b", ["c"]), [], "its problem was reported already");
   assert.deepEqual(problems([node("a", "192.0.2.1"), node("b", "192.0.2.2")]), []);
 });
 

@@ -141,8 +141,8 @@ test("of two peers with overlapping subnets the first by key is programmed", () 
     });
   }
   const dual = named("node-d", "10.5.4.0-24&fc00:0:0:2::-64", { ...a, PublicIPv6: "fd00:7::2" });
-  const twin = named("node-e", "10.5.5.0-24&fc00:0:0:2::-64", { ...b, PublicIPv6: "fd00:7::3" });
-  assert.deepEqual(plan([twin, dual], DUAL).problems, [
+  const duplicate = named("node-e", "10.5.5.0-24&fc00:0:0:2::-64", { ...b, PublicIPv6: "fd00:7::3" });
+  assert.deepEqual(plan([duplicate, dual], DUAL).problems, [
     "IPv6: its subnet fc00:0:0:2::/64 overlaps fc00:0:0:2::/64, which is that of node-d",
   ]);
 });

@@ -96,10 +96,10 @@ test("peers of other backends are ignored, and invalid ones are reported", () =>
 });
 
 test("of two peers with one subnet the first by key is programmed", () => {
-  const twin: Lease = { ...peer(3), key: "10.5.0.0-24", subnets: peer(2).subnets };
+  const duplicate: Lease = { ...peer(3), key: "10.5.0.0-24", subnets: peer(2).subnets };
   for (const peers of [
-    [twin, peer(2)],
-    [peer(2), twin],
+    [duplicate, peer(2)],
+    [peer(2), duplicate],
   ]) {
     const { objects, problems } = plan(peers);
     const entries = objects.filter((text) => text.startsWith("forwarding"));

@@ -37,7 +37,7 @@ test("finds the source of each position, also between and after entries", () => 
   for (const [line, column, source] of expected) assert.equal(table.find(line, column), source);
 });
 
-test("a minified bundle has everything on one line: columns far apart are told from each other", () => {
+test("a minified bundle has everything on one line: columns far apart are distinguished", () => {
   const entries = Array.from({ length: 500 }, (_, index) =>
     entry(7, index * 3000, `file-${index}.ts`, index),
   );

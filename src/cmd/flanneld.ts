@@ -246,7 +246,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     (parts) => status?.attach(parts),
   );
 
-  /** Undefined if nobody can ask for it. */
+  /** Undefined where it is switched off. */
   function openStatus(): AgentStatus | undefined {
     const { listen, socket } = options.status;
     if (listen === undefined && socket === undefined) return undefined;

@@ -20,7 +20,7 @@ const TIMEOUT_MS = 10_000;
 
 export class ViciClient implements Disposable {
   readonly #socket: Socket;
-  /** Aborted when the connection is closed, whoever closed it. */
+  /** Aborted when either side closes the connection. */
   readonly closed: AbortSignal;
   #received: Buffer = Buffer.alloc(0);
   #answer: PromiseWithResolvers<ViciPacket> | undefined;

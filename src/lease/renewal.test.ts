@@ -65,7 +65,8 @@ test("a foreign write under the own address is reported and overwritten; an inva
 });
 
 test("W6 another host's record, one that is gone, and one that never holds still are lost leases", async () => {
-  const lost = (told: RegExp) => (error: Error) => hasCode(error, "LEASE_LOST") && told.test(error.message);
+  const lost = (message: RegExp) => (error: Error) =>
+    hasCode(error, "LEASE_LOST") && message.test(error.message);
   const foreign = store({ version: 6, attributes: attributesOf("192.168.0.9", "02:00:00:00:00:09") });
   await assert.rejects(foreign.renew(5), lost(/now belongs to 192\.168\.0\.9/));
   await assert.rejects(store(undefined).renew(5), lost(/is gone/));

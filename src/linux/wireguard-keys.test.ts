@@ -78,7 +78,7 @@ for (const [title, text, mode, message] of REFUSED) {
 test("a key file of another user is refused, and one of root is not", (t) => {
   const path = keyFile(t, `${ALICE.toString("base64")}\n`);
   const other = 12_345;
-  // Root gives the file away; anybody else pretends to be another user.
+  // Root changes the owner; other users pretend to be another user.
   if (process.geteuid!() === 0) chownSync(path, other, other);
   else t.mock.method(process as { geteuid: () => number }, "geteuid", () => other);
   assert.throws(

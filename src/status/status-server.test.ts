@@ -172,7 +172,7 @@ test("5,000 routes are sent in slices between which other work goes on", async (
   assert.ok(seenAtLast - seenAtFirst >= 5, `${seenAtLast - seenAtFirst} turns of the event loop`);
 });
 
-test("a client that does not read its routes delays nobody, and no answer is built up for it", async () => {
+test("a client that does not read its routes delays no other, and no answer is buffered for it", async () => {
   let made = 0;
   function* routes() {
     for (;;) yield route(made++);

@@ -58,7 +58,7 @@ test("the socket of a process that was killed is replaced", async (t) => {
   await once(child, "message");
   child.kill("SIGKILL");
   await once(child, "exit");
-  assert.ok(existsSync(path), "the file is there, with nobody behind it");
+  assert.ok(existsSync(path), "the file is there, without a listener");
   await serve(t, path);
   const [response] = await once(request({ socketPath: path, path: "/" }).end(), "response");
   assert.equal(response.statusCode, 200);

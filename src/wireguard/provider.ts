@@ -43,7 +43,7 @@ export interface WireguardProviderOptions {
   readonly devicesOf: (device: string) => WireguardDevices;
   readonly secrets: WireguardSecrets;
   readonly timers: Timers;
-  /** Learns what the devices say about their peers; undefined = nobody asks for it. */
+  /** Learns what the devices say about their peers; undefined = not needed. */
   readonly handshakes?: HandshakeWatch | undefined;
 }
 

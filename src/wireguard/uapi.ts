@@ -1,6 +1,6 @@
 /**
  * WireGuard's cross-platform userspace interface (wireguard.com/xplatform), as `wg show` asks for a device: one request in lines
- * of key=value, up to an empty line, and one answer. Only reading is served: what somebody else set would be undone as drift.
+ * of key=value, up to an empty line, and one answer. Only reading is served: settings of other programs would be repaired as drift.
  */
 
 import type { ObservedDevice } from "./devices.ts";

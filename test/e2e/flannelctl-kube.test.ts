@@ -143,9 +143,9 @@ test("plan: the node's podCIDR, the changes of flanneld, and no change", async (
   host.run("ip", "link", "del", "flannel.1");
   assert.match((await plan()).out, new RegExp(`^create +device flannel\\.1 .* address ${mac}$`, "m"));
 
-  const nobody = await plan({});
-  assert.equal(nobody.code, 1);
-  assert.match(nobody.err, /^flannelctl: the node of this host is unknown: set NODE_NAME/);
+  const unknown = await plan({});
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.err, /^flannelctl: the node of this host is unknown: set NODE_NAME/);
   const waiting = await plan({ NODE_NAME: "new-node" });
   assert.equal(waiting.code, 1);
   assert.match(waiting.err, /^flannelctl: node new-node has no podCIDR yet: is kube-controller-manager/);

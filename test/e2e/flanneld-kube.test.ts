@@ -59,7 +59,7 @@ test("three nodes: pods reach each other; annotations and condition are as Go fl
   }
   assert.ok(
     api.requests.every(({ user }) => user === "system:serviceaccount:kube-flannel:flannel"),
-    "nobody asks without a token",
+    "no request without a token",
   );
   assert.deepEqual(
     api.requests.filter(({ status }) => status !== 200),
@@ -76,9 +76,9 @@ test("the pod's name does where there is no NODE_NAME; a node that is not there 
   const flanneld = await bed.ready(host!, { env: pod });
   await flanneld.stop();
 
-  const nobody = bed.start(host!, { env: {} });
-  assert.equal((await nobody.exit).code, 1);
-  assert.match(nobody.lines.at(-1)!, /^F.*set NODE_NAME .*or POD_NAME and POD_NAMESPACE/);
+  const unknown = bed.start(host!, { env: {} });
+  assert.equal((await unknown.exit).code, 1);
+  assert.match(unknown.lines.at(-1)!, /^F.*set NODE_NAME .*or POD_NAME and POD_NAMESPACE/);
 
   const stranger = bed.start(host!, { env: { NODE_NAME: "node-9" } });
   await stranger.logged(

@@ -268,8 +268,8 @@ test("W7 a reservation is used and stays one", async (t) => {
 test("two hosts with one public IP: the first says so and is not ready, and is again when the other is gone", async (t) => {
   await using etcd = await startEtcd();
   const bench = await startBench(t, etcd);
-  const [twin] = await makeHosts(t, etcd, 1); // in a world of its own: the same address, another MAC
-  const second = await readyFlanneld(t, twin!);
+  const [duplicate] = await makeHosts(t, etcd, 1); // on an underlay of its own: the same address, another MAC
+  const second = await readyFlanneld(t, duplicate!);
   assert.equal(second.subnet, bench.subnet);
   await bench.flanneld.logged(
     /Lease conflict: another host uses this host's public IP 192\.168\.7\.1 .*--public-ip or --iface/,

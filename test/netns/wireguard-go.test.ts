@@ -23,7 +23,7 @@ const SLOW_MS = 20_000;
 const IN_DIRECTORY =
   'mkdir -p /var/run/wireguard && mount --bind "$1" /var/run/wireguard && shift && exec "$@"';
 
-test("containers and a host with wireguard-go reach each other, whoever begins", async (t) => {
+test("containers and a host with wireguard-go reach each other, whichever side begins", async (t) => {
   const [own, other] = makeFabric(t, [0, 1]) as [FabricHost, FabricHost];
   const cluster = makeCluster(t, {
     Network: "10.5.0.0/16",

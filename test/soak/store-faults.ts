@@ -3,7 +3,7 @@
 import { PREFIX } from "./bed.ts";
 import { type Fault, NOTHING } from "./fault.ts";
 
-/** Put under subnets/ by somebody; no host of the bed is in these subnets or at these addresses. */
+/** Written under subnets/ by another program; no host of the bed is in these subnets or at these addresses. */
 const INVALID_LEASES: Readonly<Record<string, string>> = {
   junk: "junk",
   "10.5.250.0-24": "not json",

@@ -18,7 +18,7 @@ import { waitFor } from "../netns/support.ts";
 const PSK = "MCYm5Gh4cvTzKE1nUDk4Ta5zKJW1RZkSIKIB1nCuDGs=";
 const SLOW_MS = 20_000;
 
-test("containers and a host with the kernel's WireGuard reach each other, whoever begins", async (t) => {
+test("containers and a host with the kernel's WireGuard reach each other, whichever side begins", async (t) => {
   const [own, other] = makeFabric(t, [0, 1]) as [FabricHost, FabricHost];
   const cluster = makeCluster(t, {
     Network: "10.5.0.0/16",

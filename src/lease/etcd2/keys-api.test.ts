@@ -26,7 +26,7 @@ describe("keys API", () => {
     );
   });
 
-  it("reads a listing: keys as they are, directories opened, those that expire told apart", () => {
+  it("reads a listing: keys as they are, directories opened, expiring ones marked", () => {
     const { leaves, node } = decode(
       '{"action":"get","node":{"key":"/n/subnets","dir":true,"nodes":[{"key":"/n/subnets/10.5.52.0-24\\u0026fc00:0:0:34::-64","value":"{\\"a\\":\\"\\u003c","expiration":"2026-11-21T02:32:41.312147829Z","ttl":30,"modifiedIndex":6,"createdIndex":4},{"key":"/n/subnets/a","dir":true,"nodes":[{"key":"/n/subnets/a/b","value":"v","modifiedIndex":9,"createdIndex":9}],"modifiedIndex":9,"createdIndex":9},{"key":"/n/subnets/a%25b c?d#","value":"v","modifiedIndex":7,"createdIndex":7}],"modifiedIndex":4,"createdIndex":4}}',
     );
