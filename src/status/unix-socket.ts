@@ -16,7 +16,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
   if (Buffer.byteLength(path) > MAX_PATH_BYTES)
     throw fail(`the path is longer than ${MAX_PATH_BYTES} bytes; choose another --status-socket`);
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeParent(dirname(path));
     if (existsAsSocket(path, fail)) {
       if (await isServed(path)) throw fail("another process serves it; choose another --status-socket");
       unlinkSync(path);
@@ -54,5 +54,14 @@ function withUmask<T>(mask: number, start: () => T): T {
     return start();
   } finally {
     process.umask(before);
+  }
+}
+
+/** One level only: Node's recursive mkdir never returns where mkdir(2) fails with ENOENT although the parent exists (/proc). */
+function makeParent(directory: string): void {
+  try {
+    mkdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
