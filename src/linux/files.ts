@@ -1,9 +1,9 @@
 /** Files that other programs read while flanneld writes them. */
 
-import { mkdirSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FlannelError, messageOf } from "../base/error.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 
 /**
  * Replaces the file's content by `text` atomically (rename(2)): a reader, or a host that loses power, sees the old content
@@ -29,25 +29,5 @@ export async function writeFileAtomic(path: string, text: string, mode: number):
     await rm(temporary, { force: true }).catch(() => {}); // a read-only file system has no temporary file
     const code = (error as NodeJS.ErrnoException).code ?? "EIO";
     throw new FlannelError(code, `failed to write ${path}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/**
- * mkdir -p, mode 0755. Node's own never returns if mkdir(2) fails with ENOENT although the parent exists, as in /proc.
- * Throws the system's error.
- */
-export function makeDirectory(path: string): void {
-  const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
-  try {
-    mkdirSync(path, 0o755);
-  } catch (error) {
-    if (codeOf(error) === "EEXIST") return; // if it is not a directory, opening the file fails
-    if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
-    makeDirectory(dirname(path));
-    try {
-      mkdirSync(path, 0o755);
-    } catch (again) {
-      if (codeOf(again) !== "EEXIST") throw again;
-    }
   }
 }

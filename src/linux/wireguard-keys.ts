@@ -18,9 +18,9 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 import { base64Of, parseKey } from "../wireguard/base64.ts";
 import type { WireguardSecrets } from "../wireguard/provider.ts";
-import { makeDirectory } from "./files.ts";
 
 /** RFC 8410: the DER of a PKCS #8 key of X25519 up to its 32 bytes. */
 const PKCS8_X25519 = Buffer.from("302e020100300506032b656e04220420", "hex");

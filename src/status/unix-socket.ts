@@ -1,10 +1,11 @@
 /** Listening on a unix socket that only root can use. A socket file without a server is replaced, a live one is not. */
 
-import { lstatSync, mkdirSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import type { Server } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 import { listen } from "./bounded-server.ts";
 
 /** sun_path holds 108 bytes with the final zero (unix(7)); a longer path would be cut. */
@@ -16,7 +17,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
   if (Buffer.byteLength(path) > MAX_PATH_BYTES)
     throw fail(`the path is longer than ${MAX_PATH_BYTES} bytes; choose another --status-socket`);
   try {
-    makeParent(dirname(path));
+    makeDirectory(dirname(path));
     if (existsAsSocket(path, fail)) {
       if (await isServed(path)) throw fail("another process serves it; choose another --status-socket");
       unlinkSync(path);
@@ -54,14 +55,5 @@ function withUmask<T>(mask: number, start: () => T): T {
     return start();
   } finally {
     process.umask(before);
-  }
-}
-
-/** One level only: Node's recursive mkdir never returns where mkdir(2) fails with ENOENT although the parent exists (/proc). */
-function makeParent(directory: string): void {
-  try {
-    mkdirSync(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
