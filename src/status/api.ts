@@ -58,6 +58,36 @@ const STATUS = object("The state of this host.", {
   }),
 });
 
+const PROBED_PATH = object("What the probes of one path saw.", {
+  state: oneOf(
+    ["unknown", "up", "down", "filtered"],
+    "unknown: not probed yet; filtered: the peer answers no probe on this path, although packets get through.",
+  ),
+  since: optional(time("Since when it is in this state.")),
+  lossRatio: optional(number("Share of the latest probes that were not answered, 0 to 1.")),
+  rttMs: optional(
+    object("Round-trip times of the latest answers, in milliseconds.", {
+      min: number("The shortest."),
+      mean: number("Their mean."),
+      p99: number("Their 99th percentile."),
+    }),
+  ),
+  largestPacketBytes: optional(
+    integer("The largest IP packet that passes, in bytes; missing while it is not measured."),
+  ),
+});
+
+const PROBE = object("Whether packets get through to a peer, in one family.", {
+  family: oneOf(["ipv4", "ipv6"], "The family of the peer's subnet."),
+  verdict: oneOf(
+    ["unknown", "reachable", "underlay down", "overlay down", "packets too large", "one direction"],
+    "What the probes of both paths say together.",
+  ),
+  advice: optional(text("What to do about it; missing if the peer is reachable, or not probed yet.")),
+  underlay: PROBED_PATH,
+  overlay: PROBED_PATH,
+});
+
 const ROUTE = object("How packets reach a peer's subnet.", {
   subnet: text("The peer's subnet."),
   peer: text("The key of the peer's lease."),
@@ -70,6 +100,7 @@ const ROUTE = object("How packets reach a peer's subnet.", {
     "programmed: in the kernel; pending: not yet; failed: the kernel refused it; refused: the lease is unusable.",
   ),
   reason: optional(text("Why it is not programmed, or why the peer may be unreachable although it is.")),
+  probe: optional(PROBE),
 });
 
 const PEER = object("A host with a lease.", {
@@ -78,6 +109,7 @@ const PEER = object("A host with a lease.", {
   publicIps: list(text("An IP address."), "The addresses at which it is reached."),
   backend: text("The type of its backend; may be empty."),
   problem: optional(text("Why it cannot be reached, or perhaps not.")),
+  probes: optional(list(PROBE, "Of each family of its subnets; missing while probes are off.")),
 });
 
 const DRIFT_ENTRY = object("A repair of what something else had changed.", {
@@ -90,7 +122,7 @@ const DRIFT_ENTRY = object("A repair of what something else had changed.", {
 
 const EVENT = object("Something that happened.", {
   at: time("When."),
-  type: oneOf(["peer", "lease", "drift", "readiness"], "What it concerns."),
+  type: oneOf(["peer", "lease", "drift", "readiness", "probe"], "What it concerns."),
   message: text("What happened, for people."),
   key: optional(text("The key of the lease that it concerns.")),
   subnets: optional(list(text("A prefix."), "The subnets of that lease.")),
@@ -105,6 +137,7 @@ export type Status = Infer<typeof STATUS>;
 export type LeaseReport = Infer<typeof LEASE>;
 export type RouteReport = Infer<typeof ROUTE>;
 export type PeerReport = Infer<typeof PEER>;
+export type ProbeReport = Infer<typeof PROBE>;
 export type DriftReport = Infer<typeof DRIFT>;
 export type StatusEvent = Infer<typeof EVENT>;
 
