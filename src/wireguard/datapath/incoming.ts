@@ -82,8 +82,9 @@ export class Incoming {
     if (length < TRANSPORT_OVERHEAD_BYTES) return;
     if (view.getUint32(offset, true) !== TYPE_TRANSPORT) {
       if (length > INITIATION_BYTES) return;
-      const source = bytes.slice(this.source, this.source + SOCKADDR_BYTES);
-      this.#parts.device().receiveHandshake(bytes.slice(offset, offset + length), source);
+      // Views: most of a flood is dropped, and nothing is copied for it.
+      const source = bytes.subarray(this.source, this.source + SOCKADDR_BYTES);
+      this.#parts.device().receiveHandshake(bytes.subarray(offset, offset + length), source);
       return;
     }
     const device = this.#parts.device();

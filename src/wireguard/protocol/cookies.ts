@@ -45,8 +45,9 @@ export class CookieChecker {
 
   /** `source`: address and port of the sender. */
   isMac2Genuine(message: Uint8Array, source: Uint8Array, nowMs: number): boolean {
-    if (nowMs >= this.#secretUntilMs) return false;
     const end = message.length - MAC_BYTES;
+    // A sender without a cookie leaves zeros.
+    if (nowMs >= this.#secretUntilMs || isZero(message, end)) return false;
     const cookie = this.#primitives.mac(this.#secret, source);
     return isSame(this.#primitives.mac(cookie, message.subarray(0, end)), message, end);
   }
@@ -112,6 +113,11 @@ export class CookieHolder {
     this.#cookieUntilMs = nowMs + COOKIE_MS;
     return true;
   }
+}
+
+function isZero(message: Uint8Array, start: number): boolean {
+  for (let index = start; index < message.length; index++) if (message[index] !== 0) return false;
+  return true;
 }
 
 /** Whether a mac is at `offset` of the message, in a time that does not depend on it. */

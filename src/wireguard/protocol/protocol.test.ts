@@ -292,6 +292,41 @@ test("under load, a cookie is needed, and with it the handshake succeeds", () =>
   assert.equal(b.sent.length, 1);
 });
 
+test("a flood costs a few cookie replies: so many to each address, so many in all, and peers elsewhere still get theirs", () => {
+  const [a, b] = pair();
+  const stranger = new Side(3);
+  stranger.connect(b);
+  stranger.device.initiate(stranger.peer!);
+  const flood = (count: number, sourceOf: (index: number) => Uint8Array) => {
+    const before = b.replies.length;
+    for (let index = 0; index < count; index++) b.device.receiveHandshake(stranger.sent[0]!, sourceOf(index));
+    return b.replies.length - before;
+  };
+  const at = (address: number, port: number) =>
+    Uint8Array.of(
+      2,
+      0,
+      port >> 8,
+      port,
+      ...[24, 16, 8, 0].map((shift) => address >> shift),
+      ...new Uint8Array(20),
+    );
+  flood(2600, (index) => at(1, index));
+  b.device.nowMs = 1;
+  assert.equal(
+    flood(10_000, (index) => at(1, index)),
+    0,
+    "one address, many ports",
+  );
+  a.device.initiate(a.peer!);
+  b.device.receiveHandshake(a.sent[0]!, a.source);
+  assert.equal(u32(b.replies.at(-1)!, 0), TYPE_COOKIE_REPLY, "the peer's");
+  b.device.nowMs = 500;
+  const replies = flood(10_000, (index) => at(0x0a000000 + index, 51820));
+  assert.ok(replies > 100 && replies <= 200, `${replies} to forged addresses at once`);
+  assert.equal(b.sent.length, 0);
+});
+
 test("random messages of every type and length change nothing and throw nothing", () => {
   const [a, b] = pair();
   const [ours, theirs] = shakeHands(a, b);
