@@ -1,9 +1,16 @@
 /** The status of the agent, as the status server shows it: read from the agent's parts on request. */
 
-import { formatIp, type Ip } from "../address/ip.ts";
 import { formatPrefix } from "../address/prefix.ts";
-import { describeSubnets, type SubnetPair } from "../lease/lease.ts";
-import type { DriftReport, LeaseReport, PeerReport, RouteReport, Status } from "../status/api.ts";
+import { describeSubnets } from "../lease/lease.ts";
+import type {
+  DriftReport,
+  LeaseReport,
+  PeerDetail,
+  PeerReport,
+  PendingChange,
+  RouteReport,
+  Status,
+} from "../status/api.ts";
 import { EventLog } from "../status/event-log.ts";
 import { type Metric, single } from "../status/metrics-text.ts";
 import type { Outages } from "../status/outages.ts";
@@ -14,8 +21,10 @@ import { AgentMetrics } from "./agent-metrics.ts";
 import type { DriftEntry, DriftLedger } from "./drift.ts";
 import type { AgentEvent } from "./events.ts";
 import type { AgentParts } from "./parts.ts";
+import { findPeer, reportPeerDetail, reportPeers, subnetTexts, textsOf } from "./peer-report.ts";
+import { reportPlan } from "./plan-report.ts";
 import type { Readiness } from "./readiness.ts";
-import { reportRoutes } from "./route-report.ts";
+import { type RouteInput, reportRoutes } from "./route-report.ts";
 
 export interface AgentStatusOptions {
   readonly version: string;
@@ -76,24 +85,25 @@ export class AgentStatus implements StatusSource {
 
   routes(): Iterable<RouteReport> | undefined {
     const parts = this.#parts;
-    if (parts?.follower.isKnown !== true) return undefined;
-    const { planner, reconciler, follower, keeper } = parts;
-    const { backend, network } = planner.config;
-    return reportRoutes({
-      peers: follower.peers(),
-      problems: planner.peerProblems,
-      devices: backend.ownership(network).devices,
-      backendType: backend.type,
-      obstacle: keeper.own === undefined ? keeper.problem : reconciler.status.problems[0],
-      desired: reconciler.desired,
-      observed: reconciler.observed,
-      refusals: reconciler.refusals,
-    });
+    return parts?.follower.isKnown === true ? reportRoutes(routeInput(parts)) : undefined;
   }
 
   peers(): Iterable<PeerReport> | undefined {
     const parts = this.#parts;
-    return parts?.follower.isKnown === true ? peerReports(parts) : undefined;
+    return parts?.follower.isKnown === true ? reportPeers(routeInput(parts)) : undefined;
+  }
+
+  peer(keyOrSubnet: string): PeerDetail | "absent" | undefined {
+    const parts = this.#parts;
+    if (parts?.follower.isKnown !== true) return undefined;
+    const input = routeInput(parts);
+    const peer = findPeer(input.peers, keyOrSubnet);
+    return peer === undefined ? "absent" : reportPeerDetail(peer, input);
+  }
+
+  plan(): Iterable<PendingChange> | undefined {
+    const parts = this.#parts;
+    return parts === undefined ? undefined : reportPlan(parts.reconciler, parts.firewall);
   }
 
   drift(): DriftReport {
@@ -212,6 +222,17 @@ export class AgentStatus implements StatusSource {
   }
 }
 
+const routeInput = ({ planner, reconciler, follower, keeper }: AgentParts): RouteInput => ({
+  peers: follower.peers(),
+  problems: planner.peerProblems,
+  devices: planner.config.backend.ownership(planner.config.network).devices,
+  backendType: planner.config.backend.type,
+  obstacle: keeper.own === undefined ? keeper.problem : reconciler.status.problems[0],
+  desired: reconciler.desired,
+  observed: reconciler.observed,
+  refusals: reconciler.refusals,
+});
+
 function leaseReport({ keeper }: AgentParts): LeaseReport {
   const { own, problem } = keeper;
   return {
@@ -227,21 +248,3 @@ function leaseReport({ keeper }: AgentParts): LeaseReport {
 /** A lease may be granted for longer than dates reach (ECMA-262: 8.64e15 ms). */
 const expiryOf = (ms: number): Pick<LeaseReport, "expiresAt"> =>
   Math.abs(ms) <= 8.64e15 ? { expiresAt: new Date(ms).toISOString() } : {};
-
-function* peerReports({ follower, planner }: AgentParts): Generator<PeerReport> {
-  const problems = new Map(planner.peerProblems.map(({ key, message }) => [key, message]));
-  for (const { key, subnets, attributes } of follower.peers()) {
-    const problem = problems.get(key);
-    yield {
-      ...{ key, subnets: subnetTexts(subnets), backend: attributes.backendType },
-      publicIps: textsOf(attributes.publicIp, attributes.publicIpv6),
-      ...(problem === undefined ? {} : { problem }),
-    };
-  }
-}
-
-const textsOf = (...ips: readonly (Ip | undefined)[]): string[] =>
-  ips.flatMap((ip) => (ip === undefined ? [] : [formatIp(ip)]));
-
-const subnetTexts = ({ ipv4, ipv6 }: SubnetPair): string[] =>
-  [ipv4, ipv6].flatMap((subnet) => (subnet === undefined ? [] : [formatPrefix(subnet)]));

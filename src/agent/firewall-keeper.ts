@@ -114,6 +114,13 @@ export class FirewallKeeper {
     this.#wake.wake();
   }
 
+  /** Whether desired rules are not applied yet, and why if that is known. */
+  get pending(): { readonly reason: string | undefined } | undefined {
+    return this.#desired === this.#applied && this.#problem === undefined
+      ? undefined
+      : { reason: this.#problem };
+  }
+
   /** Until aborted; the rules stay. */
   async run(signal: AbortSignal): Promise<void> {
     const { timers } = this.#options;

@@ -11,15 +11,12 @@ import type { Logger } from "../base/logger.ts";
 import { retry } from "../base/retry.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import type { ListenAddress } from "../config/listen-address.ts";
+import type { StatusOptions } from "../config/options-status.ts";
+import { TokenFile } from "../status/access.ts";
 import { listen } from "../status/bounded-server.ts";
-import { StatusServer } from "../status/status-server.ts";
+import { type StatusAccess, StatusServer } from "../status/status-server.ts";
 import type { StatusSource } from "../status/status-source.ts";
 import { listenOnSocket } from "../status/unix-socket.ts";
-
-export interface StatusPlaces {
-  readonly listen: ListenAddress | undefined;
-  readonly socket: string | undefined;
-}
 
 interface Ports {
   readonly readiness: Readiness;
@@ -35,31 +32,47 @@ const RETRY_MS = 10_000;
 /** Serves `source` until disposed; returns at once. */
 export function serveStatus(
   source: StatusSource,
-  places: StatusPlaces,
+  options: StatusOptions,
   { readiness, logger, timers }: Ports,
 ): AsyncDisposable {
   const stop = new AbortController();
   const servers = new AsyncDisposableStack();
-  const start = async (place: string, bind: (server: Server) => Promise<void>): Promise<void> => {
+  const start = async (
+    place: string,
+    bind: (server: Server) => Promise<void>,
+    access: () => StatusAccess = () => ({}),
+  ): Promise<void> => {
     const server = await retry(
       {
         failure: `Status server not started on ${place}`,
-        attempt: () => StatusServer.start(source, bind),
+        attempt: () => StatusServer.start(source, bind, access()),
         ...{ pauseMs: RETRY_MS, signal: stop.signal, level: "warn" },
       },
       { logger, timers },
     );
     if (server === undefined) return;
     servers.use(server);
-    logger.info(`Status server on ${place}`);
+    logger.info(`Status server on ${place}${isOpenToOthers() ? OPEN_NOTE : ""}`);
+
+    function isOpenToOthers(): boolean {
+      const { listen: address, tokenFile, tls } = options;
+      const isProtected = tokenFile !== undefined || tls?.clientCaFile !== undefined;
+      return address !== undefined && place === describe(address) && !isProtected && !isLoopback(address);
+    }
   };
   const started = (async () => {
     await Promise.race([readiness.whenReady(stop.signal), sleep(timers, START_DELAY_MS, stop.signal)]);
     if (stop.signal.aborted) return;
-    const { socket, listen: address } = places;
+    const { socket, listen: address, tokenFile, tls } = options;
+    const access = () => ({
+      token: tokenFile === undefined ? undefined : new TokenFile(tokenFile, logger),
+      tls,
+    });
     await Promise.all([
       socket === undefined ? undefined : start(socket, (server) => listenOnSocket(server, socket)),
-      address === undefined ? undefined : start(describe(address), (server) => listenOnPort(server, address)),
+      address === undefined
+        ? undefined
+        : start(describe(address), (server) => listenOnPort(server, address), access),
     ]);
   })();
   return {
@@ -70,6 +83,13 @@ export function serveStatus(
     },
   };
 }
+
+const OPEN_NOTE =
+  ", which serves every client that reaches it; see --status-token-file and --status-tls-client-ca-file";
+
+/** 127.0.0.0/8 or ::1. */
+const isLoopback = ({ ip }: ListenAddress): boolean =>
+  ip.family === 4 ? ip.value >> 24n === 127n : ip.value === 1n;
 
 const describe = ({ ip, port }: ListenAddress): string => `${formatIp(ip)} port ${port}`;
 

@@ -171,6 +171,22 @@ export const FLANNELD_FLAGS = {
     value: "file",
     help: "unix socket of the status server, for root; by default beside the subnet file (/run/flannel/flanneld.sock); off = none",
   },
+  "status-token-file": {
+    kind: "string",
+    value: "file",
+    help: "file with a token that clients of --status-listen have to send; not readable by every user",
+  },
+  "status-tls-cert-file": {
+    kind: "string",
+    value: "file",
+    help: "certificate of the status server (PEM): --status-listen serves HTTPS",
+  },
+  "status-tls-key-file": { kind: "string", value: "file", help: "its private key (PEM), unencrypted" },
+  "status-tls-client-ca-file": {
+    kind: "string",
+    value: "file",
+    help: "serve only clients with a certificate of this authority (PEM)",
+  },
   v: { kind: "int", value: "level", default: 0, help: "verbosity of the log" },
   vmodule: { kind: "string", value: "text", help: "accepted for compatibility (klog), without effect" },
   log_backtrace_at: {

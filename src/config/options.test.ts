@@ -62,7 +62,12 @@ test("the defaults are Go flannel's", () => {
     removeStaleBridge: false,
     udpOffloads: true,
     healthz: undefined,
-    status: { listen: { ip: parseIp("127.0.0.1"), port: 7000 }, socket: "/run/flannel/flanneld.sock" },
+    status: {
+      listen: { ip: parseIp("127.0.0.1"), port: 7000 },
+      socket: "/run/flannel/flanneld.sock",
+      tokenFile: undefined,
+      tls: undefined,
+    },
     verbosity: 0,
     wireguardKeyFile: "/run/flannel/wgkey",
     notifySocket: undefined,
@@ -79,6 +84,18 @@ test("where the status server listens", () => {
   assert.equal(statusOf("--subnet-file=/run/flannel/blue.env").socket, "/run/flannel/blue.sock");
   for (const text of ["7000", ":7000", "localhost:7000", "127.0.0.1:0", "127.0.0.1:65536", "::1:7000"])
     assert.match(fault([`--status-listen=${text}`]), /^--status-listen: .* is no address and port like/);
+});
+
+test("who may read the status server's port", () => {
+  const statusOf = (...args: string[]) => options(args).status;
+  assert.equal(statusOf("--status-token-file=/t").tokenFile, "/t");
+  const tls = ["--status-tls-cert-file=/c", "--status-tls-key-file=/k"];
+  assert.deepEqual(statusOf(...tls).tls, { certFile: "/c", keyFile: "/k", clientCaFile: undefined });
+  assert.equal(statusOf(...tls, "--status-tls-client-ca-file=/ca").tls?.clientCaFile, "/ca");
+  assert.match(fault([tls[0]!]), /^--status-tls-cert-file: .*give --status-tls-key-file too$/);
+  assert.match(fault([tls[1]!]), /^--status-tls-key-file: .*give --status-tls-cert-file too$/);
+  assert.match(fault(["--status-tls-client-ca-file=/ca"]), /^--status-tls-client-ca-file: /);
+  assert.match(fault(["--status-listen=off", "--status-token-file=/t"]), /--status-listen is off/);
 });
 
 test("reads a command line from a unit file", () => {

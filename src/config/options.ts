@@ -1,13 +1,12 @@
 /** The options of flanneld: flags and environment, checked, typed, in units that the code uses. */
 
-import { basename, dirname, extname, join } from "node:path";
 import type { Ip } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
 import type { Environment, ParsedFlags } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
-import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
 import { type DatastoreOptions, readDatastore } from "./options-datastore.ts";
 import { FlagReader } from "./options-reader.ts";
+import { readStatusOptions, type StatusOptions } from "./options-status.ts";
 import { FLANNELD_FLAGS, type FlanneldFlags } from "./options-table.ts";
 
 /** How to choose the external interface, and which addresses to publish. */
@@ -44,8 +43,7 @@ export interface FlanneldOptions {
   readonly udpOffloads: boolean;
   /** Undefined = no health server. */
   readonly healthz: { readonly ip: Ip; readonly port: number } | undefined;
-  /** Where the status server listens; undefined = not there. */
-  readonly status: { readonly listen: ListenAddress | undefined; readonly socket: string | undefined };
+  readonly status: StatusOptions;
   readonly verbosity: number;
   /** WIREGUARD_KEY_FILE: the file with this host's private WireGuard key; by default /run/flannel/wgkey. */
   readonly wireguardKeyFile: string;
@@ -84,10 +82,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     removeStaleBridge: values["remove-stale-bridge"],
     udpOffloads: values["udp-offloads"],
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
-    status: {
-      listen: readStatusListen(read),
-      socket: statusSocketOf(read.text("status-socket"), read.required("subnet-file")),
-    },
+    status: readStatusOptions(read),
     verbosity: read.int("v", 0, 100),
     wireguardKeyFile: wireguardKeyFileOf(environment),
     notifySocket: environment.NOTIFY_SOCKET || undefined,
@@ -98,26 +93,6 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
 /** Path of the file with this host's private WireGuard key, as in Go flannel. */
 export const wireguardKeyFileOf = (environment: Environment): string =>
   environment.WIREGUARD_KEY_FILE || "/run/flannel/wgkey";
-
-const OFF = "off";
-
-function readStatusListen(read: FlagReader<FlanneldFlags>): ListenAddress | undefined {
-  const text = read.text("status-listen");
-  if (text === undefined || text === OFF) return undefined;
-  const address = parseListenAddress(text);
-  if (address !== undefined) return address;
-  throw read.fault(
-    "status-listen",
-    `${JSON.stringify(text)} is no address and port like 127.0.0.1:7000 or [::1]:7000, nor "${OFF}"`,
-  );
-}
-
-/** By default `flanneld.sock` beside `subnet.env`, and `NAME.sock` beside `NAME.env`: one for each flanneld of a host. */
-function statusSocketOf(given: string | undefined, subnetFile: string): string | undefined {
-  if (given !== undefined) return given === OFF ? undefined : given;
-  const name = basename(subnetFile, extname(subnetFile));
-  return join(dirname(subnetFile), `${name === "subnet" ? "flanneld" : name}.sock`);
-}
 
 /** The given options in one line, without secrets (W11). */
 export const describeOptions = (options: FlanneldOptions): string =>

@@ -37,6 +37,8 @@ async function serve(
     {
       ...{ version: "v1", events, status: () => ({ ...STATUS, ...status }), lease: () => STATUS.lease },
       ...{ routes: () => routes, peers: () => [], metrics: () => [] },
+      peer: () => "absent",
+      plan: () => [],
       drift: () => ({
         counts: { route: 1 },
         entries: [

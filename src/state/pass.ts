@@ -1,6 +1,6 @@
 /** Passes of the reconciler: what one of them did, and in which order the providers are called. */
 
-import type { StateOperation } from "./objects.ts";
+import { describeObject, type StateOperation } from "./objects.ts";
 import type { Provider } from "./provider.ts";
 
 /** One pass of the reconciler, for readers that count. */
@@ -26,4 +26,15 @@ export function* runsOf(
     yield [provider, operations.slice(first, end)];
     first = end;
   }
+}
+
+const NAMED = 3;
+
+/** "create route 10.5.2.0/24 …; … and 7 more", for the log. */
+export function summarize(operations: readonly StateOperation[]): string {
+  const named = operations
+    .slice(0, NAMED)
+    .map(({ action, object }) => `${action} ${describeObject(object)}`)
+    .join("; ");
+  return operations.length > NAMED ? `${named} and ${operations.length - NAMED} more` : named;
 }

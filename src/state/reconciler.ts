@@ -15,14 +15,14 @@ import type { Logger } from "../base/logger.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { WakeSignal } from "../base/wake-signal.ts";
 import { Applier } from "./applier.ts";
-import { diffStates } from "./diff.ts";
+import { type Difference, diffStates } from "./diff.ts";
 import type { Refusal } from "./failures.ts";
 import { Model } from "./model.ts";
-import { describeObject, keyOf, type State, type StateOperation } from "./objects.ts";
+import { keyOf, type State, type StateOperation } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
-import { type Pass, runsOf } from "./pass.ts";
+import { type Pass, runsOf, summarize } from "./pass.ts";
 import type { Notice, Provider } from "./provider.ts";
-import { sameOwnership, sameTarget, type Target } from "./target.ts";
+import { pendingOf, sameOwnership, sameTarget, type Target } from "./target.ts";
 
 /** The outcome of the last pass, and counts since the start (`passes`, `repairs`) for metrics. */
 export interface ReconcilerStatus {
@@ -138,6 +138,11 @@ export class Reconciler {
     return this.#model.objects;
   }
 
+  /** What a pass would do now, as far as known. */
+  get pending(): Difference {
+    return pendingOf(this.#target, this.#model.objects);
+  }
+
   /** What was refused and is not done yet. */
   get refusals(): Iterable<Refusal> {
     return this.#applier.failures.refusals;
@@ -172,7 +177,7 @@ export class Reconciler {
   }
 
   async #pass(target: Target): Promise<Pass> {
-    const { timers, providers, onRepair } = this.#options;
+    const { timers, providers, onRepair, logger } = this.#options;
     const startedMs = timers.nowMs();
     const news = this.#news;
     this.#news = undefined;
@@ -207,7 +212,10 @@ export class Reconciler {
     if (isRepair && done.length > 0) {
       this.#repairs += done.length;
       onRepair(this.#repairOf(done, doneMs));
-    } else if (done.length > 0) this.#logWork(done, doneMs - startedMs);
+    } else if (done.length > 0) {
+      const tookMs = (doneMs - startedMs).toFixed(1);
+      logger.debug(`Programmed ${done.length} objects in ${tookMs} ms: ${summarize(done)}`);
+    }
     if (this.status.problems.length === 0) this.#reported.clear();
     return { tookMs: doneMs - startedMs, tried: due, done };
   }
@@ -244,15 +252,6 @@ export class Reconciler {
       this.#losses.delete(key);
     }
     return { operations, tookMs, portIds };
-  }
-
-  #logWork(done: readonly StateOperation[], tookMs: number): void {
-    const describe = ({ action, object }: StateOperation) => `${action} ${describeObject(object)}`;
-    const named = done.slice(0, 3).map(describe).join("; ");
-    const more = done.length > 3 ? ` and ${done.length - 3} more` : "";
-    this.#options.logger.debug(
-      `Programmed ${done.length} objects in ${tookMs.toFixed(1)} ms: ${named}${more}`,
-    );
   }
 
   async #watch(provider: Provider, signal: AbortSignal): Promise<void> {

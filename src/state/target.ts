@@ -1,5 +1,6 @@
 /** The target of the reconciler, and when two targets are the same. */
 
+import { type Difference, diffStates } from "./diff.ts";
 import { type State, sameObject } from "./objects.ts";
 import type { Ownership } from "./operation.ts";
 
@@ -9,6 +10,14 @@ export interface Target {
   readonly ownership: Ownership;
   /** Only create and repair, remove nothing: until the peers are known, what an earlier run left may still be right. */
   readonly keepOthers: boolean;
+}
+
+/** What turns `observed` into the target; removals only where they are due. Undefined = nothing is desired yet. */
+export function pendingOf(target: Target | undefined, observed: State): Difference {
+  if (target === undefined) return { operations: [], obstacles: [] };
+  const { operations, obstacles } = diffStates(target.state, observed);
+  if (!target.keepOthers) return { operations, obstacles };
+  return { operations: operations.filter(({ action }) => action !== "remove"), obstacles };
 }
 
 /** Whether both desire the same, so that any difference from the second one after the first was reached is drift. */

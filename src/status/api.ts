@@ -103,13 +103,41 @@ const ROUTE = object("How packets reach a peer's subnet.", {
   probe: optional(PROBE),
 });
 
-const PEER = object("A host with a lease.", {
+const PEER_FIELDS = {
   key: text("The key of its lease: the subnets in etcd, the node's name in Kubernetes."),
   subnets: list(text("A prefix."), "Its subnets."),
   publicIps: list(text("An IP address."), "The addresses at which it is reached."),
   backend: text("The type of its backend; may be empty."),
   problem: optional(text("Why it cannot be reached, or perhaps not.")),
   probes: optional(list(PROBE, "Of each family of its subnets; missing while probes are off.")),
+};
+
+const PEER = object("A host with a lease.", PEER_FIELDS);
+
+const PEER_OBJECT = object("An object that flanneld programs for a peer.", {
+  kind: text("Its kind: route, neighbour, fdb and so on."),
+  object: text("The object, in the words of ip(8) and bridge(8)."),
+  state: oneOf(
+    ["programmed", "pending", "failed"],
+    "programmed: in place; pending: not yet; failed: the kernel refused it.",
+  ),
+  reason: optional(text("What the kernel answered.")),
+});
+
+const PEER_DETAIL = object("A host with a lease, and how packets reach it.", {
+  ...PEER_FIELDS,
+  routes: list(ROUTE, "The routes to its subnets."),
+  objects: list(PEER_OBJECT, "What this host programs for it, in the order in which it is made."),
+});
+
+const PENDING_CHANGE = object("A change that flanneld has not made yet.", {
+  action: oneOf(
+    ["create", "replace", "remove", "blocked"],
+    "blocked: a foreign object conflicts with desired ones; nothing is changed until it is gone.",
+  ),
+  kind: text("The kind of object: route, neighbour, firewall and so on."),
+  object: text("The object, in the words of ip(8) and bridge(8)."),
+  reason: optional(text("Why it was not done at once; missing if it is due now.")),
 });
 
 const DRIFT_ENTRY = object("A repair of what something else had changed.", {
@@ -137,6 +165,8 @@ export type Status = Infer<typeof STATUS>;
 export type LeaseReport = Infer<typeof LEASE>;
 export type RouteReport = Infer<typeof ROUTE>;
 export type PeerReport = Infer<typeof PEER>;
+export type PeerDetail = Infer<typeof PEER_DETAIL>;
+export type PendingChange = Infer<typeof PENDING_CHANGE>;
 export type ProbeReport = Infer<typeof PROBE>;
 export type DriftReport = Infer<typeof DRIFT>;
 export type StatusEvent = Infer<typeof EVENT>;
@@ -147,6 +177,11 @@ export const ENDPOINTS = {
   "/v1/lease": { name: "Lease", schema: LEASE },
   "/v1/routes": { name: "Routes", schema: list(ROUTE, "All routes to peers.") },
   "/v1/peers": { name: "Peers", schema: list(PEER, "All peers.") },
+  "/v1/peers/{key}": { name: "PeerDetail", schema: PEER_DETAIL },
+  "/v1/plan": {
+    name: "Plan",
+    schema: list(PENDING_CHANGE, "What flanneld would change now, in order; empty if the host is in sync."),
+  },
   "/v1/drift": { name: "Drift", schema: DRIFT },
   "/v1/events": { name: "Event", schema: EVENT },
 } as const;

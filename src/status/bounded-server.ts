@@ -4,6 +4,7 @@
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { ServerOptions } from "node:https";
 import { messageOf } from "../base/error.ts";
 
 /** Far above what probes, load balancers and monitoring need. */
@@ -19,8 +20,14 @@ const MAX_REQUESTS_PER_CONNECTION = 1_000;
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
+/** What is needed to serve TLS: node:https, which is loaded by those who use it, and its options. */
+export interface TlsSettings {
+  readonly https: typeof import("node:https");
+  readonly options: ServerOptions;
+}
+
 /** Answers GET and HEAD with `answer`, which may throw: that is an answer too, never the end of the process. */
-export function createBoundedServer(answer: Answer): Server {
+export function createBoundedServer(answer: Answer, tls?: TlsSettings): Server {
   const limits = {
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: REQUEST_TIMEOUT_MS,
@@ -28,7 +35,12 @@ export function createBoundedServer(answer: Answer): Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     keepAliveTimeout: IDLE_TIMEOUT_MS,
   };
-  const server = createServer(limits, (request, response) => answerSafely(request, response, answer));
+  const listener = (request: IncomingMessage, response: ServerResponse) =>
+    answerSafely(request, response, answer);
+  const server =
+    tls === undefined
+      ? createServer(limits, listener)
+      : tls.https.createServer({ ...limits, ...tls.options, handshakeTimeout: REQUEST_TIMEOUT_MS }, listener);
   server.maxConnections = MAX_CONNECTIONS;
   server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
   server.setTimeout(IDLE_TIMEOUT_MS);

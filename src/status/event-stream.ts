@@ -27,8 +27,13 @@ export class EventStreams {
       return;
     }
     const log = this.#log;
+    const follow = new URLSearchParams(request.url?.replace(/^[^?]*/s, "")).get("follow") ?? "true";
+    if (follow !== "true" && follow !== "false") {
+      send(response, 400, "follow is true or false\n");
+      return;
+    }
+    const isFollowing = follow === "true";
     const lastId = request.headers["last-event-id"];
-    const isFollowing = !/[?&]follow=false\b/.test(request.url ?? "");
     const { number, isGap } =
       typeof lastId === "string" ? log.continueAfter(lastId) : { number: log.next, isGap: false };
     response.writeHead(200, headersOf("text/event-stream"));

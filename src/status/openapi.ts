@@ -23,6 +23,21 @@ const EVENT_PARAMETERS = [
   },
 ] as const;
 
+const PEER_PARAMETERS = [
+  {
+    name: "key",
+    in: "path",
+    required: true,
+    description: "The key of the peer's lease, or its subnet; URL-encoded (10.5.2.0%2F24).",
+    schema: { type: "string", minLength: 1 },
+  },
+] as const;
+
+const PARAMETERS: Readonly<Record<string, readonly unknown[]>> = {
+  "/v1/events": EVENT_PARAMETERS,
+  "/v1/peers/{key}": PEER_PARAMETERS,
+};
+
 /** The document; `version` is flanneld's. */
 export function openApiDocument(version: string): unknown {
   const paths: Record<string, unknown> = {};
@@ -37,7 +52,7 @@ export function openApiDocument(version: string): unknown {
     paths[path] = operation(
       isStream ? "Server-sent events; the data of each is an Event." : schema.json.description,
       content,
-      isStream ? EVENT_PARAMETERS : [],
+      PARAMETERS[path],
     );
   }
   for (const [path, description] of Object.entries(TEXT_PATHS))
@@ -56,7 +71,13 @@ const operation = (description: string, content: unknown, parameters: readonly u
     parameters,
     responses: {
       200: { description, content },
-      403: { description: "The Host or Origin header names another host." },
+      400: { description: "Malformed request." },
+      401: { description: "The token is missing or wrong, where one is needed." },
+      403: {
+        description:
+          "The Host or Origin header names another host, or the answer is for clients on this host.",
+      },
+      404: { description: "Nothing by this name." },
       503: { description: "Not known yet, or too many event streams." },
     },
   },

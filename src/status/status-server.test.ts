@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { until } from "../../test/support/until.ts";
-import { ENDPOINTS, type RouteReport, type Status } from "./api.ts";
+import { ENDPOINTS, type PeerDetail, type RouteReport, type Status } from "./api.ts";
 import { listen } from "./bounded-server.ts";
 import { EventLog } from "./event-log.ts";
 import { single } from "./metrics-text.ts";
@@ -26,6 +26,12 @@ const route = (number: number): RouteReport => ({
   ...{ via: `10.${number >> 8}.${number & 255}.0`, device: "flannel.1", state: "programmed" },
 });
 
+const DETAIL: PeerDetail = {
+  ...{ key: "10.5.2.0-24", subnets: ["10.5.2.0/24"], publicIps: ["192.168.7.2"], backend: "vxlan" },
+  routes: [route(1)],
+  objects: [{ kind: "route", object: "route 10.5.2.0/24", state: "programmed" }],
+};
+
 const start = (changes: Partial<StatusSource> = {}) =>
   StatusServer.start(
     {
@@ -35,6 +41,8 @@ const start = (changes: Partial<StatusSource> = {}) =>
       lease: () => undefined,
       routes: () => [route(1)],
       peers: () => [{ key: "k\u202e", subnets: ["10.5.2.0/24"], publicIps: [], backend: "" }],
+      peer: (name) => (name === DETAIL.key || name === DETAIL.subnets[0] ? DETAIL : "absent"),
+      plan: () => [{ action: "create", kind: "route", object: "route 10.5.2.0/24", reason: undefined }],
       drift: () => ({
         counts: { route: 1 },
         entries: [{ at: "2026-01-01T00:00:00.000Z", kind: "route", what: "route", tookMs: 1, by: undefined }],
@@ -75,8 +83,16 @@ test("each answer matches the schema in the OpenAPI document", async () => {
   await using server = await start();
   const document = JSON.parse((await get(server, "/v1/openapi.json")).body);
   assert.equal(document.openapi, "3.1.0");
-  for (const path of ["/v1/status", "/v1/routes", "/v1/peers", "/v1/drift"] as const) {
-    const { status, body, headers } = await get(server, path);
+  const paths = [
+    "/v1/status",
+    "/v1/routes",
+    "/v1/peers",
+    "/v1/peers/{key}",
+    "/v1/plan",
+    "/v1/drift",
+  ] as const;
+  for (const path of paths) {
+    const { status, body, headers } = await get(server, path.replace("{key}", "10.5.2.0%2F24"));
     assert.equal(status, 200, path);
     assert.match(headers["content-type"]!, /^application\/json/);
     const { $ref } = document.paths[path].get.responses[200].content["application/json"].schema;
@@ -106,6 +122,36 @@ test("what is not known yet is 503 with the reason", async () => {
     const { status, body } = await get(server, path);
     assert.deepEqual([status, body], [503, "not known yet\nlease: no lease yet\n"], path);
   }
+});
+
+test("a peer by lease key or by subnet; unknown, malformed and hostile names are 404", async () => {
+  await using server = await start();
+  for (const name of ["10.5.2.0-24", "10.5.2.0%2F24", "10%2e5.2.0-24?x=1"])
+    assert.equal(JSON.parse((await get(server, `/v1/peers/${name}`)).body).key, "10.5.2.0-24", name);
+  for (const name of [
+    "10.5.9.0%2F24",
+    "10.5.2.0/24",
+    "%zz",
+    "%ff",
+    "..%2f..%2fetc%2fpasswd",
+    "%00",
+    "a/b/",
+    "__proto__",
+  ]) {
+    const { status, body, headers } = await get(server, `/v1/peers/${name}`);
+    assert.equal(status, 404, name);
+    assert.match(headers["content-type"]!, /^text\/plain/);
+    assert.doesNotMatch(body, /passwd/);
+  }
+  assert.equal((await get(server, "/v1/peers/")).status, 404);
+});
+
+test("an unknown path is answered with the list of paths", async () => {
+  await using server = await start();
+  const { status, body, headers } = await get(server, "/v1/nothing");
+  assert.equal(status, 404);
+  assert.match(headers["content-type"]!, /^text\/plain/);
+  for (const path of Object.keys(ENDPOINTS)) assert.ok(body.split("\n").includes(path), path);
 });
 
 test("metrics are text in Prometheus' format", async () => {
@@ -240,6 +286,17 @@ test("events are sent as they happen, and resumed after the last one that was re
   assert.deepEqual(messages(await since("0")), ["one", "two", "three"]);
   assert.doesNotMatch(await since("0"), /event: gap/);
   events.record(event("four"));
+  for (const follow of ["yes", "", "true&follow=x"])
+    assert.equal(
+      (
+        await get(server, `/v1/events?follow=${follow}`, {
+          headers: { "Last-Event-ID": "x" },
+          method: "HEAD",
+        })
+      ).status,
+      follow.startsWith("true") ? 200 : 400,
+      follow,
+    );
   for (const id of ["run-0", "other-3", "run-99", "<junk>"]) {
     const body = await since(id);
     assert.match(body, /^event: gap\ndata: \{\}\n\n/, id);

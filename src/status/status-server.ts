@@ -4,8 +4,10 @@
  */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Server as HttpsServer, ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
 import { printableJson } from "../base/printable.ts";
+import type { TokenFile } from "./access.ts";
 import { ENDPOINTS } from "./api.ts";
 import { closeServer, createBoundedServer, pathOf, send } from "./bounded-server.ts";
 import { EventStreams } from "./event-stream.ts";
@@ -14,17 +16,37 @@ import { formatMetrics, METRICS_TYPE } from "./metrics-text.ts";
 import { openApiDocument } from "./openapi.ts";
 import { sendList } from "./send-list.ts";
 import type { StatusSource } from "./status-source.ts";
+import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+/** `name` is the last segment of a path under a prefix, decoded; "" for other paths. */
+type Handler = (request: IncomingMessage, response: ServerResponse, name: string) => void;
+
+/** How clients are identified; without it everyone who reaches the server may read. */
+export interface StatusAccess {
+  readonly token?: TokenFile | undefined;
+  readonly tls?: TlsFiles | undefined;
+}
+
+/** How often the TLS files are read again. */
+const RELOAD_MS = 60_000;
+const PEER_PREFIX = "/v1/peers/";
 
 export class StatusServer implements AsyncDisposable {
   readonly #server: Server;
 
-  /** `listen` makes the server listen. Rejects with its error. */
-  static async start(source: StatusSource, listen: (server: Server) => Promise<void>): Promise<StatusServer> {
+  /** `listen` makes the server listen. Rejects with its error, or with ConfigError if a TLS file is unusable. */
+  static async start(
+    source: StatusSource,
+    listen: (server: Server) => Promise<void>,
+    { token, tls }: StatusAccess = {},
+  ): Promise<StatusServer> {
     const handlers = handlersOf(source);
-    const server = createBoundedServer((request, response) => answer(request, response, handlers));
+    const server = createBoundedServer(
+      (request, response) => answer(request, response, handlers, { token, tls }),
+      tls && { https: await import("node:https"), options: tlsOptions(tls) },
+    );
     await listen(server);
+    if (tls !== undefined) reloadTls(server as HttpsServer, tls);
     return new StatusServer(server);
   }
 
@@ -42,14 +64,59 @@ export class StatusServer implements AsyncDisposable {
   }
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, handlers: Record<string, Handler>): void {
-  const path = pathOf(request);
-  if (!namesThisHost(request.headers.host) || !isOwnOrigin(request.headers.origin))
-    send(response, 403, "request this host by IP address, by its own name or as localhost\n");
-  else if (!Object.hasOwn(handlers, path)) send(response, 404, `try ${Object.keys(handlers).join(", ")}\n`);
-  else if (path === "/v1/drift" && !isFromThisHost(request))
+function tlsOptions(files: TlsFiles): ServerOptions {
+  const isVerified = files.clientCaFile !== undefined;
+  return { ...readTlsFiles(files), requestCert: isVerified, rejectUnauthorized: isVerified };
+}
+
+/** Files that are being replaced are read the next time; until then the previous ones are used. */
+function reloadTls(server: HttpsServer, files: TlsFiles): void {
+  const timer = setInterval(() => {
+    try {
+      server.setSecureContext(readTlsFiles(files));
+    } catch {}
+  }, RELOAD_MS).unref();
+  server.once("close", () => clearInterval(timer));
+}
+
+function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  handlers: Record<string, Handler>,
+  { token, tls }: StatusAccess,
+): void {
+  const identity = token?.identify(request);
+  if (identity === "none") {
+    response.setHeader(
+      "WWW-Authenticate",
+      'Bearer realm="flanneld", Basic realm="flanneld: any name, token"',
+    );
+    send(response, 401, "send the token of --status-token-file: Authorization: Bearer TOKEN\n");
+    return;
+  }
+  const isIdentified = identity !== undefined || tls?.clientCaFile !== undefined;
+  const url = pathOf(request);
+  const isPeer = url.startsWith(PEER_PREFIX) && url.length > PEER_PREFIX.length;
+  const path = isPeer ? "/v1/peers/{key}" : url;
+  const name = isPeer ? decode(url.slice(PEER_PREFIX.length)) : "";
+  // A web page cannot make a browser send a bearer token that it does not know.
+  const isAddressed =
+    identity === "bearer" || (namesThisHost(request.headers.host) && isOwnOrigin(request.headers.origin));
+  if (!isAddressed) send(response, 403, "request this host by IP address, by its own name or as localhost\n");
+  else if (!Object.hasOwn(handlers, path) || name === undefined)
+    send(response, 404, `no such path; there are:\n${Object.keys(handlers).join("\n")}\n`);
+  else if (path === "/v1/drift" && !isIdentified && !isFromThisHost(request))
     send(response, 403, `${path} names processes of this host; request it from there\n`);
-  else handlers[path]!(request, response);
+  else handlers[path]!(request, response, name);
+}
+
+/** One segment of a path; undefined if it is malformed. */
+function decode(segment: string): string | undefined {
+  try {
+    return segment.includes("/") ? undefined : decodeURIComponent(segment);
+  } catch {
+    return undefined; // RFC 3986, 2.1: "%zz", or no UTF-8
+  }
 }
 
 function handlersOf(source: StatusSource): Record<string, Handler> {
@@ -64,10 +131,12 @@ function handlersOf(source: StatusSource): Record<string, Handler> {
       else sendList(response, found).catch(() => response.destroy());
     };
   const json =
-    (value: () => unknown): Handler =>
-    (_, response) => {
-      const found = value();
+    (value: (name: string) => unknown): Handler =>
+    (_, response, name) => {
+      const found = value(name);
       if (found === undefined) sendUnknown(response, source);
+      else if (found === "absent")
+        send(response, 404, "no peer has this lease key or subnet; /v1/peers lists them\n");
       else send(response, 200, `${printableJson(JSON.stringify(found))}\n`, "application/json");
     };
   return {
@@ -78,6 +147,8 @@ function handlersOf(source: StatusSource): Record<string, Handler> {
     "/v1/lease": json(() => source.lease()),
     "/v1/routes": list(() => source.routes()),
     "/v1/peers": list(() => source.peers()),
+    "/v1/peers/{key}": json((name) => source.peer(name)),
+    "/v1/plan": list(() => source.plan()),
     "/v1/drift": json(() => source.drift()),
     "/v1/events": (request, response) => streams.serve(request, response),
   };

@@ -1,6 +1,14 @@
 /** Where the status server has its answers from. */
 
-import type { DriftReport, LeaseReport, PeerReport, RouteReport, Status } from "./api.ts";
+import type {
+  DriftReport,
+  LeaseReport,
+  PeerDetail,
+  PeerReport,
+  PendingChange,
+  RouteReport,
+  Status,
+} from "./api.ts";
 import type { EventLog } from "./event-log.ts";
 import type { Metric } from "./metrics-text.ts";
 
@@ -12,6 +20,10 @@ export interface StatusSource {
   /** Read lazily: with thousands of peers other work goes on meanwhile. */
   routes(): Iterable<RouteReport> | undefined;
   peers(): Iterable<PeerReport> | undefined;
+  /** The peer with this lease key, or with this subnet; "absent" if there is none. */
+  peer(keyOrSubnet: string): PeerDetail | "absent" | undefined;
+  /** What is desired and not in place, as far as observed: nothing is observed for it. */
+  plan(): Iterable<PendingChange> | undefined;
   drift(): DriftReport;
   metrics(): readonly Metric[];
   readonly events: EventLog;

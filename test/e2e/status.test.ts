@@ -10,7 +10,7 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
-import type { RouteReport, Status, StatusEvent } from "../../src/status/api.ts";
+import type { PeerDetail, PendingChange, RouteReport, Status, StatusEvent } from "../../src/status/api.ts";
 import { askDaemon, readEvents } from "../../src/status/status-client.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { flannelctl } from "../support/flannelctl.ts";
@@ -82,6 +82,17 @@ test("three hosts show themselves and each other, by port, by socket and by flan
     `${JSON.stringify(await routes()).replaceAll("},{", "},\n{")}\n`,
   );
 
+  const detail = await askDaemon<PeerDetail>(
+    socket,
+    `/v1/peers/${encodeURIComponent((await routes())[0]!.subnet)}`,
+  );
+  assert.deepEqual(
+    detail.objects.map(({ kind, state }) => `${kind} ${state}`),
+    ["fdb programmed", "neighbour programmed", "route programmed"],
+  );
+  const plan = () => askDaemon<PendingChange[]>(socket, "/v1/plan");
+  await until(async () => (await plan()).length === 0, "an empty plan");
+
   const healthy = await flannelctl(host!, ["status", "--socket", socket]);
   assert.deepEqual([healthy.code, healthy.err], [0, ""]);
   assert.match(healthy.out, /^state +ready$/m);
@@ -143,6 +154,12 @@ test("three hosts show themselves and each other, by port, by socket and by flan
     ({ subnet: each }) => each === "10.5.77.0/24",
   );
   assert.deepEqual([bad?.state, bad?.reason], ["refused", "it has no BackendData"]);
+
+  // What the kernel refuses is pending, with its answer.
+  host!.run("ip", "link", "set", "flannel.1", "name", "renamed");
+  host!.run("ip", "link", "add", "flannel.1", "type", "bridge");
+  await until(async () => (await plan()).some(({ action }) => action === "blocked"), "the foreign device");
+  assert.match((await plan())[0]!.reason!, /^device flannel\.1 exists and is not flannel's/);
 
   await flanneld.stop();
   assert.equal((await flannelctl(host!, ["status", "--socket", socket])).code, 2);

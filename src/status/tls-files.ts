@@ -1,0 +1,51 @@
+/**
+ * The certificate and key of the status server, and the authority of its clients' certificates. They are read again when
+ * they change, so that certificates are replaced on disk without a restart.
+ */
+
+import { X509Certificate } from "node:crypto";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { ConfigError, messageOf } from "../base/error.ts";
+import { readRegularFile } from "../base/regular-file.ts";
+import { readSecret } from "./access.ts";
+
+/** Paths of PEM files. With `clientCaFile` only clients with a certificate of that authority are served. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly clientCaFile: string | undefined;
+}
+
+const MAX_BYTES = 256 * 1024;
+
+/** What the files contain. Throws ConfigError, with the flag that names the unusable one. */
+export function readTlsFiles({ certFile, keyFile, clientCaFile }: TlsFiles): SecureContextOptions {
+  const cert = readCertificates("--status-tls-cert-file", certFile);
+  const key = readSecret("--status-tls-key-file", keyFile, MAX_BYTES);
+  const ca =
+    clientCaFile === undefined ? undefined : readCertificates("--status-tls-client-ca-file", clientCaFile);
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    throw new ConfigError(
+      `--status-tls-key-file: ${keyFile} is not the unencrypted private key of ${certFile}: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  return { cert, key, ...(ca === undefined ? {} : { ca }) };
+}
+
+function readCertificates(flag: string, path: string): string {
+  try {
+    const text = readRegularFile(path, MAX_BYTES);
+    new X509Certificate(text);
+    return text;
+  } catch (error) {
+    throw new ConfigError(
+      `${flag}: ${path} contains no usable certificate in PEM form: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
