@@ -35,6 +35,7 @@ import { isKept } from "./support/measurement.ts";
 import { formatTable, type Outcome, writeResults } from "./support/report.ts";
 import { udp } from "./udp.ts";
 import { udpRestart } from "./udp-restart.ts";
+import { wireguard } from "./wireguard.ts";
 
 const BENCHMARKS: readonly Benchmark[] = [
   start,
@@ -55,6 +56,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   cni,
   udp,
   udpRestart,
+  wireguard,
   kernelDevices,
 ];
 const DEFAULT_TURNS = 5;

@@ -34,6 +34,8 @@ export type DaemonOptions = Datastore & {
   readonly health?: boolean;
   /** Further flags. */
   readonly args?: readonly string[];
+  /** Further variables of its environment. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
   /** Under systemd, as it were. */
   readonly manager?: ServiceManager | undefined;
 };
@@ -85,7 +87,7 @@ export class Daemon implements AsyncDisposable {
         ...(options.args ?? []),
         ...(options.health ? [`--healthz-ip=${host.address}`, `--healthz-port=${HEALTH_PORT}`] : []),
       ],
-      { stdio: ["ignore", log, log, ...fds], env: { ...process.env, ...pod.env, ...env } },
+      { stdio: ["ignore", log, log, ...fds], env: { ...process.env, ...pod.env, ...options.env, ...env } },
     );
     closeSync(log);
     this.#child.on("error", () => {}); // has no pid then

@@ -1,5 +1,6 @@
 /** Hosts with flanneld and a container each, and pings between the containers. */
 
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { writeSysctl } from "../../src/linux/sysctl.ts";
 import type { ServiceManager } from "../../test/support/service-manager.ts";
@@ -11,6 +12,32 @@ import { waitFor } from "./wait.ts";
 const PING_INTERVAL_SECONDS = "0.01";
 
 type Start = (more: Pick<DaemonOptions, "args" | "manager">) => Daemon;
+
+/** A namespace behind the bridge cni0 of a host, and its address. */
+export interface Container {
+  readonly namespace: Namespace;
+  readonly address: string;
+}
+
+/** `gateway`: the first address of the host's subnet with its length, "10.0.3.1/24"; the container has the second. */
+export function addContainer(
+  host: BenchHost,
+  { gateway, mtuBytes }: { readonly gateway: string; readonly mtuBytes: string },
+): Container {
+  const [gatewayAddress, length] = gateway.split("/") as [string, string];
+  const address = gatewayAddress.replace(/\d+$/, "2");
+  const namespace = new Namespace(`${host.name.split("-").at(-1)}-c`);
+  writeSysctl("ipv4/ip_forward", "1", { netns: host.path });
+  host.run("ip", "link", "add", "cni0", "type", "bridge");
+  host.run("ip", "address", "add", gateway, "dev", "cni0");
+  host.run("ip", "link", "set", "cni0", "up", "mtu", mtuBytes);
+  host.run("ip", "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", namespace.name);
+  host.run("ip", "link", "set", "c0", "up", "mtu", mtuBytes, "master", "cni0");
+  namespace.run("ip", "address", "add", `${address}/${length}`, "dev", "eth0");
+  namespace.run("ip", "link", "set", "eth0", "up", "mtu", mtuBytes);
+  namespace.run("ip", "route", "add", "default", "via", gatewayAddress);
+  return { namespace, address };
+}
 
 /** A host with flanneld, and a container behind a bridge on it. */
 export class Site implements AsyncDisposable {
@@ -28,25 +55,20 @@ export class Site implements AsyncDisposable {
     this.#daemon = daemon;
     this.#start = start;
     this.leaseKey = daemon.leaseKey();
-    const { gateway, mtuBytes } = daemon.containerNetwork();
-    const [gatewayAddress, length] = gateway.split("/") as [string, string];
-    this.address = gatewayAddress.replace(/\d+$/, "2");
-    this.container = new Namespace(`${host.name.split("-").at(-1)}-c`);
-    writeSysctl("ipv4/ip_forward", "1", { netns: host.path });
-    host.run("ip", "link", "add", "cni0", "type", "bridge");
-    host.run("ip", "address", "add", gateway, "dev", "cni0");
-    host.run("ip", "link", "set", "cni0", "up", "mtu", mtuBytes);
-    host.run("ip", "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", this.container.name);
-    host.run("ip", "link", "set", "c0", "up", "mtu", mtuBytes, "master", "cni0");
-    this.container.run("ip", "address", "add", `${this.address}/${length}`, "dev", "eth0");
-    this.container.run("ip", "link", "set", "eth0", "up", "mtu", mtuBytes);
-    this.container.run("ip", "route", "add", "default", "via", gatewayAddress);
+    const { namespace, address } = addContainer(host, daemon.containerNetwork());
+    this.container = namespace;
+    this.address = address;
   }
 
   static async build({ bed, flanneld }: BenchContext, prefix: string): Promise<Site> {
     const host = await bed.host();
     const start: Start = (more) =>
-      new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, health: true, ...more });
+      new Daemon(host, {
+        ...{ flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, health: true },
+        // The default path is the same on all hosts of the bed.
+        env: { WIREGUARD_KEY_FILE: join(host.directory, "wgkey") },
+        ...more,
+      });
     const daemon = start({});
     await daemon.ready();
     return new Site(host, daemon, start);
