@@ -3,6 +3,7 @@
  * part stays in node_modules, where the bundle finds it from dist/.
  */
 
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -30,7 +31,16 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 
 // Made beside and put in place file by file: a flanneld that starts meanwhile reads the old bundle or the new one.
 const fresh = `${dist}.${process.pid}`;
-await bundlePrograms(PROGRAMS, fresh, version);
+await bundlePrograms(PROGRAMS, fresh, version, revisionOf(root));
 mkdirSync(dist, { recursive: true });
 for (const file of readdirSync(fresh)) renameSync(join(fresh, file), join(dist, file));
 rmSync(fresh, { recursive: true });
+
+/** The commit of the sources, with "-dirty" if they differ from it; "" without git, as in a source archive. */
+function revisionOf(directory: string): string {
+  const git = (...args: string[]) => spawnSync("git", ["-C", directory, ...args], { encoding: "utf8" });
+  const commit = git("rev-parse", "--short=12", "HEAD");
+  if (commit.error !== undefined || commit.status !== 0) return "";
+  const isDirty = git("status", "--porcelain", "--", "src").stdout !== "";
+  return `${commit.stdout.trim()}${isDirty ? "-dirty" : ""}`;
+}

@@ -26,11 +26,12 @@ const BANNER =
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const THIS_LOGGER = "src/base/klog.ts";
 
-/** Writes `<out>.cjs` for each program into a directory. Throws what esbuild finds wrong. */
+/** Writes `<out>.cjs` for each program into a directory; `revision`: the commit, "" = unknown. Throws what esbuild finds wrong. */
 export async function bundlePrograms(
   programs: readonly Program[],
   outdir: string,
   version: string,
+  revision = "",
 ): Promise<void> {
   const { outputFiles, metafile } = await build({
     entryPoints: programs.map((program) => ({ in: program.in, out: program.out })),
@@ -51,6 +52,7 @@ export async function bundlePrograms(
     legalComments: "none",
     define: {
       __VERSION__: JSON.stringify(version),
+      __REVISION__: JSON.stringify(revision),
       "import.meta.url": "__moduleUrl",
       "import.meta.dirname": "__dirname",
     },

@@ -15,8 +15,10 @@ import { EventLog } from "../status/event-log.ts";
 import { type Metric, single } from "../status/metrics-text.ts";
 import type { Outages } from "../status/outages.ts";
 import { PROCESS_START_MS, processMetrics } from "../status/process-metrics.ts";
+import { RequestMetrics } from "../status/request-metrics.ts";
 import type { StatusSource } from "../status/status-source.ts";
 import { udpMetrics } from "../status/udp-metrics.ts";
+import { type DeviceTraffic, wireguardMetrics } from "../status/wireguard-metrics.ts";
 import { AgentMetrics } from "./agent-metrics.ts";
 import type { DriftEntry, DriftLedger } from "./drift.ts";
 import type { AgentEvent } from "./events.ts";
@@ -28,6 +30,8 @@ import { type RouteInput, reportRoutes } from "./route-report.ts";
 
 export interface AgentStatusOptions {
   readonly version: string;
+  /** The commit it was built from; undefined = unknown. */
+  readonly revision: string | undefined;
   readonly hostName: string;
   readonly configPlace: string;
   readonly readiness: Readiness;
@@ -35,12 +39,15 @@ export interface AgentStatusOptions {
   readonly drift: DriftLedger;
   /** Counters of the udp backend's data path. */
   readonly udpCounters: () => Readonly<Record<string, number>>;
+  readonly wireguardTraffic: () => readonly DeviceTraffic[];
   readonly wallClockMs: () => number;
 }
 
 export class AgentStatus implements StatusSource {
   readonly version: string;
   readonly events = new EventLog(PROCESS_START_MS.toString(36));
+  /** Counts the requests to the datastore. */
+  readonly requests = new RequestMetrics();
   readonly #options: AgentStatusOptions;
   readonly #counts = new AgentMetrics();
   #parts: AgentParts | undefined;
@@ -111,14 +118,23 @@ export class AgentStatus implements StatusSource {
   }
 
   metrics(): readonly Metric[] {
-    const { version, drift, outages, readiness } = this.#options;
+    const { version, revision, outages, readiness } = this.#options;
     const expiresAtMs = this.#parts?.keeper.own?.expiresAtMs;
     const isUdp = this.#parts?.planner.config.backend.type === "udp";
     const isReady = readiness.reasons.length === 0;
     return [
       {
         ...{ name: "flannel_build_info", type: "gauge", help: "Version of flanneld; the value is always 1." },
-        samples: [{ labels: { version, node_version: process.version }, value: 1 }],
+        samples: [
+          {
+            labels: {
+              version,
+              node_version: process.version,
+              ...(revision === undefined ? {} : { revision }),
+            },
+            value: 1,
+          },
+        ],
       },
       single("gauge", "flannel_ready", "Whether this host is in sync: 1 or 0.", isReady ? 1 : 0),
       single(
@@ -139,11 +155,7 @@ export class AgentStatus implements StatusSource {
         samples: expiresAtMs === undefined ? [] : [{ value: expiresAtMs / 1_000 }],
       },
       ...this.#counts.metrics,
-      {
-        ...{ name: "flannel_drift_repairs_total", type: "counter" },
-        help: "Repairs of what something else had changed, by kind of object.",
-        samples: Object.entries(drift.counts).map(([kind, value]) => ({ labels: { kind }, value })),
-      },
+      ...this.requests.metrics,
       single(
         "counter",
         "flannel_datastore_outages_total",
@@ -157,6 +169,7 @@ export class AgentStatus implements StatusSource {
         outages.lasting,
       ),
       ...(isUdp ? udpMetrics(this.#options.udpCounters()) : []),
+      ...wireguardMetrics(this.#options.wireguardTraffic()),
       ...processMetrics(),
     ];
   }
@@ -205,6 +218,7 @@ export class AgentStatus implements StatusSource {
   }
 
   #noteDrift(entries: readonly DriftEntry[]): void {
+    this.#counts.countRepairs(entries);
     for (const { kind, what } of entries)
       this.#record({ type: "drift", message: kind === "firewall" ? `firewall: ${what}` : what });
   }

@@ -96,7 +96,15 @@ function start(t: TestContext, config?: unknown, ...args: string[]) {
   const readiness = new Readiness();
   const stop = new AbortController();
   const status = new AgentStatus({
-    ...{ version: "v1", hostName: "h1", configPlace: "the test", readiness, drift: world.ports.drift },
+    ...{
+      version: "v1",
+      revision: "abc",
+      wireguardTraffic: () => [],
+      hostName: "h1",
+      configPlace: "the test",
+      readiness,
+      drift: world.ports.drift,
+    },
     ...{ outages: new Outages(world.timers), udpCounters: () => ({}), wallClockMs: () => 0 },
   });
   const attach: Parameters<typeof runAgent>[4] = (parts) => status.attach(parts);

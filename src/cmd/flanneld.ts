@@ -8,6 +8,7 @@ import { AgentStatus } from "../agent/agent-status.ts";
 import { DriftLedger } from "../agent/drift.ts";
 import { createStartLimit } from "../agent/memory-keeper.ts";
 import { Readiness } from "../agent/readiness.ts";
+import { countRequests } from "../agent/store-requests.ts";
 import { ConfigError, FlannelError } from "../base/error.ts";
 import { Klog, writeToStderr } from "../base/klog.ts";
 import { systemTimers } from "../base/timers.ts";
@@ -43,11 +44,12 @@ import { Outages } from "../status/outages.ts";
 import { HandshakeWatch } from "../wireguard/handshake-watch.ts";
 import { KernelDevices } from "../wireguard/kernel-devices.ts";
 import { WireguardProvider } from "../wireguard/provider.ts";
+import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { serveStatus } from "./serve-status.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
-import { VERSION } from "./version.ts";
+import { REVISION, VERSION } from "./version.ts";
 import { createWireguardSystem } from "./wireguard-system.ts";
 
 const EXIT_FAILURE = 1;
@@ -177,11 +179,12 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   const memory = { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory, trim: trimMemory };
   const limitMemory = createStartLimit(memory);
   const handshakes = new HandshakeWatch({ logger, nowMs: systemTimers.nowMs });
+  const totals = new TrafficTotals();
   readiness.addNotes(() => handshakes.notes);
   const wireguard = new WireguardProvider({
     devicesOf: (device) =>
       rtnetlink.link(device)?.kind === "wireguard" ? kernelWireguard : userspaceWireguard,
-    ...{ secrets: keys, timers: systemTimers, handshakes },
+    ...{ secrets: keys, timers: systemTimers, handshakes, totals },
   });
   const shell = createShell({ signal, environment: process.env });
   const recordPath = `${options.subnetFile.replace(/\.env$/, "")}-extension.json`;
@@ -215,7 +218,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   await runAgent(
     options,
     {
-      store,
+      store: status === undefined ? store : countRequests(store, status.requests, systemTimers),
       configPlace,
       providers: [kernel, new TunnelProvider(tunnels), wireguard, extension, policies, connections],
       keys,
@@ -251,8 +254,14 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     const { listen, socket } = options.status;
     if (listen === undefined && socket === undefined) return undefined;
     return new AgentStatus({
-      ...{ version: VERSION, hostName: hostname(), configPlace, readiness, outages, drift },
+      ...{ version: VERSION, revision: REVISION, hostName: hostname() },
+      ...{ configPlace, readiness, outages, drift },
       udpCounters: () => tunnels.counters,
+      wireguardTraffic: () =>
+        totals.devices.map((traffic) => ({
+          ...traffic,
+          silentPeers: handshakes.silentPeersOf(traffic.device),
+        })),
       wallClockMs: Date.now,
     });
   }

@@ -59,12 +59,21 @@ export class Histogram {
   }
 
   get samples(): Sample[] {
+    return this.samplesOf({});
+  }
+
+  /** With these labels besides the buckets' own. */
+  samplesOf(labels: Readonly<Record<string, string>>): Sample[] {
     let count = 0;
     const buckets = [...this.#bounds, Number.POSITIVE_INFINITY].map((bound, index): Sample => {
       count += this.#counts[index]!;
-      return { suffix: "_bucket", labels: { le: formatValue(bound) }, value: count };
+      return { suffix: "_bucket", labels: { ...labels, le: formatValue(bound) }, value: count };
     });
-    return [...buckets, { suffix: "_sum", value: this.#sum }, { suffix: "_count", value: count }];
+    return [
+      ...buckets,
+      { suffix: "_sum", labels, value: this.#sum },
+      { suffix: "_count", labels, value: count },
+    ];
   }
 }
 

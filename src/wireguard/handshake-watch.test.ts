@@ -33,6 +33,7 @@ const peer = (number: number, changes: Partial<PeerTraffic> = {}): PeerTraffic =
   allowedIps: [`10.5.${number}.0/24`],
   lastHandshakeSeconds: 0,
   sentBytes: 0n,
+  receivedBytes: 0n,
   ...changes,
 });
 const sent = (number: number, initiations: number, changes: Partial<PeerTraffic> = {}) =>

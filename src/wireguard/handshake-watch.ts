@@ -20,6 +20,7 @@ export interface PeerTraffic {
   readonly lastHandshakeSeconds: number;
   /** Handshake messages included. */
   readonly sentBytes: bigint;
+  readonly receivedBytes: bigint;
 }
 
 /** Three attempts (REKEY_TIMEOUT is 5 s); also the longest pause between two. */
@@ -76,6 +77,14 @@ export class HandshakeWatch {
       );
     const more = silent.length - LOGGED_PEERS;
     if (more > 0) this.#logger.warn(`No handshake with ${more} more peers`);
+  }
+
+  /** How many peers of a device packets are sent to without a handshake. */
+  silentPeersOf(device: string): number {
+    return this.#peers
+      .values()
+      .filter(({ peer, isReported }) => isReported && peer.device === device)
+      .toArray().length;
   }
 
   /** The peers without a handshake that packets are sent to, one line each; the last line counts those beyond ten. */

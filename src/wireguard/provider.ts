@@ -27,6 +27,7 @@ import type { Notice, Provider } from "../state/provider.ts";
 import { base64Of, bytesOf } from "./base64.ts";
 import type { DeviceChange, ObservedDevice, WireguardDevices } from "./devices.ts";
 import type { HandshakeWatch, PeerTraffic } from "./handshake-watch.ts";
+import type { TrafficTotals } from "./traffic-totals.ts";
 
 /** Keys by what may be shown of them. */
 export interface WireguardSecrets {
@@ -45,6 +46,7 @@ export interface WireguardProviderOptions {
   readonly timers: Timers;
   /** Learns what the devices say about their peers; undefined = not needed. */
   readonly handshakes?: HandshakeWatch | undefined;
+  readonly totals?: TrafficTotals | undefined;
 }
 
 /** How often the devices are looked at for drift. */
@@ -139,7 +141,12 @@ export class WireguardProvider implements Provider {
       const devices = [...ownership().devices].map(
         (name) => [name, this.#options.devicesOf(name).observe(name)] as const,
       );
-      this.#options.handshakes?.note(devices.flatMap(([name, device]) => trafficOf(name, device)));
+      const peers = devices.flatMap(([name, device]) => trafficOf(name, device));
+      this.#options.handshakes?.note(peers);
+      this.#options.totals?.note(
+        devices.flatMap(([name, device]) => (device === undefined ? [] : [name])),
+        peers,
+      );
       const now = new Map(
         devices
           .flatMap(([name, device]) => this.#objectsOf(name, device))

@@ -107,6 +107,8 @@ test("three hosts show themselves and each other, by port, by socket and by flan
     /^flannel_peer_problems 0$/m,
     /^flannel_kernel_operations_total\{kind="route",action="create",result="success"\} 2$/m,
     /^flannel_reconcile_duration_seconds_count [1-9]\d*$/m,
+    /^flannel_datastore_requests_total\{operation="acquire_lease",result="success"\} 1$/m,
+    /^flannel_datastore_request_duration_seconds_count\{operation="read_config"\} [1-9]\d*$/m,
     /^flannel_lease_expiry_timestamp_seconds \d+(?:\.\d+)?$/m,
     /^process_resident_memory_bytes \d+$/m,
   ])
@@ -135,7 +137,7 @@ test("three hosts show themselves and each other, by port, by socket and by flan
   await until(() => events.some(({ type }) => type === "drift"), "the drift");
   const drift = await flannelctl(host!, ["drift", "--socket", socket]);
   assert.match(drift.out, /route 10\.5\.\d+\.0\/24 .*\(missing\)$/m);
-  assert.match(ask(host!, "/metrics"), /^flannel_drift_repairs_total\{kind="route"\} 1$/m);
+  assert.match(ask(host!, "/metrics"), /^flannel_drift_repairs_total\{kind="route",by="\w+"\} 1$/m);
   stop.abort();
   await reading;
   const listed = await flannelctl(host!, ["events", "--socket", socket]);
