@@ -12,8 +12,11 @@ import { storeCommands } from "../etcd-server/serve-command.ts";
 import { labCommands } from "../lab/commands/lab-commands.ts";
 import { cleanupCommand } from "../operate/cleanup.ts";
 import { driftCommand, eventsCommand } from "../operate/daemon-history.ts";
+import { checkCommand } from "../operate/diagnose/check-command.ts";
+import { pingCommand } from "../operate/diagnose/ping-command.ts";
 import { planCommand } from "../operate/plan-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
+import { diagnosePorts } from "./diagnose-ports.ts";
 import { hostPorts } from "./host-ports.ts";
 import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
@@ -36,9 +39,12 @@ const adminPorts: AdminPorts = {
 };
 
 const operatePorts = hostPorts(adminPorts);
+const diagnose = diagnosePorts();
 
 const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
-  status: statusCommand(),
+  status: statusCommand(diagnose.terminal),
+  check: checkCommand(diagnose),
+  ping: pingCommand(diagnose),
   drift: driftCommand(),
   events: eventsCommand(untilInterrupted),
   config: configCommands(adminPorts),

@@ -7,14 +7,14 @@
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { setTimeout as sleep } from "node:timers/promises";
-import { formatIp, type Ip, ipToBytes } from "../address/ip.ts";
+import { formatIp, type Ip } from "../address/ip.ts";
 import { isNotFound } from "../base/error.ts";
 import { deleteNeighbour, NUD_PERMANENT, NUD_REACHABLE } from "../netlink/neighbour.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { sys } from "./ffi.ts";
+import { ADDRESS_FAMILY, socketAddressOf } from "./socket-address.ts";
 
 // bits/socket.h, netinet/in.h
-const ADDRESS_FAMILY = { 4: 2, 6: 10 } as const;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
@@ -134,18 +134,10 @@ function echoRequest(family: Ip["family"], token: Uint8Array): Uint8Array {
 }
 
 /** RFC 1071; `bytes` has an even length. */
-function internetChecksum(bytes: Uint8Array): number {
+export function internetChecksum(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let sum = 0;
   for (let offset = 0; offset < bytes.length; offset += 2) sum += view.getUint16(offset);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
-}
-
-/** struct sockaddr_in, struct sockaddr_in6 (ip(7), ipv6(7)), without a port. */
-function socketAddressOf(ip: Ip): Uint8Array {
-  const address = new Uint8Array(ip.family === 4 ? 16 : 28);
-  new DataView(address.buffer).setUint16(0, ADDRESS_FAMILY[ip.family], true);
-  address.set(ipToBytes(ip), ip.family === 4 ? 4 : 8);
-  return address;
 }

@@ -77,7 +77,7 @@ async function run(command: Commands, ...args: string[]) {
 
 test("a healthy host is 0, with its state and its routes", async (t) => {
   const { socket } = await serve(t, [ROUTE]);
-  const { code, out } = await run(statusCommand(), "--socket", socket);
+  const { code, out } = await run(statusCommand({ hasColours: false }), "--socket", socket);
   assert.equal(code, 0);
   assert.match(out, /^state +ready$/m);
   assert.match(out, /^lease +10\.5\.1\.0\/24 at 192\.168\.7\.1, does not expire$/m);
@@ -86,7 +86,7 @@ test("a healthy host is 0, with its state and its routes", async (t) => {
 
 test("problems are 1 and come first, and what peers write is shown harmlessly", async (t) => {
   const { socket } = await serve(t, [ROUTE, BAD]);
-  const { code, out } = await run(statusCommand(), "--socket", socket);
+  const { code, out } = await run(statusCommand({ hasColours: false }), "--socket", socket);
   assert.equal(code, 1);
   assert.ok(out.indexOf("10.5.3.0/24") < out.indexOf("10.5.2.0/24"));
   assert.match(out, /failed +no \\x1b\[31mway$/m);
@@ -94,20 +94,20 @@ test("problems are 1 and come first, and what peers write is shown harmlessly", 
 
 test("a host that is not ready is 1 with the reasons, also before the leases are known", async (t) => {
   const { socket } = await serve(t, undefined, { isReady: false, notReadyReasons: ["lease: no lease yet"] });
-  const { code, out } = await run(statusCommand(), "--socket", socket);
+  const { code, out } = await run(statusCommand({ hasColours: false }), "--socket", socket);
   assert.equal(code, 1);
   assert.match(out, /^problem +lease: no lease yet$/m);
 });
 
 test("JSON and YAML say the same, and other formats are refused", async (t) => {
   const { socket } = await serve(t, [ROUTE, BAD]);
-  const json = await run(statusCommand(), "-o", "json", "--socket", socket);
-  const yaml = await run(statusCommand(), "-o=yaml", "--socket", socket);
+  const json = await run(statusCommand({ hasColours: false }), "-o", "json", "--socket", socket);
+  const yaml = await run(statusCommand({ hasColours: false }), "-o=yaml", "--socket", socket);
   assert.deepEqual(JSON.parse(json.out), { ...STATUS, routes: [ROUTE, BAD] });
   assert.deepEqual(parse(yaml.out), { ...STATUS, routes: [ROUTE, BAD] });
   assert.ok(!yaml.out.includes("\u001b"));
   await assert.rejects(
-    run(statusCommand(), "-o", "xml", "--socket", socket),
+    run(statusCommand({ hasColours: false }), "-o", "xml", "--socket", socket),
     /"xml" is not table, json or yaml/,
   );
 });
@@ -116,7 +116,7 @@ test("without flanneld the exit code is 2 and the message says what to do", asyn
   const { socket, server } = await serve(t, []);
   await server[Symbol.asyncDispose]();
   for (const command of [
-    statusCommand(),
+    statusCommand({ hasColours: false }),
     driftCommand(),
     eventsCommand(() => new AbortController().signal),
   ]) {

@@ -1,6 +1,6 @@
 /**
- * `flannelctl status`: this host and its peers as the running flanneld sees them, problems first. Exit codes: 0 healthy,
- * 1 there are problems, 2 no flanneld answers.
+ * `flannelctl status`: this host and its peers as the running flanneld sees them, problems first, with what to do about
+ * them. Exit codes: 0 healthy, 1 there are problems, 2 no flanneld answers.
  */
 
 import { FlannelError, hasCode } from "../base/error.ts";
@@ -8,13 +8,16 @@ import { printable } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, defineCommand } from "../config/command.ts";
 import type { RouteReport, Status } from "../status/api.ts";
-import { askDaemon, NO_DAEMON } from "../status/status-client.ts";
+import { NO_DAEMON } from "../status/status-client.ts";
+import { paint } from "./diagnose/colours.ts";
+import type { Terminal } from "./diagnose/diagnose-ports.ts";
+import { readFabric } from "./diagnose/find-peer.ts";
 import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
 
 const EXIT_PROBLEMS = 1;
 const EXIT_NO_DAEMON = 2;
 
-export const statusCommand = (): Command =>
+export const statusCommand = (terminal: Pick<Terminal, "hasColours">): Command =>
   defineCommand({
     summary:
       "print the state of this host and its peers; exit code 1 if there are problems, 2 without flanneld",
@@ -22,9 +25,8 @@ export const statusCommand = (): Command =>
     flags: { ...OUTPUT_FLAGS, ...DAEMON_FLAGS },
     run: ({ values: { o, socket } }, { print, printError }) =>
       withDaemon(printError, async () => {
-        const status = await askDaemon<Status>(socket, "/v1/status");
-        const routes = status.backend === undefined ? [] : await readRoutes(socket);
-        print(await formatOutput(o, { ...status, routes }, () => describe(status, routes)));
+        const { status, routes } = await readFabric(socket);
+        print(await formatOutput(o, { ...status, routes }, () => describeFabric(status, routes, terminal)));
         return isHealthy(status, routes) ? 0 : EXIT_PROBLEMS;
       }),
   });
@@ -43,22 +45,20 @@ export async function withDaemon(
   }
 }
 
-/** Before the leases are known there are none. */
-async function readRoutes(socket: string): Promise<readonly RouteReport[]> {
-  try {
-    return await askDaemon<readonly RouteReport[]>(socket, "/v1/routes");
-  } catch (error) {
-    if (hasCode(error, NO_DAEMON)) throw error;
-    return [];
-  }
-}
-
 const isHealthy = (status: Status, routes: readonly RouteReport[]): boolean =>
   status.isReady && status.peerProblems === 0 && routes.every(isInOrder);
 
-const isInOrder = ({ state, reason }: RouteReport): boolean => state === "programmed" && reason === undefined;
+const FINE = ["unknown", "reachable"];
 
-function describe(status: Status, routes: readonly RouteReport[]): string[] {
+const isInOrder = ({ state, reason, probe }: RouteReport): boolean =>
+  state === "programmed" && reason === undefined && FINE.includes(probe?.verdict ?? "unknown");
+
+/** Lines for people: the host, then a table of its peers. */
+function describeFabric(
+  status: Status,
+  routes: readonly RouteReport[],
+  terminal: Pick<Terminal, "hasColours">,
+): string[] {
   const { lease, externalInterface: external } = status;
   const rows = [
     ["host", `${status.host}, flanneld ${status.version} since ${status.startedAt}`],
@@ -75,16 +75,43 @@ function describe(status: Status, routes: readonly RouteReport[]): string[] {
       `${status.kernel.objects} objects, ${status.kernel.failures} refused, ${status.kernel.repairs} repairs`,
     ],
   ];
-  const lines = formatTable(rows.map((row) => row.map(printable)));
+  const lines = formatTable(rows.map((row) => row.map(printable))).map((line, index) => {
+    const [name, value] = rows[index]!;
+    if (name === "problem" || value === "not ready") return paint(terminal, "red", line);
+    if (name === "note") return paint(terminal, "yellow", line);
+    return value === "ready" ? paint(terminal, "green", line) : line;
+  });
   if (routes.length === 0) return lines;
-  // Problems first; otherwise in the order of the API.
+  return [...lines, "", ...describeRoutes(routes, terminal)];
+}
+
+/** Problems first; otherwise in the order of the API. */
+function describeRoutes(routes: readonly RouteReport[], terminal: Pick<Terminal, "hasColours">): string[] {
   const sorted = [...routes.filter((route) => !isInOrder(route)), ...routes.filter(isInOrder)];
-  const table = sorted.map((route) => [
-    ...[route.subnet, route.publicIp || "-", route.backend || "-", route.via ?? "-", route.device ?? "-"],
-    ...[route.state, route.reason ?? ""],
+  const isProbed = routes.some(({ probe }) => probe !== undefined);
+  const table = sorted.map(({ subnet, publicIp, backend, via, device, state, reason, probe }) => [
+    ...[subnet, publicIp || "-", backend || "-", via ?? "-", device ?? "-", state],
+    ...(isProbed ? [probe?.verdict ?? "-", ...pathCells(probe)] : []),
+    [reason, probe?.advice].filter((each) => each !== undefined).join("; "),
   ]);
-  const heading = ["SUBNET", "PEER", "BACKEND", "VIA", "DEVICE", "STATE", ""];
-  return [...lines, "", ...formatTable([heading, ...table.map((row) => row.map(printable))])];
+  const heading = ["SUBNET", "PEER", "BACKEND", "VIA", "DEVICE", "STATE"];
+  const probed = isProbed ? ["PACKETS", "RTT", "LOSS"] : [];
+  const [first, ...rest] = formatTable([
+    [...heading, ...probed, ""],
+    ...table.map((row) => row.map(printable)),
+  ]);
+  const painted = rest.map((line, index) =>
+    isInOrder(sorted[index]!) ? line : paint(terminal, "red", line),
+  );
+  return [paint(terminal, "bold", first!), ...painted];
+}
+
+function pathCells(probe: RouteReport["probe"]): readonly [rtt: string, loss: string] {
+  const { rttMs, lossRatio } = probe?.overlay ?? {};
+  return [
+    rttMs === undefined ? "-" : `${rttMs.mean.toFixed(1)} ms`,
+    lossRatio === undefined ? "-" : `${Math.round(lossRatio * 100)} %`,
+  ];
 }
 
 function describeLease(lease: Status["lease"]): string {
