@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import type { PeerCheck } from "../../src/operate/diagnose/check-steps.ts";
+import type { PeerCheck } from "../../src/operate/diagnose/check-finding.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { type Flanneld, readyFlanneld } from "../support/flanneld.ts";
