@@ -209,6 +209,10 @@ export class AgentStatus implements StatusSource {
       const about = lease === undefined ? {} : { key: lease.key, subnets: subnetTexts(lease.subnets) };
       this.#record({ type: "peer", message, ...about });
     }
+    if (event.type === "probe") {
+      const { message, key } = event;
+      this.#record({ type: "probe", message, key });
+    }
     if (event.type === "lease") {
       const { own, problem } = this.#parts!.keeper;
       const message = problem ?? `Lease ${own === undefined ? "" : describeSubnets(own.subnets)} is held`;
@@ -236,7 +240,7 @@ export class AgentStatus implements StatusSource {
   }
 }
 
-const routeInput = ({ planner, reconciler, follower, keeper }: AgentParts): RouteInput => ({
+const routeInput = ({ planner, reconciler, follower, keeper, prober }: AgentParts): RouteInput => ({
   peers: follower.peers(),
   problems: planner.peerProblems,
   devices: planner.config.backend.ownership(planner.config.network).devices,
@@ -245,6 +249,7 @@ const routeInput = ({ planner, reconciler, follower, keeper }: AgentParts): Rout
   desired: reconciler.desired,
   observed: reconciler.observed,
   refusals: reconciler.refusals,
+  probe: (key, family) => prober.report(key, family),
 });
 
 function leaseReport({ keeper }: AgentParts): LeaseReport {

@@ -23,7 +23,9 @@ export type AgentEvent =
   /** The own lease was acquired, lost, contested or settled. */
   | { readonly type: "lease" }
   /** The next hop of a peer changed. */
-  | { readonly type: "next-hops" };
+  | { readonly type: "next-hops" }
+  /** A peer became unreachable for probes, or reachable again. */
+  | { readonly type: "probe"; readonly message: string; readonly key: string };
 
 export class AgentEvents {
   readonly #readers: ((event: AgentEvent) => void)[] = [];

@@ -21,6 +21,7 @@ import { NextHops } from "./next-hops.ts";
 import { PeerFollower } from "./peers.ts";
 import { Planner } from "./planner.ts";
 import type { AgentPorts } from "./ports.ts";
+import { PeerProber } from "./prober.ts";
 import { Publisher } from "./publisher.ts";
 import type { Readiness } from "./readiness.ts";
 import type { Resolved } from "./resolve.ts";
@@ -37,6 +38,7 @@ export interface AgentParts {
   readonly publisher: Publisher;
   readonly bridges: StaleBridges;
   readonly foreignRoutes: ForeignRoutes;
+  readonly prober: PeerProber;
   /** Watches the host; `changeHost` is called with each other external interface. */
   readonly createWatch: (changeHost: (chosen: ExternalInterface) => void) => HostWatch;
 }
@@ -130,6 +132,11 @@ export function build(
     timers,
   });
   readiness.addNotes(() => foreignRoutes.notes);
+  const prober = new PeerProber({
+    ...ports,
+    ...{ planner, events, peers, intervalMs: options.probeIntervalMs, own: () => keeper.own?.subnets },
+  });
+  readiness.addNotes(() => prober.notes);
   const createWatch = (onInterface: (chosen: ExternalInterface) => void) =>
     new HostWatch(
       {
@@ -164,6 +171,7 @@ export function build(
     publisher,
     bridges,
     foreignRoutes,
+    prober,
     createWatch,
   };
 }

@@ -13,9 +13,10 @@ type PeerObject = PeerDetail["objects"][number];
 export function* reportPeers({
   peers,
   problems,
-}: Pick<RouteInput, "peers" | "problems">): Generator<PeerReport> {
+  probe,
+}: Pick<RouteInput, "peers" | "problems" | "probe">): Generator<PeerReport> {
   const messages = new Map(problems.map(({ key, message }) => [key, message]));
-  for (const peer of peers) yield reportPeer(peer, messages.get(peer.key));
+  for (const peer of peers) yield reportPeer(peer, messages.get(peer.key), probe);
 }
 
 /** The peer with this lease key, or with this subnet (`10.5.1.0/24`); undefined = there is none. */
@@ -27,17 +28,23 @@ export const findPeer = (peers: readonly Lease[], keyOrSubnet: string): Lease | 
 export function reportPeerDetail(peer: Lease, input: RouteInput): PeerDetail {
   const problem = input.problems.find(({ key }) => key === peer.key)?.message;
   return {
-    ...reportPeer(peer, problem),
+    ...reportPeer(peer, problem, input.probe),
     routes: [...reportRoutes({ ...input, peers: [peer] })],
     objects: [...reportObjects(peer, input)],
   };
 }
 
-function reportPeer({ key, subnets, attributes }: Lease, problem: string | undefined): PeerReport {
+function reportPeer(
+  { key, subnets, attributes }: Lease,
+  problem: string | undefined,
+  probe: RouteInput["probe"],
+): PeerReport {
+  const probes = ([4, 6] as const).flatMap((family) => probe?.(key, family) ?? []);
   return {
     ...{ key, subnets: subnetTexts(subnets), backend: attributes.backendType },
     publicIps: textsOf(attributes.publicIp, attributes.publicIpv6),
     ...(problem === undefined ? {} : { problem }),
+    ...(probes.length === 0 ? {} : { probes }),
   };
 }
 

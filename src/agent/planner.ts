@@ -46,6 +46,7 @@ export class Planner {
   #state: State = new Map();
   #peerProblems: readonly PeerProblem[] = [];
   #formerNetworks: readonly Prefix[];
+  #hasDeviceAddress = false;
   #isComplete = false;
 
   /** Throws ConfigError if the backend cannot work on this host. */
@@ -80,6 +81,16 @@ export class Planner {
   /** Whether the latest plan has a route to exactly this destination. */
   hasRoute(destination: string): boolean {
     return this.#state.has(keyOf(routeTo(destination)));
+  }
+
+  /** Whether the latest plan has anything that carries packets to peers. */
+  get carriesPeers(): boolean {
+    return this.#state.size > 0;
+  }
+
+  /** Whether each host of the network has an address of its own subnet on a device of the backend. */
+  get hasDeviceAddress(): boolean {
+    return this.#hasDeviceAddress;
   }
 
   /** The devices of the latest plan. */
@@ -119,6 +130,7 @@ export class Planner {
     this.#problems.report(this.#peerProblems, [...refused, ...conflicts]);
     this.#state = plan.state;
     this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
+    this.#hasDeviceAddress = plan.state.values().some(({ kind }) => kind === "address");
     this.#isComplete = known !== undefined;
     const ownership = backend.ownership(network);
     setTarget({

@@ -1,6 +1,6 @@
 /** Everything outside of the agent: `cmd` provides it on a real host, tests in memory. */
 
-import type { Ip } from "../address/ip.ts";
+import type { Family, Ip } from "../address/ip.ts";
 import type { HostKeys } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
@@ -14,6 +14,17 @@ import type { FirewallSystem } from "./firewall-keeper.ts";
 import type { Memory } from "./memory-keeper.ts";
 import type { NameClaims } from "./network-claim.ts";
 
+/** Receives ICMP messages; `message` is valid during the call only. */
+type EchoReader = (source: Ip, message: Uint8Array, start: number, length: number) => void;
+
+/** A raw ICMP socket. */
+export interface EchoSocket extends Disposable {
+  /** Sends an ICMP message, not to be fragmented; what the kernel refuses is lost. */
+  send(to: Ip, message: Uint8Array, length: number): void;
+  /** Whether echo requests of others are received, besides replies. */
+  receiveRequests(isWanted: boolean): void;
+}
+
 export interface AgentPorts {
   readonly store: LeaseStore;
   /** Where the network config is, for operators ("etcd key /coreos.com/network/config"). */
@@ -23,6 +34,10 @@ export interface AgentPorts {
   readonly rtnetlink: Rtnetlink;
   /** Whether a host with this address answers; resolves within seconds. */
   readonly hostAnswers: (ip: Ip) => Promise<boolean>;
+  /** Opens a raw ICMP socket for probes; undefined = not possible here. No function: no probes. */
+  readonly openEcho?: ((family: Family, onMessage: EchoReader) => EchoSocket | undefined) | undefined;
+  /** Whether a host answers a TCP connection, be it by refusing it; resolves within a second. */
+  readonly answersTcp?: ((ip: Ip) => Promise<boolean>) | undefined;
   /** Subscribes to the kernel's notifications from this call on. */
   readonly openNotifications: () => NotificationSource;
   readonly firewall: FirewallSystem;

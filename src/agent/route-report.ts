@@ -16,7 +16,7 @@ import {
   type StateObject,
   sameObject,
 } from "../state/objects.ts";
-import type { RouteReport } from "../status/api.ts";
+import type { ProbeReport, RouteReport } from "../status/api.ts";
 
 export interface RouteInput {
   readonly peers: readonly Lease[];
@@ -29,6 +29,8 @@ export interface RouteInput {
   readonly desired: State;
   readonly observed: State;
   readonly refusals: Iterable<Refusal>;
+  /** What the probes say about a peer in a family. */
+  readonly probe?: (key: string, family: Prefix["family"]) => ProbeReport | undefined;
 }
 
 /** A desired object that leads packets to a peer. */
@@ -65,6 +67,7 @@ export function* reportRoutes(input: RouteInput): Generator<RouteReport> {
       device: route === undefined ? undefined : deviceOf(route),
       state,
       reason,
+      probe: input.probe?.(peer.key, subnet.family),
     };
   }
 }

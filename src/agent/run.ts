@@ -107,7 +107,7 @@ export class RunningAgent {
     await reconciler.whenConverged(this.#signal);
     if ((await keeper.acquire(this.#signal)) === undefined) return;
     const work = [keeper.run(this.#signal), follower.run(this.#signal), this.#keepFirewall()];
-    await Promise.all([...work, this.#onceReady()]);
+    await Promise.all([...work, this.#onceReady(), this.#probe()]);
   }
 
   /** After the initial programming: starting the tools blocks this thread, which has thousands of routes to program first. */
@@ -120,6 +120,12 @@ export class RunningAgent {
   async #watchHost(): Promise<void> {
     await this.#whenProgrammed(UNWATCHED_MS);
     await this.#parts.createWatch((chosen) => this.#changeHost(chosen)).run(this.#signal);
+  }
+
+  /** Peers that are not programmed yet would not answer. */
+  async #probe(): Promise<void> {
+    await this.#programmed.promise;
+    if (!this.#signal.aborted) await this.#parts.prober.run(this.#signal);
   }
 
   async #whenProgrammed(limitMs: number): Promise<void> {

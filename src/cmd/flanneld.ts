@@ -28,6 +28,7 @@ import { createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { hostAnswers } from "../linux/host-probe.ts";
+import { openIcmp } from "../linux/icmp-socket.ts";
 import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../linux/netlink-socket.ts";
 import { NetworkClaims } from "../linux/network-claims.ts";
 import { openNftNotifications, openNotifications, openXfrmNotifications } from "../linux/notifications.ts";
@@ -35,6 +36,7 @@ import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory, trimMemory, unmapProgram } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
 import { createShell } from "../linux/shell-runner.ts";
+import { answersTcp } from "../linux/tcp-probe.ts";
 import { makePersistentTun } from "../linux/tun.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import { digestXtables } from "../linux/xtables.ts";
@@ -226,6 +228,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       hasKernelWireguard: kernelWireguard.isAvailable,
       rtnetlink,
       hostAnswers: (ip) => hostAnswers(rtnetlink, ip),
+      openEcho: openIcmp,
+      answersTcp,
       openNotifications,
       firewall: { exec: { run: runCommand }, openNftNotifications, digestXtables },
       drift,

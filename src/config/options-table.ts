@@ -187,6 +187,12 @@ export const FLANNELD_FLAGS = {
     value: "file",
     help: "serve only clients with a certificate of this authority (PEM)",
   },
+  "probe-interval": {
+    kind: "string",
+    value: "seconds",
+    default: "1",
+    help: "shortest time between two probes of a peer; a large cluster is probed less often; 0 or off = no probes",
+  },
   v: { kind: "int", value: "level", default: 0, help: "verbosity of the log" },
   vmodule: { kind: "string", value: "text", help: "accepted for compatibility (klog), without effect" },
   log_backtrace_at: {

@@ -68,10 +68,22 @@ test("the defaults are Go flannel's", () => {
       tokenFile: undefined,
       tls: undefined,
     },
+    probeIntervalMs: 1_000,
     verbosity: 0,
     wireguardKeyFile: "/run/flannel/wgkey",
     notifySocket: undefined,
   });
+});
+
+test("--probe-interval is in seconds, and can be switched off", () => {
+  const intervalOf = (text: string) => options([`--probe-interval=${text}`]).probeIntervalMs;
+  for (const off of ["0", "off", "", "0s"]) assert.equal(intervalOf(off), undefined);
+  assert.deepEqual(["5", "0.5", "10s"].map(intervalOf), [5_000, 500, 10_000]);
+  for (const wrong of ["-1", "1m", "0.01", "3601", "NaN", "1e3", "0x10"])
+    assert.throws(
+      () => intervalOf(wrong),
+      /--probe-interval: .* is no number of seconds within 0\.1…3600, nor 0 or "off"/,
+    );
 });
 
 test("where the status server listens", () => {

@@ -44,6 +44,8 @@ export interface FlanneldOptions {
   /** Undefined = no health server. */
   readonly healthz: { readonly ip: Ip; readonly port: number } | undefined;
   readonly status: StatusOptions;
+  /** Shortest time between two probes of a peer; undefined = no probes. */
+  readonly probeIntervalMs: number | undefined;
   readonly verbosity: number;
   /** WIREGUARD_KEY_FILE: the file with this host's private WireGuard key; by default /run/flannel/wgkey. */
   readonly wireguardKeyFile: string;
@@ -83,6 +85,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     udpOffloads: values["udp-offloads"],
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     status: readStatusOptions(read),
+    probeIntervalMs: readProbeInterval(read),
     verbosity: read.int("v", 0, 100),
     wireguardKeyFile: wireguardKeyFileOf(environment),
     notifySocket: environment.NOTIFY_SOCKET || undefined,
@@ -93,6 +96,19 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
 /** Path of the file with this host's private WireGuard key, as in Go flannel. */
 export const wireguardKeyFileOf = (environment: Environment): string =>
   environment.WIREGUARD_KEY_FILE || "/run/flannel/wgkey";
+
+/** Seconds, with or without the unit that Go writes ("5s"). */
+function readProbeInterval(read: FlagReader<FlanneldFlags>): number | undefined {
+  const text = read.text("probe-interval") ?? "off";
+  if (text === "off") return undefined;
+  const seconds = /^\d{1,6}(\.\d{1,3})?s?$/.test(text) ? Number.parseFloat(text) : Number.NaN;
+  if (seconds === 0) return undefined;
+  if (seconds >= 0.1 && seconds <= 3_600) return seconds * 1_000;
+  throw read.fault(
+    "probe-interval",
+    `${JSON.stringify(text)} is no number of seconds within 0.1…3600, nor 0 or "off"`,
+  );
+}
 
 /** The given options in one line, without secrets (W11). */
 export const describeOptions = (options: FlanneldOptions): string =>

@@ -86,6 +86,16 @@ export const sys = {
   recv: declare<(fd: Fd, data: Uint8Array, length: number, flags: number) => number>(
     "intptr_t recv(int, void *, size_t, int)",
   ),
+  recvfrom: declare<
+    (
+      fd: Fd,
+      data: Uint8Array,
+      length: number,
+      flags: number,
+      from: Uint8Array,
+      fromLength: Uint32Array,
+    ) => number
+  >("intptr_t recvfrom(int, void *, size_t, int, void *, void *)"),
   close: declare<(fd: Fd) => number>("int close(int)"),
   /** fcntl(2) with commands whose argument is a number. */
   fcntl: declare<(fd: Fd, command: number, value: number) => number>("int fcntl(int, int, int)"),

@@ -35,10 +35,12 @@ const MAY_IMPORT: Table = {
   // The CNI plugin is a program of its own that every start of a container waits for: it drags in nothing of the daemon.
   cni: ["address", "config"],
   admin: ["address", "config", "lease", "backend"],
+  // Whom to probe next, and what the answers mean; sockets and clock come in through ports.
+  probe: ["address"],
   status: ["address"],
   // Runs in the image only: the plugin's files onto the host.
   install: [],
-  agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "status"],
+  agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "probe", "status"],
   // IPsec policies of the kernel, and strongSwan's IKE daemon beside it.
   ipsec: ["address", "netlink", "state"],
   operate: [
@@ -113,7 +115,17 @@ const MAY_IMPORT_WITHIN: Readonly<Record<string, Table>> = {
 };
 
 /** Folders that are functions of their inputs: no system, no clock, no chance; tested without any of them. */
-const PURE = ["address", "netlink", "packet", "state", "backend", "datapath", "wireguard", "extension"];
+const PURE = [
+  "address",
+  "netlink",
+  "packet",
+  "state",
+  "backend",
+  "datapath",
+  "wireguard",
+  "extension",
+  "probe",
+];
 
 const FORBIDDEN_TEXT: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
   { pattern: /from "node:/, reason: "a pure folder takes the system through a port" },

@@ -1,0 +1,291 @@
+/**
+ * Probes the peers: gives the engine (src/probe) the peers, sockets and the clock, and reports what it finds: in the log once
+ * when a peer becomes unreachable and once when it is reachable again, as notes, and for status and metrics. A probe never makes
+ * the host unready.
+ */
+
+import { type Family, formatIp, type Ip, sameIp } from "../address/ip.ts";
+import { addressAt, baseOf } from "../address/prefix.ts";
+import type { Logger } from "../base/logger.ts";
+import { sleep } from "../base/timers.ts";
+import type { Lease, SubnetPair } from "../lease/lease.ts";
+import { readEcho, writeEchoRequest } from "../probe/echo.ts";
+import { ProbeEngine, type TargetReport, type VerdictChange } from "../probe/engine.ts";
+import type { PathReport, ProbeTarget } from "../probe/target-table.ts";
+import { isFault } from "../probe/verdict.ts";
+import type { ProbeReport } from "../status/api.ts";
+import type { AgentEvents } from "./events.ts";
+import type { Planner } from "./planner.ts";
+import type { AgentPorts, EchoSocket } from "./ports.ts";
+
+export interface PeerProberOptions
+  extends Pick<AgentPorts, "openEcho" | "answersTcp" | "randomBytes" | "timers" | "wallClockMs" | "logger"> {
+  /** Undefined = no probes. */
+  readonly intervalMs: number | undefined;
+  readonly planner: Planner;
+  readonly own: () => SubnetPair | undefined;
+  readonly peers: () => readonly Lease[];
+  readonly events: AgentEvents;
+}
+
+/** Largest IP packet that is sent. */
+const BUFFER_BYTES = 9_000;
+/** A cut network takes thousands of peers along. */
+const LINES_AT_ONCE = 10;
+
+interface Entry {
+  readonly lease: Lease;
+  readonly slot: number;
+  readonly target: ProbeTarget;
+}
+
+export class PeerProber {
+  readonly #options: PeerProberOptions;
+  readonly #engine: ProbeEngine;
+  readonly #entries = new Map<string, Entry>();
+  /** Faults that last, by slot, and since when. */
+  readonly #faults = new Map<number, { readonly sinceMs: number }>();
+  readonly #identifier: number;
+  readonly #sockets = new Map<number, EchoSocket>();
+  readonly #message = new Uint8Array(BUFFER_BYTES);
+  readonly #lines: LineLimit;
+  #random = new Uint32Array(0);
+  #randomUsed = 0;
+  #context: ReturnType<typeof contextOf>;
+
+  constructor(options: PeerProberOptions) {
+    this.#options = options;
+    this.#lines = new LineLimit(options.logger);
+    this.#context = contextOf(options.planner);
+    this.#engine = new ProbeEngine(
+      {
+        random: () => this.#nextRandom(),
+        send: (to, sequence, nonce, sizeBytes) => this.#send(to, sequence, nonce, sizeBytes),
+        answersOtherwise: async (ip) => (await options.answersTcp?.(ip)) ?? false,
+        context: () => this.#context,
+        onVerdict: (change) => this.#onVerdict(change),
+      },
+      options.intervalMs ?? 0,
+      options.timers.nowMs(),
+    );
+    this.#identifier = this.#nextRandom() & 0xffff;
+  }
+
+  /** Probes until aborted; returns at once if probes are off or not possible here. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { intervalMs, openEcho, timers, logger, events } = this.#options;
+    if (intervalMs === undefined || openEcho === undefined) return;
+    for (const family of [4, 6] as const) {
+      const socket = openEcho(family, (source, message, start, length) => {
+        const echo = readEcho(message, family, start, length);
+        if (echo === undefined) return;
+        if (echo.type === "request") this.#engine.onRequest(source, timers.nowMs());
+        else if (echo.identifier === this.#identifier)
+          this.#engine.onReply(source, echo.sequence, echo.nonce, timers.nowMs());
+      });
+      if (socket !== undefined) this.#sockets.set(family, socket);
+    }
+    if (this.#sockets.size === 0) {
+      logger.warn("Peers are not probed: raw sockets need the capability NET_RAW");
+      return;
+    }
+    let isStale = true;
+    events.subscribe(({ type }) => {
+      if (type === "peers" || type === "subnets" || type === "next-hops") isStale = true;
+    });
+    try {
+      while (!signal.aborted) {
+        if (isStale) this.#update();
+        isStale = false;
+        const waitMs = this.#engine.tick(timers.nowMs());
+        for (const socket of this.#sockets.values()) socket.receiveRequests(this.#faults.size > 0);
+        this.#lines.flush(timers.nowMs());
+        await sleep(timers, waitMs, signal);
+      }
+    } finally {
+      for (const socket of this.#sockets.values()) socket[Symbol.dispose]();
+    }
+  }
+
+  /** Peers that are unreachable, one line each; many are counted. */
+  get notes(): string[] {
+    const slots = [...this.#faults.keys()];
+    const lines = slots.slice(0, LINES_AT_ONCE).map((slot) => describe(this.#engine.report(slot)!));
+    const more = slots.length - LINES_AT_ONCE;
+    return more > 0 ? [...lines, `${more} more peers are unreachable`] : lines;
+  }
+
+  /** What is known about a peer in a family; undefined while probes are off. */
+  report(key: string, family: Family): ProbeReport | undefined {
+    const entry = this.#entries.get(`${family} ${key}`);
+    const report = entry && this.#engine.report(entry.slot);
+    return report && this.#toApi(report);
+  }
+
+  /** Takes over the peers, their addresses and the MTU as they are now. */
+  #update(): void {
+    const { planner, peers, own, timers } = this.#options;
+    this.#context = contextOf(planner);
+    if (own() === undefined) return;
+    const nowMs = timers.nowMs();
+    const unroutable = new Set(
+      planner.peerProblems.flatMap(({ key, isProgrammed }) => (isProgrammed ? [] : [key])),
+    );
+    const seen = new Set<string>();
+    for (const lease of peers()) {
+      for (const target of targetsOf(lease, planner, !unroutable.has(lease.key))) {
+        const name = `${target.family} ${target.key}`;
+        seen.add(name);
+        const known = this.#entries.get(name);
+        if (known !== undefined && sameTarget(known.target, target)) continue;
+        if (known !== undefined) this.#engine.remove(known.slot);
+        this.#entries.set(name, { lease, target, slot: this.#engine.add(target, nowMs) });
+      }
+    }
+    for (const [name, { slot }] of this.#entries) {
+      if (seen.has(name)) continue;
+      this.#engine.remove(slot);
+      this.#entries.delete(name);
+    }
+  }
+
+  #send(to: Ip, sequence: number, nonce: number, sizeBytes: number): void {
+    const echo = { identifier: this.#identifier, sequence, nonce };
+    const length = writeEchoRequest(this.#message, to.family, echo, Math.min(sizeBytes, BUFFER_BYTES));
+    this.#sockets.get(to.family)?.send(to, this.#message, length);
+  }
+
+  #onVerdict({ slot, before, verdict, target }: VerdictChange): void {
+    const { timers, events } = this.#options;
+    const nowMs = timers.nowMs();
+    let message: string;
+    if (isFault(verdict)) {
+      if (!isFault(before)) this.#faults.set(slot, { sinceMs: nowMs });
+      message = describe(this.#engine.report(slot)!);
+      this.#lines.warn(message, nowMs);
+    } else {
+      const fault = this.#faults.get(slot);
+      if (fault === undefined) return;
+      this.#faults.delete(slot);
+      const seconds = Math.round((nowMs - fault.sinceMs) / 1_000);
+      message =
+        verdict === "reachable"
+          ? `${nameOf(target)} is reachable again after ${seconds} s`
+          : `${nameOf(target)} is not probed any more: it changed or left`;
+      this.#lines.info(message, nowMs);
+    }
+    events.emit({ type: "probe", message, key: target.key });
+  }
+
+  #toApi({ target, verdict, advice, underlay, overlay }: TargetReport): ProbeReport {
+    const nowMs = this.#options.timers.nowMs();
+    const path = ({ state, sinceMs, lossRatio, rttMs, largestPacketBytes }: PathReport) => ({
+      state,
+      ...(sinceMs === undefined
+        ? {}
+        : { since: new Date(this.#options.wallClockMs() - (nowMs - sinceMs)).toISOString() }),
+      ...(lossRatio === undefined ? {} : { lossRatio }),
+      ...(rttMs === undefined ? {} : { rttMs }),
+      ...(largestPacketBytes === undefined ? {} : { largestPacketBytes }),
+    });
+    return {
+      family: target.family === 4 ? "ipv4" : "ipv6",
+      verdict,
+      ...(advice === undefined ? {} : { advice }),
+      underlay: path(underlay),
+      overlay: path(overlay),
+    };
+  }
+
+  #nextRandom(): number {
+    if (this.#randomUsed >= this.#random.length) {
+      this.#random = new Uint32Array(this.#options.randomBytes(1_024).slice().buffer);
+      this.#randomUsed = 0;
+    }
+    return this.#random[this.#randomUsed++]!;
+  }
+}
+
+function contextOf(planner: Planner) {
+  const { backend, host } = planner.config;
+  const [listener] = backend.listeners(host);
+  return {
+    mtuBytes: planner.mtuBytes,
+    interfaceMtuBytes: host.interfaceMtuBytes,
+    listener:
+      listener === undefined
+        ? undefined
+        : listener.protocol === "udp"
+          ? `UDP port ${listener.port}`
+          : "IP protocol 4 (IPIP)",
+    hasDeviceAddress: planner.hasDeviceAddress,
+    ownAddress: (family: Ip["family"]) => {
+      const ip = family === 4 ? (host.ipv4 ?? host.ipv6) : (host.ipv6 ?? host.ipv4);
+      return ip === undefined ? "this host" : formatIp(ip);
+    },
+  };
+}
+
+/** A peer in each family of its subnets. A peer at an address of this host is a clone: it would answer itself. */
+function targetsOf(
+  { key, subnets, attributes }: Lease,
+  planner: Planner,
+  isRoutable: boolean,
+): ProbeTarget[] {
+  const { backend, host } = planner.config;
+  const { publicIp, publicIpv6, backendType } = attributes;
+  const isCarried = isRoutable && planner.carriesPeers && backendType === backend.published.backendType;
+  return [subnets.ipv4, subnets.ipv6].flatMap((subnet) => {
+    const underlay = subnet?.family === 6 ? (publicIpv6 ?? publicIp) : (publicIp ?? publicIpv6);
+    if (subnet === undefined || underlay === undefined) return [];
+    if ([host.publicIp, host.publicIpv6].some((own) => own !== undefined && sameIp(own, underlay))) return [];
+    // Without a device of its own, a peer has the first usable address of its subnet on the containers' bridge.
+    const overlay = planner.hasDeviceAddress ? baseOf(subnet) : addressAt(subnet, 1n);
+    return [{ key, family: subnet.family, underlay, overlay: isCarried ? overlay : undefined }];
+  });
+}
+
+const sameTarget = (a: ProbeTarget, b: ProbeTarget): boolean =>
+  sameIp(a.underlay, b.underlay) &&
+  (a.overlay === undefined || b.overlay === undefined
+    ? a.overlay === b.overlay
+    : sameIp(a.overlay, b.overlay));
+
+const nameOf = ({ key, family }: ProbeTarget): string => `Peer ${key}${family === 6 ? " (IPv6)" : ""}`;
+
+const describe = ({ target, verdict, advice }: TargetReport): string =>
+  `${nameOf(target)} is unreachable: ${verdict}${advice === undefined ? "" : `: ${advice}`}`;
+
+/** Logs a few lines a second and counts the rest. */
+class LineLimit {
+  readonly #logger: Logger;
+  #startMs = 0;
+  #count = 0;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  warn(line: string, nowMs: number): void {
+    if (this.#isWithin(nowMs)) this.#logger.warn(line);
+  }
+
+  info(line: string, nowMs: number): void {
+    if (this.#isWithin(nowMs)) this.#logger.info(line);
+  }
+
+  /** Logs how many lines were left out, once their second is over. */
+  flush(nowMs: number): void {
+    if (nowMs - this.#startMs < 1_000) return;
+    const omitted = this.#count - LINES_AT_ONCE;
+    this.#count = 0;
+    if (omitted > 0) this.#logger.warn(`${omitted} more peers became unreachable or reachable again`);
+  }
+
+  #isWithin(nowMs: number): boolean {
+    this.flush(nowMs);
+    if (this.#count === 0) this.#startMs = nowMs;
+    this.#count++;
+    return this.#count <= LINES_AT_ONCE;
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * ICMP echo messages (RFC 792, RFC 4443 §4) as probes: identifier, sequence number, and a nonce at the beginning of the data.
+ * The rest of the data is zero, so that the checksum is a sum of few words.
+ */
+
+import type { Family } from "../address/ip.ts";
+
+const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
+const ECHO_REPLY = { 4: 0, 6: 129 } as const;
+const IP_HEADER_BYTES = { 4: 20, 6: 40 } as const;
+const ICMP_HEADER_BYTES = 8;
+const NONCE_BYTES = 4;
+
+/** A small probe as a whole IP packet: what ping(8) sends. */
+export const SMALL_BYTES = { 4: 84, 6: 104 } as const;
+
+export interface Echo {
+  /** 16 bits each. */
+  readonly identifier: number;
+  readonly sequence: number;
+  /** 32 bits. */
+  readonly nonce: number;
+}
+
+/**
+ * Writes the ICMP message of a packet of `sizeBytes` in all into `buffer`, whose data after the nonce is zero, and returns its
+ * length. For IPv6 the kernel computes the checksum.
+ */
+export function writeEchoRequest(
+  buffer: Uint8Array,
+  family: Family,
+  { identifier, sequence, nonce }: Echo,
+  sizeBytes: number,
+): number {
+  buffer[0] = ECHO_REQUEST[family];
+  buffer[1] = 0;
+  const words = [identifier, sequence, nonce >>> 16, nonce & 0xffff];
+  let sum = ECHO_REQUEST[family] << 8;
+  for (const [index, word] of words.entries()) {
+    buffer[4 + 2 * index] = word >>> 8;
+    buffer[5 + 2 * index] = word & 0xff;
+    sum += word;
+  }
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  const checksum = family === 4 ? ~sum & 0xffff : 0;
+  buffer[2] = checksum >>> 8;
+  buffer[3] = checksum & 0xff;
+  return sizeBytes - IP_HEADER_BYTES[family];
+}
+
+export interface ReceivedEcho extends Echo {
+  readonly type: "request" | "reply";
+}
+
+/** Reads an ICMP message of `length` bytes at `start`; undefined if it is no echo, or too short. */
+export function readEcho(
+  bytes: Uint8Array,
+  family: Family,
+  start: number,
+  length: number,
+): ReceivedEcho | undefined {
+  if (length < ICMP_HEADER_BYTES + NONCE_BYTES || bytes.length < start + length) return undefined;
+  const type = bytes[start];
+  if (type !== ECHO_REPLY[family] && type !== ECHO_REQUEST[family]) return undefined;
+  const word = (offset: number): number => (bytes[start + offset]! << 8) | bytes[start + offset + 1]!;
+  return {
+    type: type === ECHO_REPLY[family] ? "reply" : "request",
+    identifier: word(4),
+    sequence: word(6),
+    nonce: ((word(8) << 16) | word(10)) >>> 0,
+  };
+}

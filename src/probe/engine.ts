@@ -1,0 +1,300 @@
+/**
+ * Probes peers: decides whom to probe next, takes the answers, and says what they mean. Knows no sockets and no clock; time
+ * is monotonic, in milliseconds. A peer without trouble costs no object, only its place in the arrays.
+ */
+
+import { type Family, formatIp, type Ip, sameIp } from "../address/ip.ts";
+import { Examination } from "./examination.ts";
+import { InFlight, type SentProbe } from "./in-flight.ts";
+import { OVERLAY, type Path, type PathState, UNDERLAY } from "./path.ts";
+import { Budget, probesPerSecond } from "./schedule.ts";
+import { type PathReport, type ProbeTarget, TargetTable } from "./target-table.ts";
+import { adviceFor, isFault, type Verdict, verdictOf } from "./verdict.ts";
+
+/** What holds for all peers. */
+interface ProbeContext {
+  /** MTU for containers, and of the external interface. */
+  readonly mtuBytes: number;
+  readonly interfaceMtuBytes: number;
+  /** "UDP port 8472"; undefined without a tunnel. */
+  readonly listener: string | undefined;
+  /** Whether each peer has its overlay address on a device of the backend. If not, silence there may mean that no bridge exists yet. */
+  readonly hasDeviceAddress: boolean;
+  readonly ownAddress: (family: Family) => string;
+}
+
+export interface ProbePorts {
+  /** A random number of 32 bits. */
+  readonly random: () => number;
+  /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. */
+  readonly send: (to: Ip, sequence: number, nonce: number, sizeBytes: number) => void;
+  /** Whether the host answers anything else than ICMP. */
+  readonly answersOtherwise: (ip: Ip) => Promise<boolean>;
+  readonly context: () => ProbeContext;
+  readonly onVerdict: (change: VerdictChange) => void;
+}
+
+export interface VerdictChange {
+  readonly slot: number;
+  readonly target: ProbeTarget;
+  readonly before: Verdict;
+  readonly verdict: Verdict;
+}
+
+export interface TargetReport {
+  readonly target: ProbeTarget;
+  readonly verdict: Verdict;
+  readonly advice: string | undefined;
+  readonly underlay: PathReport;
+  readonly overlay: PathReport;
+}
+
+/** Bounds of the time for which an answer is waited. */
+const TIMEOUT_MS = { least: 200, most: 1_000 } as const;
+const TICK_MS = 100;
+/** Largest IP packet that is sent: the buffer's size. */
+const MOST_BYTES = 9_000;
+/** Every so many rounds, a peer is probed also beside the tunnel, or with a packet of the full size. */
+const UNDERLAY_ROUNDS = 10;
+const FULL_SIZE_ROUNDS = 4;
+/** Share of the budget that peers in trouble may have while others wait. */
+const URGENT_SHARE = 0.75;
+/** A peer that was heard so lately sends through the overlay. */
+const HEARD_MS = 10_000;
+
+export class ProbeEngine {
+  readonly #ports: ProbePorts;
+  readonly #intervalMs: number;
+  readonly #table = new TargetTable();
+  readonly #inFlight = new InFlight();
+  readonly #budget: Budget;
+  /** Peers that get more attention than the round-robin gives, the one that waited longest first. */
+  readonly #examinations = new Map<number, Examination>();
+  #cursor = 0;
+  #sent = 0;
+
+  constructor(ports: ProbePorts, intervalMs: number, nowMs: number) {
+    this.#ports = ports;
+    this.#intervalMs = intervalMs;
+    this.#budget = new Budget(nowMs);
+  }
+
+  /** Probes sent since startup. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** Adds a target, to be probed at once, and returns its slot. */
+  add(target: ProbeTarget, nowMs: number): number {
+    const slot = this.#table.add(target, this.#ports.random() & 0xff);
+    this.#table.setLastMs(slot, nowMs);
+    this.#examinations.set(slot, new Examination(nowMs, "new"));
+    return slot;
+  }
+
+  remove(slot: number): void {
+    const target = this.#table.get(slot)!;
+    const before = this.verdict(slot);
+    this.#table.remove(slot);
+    this.#examinations.delete(slot);
+    this.#inFlight.forget(slot);
+    if (isFault(before)) this.#ports.onVerdict({ slot, target, before, verdict: "unknown" });
+  }
+
+  verdict(slot: number): Verdict {
+    return this.#table.verdictOf(slot);
+  }
+
+  report(slot: number): TargetReport | undefined {
+    const target = this.#table.get(slot);
+    if (target === undefined) return undefined;
+    const verdict = this.verdict(slot);
+    const { mtuBytes, listener, ownAddress } = this.#ports.context();
+    const advice = adviceFor({
+      ...{ verdict, listener, mtuBytes, own: ownAddress(target.family), peer: formatIp(target.underlay) },
+      overlayBytes: this.#table.largestOf(slot, OVERLAY),
+      underlayBytes: this.#table.largestOf(slot, UNDERLAY),
+    });
+    return {
+      target,
+      verdict,
+      advice,
+      underlay: this.#table.report(slot, UNDERLAY),
+      overlay: this.#table.report(slot, OVERLAY),
+    };
+  }
+
+  /** Sends what is due; returns in how many milliseconds to call again. */
+  tick(nowMs: number): number {
+    this.#inFlight.expire(nowMs, (probe) => this.#onLost(probe, nowMs));
+    const rate = probesPerSecond(this.#table.size, this.#intervalMs);
+    this.#budget.refill(nowMs, rate);
+    const reserved = this.#isNextDue(nowMs) ? Math.floor(this.#budget.available * (1 - URGENT_SHARE)) : 0;
+    const urgent = this.#budget.available - reserved;
+    this.#examine(nowMs, urgent);
+    while (this.#budget.available > 0 && this.#isNextDue(nowMs)) this.#probeNext(nowMs);
+    if (this.#table.size === 0) return 1_000;
+    if (!this.#inFlight.isEmpty || this.#examinations.size > 0) return TICK_MS;
+    return Math.max(TICK_MS, Math.min(1_000, 1_000 / rate));
+  }
+
+  /** Takes an echo reply. Ignored: one that is forged, a duplicate, or from another host. */
+  onReply(source: Ip, sequence: number, nonce: number, nowMs: number): void {
+    const probe = this.#inFlight.find(sequence, nonce);
+    if (probe === undefined) return;
+    const { slot, path, sizeBytes, sentMs } = probe;
+    const address = this.#table.addressOf(slot, path);
+    if (address === undefined || !sameIp(address, source)) return;
+    const isInTime = this.#inFlight.take(sequence, nonce);
+    if (isInTime) this.#table.windows.recordAnswer(slot, path, nowMs - sentMs);
+    const examination = this.#examinations.get(slot);
+    const fullBytes = this.#fullBytes(slot, path);
+    if (sizeBytes >= fullBytes) this.#table.setLargest(slot, path, sizeBytes);
+    if (examination === undefined) this.#table.setState(slot, path, "up", nowMs);
+    else examination.onAnswer(path, sizeBytes, this.#table.smallBytes(slot), fullBytes, nowMs);
+    this.#conclude(slot, nowMs);
+  }
+
+  /** Takes an echo request of a peer that arrived through the overlay. */
+  onRequest(source: Ip, nowMs: number): void {
+    for (const [slot, examination] of this.#examinations) {
+      const overlay = this.#table.get(slot)!.overlay;
+      if (overlay === undefined || !sameIp(overlay, source)) continue;
+      examination.heardMs = nowMs;
+      this.#conclude(slot, nowMs);
+      return;
+    }
+  }
+
+  #examine(nowMs: number, budget: number): void {
+    let rest = budget;
+    for (const [slot, examination] of this.#examinations) {
+      if (rest <= 0) return;
+      if (nowMs < examination.nextMs) continue;
+      this.#examinations.delete(slot); // to the end of the order
+      this.#examinations.set(slot, examination);
+      const hasOverlay = this.#table.hasOverlay(slot);
+      const sizes = {
+        small: this.#table.smallBytes(slot),
+        underlay: this.#fullBytes(slot, UNDERLAY),
+        overlay: this.#fullBytes(slot, OVERLAY),
+      };
+      for (const { path, sizeBytes } of examination.nextProbes(nowMs, hasOverlay, sizes)) {
+        this.#send(slot, path, sizeBytes, nowMs);
+        rest--;
+      }
+    }
+  }
+
+  #isNextDue(nowMs: number): boolean {
+    for (let tries = 0; tries < this.#table.slots; tries++) {
+      const slot = this.#cursor % this.#table.slots;
+      if (this.#table.get(slot) !== undefined && !this.#examinations.has(slot))
+        return nowMs - this.#table.lastMs(slot) >= this.#intervalMs * 0.9;
+      this.#cursor++;
+    }
+    return false;
+  }
+
+  /** The healthy peer whose turn it is. */
+  #probeNext(nowMs: number): void {
+    const slot = this.#cursor++ % this.#table.slots;
+    const round = this.#table.nextRound(slot);
+    // Jitter: hosts that started together do not stay in step.
+    this.#table.setLastMs(slot, nowMs + ((this.#ports.random() & 0xff) / 256 - 0.5) * 0.2 * this.#intervalMs);
+    const hasOverlay = this.#table.hasOverlay(slot) && this.#table.stateOf(slot, OVERLAY) !== "filtered";
+    if (!hasOverlay || round % UNDERLAY_ROUNDS === 0)
+      this.#send(slot, UNDERLAY, this.#table.smallBytes(slot), nowMs);
+    if (!this.#table.hasOverlay(slot)) return;
+    const isFullSize = hasOverlay && round % FULL_SIZE_ROUNDS === 0;
+    this.#send(
+      slot,
+      OVERLAY,
+      isFullSize ? this.#fullBytes(slot, OVERLAY) : this.#table.smallBytes(slot),
+      nowMs,
+    );
+  }
+
+  #send(slot: number, path: Path, sizeBytes: number, nowMs: number): void {
+    this.#budget.spend();
+    const address = this.#table.addressOf(slot, path)!;
+    const nonce = this.#ports.random();
+    const rtt = this.#table.windows.rtt(slot, path);
+    const timeoutMs = Math.min(TIMEOUT_MS.most, Math.max(TIMEOUT_MS.least, 4 * (rtt?.p99 ?? 0) + 50));
+    const sequence = this.#inFlight.add({ slot, path, sizeBytes, sentMs: nowMs }, nowMs + timeoutMs, nonce);
+    this.#sent++;
+    this.#ports.send(address, sequence, nonce, sizeBytes);
+  }
+
+  #onLost({ slot, path, sizeBytes, sentMs }: SentProbe, nowMs: number): void {
+    const smallBytes = this.#table.smallBytes(slot);
+    let examination = this.#examinations.get(slot);
+    // What filters echo requests, or is no bridge yet, keeps doing so: that is no reason to look closer.
+    if (examination === undefined && this.#table.stateOf(slot, path) === "filtered") return;
+    if (sizeBytes <= smallBytes) this.#table.windows.recordLoss(slot, path);
+    if (examination === undefined) {
+      examination = new Examination(nowMs, "suspect");
+      this.#examinations.set(slot, examination);
+    }
+    examination.onLost(path, sizeBytes, smallBytes, this.#fullBytes(slot, path), sentMs);
+    this.#conclude(slot, nowMs);
+  }
+
+  /** Draws the conclusions from an examination, and ends it if all is well. */
+  #conclude(slot: number, nowMs: number): void {
+    const examination = this.#examinations.get(slot);
+    const overlayKnown = this.#table.hasOverlay(slot);
+    if (examination !== undefined) {
+      const isNew =
+        this.#table.stateOf(slot, OVERLAY) === "unknown" && this.#table.stateOf(slot, UNDERLAY) === "unknown";
+      for (const path of [UNDERLAY, OVERLAY] as const) {
+        const seen = examination.stateOf(path, nowMs, isNew);
+        if (seen === "up") this.#table.setState(slot, path, "up", nowMs);
+        if (seen === "silent")
+          this.#table.setState(slot, path, this.#meaningOfSilence(slot, path, examination, nowMs), nowMs);
+        const largest = examination.largestOf(path, this.#fullBytes(slot, path));
+        if (largest !== undefined) this.#table.setLargest(slot, path, largest);
+      }
+      if (this.#table.stateOf(slot, OVERLAY) === "up" && this.#table.stateOf(slot, UNDERLAY) === "down")
+        this.#table.setState(slot, UNDERLAY, "filtered", nowMs);
+    }
+    const verdict = verdictOf({
+      overlay: overlayKnown ? this.#table.stateOf(slot, OVERLAY) : undefined,
+      underlay: this.#table.stateOf(slot, UNDERLAY),
+      isTooLarge: examination?.isTooLarge ?? false,
+      isHeard: examination !== undefined && nowMs - examination.heardMs < HEARD_MS,
+    });
+    this.#setVerdict(slot, verdict);
+    if (examination === undefined) return;
+    examination.isFaulty = isFault(verdict);
+    if (verdict === "reachable" && examination.isFinished(overlayKnown, nowMs)) {
+      this.#examinations.delete(slot);
+      this.#table.setLastMs(slot, nowMs);
+    }
+  }
+
+  #meaningOfSilence(slot: number, path: Path, examination: Examination, nowMs: number): PathState {
+    if (path === OVERLAY) {
+      const hasAnswered = this.#table.windows.rtt(slot, OVERLAY) !== undefined;
+      return this.#ports.context().hasDeviceAddress || hasAnswered ? "down" : "filtered";
+    }
+    if (this.#table.stateOf(slot, OVERLAY) === "up") return "filtered";
+    const { underlay } = this.#table.get(slot)!;
+    const otherwise = examination.otherwise(nowMs, () => this.#ports.answersOtherwise(underlay));
+    if (otherwise === "unknown") return this.#table.stateOf(slot, path);
+    return otherwise === "answers" ? "filtered" : "down";
+  }
+
+  #setVerdict(slot: number, verdict: Verdict): void {
+    const before = this.verdict(slot);
+    if (verdict === before) return;
+    this.#table.setVerdict(slot, verdict);
+    this.#ports.onVerdict({ slot, target: this.#table.get(slot)!, before, verdict });
+  }
+
+  #fullBytes(slot: number, path: Path): number {
+    const { mtuBytes, interfaceMtuBytes } = this.#ports.context();
+    const bytes = path === OVERLAY ? mtuBytes : interfaceMtuBytes;
+    return Math.max(this.#table.smallBytes(slot) + 1, Math.min(bytes, MOST_BYTES));
+  }
+}

@@ -1,0 +1,49 @@
+/** How many probes are sent, and how often a peer is probed. See docs/decisions.md for the measurements. */
+
+/** Probes a second that suffice for most clusters. */
+const BASE_RATE = 20;
+/** A small cluster is probed faster: a fault shows within 3 s among 100 peers. */
+const SMALL_CLUSTER_RATE = 60;
+const SMALL_CLUSTER_PEERS = 100;
+/** A large one needs more, so that a fault shows within 30 s among 5,000 peers. */
+const LARGE_CLUSTER_PEERS = 1_000;
+const PEERS_PER_EXTRA_PROBE = 19;
+const MAX_RATE = 230;
+
+/** Probes a second at most, for so many targets that are probed every `intervalMs` if the budget allows it. */
+export function probesPerSecond(targets: number, intervalMs: number): number {
+  const wanted = (targets * 1_100) / intervalMs; // every tenth also beside the tunnel
+  return Math.max(1, Math.min(wanted, budgetOf(targets)));
+}
+
+function budgetOf(targets: number): number {
+  if (targets <= LARGE_CLUSTER_PEERS) {
+    const shrinking = (SMALL_CLUSTER_RATE * SMALL_CLUSTER_PEERS) / Math.max(targets, 1);
+    return Math.max(BASE_RATE, Math.min(SMALL_CLUSTER_RATE, shrinking));
+  }
+  return Math.min(MAX_RATE, BASE_RATE + (targets - LARGE_CLUSTER_PEERS) / PEERS_PER_EXTRA_PROBE);
+}
+
+/** A token bucket: what was not sent is not made up for in a burst. */
+export class Budget {
+  #tokens = 1;
+  #filledMs: number;
+
+  constructor(nowMs: number) {
+    this.#filledMs = nowMs;
+  }
+
+  refill(nowMs: number, perSecond: number): void {
+    const most = Math.max(2, perSecond / 4);
+    this.#tokens = Math.min(most, this.#tokens + ((nowMs - this.#filledMs) / 1_000) * perSecond);
+    this.#filledMs = nowMs;
+  }
+
+  get available(): number {
+    return Math.floor(this.#tokens);
+  }
+
+  spend(): void {
+    this.#tokens--;
+  }
+}

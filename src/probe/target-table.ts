@@ -1,0 +1,163 @@
+/** What is known about each peer, in arrays indexed by its slot: thousands of peers cost no object each. */
+
+import type { Family, Ip } from "../address/ip.ts";
+import { SMALL_BYTES } from "./echo.ts";
+import { OVERLAY, type Path, type PathState } from "./path.ts";
+import type { Verdict } from "./verdict.ts";
+import { type RttStatistics, Windows } from "./window.ts";
+
+/** A peer in one family. */
+export interface ProbeTarget {
+  /** The key of its lease. */
+  readonly key: string;
+  readonly family: Family;
+  /** Its public IP. */
+  readonly underlay: Ip;
+  /** Its address in its subnet; undefined = no packet can get there, or the backend carries none. */
+  readonly overlay: Ip | undefined;
+}
+
+export interface PathReport {
+  readonly state: PathState;
+  /** Monotonic; undefined = unknown. */
+  readonly sinceMs: number | undefined;
+  readonly lossRatio: number | undefined;
+  readonly rttMs: RttStatistics | undefined;
+  readonly largestPacketBytes: number | undefined;
+}
+
+const STATES: readonly PathState[] = ["unknown", "up", "down", "filtered"];
+const VERDICTS: readonly Verdict[] = [
+  ...(["unknown", "reachable", "underlay down", "overlay down"] as const),
+  ...(["packets too large", "one direction"] as const),
+];
+
+export class TargetTable {
+  readonly windows = new Windows();
+  readonly #targets: (ProbeTarget | undefined)[] = [];
+  readonly #free: number[] = [];
+  #states = new Uint8Array(0);
+  #sinceMs = new Float64Array(0);
+  #largest = new Uint16Array(0);
+  #verdicts = new Uint8Array(0);
+  #rounds = new Uint8Array(0);
+  #lastMs = new Float64Array(0);
+
+  /** Targets that are there. */
+  get size(): number {
+    return this.#targets.length - this.#free.length;
+  }
+
+  /** Slots, free ones included. */
+  get slots(): number {
+    return this.#targets.length;
+  }
+
+  /** The new target's slot. `round` is where its rounds begin. */
+  add(target: ProbeTarget, round: number): number {
+    const slot = this.#free.pop() ?? this.#targets.length;
+    if (slot >= this.#verdicts.length) this.#reserve(Math.max(16, slot * 2));
+    this.#targets[slot] = target;
+    this.#rounds[slot] = round; // modulo 256
+    return slot;
+  }
+
+  remove(slot: number): void {
+    this.#targets[slot] = undefined;
+    this.#free.push(slot);
+    this.windows.clear(slot);
+    this.#states.fill(0, slot * 2, slot * 2 + 2);
+    this.#largest.fill(0, slot * 2, slot * 2 + 2);
+    this.#verdicts[slot] = 0;
+  }
+
+  /** Undefined if the slot is free. */
+  get(slot: number): ProbeTarget | undefined {
+    return this.#targets[slot];
+  }
+
+  /** Undefined if there is no such target or path. */
+  addressOf(slot: number, path: Path): Ip | undefined {
+    const target = this.#targets[slot];
+    return path === OVERLAY ? target?.overlay : target?.underlay;
+  }
+
+  hasOverlay(slot: number): boolean {
+    return this.#targets[slot]?.overlay !== undefined;
+  }
+
+  /** Size of a small probe on a path, in bytes of the IP packet. */
+  smallBytes(slot: number): number {
+    return SMALL_BYTES[this.#targets[slot]!.family];
+  }
+
+  /** Counts the rounds of a target, modulo 256. */
+  nextRound(slot: number): number {
+    const round = (this.#rounds[slot]! + 1) & 0xff;
+    this.#rounds[slot] = round;
+    return round;
+  }
+
+  /** When it was probed last, jitter included. */
+  lastMs(slot: number): number {
+    return this.#lastMs[slot]!;
+  }
+
+  setLastMs(slot: number, ms: number): void {
+    this.#lastMs[slot] = ms;
+  }
+
+  stateOf(slot: number, path: Path): PathState {
+    return STATES[this.#states[slot * 2 + path]!]!;
+  }
+
+  setState(slot: number, path: Path, state: PathState, nowMs: number): void {
+    const number = STATES.indexOf(state);
+    if (this.#states[slot * 2 + path] === number) return;
+    this.#states[slot * 2 + path] = number;
+    this.#sinceMs[slot * 2 + path] = nowMs;
+  }
+
+  verdictOf(slot: number): Verdict {
+    return VERDICTS[this.#verdicts[slot]!]!;
+  }
+
+  setVerdict(slot: number, verdict: Verdict): void {
+    this.#verdicts[slot] = VERDICTS.indexOf(verdict);
+  }
+
+  /** In bytes; 0 = not measured. */
+  largestOf(slot: number, path: Path): number {
+    return this.#largest[slot * 2 + path]!;
+  }
+
+  setLargest(slot: number, path: Path, sizeBytes: number): void {
+    this.#largest[slot * 2 + path] = sizeBytes;
+  }
+
+  report(slot: number, path: Path): PathReport {
+    const state = this.stateOf(slot, path);
+    return {
+      state,
+      sinceMs: state === "unknown" ? undefined : this.#sinceMs[slot * 2 + path],
+      lossRatio: this.windows.lossRatio(slot, path),
+      rttMs: this.windows.rtt(slot, path),
+      largestPacketBytes: this.largestOf(slot, path) || undefined,
+    };
+  }
+
+  #reserve(count: number): void {
+    this.windows.reserve(count);
+    this.#states = copy(this.#states, new Uint8Array(count * 2));
+    this.#sinceMs = copy(this.#sinceMs, new Float64Array(count * 2));
+    this.#largest = copy(this.#largest, new Uint16Array(count * 2));
+    this.#verdicts = copy(this.#verdicts, new Uint8Array(count));
+    this.#rounds = copy(this.#rounds, new Uint8Array(count));
+    this.#lastMs = copy(this.#lastMs, new Float64Array(count));
+  }
+}
+
+function copy<T extends Uint8Array | Uint16Array | Float64Array>(from: T, to: T): T {
+  to.set(from);
+  return to;
+}
