@@ -36,6 +36,7 @@ import { formatTable, type Outcome, writeResults } from "./support/report.ts";
 import { udp } from "./udp.ts";
 import { udpRestart } from "./udp-restart.ts";
 import { wireguard } from "./wireguard.ts";
+import { wireguardHandshakes } from "./wireguard-handshakes.ts";
 
 const BENCHMARKS: readonly Benchmark[] = [
   start,
@@ -57,6 +58,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   udp,
   udpRestart,
   wireguard,
+  wireguardHandshakes,
   kernelDevices,
 ];
 const DEFAULT_TURNS = 5;

@@ -19,8 +19,12 @@ export interface Ends {
   readonly address: string;
 }
 
-/** Paths of bench/udp-loop.c and bench/udp-packets.c, compiled. */
-export function compileTools(): { readonly loop: string; readonly packets: string } & Disposable {
+/** Paths of bench/udp-loop.c, bench/udp-packets.c and bench/wireguard-flood.c, compiled. */
+export function compileTools(): {
+  readonly loop: string;
+  readonly packets: string;
+  readonly flood: string;
+} & Disposable {
   const directory = mkdtempSync(join(tmpdir(), `flannel-bench-c-${process.pid}-`));
   const remove = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", remove);
@@ -34,6 +38,7 @@ export function compileTools(): { readonly loop: string; readonly packets: strin
   return {
     loop: compile("udp-loop"),
     packets: compile("udp-packets"),
+    flood: compile("wireguard-flood"),
     [Symbol.dispose]() {
       process.removeListener("exit", remove);
       remove();
@@ -162,7 +167,7 @@ async function lostAt({ from, to, address }: Ends, program: string, rate: number
   return sent - Number(text.split("\n")[1]);
 }
 
-async function output(netns: Namespace, program: string, args: readonly string[]): Promise<string> {
+export async function output(netns: Namespace, program: string, args: readonly string[]): Promise<string> {
   const child = netns.spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
