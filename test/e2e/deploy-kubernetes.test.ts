@@ -79,7 +79,8 @@ async function render(...settings: readonly string[]): Promise<AnyObject[]> {
 
 /** What is true for every way of installing flannel, with any settings. */
 async function check(objects: readonly AnyObject[]): Promise<void> {
-  assert.deepEqual(await schemaFaults(objects), []);
+  // Kubernetes' schemas have none of the Prometheus operator's kinds.
+  assert.deepEqual(await schemaFaults(objects.filter(({ kind }) => kind !== "PodMonitor")), []);
   const clusterWide = ["Namespace", "ClusterRole", "ClusterRoleBinding"];
   for (const { kind, metadata } of objects) {
     assert.equal(metadata.namespace, clusterWide.includes(kind) ? undefined : NAMESPACE, kind);
@@ -145,13 +146,19 @@ function checkFlanneld(
   }
   assert.equal(mounts.includes("/dev/net/tun"), config.backend.type === "udp");
   findBackend(config.backend.type);
+  const { listen } = options.status;
+  const isScraped = parsed.flags.sources["status-listen"] !== undefined;
+  const ports = [
+    ...(options.healthz === undefined ? [] : [{ name: "healthz", containerPort: options.healthz.port }]),
+    ...(isScraped ? [{ name: "metrics", containerPort: listen!.port }] : []),
+  ];
+  assert.deepEqual(
+    rest.ports ?? [],
+    ports.map((port) => ({ ...port, protocol: "TCP" })),
+  );
   if (options.healthz === undefined) {
-    assert.deepEqual(
-      [rest.ports, rest.livenessProbe, rest.readinessProbe],
-      [undefined, undefined, undefined],
-    );
+    assert.deepEqual([rest.livenessProbe, rest.readinessProbe], [undefined, undefined]);
   } else {
-    assert.deepEqual(rest.ports, [{ name: "healthz", containerPort: options.healthz.port, protocol: "TCP" }]);
     assert.deepEqual(rest.livenessProbe?.httpGet, { path: "/healthz", port: "healthz" });
     assert.deepEqual(rest.readinessProbe?.httpGet, { path: "/readyz", port: "healthz" });
   }
@@ -327,7 +334,60 @@ test("the values reach the pods", async () => {
   assert.ok(flanneldOf(objects).env!.some(({ name }) => name === "WIREGUARD_KEY_FILE"));
 });
 
+test("metrics: on the nodes' addresses by choice, with annotations, a token and a PodMonitor", async () => {
+  const byDefault = await render();
+  assert.doesNotMatch(JSON.stringify(byDefault), /prometheus|PodMonitor|status-listen/);
+  assert.deepEqual(await render("flannel.metrics=null"), byDefault);
+  const annotationsOf = (objects: readonly AnyObject[]) =>
+    (ofKind(objects, "DaemonSet").spec!.template as unknown as { metadata: { annotations: unknown } })
+      .metadata.annotations;
+  const open = await render("flannel.metrics.port=7001", "flannel.metrics.podMonitor.enabled=true");
+  await check(open);
+  assert.deepEqual(annotationsOf(open), {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": "7001",
+    "prometheus.io/path": "/metrics",
+  });
+  const endpoint = (objects: readonly AnyObject[]) =>
+    (ofKind(objects, "PodMonitor").spec as unknown as { podMetricsEndpoints: Record<string, unknown>[] })
+      .podMetricsEndpoints[0]!;
+  assert.deepEqual([endpoint(open).port, endpoint(open).authorization], ["metrics", undefined]);
+  assert.ok(flanneldOf(open).args.includes("--status-listen=0.0.0.0:7001"));
+
+  const secured = await render(
+    ...[
+      'flannel.metrics={"port":7000,"tokenSecret":"t","podMonitor":{"enabled":true,"labels":{"release":"p"}}}',
+    ],
+    ...['podCidr=""', 'podCidrv6="2001:cafe:42::/56"', "flannel.healthz.port=0", 'flannel.backend="host-gw"'],
+  );
+  await check(secured);
+  const { args } = flanneldOf(secured);
+  assert.deepEqual(args.slice(-2), [
+    "--status-listen=[::]:7000",
+    "--status-token-file=/etc/flannel-status/token",
+  ]);
+  assert.deepEqual(endpoint(secured).authorization, { credentials: { name: "t", key: "token" } });
+  assert.equal(ofKind(secured, "PodMonitor").metadata.labels!.release, "p");
+  const volume = podOf(secured).volumes.find(({ name }) => name === "status-token");
+  assert.deepEqual(volume, { name: "status-token", secret: { secretName: "t", defaultMode: 0o400 } });
+
+  // The manifest's kustomization means the same as the chart.
+  const { stdout } = await kubectl(["kustomize", join(DEPLOY, "monitoring")]);
+  const manifestWithMetrics = readObjects<AnyObject>(stdout);
+  await check(manifestWithMetrics);
+  const chart = await render("flannel.metrics.port=7000", "flannel.metrics.podMonitor.enabled=true");
+  assert.deepEqual(flanneldOf(manifestWithMetrics), flanneldOf(chart));
+  assert.deepEqual(annotationsOf(manifestWithMetrics), annotationsOf(chart));
+  assert.deepEqual(ofKind(manifestWithMetrics, "PodMonitor"), ofKind(chart, "PodMonitor"));
+});
+
 for (const [setting, fault] of [
+  [
+    "flannel.metrics.podMonitor.enabled=true",
+    /does not reach the nodes' loopback; set flannel\.metrics\.port/,
+  ],
+  ['flannel.metrics.port="65536"', /flannel\.metrics\.port: it is larger than 65535/],
+  ['flannel.metrics.tokenSecret="a b"', /does not match pattern/],
   ['flannel.backendPort="http"', /'http' does not match pattern/],
   ['flannel.backendPort="65536"', /flannel\.backendPort: 65536 is larger than 65535/],
   ['flannel.healthz.port="65536"', /flannel\.healthz\.port: it is larger than 65535/],

@@ -17,11 +17,12 @@ vxlan host-gw udp wireguard ipip alloc extension ipsec
 {{- define "flannel.unknownValues" -}}
 {{- $known := dict
   "" (list "global" "podCidr" "podCidrv6" "flannel" "netpol")
-  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "cniConf" "resources" "healthz" "tolerations" "nodeSelector")
+  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "cniConf" "resources" "healthz" "metrics" "tolerations" "nodeSelector")
   "flannel.image." (list "repository" "tag")
   "flannel.healthz." (list "port" "livenessProbe" "readinessProbe")
+  "flannel.metrics." (list "port" "tokenSecret" "podMonitor")
 }}
-{{- $given := dict "" .Values "flannel." .Values.flannel "flannel.image." .Values.flannel.image "flannel.healthz." .Values.flannel.healthz }}
+{{- $given := dict "" .Values "flannel." .Values.flannel "flannel.image." .Values.flannel.image "flannel.healthz." .Values.flannel.healthz "flannel.metrics." .Values.flannel.metrics }}
 {{- $unknown := list }}
 {{- range $prefix, $names := $known }}
 {{- range $name := keys (get $given $prefix | default dict) | sortAlpha }}
@@ -48,12 +49,33 @@ vxlan host-gw udp wireguard ipip alloc extension ipsec
 {{- if gt (dig "port" 0 (.Values.flannel.healthz | default dict) | int64) 65535 }}
 {{- fail "flannel.healthz.port: it is larger than 65535" }}
 {{- end }}
+{{- if gt (dig "port" 0 (.Values.flannel.metrics | default dict) | int64) 65535 }}
+{{- fail "flannel.metrics.port: it is larger than 65535" }}
+{{- end }}
+{{- if and (include "flannel.podMonitor" .) (not (include "flannel.metricsPort" .)) }}
+{{- fail "flannel.metrics.podMonitor.enabled: Prometheus does not reach the nodes' loopback; set flannel.metrics.port, for example to 7000" }}
+{{- end }}
 {{- if hasSuffix "flannel-io/flannel" (.Values.flannel.image.repository | default "") }}
 {{- fail (printf "flannel.image.repository: %s is Go flannel's image, which this chart cannot run: set the repository of the flannel-ts image, and leave flannel.image.tag empty" .Values.flannel.image.repository) }}
 {{- end }}
 {{- if include "flannel.isTrue" (.Values.netpol).enabled }}
 {{- fail "netpol.enabled: this chart does not run kube-network-policies; install it from its own manifests, then set netpol.enabled to false" }}
 {{- end }}
+{{- end }}
+
+{{/* The port of /metrics on the nodes' addresses, or nothing. */}}
+{{- define "flannel.metricsPort" -}}
+{{- with int (.Values.flannel.metrics).port }}{{ . }}{{ end }}
+{{- end }}
+
+{{/* The name of the Secret with the token of the status server, or nothing. */}}
+{{- define "flannel.tokenSecret" -}}
+{{- if include "flannel.metricsPort" . }}{{ include "flannel.text" (.Values.flannel.metrics).tokenSecret }}{{ end }}
+{{- end }}
+
+{{/* "true" or nothing. */}}
+{{- define "flannel.podMonitor" -}}
+{{- include "flannel.isTrue" (dig "podMonitor" dict (.Values.flannel.metrics | default dict) | default dict).enabled }}
 {{- end }}
 
 {{- define "flannel.image" -}}
