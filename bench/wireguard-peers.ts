@@ -42,6 +42,7 @@ function simulate(
   const device = new WireguardDevice({
     primitives,
     wallClockMs: Date.now,
+    timestampMs: Date.now,
     sendToPeer: (_, message) => send(message),
     reply: send,
     roam: () => {},

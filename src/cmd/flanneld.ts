@@ -149,7 +149,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   });
   const kernelWireguard = new KernelDevices(generic);
   await using userspaceWireguard = new UserspaceDevices({
-    system: createWireguardSystem({ rtnetlink, store: descriptors, logger }),
+    system: createWireguardSystem({
+      ...{ rtnetlink, store: descriptors, logger, clockFile: `${options.wireguardKeyFile}.clock` },
+    }),
     privateKeyOf: (publicKey) => keys.privateKeyOf(publicKey),
     logger,
   });

@@ -12,6 +12,7 @@ import { publicKeyOf } from "../linux/wireguard-keys.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { DeviceReport } from "../wireguard/datapath/orders.ts";
 import type { DeviceThread, UserspaceSystem } from "../wireguard/userspace-devices.ts";
+import type { WireguardWorkerData } from "./wireguard-worker.ts";
 
 /** The thread's own memory: handshakes allocate, packets do not. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
@@ -35,6 +36,8 @@ export interface WireguardSystemOptions {
   readonly logger: Logger;
   /** Runs a function in the network namespace of the devices; undefined = it is the process's. */
   readonly enter?: <T>(inside: () => T) => T;
+  /** Keeps the clock of the private key's initiations over restarts; undefined = it is not kept. */
+  readonly clockFile?: string | undefined;
   /** Of the UAPI sockets. */
   readonly uapiDirectory?: string;
 }
@@ -44,6 +47,7 @@ export const createWireguardSystem = ({
   store,
   logger,
   enter = (inside) => inside(),
+  clockFile,
   uapiDirectory = UAPI_DIRECTORY,
 }: WireguardSystemOptions): UserspaceSystem => ({
   open: (device, listenPort) =>
@@ -76,15 +80,15 @@ export const createWireguardSystem = ({
   indexOf: (device) => rtnetlink.link(device)?.index,
   mtuBytesOf: (device) => rtnetlink.link(device)?.mtuBytes ?? 0,
   publicKeyOf,
-  startThread,
+  startThread: (onReport) => startThread(clockFile, onReport),
   serveUapi: (device, answer) => serveUapi({ directory: uapiDirectory, device, logger, answer }),
 });
 
-function startThread(onReport: (report: DeviceReport) => void): DeviceThread {
+function startThread(clockFile: string | undefined, onReport: (report: DeviceReport) => void): DeviceThread {
   const { port1, port2 } = new MessageChannel();
   port1.on("message", onReport);
   const worker = new Worker(THREAD, {
-    workerData: port2,
+    workerData: { port: port2, clockFile } satisfies WireguardWorkerData,
     transferList: [port2],
     resourceLimits: RESOURCE_LIMITS,
     name: "WireGuard",

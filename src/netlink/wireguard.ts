@@ -3,8 +3,7 @@
  * bytes, so that they never show up in a description of a request.
  */
 
-import { bitsOf, formatIp, parseIpBytes } from "../address/ip.ts";
-import { formatPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
+import { parseIpBytes } from "../address/ip.ts";
 import { type AttributesOf, attributeTable, listOf } from "./attribute.ts";
 import { GENLMSGHDR } from "./generic.ts";
 import { ip, type Kind, bytes as rawBytes, string, u8, u16, u32, u64 } from "./kind.ts";
@@ -99,7 +98,7 @@ interface WireguardPeer {
   readonly endpoint: string | undefined;
   /** 0 = off. */
   readonly keepaliveSeconds: number;
-  /** Prefixes, each as {@link formatPrefix} has it. */
+  /** "10.5.2.0/24", with all bits after the prefix 0. */
   readonly allowedIps: readonly string[];
   /** Seconds since the epoch; 0 = never. */
   readonly lastHandshakeSeconds: number;
@@ -148,10 +147,9 @@ function peerOf(attributes: PeerAttributes): WireguardPeer {
     presharedKey: nonZero(presharedKey),
     endpoint: attributes.endpoint,
     keepaliveSeconds: attributes.keepaliveSeconds ?? 0,
-    allowedIps: (attributes.allowedIps ?? []).flatMap(({ address, length }) => {
-      const prefix = address === undefined ? undefined : parsePrefix(`${address}/${length ?? 0}`);
-      return prefix === undefined ? [] : [formatPrefix(prefix)];
-    }),
+    allowedIps: (attributes.allowedIps ?? []).flatMap(({ address, length }) =>
+      address === undefined ? [] : [`${address}/${length ?? 0}`],
+    ),
     lastHandshakeSeconds: lastHandshake === undefined ? 0 : Number(u64.decode(lastHandshake, 0, 8)),
     receivedBytes: attributes.receivedBytes ?? 0n,
     sentBytes: attributes.sentBytes ?? 0n,
@@ -177,7 +175,8 @@ export interface WireguardPeerSpec {
   /** Undefined = leave it as it is. */
   readonly endpoint: string | undefined;
   readonly keepaliveSeconds: number;
-  readonly allowedIps: readonly Prefix[];
+  /** "10.5.2.0/24". */
+  readonly allowedIps: readonly string[];
 }
 
 /**
@@ -197,11 +196,12 @@ export const setWireguardPeers = (
       flags: WGPEER_F_REPLACE_ALLOWEDIPS,
       endpoint: peer.endpoint,
       keepaliveSeconds: peer.keepaliveSeconds,
-      allowedIps: peer.allowedIps.map((prefix) => ({
-        family: bitsOf(prefix.family) === 32 ? AF_INET : AF_INET6,
-        address: formatIp({ family: prefix.family, value: prefix.base }),
-        length: prefix.length,
-      })),
+      allowedIps: peer.allowedIps.map((prefix) => {
+        const slash = prefix.indexOf("/");
+        const address = prefix.slice(0, slash);
+        const family = address.includes(":") ? AF_INET6 : AF_INET;
+        return { family, address, length: Number(prefix.slice(slash + 1)) };
+      }),
     })),
   });
 

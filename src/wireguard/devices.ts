@@ -1,6 +1,5 @@
 /** The port of the WireGuard provider to what implements the devices: the kernel, or this process. */
 
-import type { Prefix } from "../address/prefix.ts";
 import type { FlannelError } from "../base/error.ts";
 
 /** A peer as it is set, always as a whole. */
@@ -11,7 +10,8 @@ interface PeerSetting {
   readonly endpoint: string | undefined;
   /** 0 = off. */
   readonly keepaliveSeconds: number;
-  readonly allowedIps: readonly Prefix[];
+  /** "10.5.2.0/24", as formatPrefix has them. */
+  readonly allowedIps: readonly string[];
 }
 
 export type DeviceChange =

@@ -6,7 +6,6 @@
  * reports changes, so the devices are compared with what they were every few seconds.
  */
 
-import { type Prefix, parsePrefix } from "../address/prefix.ts";
 import { FlannelError } from "../base/error.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { explain } from "../state/advice.ts";
@@ -107,10 +106,10 @@ export class WireguardProvider implements Provider {
         results[position] = error;
       }
     }
-    const allowedIps = this.#allowedIpsByPeer();
+    const allowedIps = this.#allowedIpsOf(peers);
     for (const { device, publicKey, at } of peers.values()) {
       try {
-        changes.push(this.#peerChange(device, publicKey, allowedIps.get(`${device} ${publicKey}`) ?? []));
+        changes.push(this.#peerChange(device, publicKey, allowedIps.get(`${device} ${publicKey}`)!));
         carried.push(at);
       } catch (error) {
         if (!(error instanceof FlannelError)) throw error;
@@ -167,39 +166,34 @@ export class WireguardProvider implements Provider {
       return [];
     }
     const { publicKey, listenPort, peers } = observed;
-    this.#forgetEndpoints(device, new Set(peers.map((peer) => base64Of(peer.publicKey))));
-    return [
-      ...(publicKey === undefined
-        ? []
-        : [{ kind: "wireguard", device, publicKey: base64Of(publicKey), listenPort } as const]),
-      ...peers.flatMap((peer) => {
-        const key = base64Of(peer.publicKey);
-        const { presharedKey, keepaliveSeconds } = peer;
-        const endpoint = this.#endpoints.get(`${device} ${key}`) ?? peer.endpoint ?? "";
-        const presharedKeyId = presharedKey === undefined ? "" : secrets.fingerprintOf(presharedKey);
-        return [
-          {
-            kind: "wireguard-peer",
-            device,
-            publicKey: key,
-            endpoint,
-            keepaliveSeconds,
-            presharedKeyId,
-          } as const,
-          ...peer.allowedIps.map(
-            (prefix) => ({ kind: "allowed-ip", device, prefix, publicKey: key }) as const,
-          ),
-        ];
-      }),
-    ];
+    const objects: (WireguardIdentity | WireguardPeerEntry | AllowedIp)[] = [];
+    if (publicKey !== undefined)
+      objects.push({ kind: "wireguard", device, publicKey: base64Of(publicKey), listenPort });
+    const present = new Set<string>();
+    for (const peer of peers) {
+      const key = base64Of(peer.publicKey);
+      const id = `${device} ${key}`;
+      present.add(id);
+      objects.push({
+        kind: "wireguard-peer",
+        device,
+        publicKey: key,
+        endpoint: this.#endpoints.get(id) ?? peer.endpoint ?? "",
+        keepaliveSeconds: peer.keepaliveSeconds,
+        presharedKeyId: peer.presharedKey === undefined ? "" : secrets.fingerprintOf(peer.presharedKey),
+      });
+      for (const prefix of peer.allowedIps)
+        objects.push({ kind: "allowed-ip", device, prefix, publicKey: key });
+    }
+    this.#forgetEndpoints(device, present);
+    return objects;
   }
 
   /** A peer that is gone gets its endpoint again when it returns. */
   #forgetEndpoints(device: string, present: ReadonlySet<string>): void {
-    for (const key of this.#endpoints.keys()) {
-      const [of, publicKey] = key.split(" ") as [string, string];
-      if (of === device && !present.has(publicKey)) this.#endpoints.delete(key);
-    }
+    const prefix = `${device} `;
+    for (const key of this.#endpoints.keys())
+      if (!present.has(key) && key.startsWith(prefix)) this.#endpoints.delete(key);
   }
 
   #identityChange({ device, publicKey, listenPort }: WireguardIdentity): DeviceChange {
@@ -210,7 +204,7 @@ export class WireguardProvider implements Provider {
   }
 
   /** Makes the device's peer what the model says. */
-  #peerChange(device: string, publicKey: string, allowedIps: readonly Prefix[]): DeviceChange {
+  #peerChange(device: string, publicKey: string, allowedIps: readonly string[]): DeviceChange {
     const key = `${device} ${publicKey}`;
     const peer = this.#model.get(`wireguard-peer ${key}`);
     if (peer?.kind !== "wireguard-peer") {
@@ -232,16 +226,13 @@ export class WireguardProvider implements Provider {
     };
   }
 
-  #allowedIpsByPeer(): ReadonlyMap<string, Prefix[]> {
-    const byPeer = new Map<string, Prefix[]>();
-    for (const object of this.#model.values()) {
-      const prefix = object.kind === "allowed-ip" ? parsePrefix(object.prefix) : undefined;
-      if (object.kind !== "allowed-ip" || prefix === undefined) continue;
-      const key = `${object.device} ${object.publicKey}`;
-      const list = byPeer.get(key);
-      if (list === undefined) byPeer.set(key, [prefix]);
-      else list.push(prefix);
-    }
+  /** The allowed IPs of these peers, by the same key. */
+  #allowedIpsOf(peers: ReadonlyMap<string, unknown>): ReadonlyMap<string, string[]> {
+    const byPeer = new Map<string, string[]>();
+    for (const key of peers.keys()) byPeer.set(key, []);
+    for (const object of this.#model.values())
+      if (object.kind === "allowed-ip")
+        byPeer.get(`${object.device} ${object.publicKey}`)?.push(object.prefix);
     return byPeer;
   }
 }

@@ -3,7 +3,6 @@
  * What was set is kept here, so that observing needs no thread; a thread that ended leaves no device to observe.
  */
 
-import { formatPrefix } from "../address/prefix.ts";
 import { FlannelError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { base64Of } from "./base64.ts";
@@ -131,20 +130,19 @@ export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
     const address = endpoint === undefined ? undefined : parseSocketAddress(endpoint);
     if (endpoint !== undefined && address === undefined)
       throw new FlannelError("EINVAL", `not an endpoint: ${endpoint}`);
-    const prefixes = allowedIps.map(formatPrefix);
     const before = running.peers.get(base64Of(publicKey));
     for (const [key, peer] of running.peers) {
-      if (peer === before || !peer.allowedIps.some((prefix) => prefixes.includes(prefix))) continue;
-      const rest = peer.allowedIps.filter((prefix) => !prefixes.includes(prefix));
+      if (peer === before || !peer.allowedIps.some((prefix) => allowedIps.includes(prefix))) continue;
+      const rest = peer.allowedIps.filter((prefix) => !allowedIps.includes(prefix));
       running.peers.set(key, { ...peer, allowedIps: rest });
     }
     running.peers.set(base64Of(publicKey), {
       ...{ publicKey, presharedKey, endpoint: endpoint ?? before?.endpoint, keepaliveSeconds },
-      allowedIps: prefixes,
+      allowedIps,
     });
     this.#post(running, {
       type: "peer",
-      peer: { publicKey, presharedKey, endpoint: address, keepaliveSeconds, allowedIps: prefixes },
+      peer: { publicKey, presharedKey, endpoint: address, keepaliveSeconds, allowedIps },
     });
   }
 

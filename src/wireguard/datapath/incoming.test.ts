@@ -49,6 +49,7 @@ function receiver() {
   const sent: Uint8Array[] = [];
   const makeDevice = () =>
     new WireguardDevice({
+      ...{ timestampMs: () => 1_700_000_000_000 },
       ...{ primitives, wallClockMs: () => 1_700_000_000_000, reply: () => {}, roam: () => {} },
       ...{ sendToPeer: (_, message) => void sent.push(message), sendStaged: () => {} },
     });

@@ -20,6 +20,8 @@ const GONE: readonly number[] = [9 /* EBADF */, 14 /* EFAULT */, 19 /* ENODEV */
 export interface LoopPorts {
   readonly io: WireguardIo;
   readonly primitives: WireguardPrimitives;
+  /** Of initiations; see DevicePorts. */
+  readonly timestampMs: () => number;
   /** The next order; undefined if there is none now. */
   readonly nextOrder: () => DeviceOrder | undefined;
   readonly report: (report: DeviceReport) => void;
@@ -28,13 +30,14 @@ export interface LoopPorts {
 }
 
 /** Returns on the order to stop, or when the TUN device is deleted. */
-export function runLoop({ io, primitives, nextOrder, report, tidyUp }: LoopPorts): void {
+export function runLoop({ io, primitives, timestampMs, nextOrder, report, tidyUp }: LoopPorts): void {
   const allowedIps = new AllowedIps();
   const peers: (Peer | undefined)[] = [];
   const { memory } = io;
   const device: WireguardDevice = new WireguardDevice({
     primitives,
     wallClockMs: () => io.wallClockMs(),
+    timestampMs,
     sendToPeer: (peer, message) => io.sendTo(io.endpointOf(peer.slot), message),
     reply: (message) => io.sendTo(incoming.source, message),
     roam(peer) {

@@ -37,6 +37,8 @@ import { PeerTimers } from "./timers.ts";
 export interface DevicePorts {
   readonly primitives: WireguardPrimitives;
   readonly wallClockMs: () => number;
+  /** For the timestamps of initiations, in ms since 1970: never less than before, whatever the wall clock does. */
+  readonly timestampMs: () => number;
   /** Sends a handshake message to the peer's endpoint. */
   readonly sendToPeer: (peer: Peer, message: Uint8Array) => void;
   /** Sends a handshake message to where the one being received came from. */
@@ -150,7 +152,7 @@ export class WireguardDevice {
     peer.lastSentHandshakeMs = this.nowMs;
     this.#sessions.dropHandshake(peer);
     const index = this.#sessions.freeIndex();
-    const stamp = tai64n(this.#ports.wallClockMs());
+    const stamp = tai64n(this.#ports.timestampMs());
     const created = this.#noise.createInitiation(this.#identityOf(peer), index, stamp);
     if (created === undefined) return;
     this.#sessions.beginHandshake(peer, created.handshake);

@@ -33,6 +33,7 @@ class Side {
   readonly device = new WireguardDevice({
     primitives: crypto,
     wallClockMs: () => this.wallMs,
+    timestampMs: () => this.wallMs,
     sendToPeer: (_, message) => void this.sent.push(message),
     reply: (message) => void this.replies.push(message),
     roam: (peer) => {
