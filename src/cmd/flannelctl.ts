@@ -10,6 +10,7 @@ import { printable } from "../base/printable.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
 import { storeCommands } from "../etcd-server/serve-command.ts";
 import { labCommands } from "../lab/commands/lab-commands.ts";
+import { bugreportCommand } from "../operate/bugreport/bugreport-command.ts";
 import { cleanupCommand } from "../operate/cleanup.ts";
 import { driftCommand, eventsCommand } from "../operate/daemon-history.ts";
 import { checkCommand } from "../operate/diagnose/check-command.ts";
@@ -51,6 +52,7 @@ const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
   leases: leaseCommands(adminPorts),
   plan: planCommand(operatePorts),
   cleanup: cleanupCommand(operatePorts),
+  bugreport: bugreportCommand(operatePorts, diagnose, VERSION),
   store: storeCommands(),
   lab: labCommands({
     flanneld: besideLauncher("flanneld"),

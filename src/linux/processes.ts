@@ -91,7 +91,9 @@ export function processesOfThisNetns(): ProcessEntry[] {
 
 function argumentsOf(pid: number): string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
+    // A process that has given itself a shorter title leaves zeros behind it.
+    const text = readFileSync(`/proc/${pid}/cmdline`, "utf8").replace(/\0+$/, "");
+    return text === "" ? [] : text.split("\0");
   } catch {
     return [];
   }

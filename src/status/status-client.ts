@@ -11,6 +11,11 @@ export const NO_DAEMON = "NO_DAEMON";
 
 /** What `path` answers, parsed. Throws FlannelError; {@link NO_DAEMON} if no flanneld answers. */
 export async function askDaemon<T>(socket: string, path: string): Promise<T> {
+  return JSON.parse(await askDaemonText(socket, path)) as T;
+}
+
+/** The same as text. */
+export async function askDaemonText(socket: string, path: string): Promise<string> {
   const response = await open(socket, path, {});
   response.setTimeout(TIMEOUT_MS, () => response.destroy(new Error("flanneld stopped answering")));
   let body: string;
@@ -22,7 +27,7 @@ export async function askDaemon<T>(socket: string, path: string): Promise<T> {
     });
   }
   if (response.statusCode !== 200) throw new FlannelError("EIO", `${path}: ${body.trim()}`);
-  return JSON.parse(body) as T;
+  return body;
 }
 
 /** The data of the events, until the daemon ends or `signal` is aborted. */
