@@ -17,4 +17,6 @@ fi
 # A daemon that mostly waits should use little resident memory: a small young generation, one helper thread for the garbage
 # collector, one malloc arena, and a collection after startup (--expose-gc). Operators cannot act on warnings of Node.js.
 export MALLOC_ARENA_MAX=1
+# OPENSSL_ia32cap(3): without AVX512-IFMA, whose Poly1305 takes longer to set up than a WireGuard packet takes (docs/benchmarks.md).
+export OPENSSL_ia32cap="${OPENSSL_ia32cap:-:~0x200000}"
 exec "$node" --expose-gc --max-semi-space-size=2 --v8-pool-size=1 --no-warnings "$bundle" "$@"

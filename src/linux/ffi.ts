@@ -145,17 +145,20 @@ export const openssl = {
   newCipher: declare<() => Address>("size_t EVP_CIPHER_CTX_new()"),
   /** Overwrites the key before it frees the memory. */
   freeCipher: declare<(context: Address) => void>("void EVP_CIPHER_CTX_free(size_t)"),
-  initCipher: declare<
-    (context: Address, cipher: Address, engine: 0, key: Address, nonce: Address, encrypt: number) => number
-  >("int EVP_CipherInit_ex(size_t, size_t, size_t, size_t, size_t, int)"),
+  encryptInit: declare<
+    (context: Address, cipher: Address, key: Address, nonce: Address, parameters: Address) => number
+  >("int EVP_EncryptInit_ex2(size_t, size_t, size_t, size_t, size_t)"),
+  decryptInit: declare<
+    (context: Address, cipher: Address, key: Address, nonce: Address, parameters: Address) => number
+  >("int EVP_DecryptInit_ex2(size_t, size_t, size_t, size_t, size_t)"),
   updateCipher: declare<
     (context: Address, out: Address, outBytes: Address, input: Address, bytes: number) => number
   >("int EVP_CipherUpdate(size_t, size_t, size_t, size_t, int)"),
   finishCipher: declare<(context: Address, out: Address, outBytes: Address) => number>(
     "int EVP_CipherFinal_ex(size_t, size_t, size_t)",
   ),
-  controlCipher: declare<(context: Address, command: number, bytes: number, data: Address) => number>(
-    "int EVP_CIPHER_CTX_ctrl(size_t, int, int, size_t)",
+  getCipherParameters: declare<(context: Address, parameters: Address) => number>(
+    "int EVP_CIPHER_CTX_get_params(size_t, size_t)",
   ),
   fetchMac: declare<(library: 0, name: string, properties: 0) => Address>(
     "size_t EVP_MAC_fetch(size_t, const char *, size_t)",

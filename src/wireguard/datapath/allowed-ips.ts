@@ -68,9 +68,13 @@ export class AllowedIps {
   #ipv6 = new BitTree();
   /** Entries were removed since the trees were built. */
   #isStale = false;
+  /** The answer for the last IPv4 address, which the next packet most often has too; undefined = there is none. */
+  #lastAddress: number | undefined;
+  #lastSlot = NO_PEER;
 
   /** Replaces the prefixes of a peer; a prefix that another peer had is this one's now. */
   set(slot: number, prefixes: readonly Prefix[]): void {
+    this.#lastAddress = undefined;
     for (const key of this.#keysOf.get(slot) ?? []) {
       if (this.#entries.get(key)?.slot !== slot) continue;
       this.#entries.delete(key);
@@ -84,9 +88,13 @@ export class AllowedIps {
   }
 
   /** The slot of the peer with the IPv4 address at `offset`, or NO_PEER. */
-  lookUp4({ bytes }: PacketMemory, offset: number): number {
+  lookUp4({ bytes, view }: PacketMemory, offset: number): number {
+    const address = view.getInt32(offset);
+    if (address === this.#lastAddress) return this.#lastSlot;
     if (this.#isStale) this.#rebuild();
-    return this.#ipv4.lookUp(bytes, offset, 4);
+    this.#lastAddress = address;
+    this.#lastSlot = this.#ipv4.lookUp(bytes, offset, 4);
+    return this.#lastSlot;
   }
 
   lookUp6({ bytes }: PacketMemory, offset: number): number {

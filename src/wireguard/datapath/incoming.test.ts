@@ -78,7 +78,7 @@ function receiver() {
     seal(packet: Uint8Array, counter: number): Uint8Array {
       const place = room + 32 * 1024;
       memory.bytes.set(packet, place);
-      session.sending.seal(counter, place, packet.length);
+      session.sending.seal(counter, place, place, packet.length);
       const datagram = new Uint8Array(TRANSPORT_HEADER_BYTES + packet.length + 16);
       setU32(datagram, 0, TYPE_TRANSPORT);
       setU32(datagram, 4, session.remoteIndex);

@@ -8,7 +8,6 @@ import type { PacketMemory } from "../../packet/packet-memory.ts";
 import {
   beginSegmentation,
   createSegmentation,
-  MOST_HEADER_BYTES,
   payloadBytesOf,
   writeSegmentHeaders,
 } from "../../packet/segmentation.ts";
@@ -63,7 +62,6 @@ export class Outgoing {
   readonly #queue = createSendQueue(MOST_MESSAGES, MOST_PIECES);
   readonly #segmentation = createSegmentation();
   readonly #readOffset: number;
-  readonly #headerOffset: number;
   readonly #stagedOffset: number;
   readonly #outOffset: number;
   #outPosition: number;
@@ -74,8 +72,7 @@ export class Outgoing {
     this.#memory = memory;
     this.#queue.mostDatagrams = mostDatagrams;
     this.#readOffset = memory.reserve(MOST_PACKET_BYTES + 32);
-    this.#headerOffset = memory.reserve(MOST_HEADER_BYTES);
-    this.#stagedOffset = memory.reserve(MOST_PACKET_BYTES);
+    this.#stagedOffset = memory.reserve(MOST_PACKET_BYTES + 32);
     this.#outOffset = memory.reserve(OUT_BYTES);
     this.#outPosition = this.#outOffset;
   }
@@ -97,12 +94,12 @@ export class Outgoing {
   /** Encrypts the packets of a peer that waited for a session; an empty one if none did. */
   sendStaged(peer: Peer): void {
     if (peer.staged.length === 0) {
-      this.#emit(peer, 0, 0, 0, 0);
+      this.#emit(peer, this.#stagedOffset, 0);
       return;
     }
     for (const packet of peer.staged.splice(0)) {
       this.#memory.bytes.set(packet, this.#stagedOffset);
-      this.#emit(peer, this.#stagedOffset, packet.length, 0, 0);
+      this.#emit(peer, this.#stagedOffset, packet.length);
     }
   }
 
@@ -142,7 +139,7 @@ export class Outgoing {
       const sum = this.#memory.sum(offset + start, length - start);
       view.setUint16(offset + field, ~sum & 0xffff || 0xffff);
     }
-    this.#emit(peer, offset, length, 0, 0);
+    this.#emit(peer, offset, length);
   }
 
   #split(peer: Peer, offset: number, length: number, virtio: number): void {
@@ -152,47 +149,52 @@ export class Outgoing {
     const gsoSize = memory.view.getUint16(virtio + VNET_GSO_SIZE, true);
     if (!beginSegmentation(segmentation, memory, offset, length, gsoType, gsoSize)) return;
     const { headerBytes, count, segmentBytes } = segmentation;
+    const wholeBytes = headerBytes + segmentBytes;
+    // A header is written in front of its payload, over the end of the segment before, which is encrypted by then: nothing
+    // is copied. Padding would overwrite what follows.
+    const isInPlace =
+      segmentBytes % 4 === 0 && segmentBytes >= headerBytes && this.#paddedBytes(wholeBytes) === wholeBytes;
     for (let index = 0; index < count; index++) {
-      writeSegmentHeaders(segmentation, memory, index, this.#headerOffset);
       const payload = offset + headerBytes + index * segmentBytes;
-      this.#emit(peer, this.#headerOffset, headerBytes, payload, payloadBytesOf(segmentation, index));
+      const payloadBytes = payloadBytesOf(segmentation, index);
+      const start = isInPlace ? payload - headerBytes : this.#stagedOffset;
+      writeSegmentHeaders(segmentation, memory, index, start);
+      if (!isInPlace) memory.bytes.copyWithin(start + headerBytes, payload, payload + payloadBytes);
+      this.#emit(peer, start, headerBytes + payloadBytes);
     }
   }
 
-  /** Encrypts a packet of two pieces; without a session, keeps a copy until there is one. */
-  #emit(peer: Peer, first: number, firstBytes: number, second: number, secondBytes: number): void {
+  /** To a multiple of 16, but not beyond the device's MTU. */
+  #paddedBytes(length: number): number {
+    const padded = (length + PADDING_BYTES - 1) & -PADDING_BYTES;
+    return Math.max(length, Math.min(this.mtuBytes, padded));
+  }
+
+  /** Encrypts a packet, behind which there is room for padding; without a session, keeps a copy until there is one. */
+  #emit(peer: Peer, offset: number, length: number): void {
     const device = this.#parts.device();
-    const { bytes, view } = this.#memory;
-    const length = firstBytes + secondBytes;
+    const { bytes, words } = this.#memory;
     const session = device.sessionFor(peer);
     if (session === undefined || !peer.hasEndpoint) {
-      const copy = new Uint8Array(length);
-      copy.set(bytes.subarray(first, first + firstBytes));
-      copy.set(bytes.subarray(second, second + secondBytes), firstBytes);
-      if (length > 0) device.stage(peer, copy);
+      if (length > 0) device.stage(peer, bytes.slice(offset, offset + length));
       device.initiate(peer);
       return;
     }
     if (length > MOST_INNER_BYTES) return;
-    const padded = Math.max(
-      length,
-      Math.min(this.mtuBytes, Math.ceil(length / PADDING_BYTES) * PADDING_BYTES),
-    );
+    const padded = this.#paddedBytes(length);
     const datagramBytes = TRANSPORT_HEADER_BYTES + padded + TAG_BYTES;
     if (!hasRoom(this.#queue) || this.#outPosition + datagramBytes > this.#outOffset + OUT_BYTES)
       this.flush();
+    // Words are little-endian, as in the message.
     const at = this.#outPosition;
-    const inner = at + TRANSPORT_HEADER_BYTES;
-    this.#outPosition += datagramBytes;
+    this.#outPosition += (datagramBytes + 3) & ~3;
     const counter = session.nextCounter++;
-    view.setUint32(at, TYPE_TRANSPORT, true);
-    view.setUint32(at + RECEIVER, session.remoteIndex, true);
-    view.setUint32(at + COUNTER, counter >>> 0, true);
-    view.setUint32(at + COUNTER + 4, Math.floor(counter / 2 ** 32), true);
-    if (firstBytes > 0) bytes.copyWithin(inner, first, first + firstBytes);
-    if (secondBytes > 0) bytes.copyWithin(inner + firstBytes, second, second + secondBytes);
-    for (let pad = inner + length; pad < inner + padded; pad++) bytes[pad] = 0;
-    session.sending.seal(counter, inner, padded);
+    words[at >> 2] = TYPE_TRANSPORT;
+    words[(at + RECEIVER) >> 2] = session.remoteIndex;
+    words[(at + COUNTER) >> 2] = counter;
+    words[(at + COUNTER + 4) >> 2] = counter / 2 ** 32;
+    for (let pad = offset + length; pad < offset + padded; pad++) bytes[pad] = 0;
+    session.sending.seal(counter, offset, at + TRANSPORT_HEADER_BYTES, padded);
     addDatagram(this.#queue, peer.slot, datagramBytes);
     addPiece(this.#queue, at, datagramBytes);
     device.noteSentData(session, datagramBytes, length > 0);

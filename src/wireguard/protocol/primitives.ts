@@ -9,11 +9,11 @@ export interface PrivateKey {
   agree(publicKey: Uint8Array): Uint8Array | undefined;
 }
 
-/** ChaCha20-Poly1305 (RFC 8439) with one key in one direction, on packet memory, in place. */
+/** ChaCha20-Poly1305 (RFC 8439) with one key in one direction, on packet memory. */
 export interface TransportCipher {
-  /** Encrypts `length` bytes at `offset`; the tag follows them. `counter` below 2^53 is the nonce. */
-  seal(counter: number, offset: number, length: number): void;
-  /** Decrypts `length` bytes, of which the last 16 are the tag; false = they are forged, and are garbage now. */
+  /** Encrypts `length` bytes at `from` to `to`, the same or apart; the tag follows them. `counter` below 2^53 is the nonce. */
+  seal(counter: number, from: number, to: number, length: number): void;
+  /** Decrypts `length` bytes in place, of which the last 16 are the tag; false = they are forged, and are garbage now. */
   open(counter: number, offset: number, length: number): boolean;
   /** Overwrites the key. The cipher must not be used any more. */
   destroy(): void;

@@ -85,7 +85,7 @@ function shakeHands(a: Side, b: Side): [Session, Session] {
 function carries(from: Session, to: Session): boolean {
   const text = crypto.randomBytes(100);
   memory.bytes.set(text, place);
-  from.sending.seal(from.nextCounter, place, text.length);
+  from.sending.seal(from.nextCounter, place, place, text.length);
   return (
     to.receiving.open(from.nextCounter++, place, text.length + 16) &&
     Buffer.from(text).equals(memory.bytes.subarray(place, place + text.length))
@@ -124,13 +124,13 @@ test("packets in place are sealed as createCipheriv seals them, with any counter
   for (const length of [0, 1, 15, 16, 64, 1420]) {
     const text = crypto.randomBytes(length);
     memory.bytes.set(text, place);
-    sealing.seal(0, place, length);
+    sealing.seal(0, place, place, length);
     const sealed = memory.bytes.slice(place, place + length + 16);
     assert.deepEqual(sealed, Uint8Array.from(crypto.seal(key, text, new Uint8Array(0))));
     assert.ok(!opening.open(1, place, length + 16), "another counter");
     for (const counter of [1, 2 ** 32, 2 ** 40 + 5]) {
       memory.bytes.set(text, place);
-      sealing.seal(counter, place, length);
+      sealing.seal(counter, place, place, length);
       assert.ok(opening.open(counter, place, length + 16));
       assert.deepEqual(memory.bytes.slice(place, place + length), text);
     }
