@@ -53,7 +53,7 @@ function simulate(
       setU32(message, 0, TYPE_TRANSPORT);
       setU32(message, RECEIVER, session.remoteIndex);
       setU32(message, COUNTER, session.nextCounter);
-      session.sending.seal(session.nextCounter++, place, 0);
+      session.sending.seal(session.nextCounter++, place, place, 0);
       message.set(memory.bytes.subarray(place, place + 16), 16);
       send(message);
       device.noteSentData(session, EMPTY_BYTES, false);
