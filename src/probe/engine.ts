@@ -57,6 +57,8 @@ const MOST_BYTES = 9_000;
 /** Every so many rounds, a peer is probed also beside the tunnel, or with a packet of the full size. */
 const UNDERLAY_ROUNDS = 10;
 const FULL_SIZE_ROUNDS = 4;
+/** Share of the interval by which a peer is probed later, at random. */
+const JITTER = 0.1;
 /** Share of the budget that peers in trouble may have while others wait. */
 const URGENT_SHARE = 0.75;
 /** A peer that was heard so lately sends through the overlay. */
@@ -86,7 +88,7 @@ export class ProbeEngine {
 
   /** Adds a target, to be probed at once, and returns its slot. */
   add(target: ProbeTarget, nowMs: number): number {
-    const slot = this.#table.add(target, this.#ports.random() & 0xff);
+    const slot = this.#table.add(target);
     this.#table.setLastMs(slot, nowMs);
     this.#examinations.set(slot, new Examination(nowMs, "new"));
     return slot;
@@ -127,7 +129,7 @@ export class ProbeEngine {
   /** Sends what is due; returns in how many milliseconds to call again. */
   tick(nowMs: number): number {
     this.#inFlight.expire(nowMs, (probe) => this.#onLost(probe, nowMs));
-    const rate = probesPerSecond(this.#table.size, this.#intervalMs);
+    const rate = probesPerSecond(this.#table.size);
     this.#budget.refill(nowMs, rate);
     const reserved = this.#isNextDue(nowMs) ? Math.floor(this.#budget.available * (1 - URGENT_SHARE)) : 0;
     const urgent = this.#budget.available - reserved;
@@ -135,7 +137,7 @@ export class ProbeEngine {
     while (this.#budget.available > 0 && this.#isNextDue(nowMs)) this.#probeNext(nowMs);
     if (this.#table.size === 0) return 1_000;
     if (!this.#inFlight.isEmpty || this.#examinations.size > 0) return TICK_MS;
-    return Math.max(TICK_MS, Math.min(1_000, 1_000 / rate));
+    return Math.max(TICK_MS, Math.min(1_000, this.#nextDueMs() - nowMs));
   }
 
   /** Takes an echo reply. Ignored: one that is forged, a duplicate, or from another host. */
@@ -187,13 +189,18 @@ export class ProbeEngine {
   }
 
   #isNextDue(nowMs: number): boolean {
+    return nowMs >= this.#nextDueMs();
+  }
+
+  /** When the turn of the next peer comes that is not examined anyway; infinite if there is none. */
+  #nextDueMs(): number {
     for (let tries = 0; tries < this.#table.slots; tries++) {
       const slot = this.#cursor % this.#table.slots;
       if (this.#table.get(slot) !== undefined && !this.#examinations.has(slot))
-        return nowMs - this.#table.lastMs(slot) >= this.#intervalMs * 0.9;
+        return this.#table.lastMs(slot) + this.#intervalMs;
       this.#cursor++;
     }
-    return false;
+    return Number.POSITIVE_INFINITY;
   }
 
   /** The healthy peer whose turn it is. */
@@ -201,10 +208,11 @@ export class ProbeEngine {
     const slot = this.#cursor++ % this.#table.slots;
     const round = this.#table.nextRound(slot);
     // Jitter: hosts that started together do not stay in step.
-    this.#table.setLastMs(slot, nowMs + ((this.#ports.random() & 0xff) / 256 - 0.5) * 0.2 * this.#intervalMs);
+    this.#table.setLastMs(slot, nowMs + ((this.#ports.random() & 0xff) / 256) * JITTER * this.#intervalMs);
     const hasOverlay = this.#table.hasOverlay(slot) && this.#table.stateOf(slot, OVERLAY) !== "filtered";
-    if (!hasOverlay || round % UNDERLAY_ROUNDS === 0)
-      this.#send(slot, UNDERLAY, this.#table.smallBytes(slot), nowMs);
+    const isUnderlayDue =
+      this.#table.stateOf(slot, UNDERLAY) === "unknown" || (round + slot) % UNDERLAY_ROUNDS === 0;
+    if (!hasOverlay || isUnderlayDue) this.#send(slot, UNDERLAY, this.#table.smallBytes(slot), nowMs);
     if (!this.#table.hasOverlay(slot)) return;
     const isFullSize = hasOverlay && round % FULL_SIZE_ROUNDS === 0;
     this.#send(
@@ -264,6 +272,14 @@ export class ProbeEngine {
       isTooLarge: examination?.isTooLarge ?? false,
       isHeard: examination !== undefined && nowMs - examination.heardMs < HEARD_MS,
     });
+    // Both paths fail and recover together if the network does: one verdict, not two in a row.
+    if (
+      isFault(verdict) &&
+      examination !== undefined &&
+      overlayKnown &&
+      this.#isUnsettled(examination, nowMs)
+    )
+      return;
     this.#setVerdict(slot, verdict);
     if (examination === undefined) return;
     examination.isFaulty = isFault(verdict);
@@ -271,6 +287,11 @@ export class ProbeEngine {
       this.#examinations.delete(slot);
       this.#table.setLastMs(slot, nowMs);
     }
+  }
+
+  #isUnsettled(examination: Examination, nowMs: number): boolean {
+    if (examination.isFaulty && examination.isInDoubt(OVERLAY, nowMs)) return true;
+    return examination.isInDoubt(UNDERLAY, nowMs);
   }
 
   #meaningOfSilence(slot: number, path: Path, examination: Examination, nowMs: number): PathState {

@@ -70,7 +70,7 @@ export class Examination {
     const overlay = this.#records[OVERLAY];
     const orders: ProbeOrder[] = [];
     if (hasOverlay) orders.push({ path: OVERLAY, sizeBytes: sizes.small });
-    if (!hasOverlay || this.#steps === 0 || overlay.losses > 0 || underlay.losses > 0)
+    if (!hasOverlay || overlay.losses > 0 || underlay.losses > 0)
       orders.push({ path: UNDERLAY, sizeBytes: sizes.small });
     if (hasOverlay && overlay.answersInRow > 0 && overlay.losses === 0) {
       const size = this.#sizeToTry(overlay, sizes.small, sizes.overlay);
@@ -144,6 +144,15 @@ export class Examination {
     return bisection !== undefined && nextSize(bisection) === undefined;
   }
 
+  /** Whether a path may be silent, or may have recovered, and the next probes will tell. */
+  isInDoubt(path: Path, nowMs: number): boolean {
+    const { losses, answersInRow } = this.#records[path];
+    if (this.isFaulty && answersInRow > 0) return answersInRow < RECOVERY_ANSWERS;
+    if (losses === 0) return false;
+    if (this.stateOf(path, nowMs, false) !== "silent") return true;
+    return path === UNDERLAY && (this.#otherwise === "unknown" || this.#otherwise === "asking");
+  }
+
   /** Whether nothing is in doubt; to be asked while the verdict is good. */
   isFinished(hasOverlay: boolean, nowMs: number): boolean {
     const underlay = this.#records[UNDERLAY];
@@ -153,7 +162,7 @@ export class Examination {
     if (!isSettled(underlay)) return false;
     if (!hasOverlay) return true;
     if (overlay.losses > 0) return isSettled(overlay);
-    return overlay.answersInRow > 0 && !this.#wantsFullSize(OVERLAY);
+    return overlay.answersInRow > 0 && overlay.bisection === undefined && !this.#wantsFullSize(OVERLAY);
   }
 
   /** Whether the host answers anything but ICMP; asks again when the answer is old. */
@@ -178,7 +187,7 @@ export class Examination {
   #wantsFullSize(path: Path): boolean {
     const { hasPassedFullSize, fullSizeLosses, bisection } = this.#records[path];
     if (path === UNDERLAY || hasPassedFullSize || bisection !== undefined) return false;
-    return this.#reason === "new" || fullSizeLosses > 0;
+    return fullSizeLosses > 0;
   }
 
   /** While a search lasts its size, otherwise the full one as long as that has not passed. */
@@ -186,7 +195,7 @@ export class Examination {
     if (full <= small || hasPassedFullSize) return undefined;
     return (
       (bisection && nextSize(bisection)) ??
-      (this.#reason === "new" || bisection !== undefined || this.#hasLostFullSize ? full : undefined)
+      (bisection !== undefined || this.#hasLostFullSize ? full : undefined)
     );
   }
 

@@ -10,13 +10,8 @@ const LARGE_CLUSTER_PEERS = 1_000;
 const PEERS_PER_EXTRA_PROBE = 19;
 const MAX_RATE = 230;
 
-/** Probes a second at most, for so many targets that are probed every `intervalMs` if the budget allows it. */
-export function probesPerSecond(targets: number, intervalMs: number): number {
-  const wanted = (targets * 1_100) / intervalMs; // every tenth also beside the tunnel
-  return Math.max(1, Math.min(wanted, budgetOf(targets)));
-}
-
-function budgetOf(targets: number): number {
+/** Probes a second at most, for so many targets; fewer are sent where the interval between two probes of a target allows no more. */
+export function probesPerSecond(targets: number): number {
   if (targets <= LARGE_CLUSTER_PEERS) {
     const shrinking = (SMALL_CLUSTER_RATE * SMALL_CLUSTER_PEERS) / Math.max(targets, 1);
     return Math.max(BASE_RATE, Math.min(SMALL_CLUSTER_RATE, shrinking));

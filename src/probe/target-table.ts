@@ -53,12 +53,12 @@ export class TargetTable {
     return this.#targets.length;
   }
 
-  /** The new target's slot. `round` is where its rounds begin. */
-  add(target: ProbeTarget, round: number): number {
+  /** The new target's slot. */
+  add(target: ProbeTarget): number {
     const slot = this.#free.pop() ?? this.#targets.length;
     if (slot >= this.#verdicts.length) this.#reserve(Math.max(16, slot * 2));
     this.#targets[slot] = target;
-    this.#rounds[slot] = round; // modulo 256
+    this.#rounds[slot] = -1;
     return slot;
   }
 
