@@ -3,51 +3,14 @@
  * is monotonic, in milliseconds. A peer without trouble costs no object, only its place in the arrays.
  */
 
-import { type Family, formatIp, type Ip, sameIp } from "../address/ip.ts";
+import { formatIp, type Ip, sameIp } from "../address/ip.ts";
 import { Examination } from "./examination.ts";
 import { InFlight, type SentProbe } from "./in-flight.ts";
 import { OVERLAY, type Path, type PathState, UNDERLAY } from "./path.ts";
+import type { ProbePorts, TargetReport } from "./ports.ts";
 import { Budget, probesPerSecond } from "./schedule.ts";
-import { type PathReport, type ProbeTarget, TargetTable } from "./target-table.ts";
+import { type ProbeTarget, TargetTable } from "./target-table.ts";
 import { adviceFor, isFault, type Verdict, verdictOf } from "./verdict.ts";
-
-/** What holds for all peers. */
-interface ProbeContext {
-  /** MTU for containers, and of the external interface. */
-  readonly mtuBytes: number;
-  readonly interfaceMtuBytes: number;
-  /** "UDP port 8472"; undefined without a tunnel. */
-  readonly listener: string | undefined;
-  /** Whether each peer has its overlay address on a device of the backend. If not, silence there may mean that no bridge exists yet. */
-  readonly hasDeviceAddress: boolean;
-  readonly ownAddress: (family: Family) => string;
-}
-
-export interface ProbePorts {
-  /** A random number of 32 bits. */
-  readonly random: () => number;
-  /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. */
-  readonly send: (to: Ip, sequence: number, nonce: number, sizeBytes: number) => void;
-  /** Whether the host answers anything else than ICMP. */
-  readonly answersOtherwise: (ip: Ip) => Promise<boolean>;
-  readonly context: () => ProbeContext;
-  readonly onVerdict: (change: VerdictChange) => void;
-}
-
-export interface VerdictChange {
-  readonly slot: number;
-  readonly target: ProbeTarget;
-  readonly before: Verdict;
-  readonly verdict: Verdict;
-}
-
-export interface TargetReport {
-  readonly target: ProbeTarget;
-  readonly verdict: Verdict;
-  readonly advice: string | undefined;
-  readonly underlay: PathReport;
-  readonly overlay: PathReport;
-}
 
 /** Bounds of the time for which an answer is waited. */
 const TIMEOUT_MS = { least: 200, most: 1_000 } as const;

@@ -1,7 +1,8 @@
 /** Peers in memory that answer probes, for tests of the engine: loss, delay and size limits by path, and a clock of their own. */
 
 import { type Ip, parseIp } from "../address/ip.ts";
-import { ProbeEngine, type VerdictChange } from "../probe/engine.ts";
+import { ProbeEngine } from "../probe/engine.ts";
+import type { VerdictChange } from "../probe/ports.ts";
 
 /** One path to a peer. */
 export interface SimulatedPath {
@@ -36,8 +37,8 @@ export class ProbedPeers {
   readonly engine: ProbeEngine;
   nowMs: number;
   sent = 0;
-  /** The latest probe, whether it is answered or not. */
-  latest: Omit<Answer, "atMs"> | undefined;
+  /** The latest probe to an address, whether it is answered or not. */
+  readonly latest = new Map<bigint, Omit<Answer, "atMs">>();
   hasDeviceAddress = true;
   readonly #paths = new Map<string, SimulatedPath>();
   readonly #owners = new Map<string, SimulatedPeer>();
@@ -103,7 +104,7 @@ export class ProbedPeers {
 
   #send(to: Ip, sequence: number, nonce: number, sizeBytes: number): void {
     this.sent++;
-    this.latest = { source: to, sequence, nonce };
+    this.latest.set(to.value, { source: to, sequence, nonce });
     const { isUp, rttMs, mostBytes, lossRatio } = this.#paths.get(String(to.value))!;
     if (!isUp || sizeBytes > mostBytes || this.#random() / 2 ** 32 < lossRatio) return;
     this.#answers.push({ atMs: this.nowMs + rttMs, source: to, sequence, nonce });

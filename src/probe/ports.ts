@@ -1,0 +1,43 @@
+/** What the engine needs of its host, and what it reports. */
+
+import type { Family, Ip } from "../address/ip.ts";
+import type { PathReport, ProbeTarget } from "./target-table.ts";
+import type { Verdict } from "./verdict.ts";
+
+/** What holds for all peers. */
+interface ProbeContext {
+  /** MTU for containers, and of the external interface. */
+  readonly mtuBytes: number;
+  readonly interfaceMtuBytes: number;
+  /** "UDP port 8472"; undefined without a tunnel. */
+  readonly listener: string | undefined;
+  /** Whether each peer has its overlay address on a device of the backend. If not, silence there may mean that no bridge exists yet. */
+  readonly hasDeviceAddress: boolean;
+  readonly ownAddress: (family: Family) => string;
+}
+
+export interface ProbePorts {
+  /** A random number of 32 bits. */
+  readonly random: () => number;
+  /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. */
+  readonly send: (to: Ip, sequence: number, nonce: number, sizeBytes: number) => void;
+  /** Whether the host answers anything else than ICMP. */
+  readonly answersOtherwise: (ip: Ip) => Promise<boolean>;
+  readonly context: () => ProbeContext;
+  readonly onVerdict: (change: VerdictChange) => void;
+}
+
+export interface VerdictChange {
+  readonly slot: number;
+  readonly target: ProbeTarget;
+  readonly before: Verdict;
+  readonly verdict: Verdict;
+}
+
+export interface TargetReport {
+  readonly target: ProbeTarget;
+  readonly verdict: Verdict;
+  readonly advice: string | undefined;
+  readonly underlay: PathReport;
+  readonly overlay: PathReport;
+}
