@@ -121,6 +121,10 @@ export class WireguardBatchIo implements WireguardIo {
     return ready;
   }
 
+  pause(ms: number): void {
+    sys.poll(0, 0, ms);
+  }
+
   readTun(offset: number, capacity: number): number {
     this.#setPiece(this.#tunPieces, offset, capacity);
     const result = sys.readv(this.#descriptors.tunFd, this.#base + this.#tunPieces, 1);

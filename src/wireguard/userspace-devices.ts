@@ -90,7 +90,7 @@ export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
   }
 
   apply(changes: readonly DeviceChange[]): (FlannelError | undefined)[] {
-    return changes.map((change) => {
+    const results = changes.map((change) => {
       try {
         this.#apply(change);
         return undefined;
@@ -99,6 +99,11 @@ export class UserspaceDevices implements WireguardDevices, AsyncDisposable {
         return error;
       }
     });
+    for (const { type, device } of changes.slice(-1)) {
+      const running = this.#running.get(device);
+      if (type !== "identity" && running !== undefined) this.#post(running, { type: "open" });
+    }
+    return results;
   }
 
   /** Orders all threads to stop, without waiting for them. */

@@ -1,5 +1,5 @@
 /**
- * Two hosts on the udp backend, with flanneld and a container each.
+ * Two hosts on a backend that flanneld carries itself (udp, userspace WireGuard), with flanneld and a container each.
  *
  *     container ── br0 ── host 1 ══ UDP 8285 ══ host 2 ── br0 ── container        (test/support/underlay.ts)
  */
@@ -31,8 +31,9 @@ export async function makeSites(
   t: TestContext,
   etcd: EtcdServer,
   optionsOf: (host: TestHost) => Partial<FlanneldOptions> = () => ({}),
+  config = CONFIG,
 ): Promise<[Site, Site]> {
-  await etcd.ctl("put", CONFIG_KEY, CONFIG);
+  await etcd.ctl("put", CONFIG_KEY, config);
   const hosts = await makeHosts(t, etcd, 2);
   const sites = await Promise.all(
     hosts.map(async (host): Promise<Site> => {

@@ -24,6 +24,7 @@ function receiver() {
   const io: WireguardIo = {
     ...{ memory, hasVirtioHeader: false, joinsTcp: false, joinsUdp: false, mostDatagrams: 64, mostPeers: 1 },
     wait: () => 0,
+    pause: () => {},
     readTun: () => -11,
     writeTun(list, first, count) {
       for (let piece = first; piece < first + count; piece++) {
@@ -65,10 +66,17 @@ function receiver() {
   other.receiveHandshake(sent[1]!, EMPTY);
   const allowedIps = new AllowedIps();
   allowedIps.set(0, [parsePrefix("10.5.2.0/24")!]);
-  const incoming = new Incoming({ io, device: () => device, allowedIps });
+  const unknown = { count: 0 };
+  const incoming = new Incoming({
+    ...{ io, device: () => device, allowedIps },
+    noteUnknownSession: () => {
+      unknown.count++;
+    },
+  });
   const session = back.current!;
   return {
     written,
+    unknown,
     peer,
     take(datagram: Uint8Array): void {
       pending = datagram;
@@ -144,4 +152,16 @@ test("only authentic, new packets from the peer's own addresses pass; a million 
   take(new Uint8Array(60_000).fill(4));
   assert.equal(written.length, 0);
   assert.ok(expected === 5000 && peer.current !== undefined);
+});
+
+test("data of a session that this process does not have is reported, and nothing else is", () => {
+  const { take, seal, unknown } = receiver();
+  const datagram = seal(packetFrom(0x0a050201, EMPTY).padded, 0);
+  take(datagram);
+  take(datagram);
+  take(new Uint8Array(148));
+  assert.equal(unknown.count, 0);
+  setU32(datagram, 4, u32(datagram, 4) ^ 1);
+  take(datagram);
+  assert.equal(unknown.count, 1);
 });

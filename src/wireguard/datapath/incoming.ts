@@ -30,6 +30,8 @@ export interface IncomingParts {
   readonly io: WireguardIo;
   readonly device: () => WireguardDevice;
   readonly allowedIps: AllowedIps;
+  /** A data message of no session came from {@link Incoming.source}. */
+  readonly noteUnknownSession: () => void;
 }
 
 export class Incoming {
@@ -89,7 +91,10 @@ export class Incoming {
     }
     const device = this.#parts.device();
     const session = device.sessionAt(view.getUint32(offset + RECEIVER, true));
-    if (session === undefined) return;
+    if (session === undefined) {
+      this.#parts.noteUnknownSession();
+      return;
+    }
     const high = view.getUint32(offset + COUNTER + 4, true);
     if (high >= MOST_COUNTER_HIGH) return;
     const counter = high * 2 ** 32 + view.getUint32(offset + COUNTER, true);

@@ -1,6 +1,7 @@
 /** The thread of a userspace WireGuard device: polls, moves packets both ways, fires timers, follows orders; until it stops. */
 
 import { parsePrefix } from "../../address/prefix.ts";
+import { Buckets } from "../protocol/buckets.ts";
 import { WireguardDevice } from "../protocol/device.ts";
 import type { Peer } from "../protocol/peer.ts";
 import type { WireguardPrimitives } from "../protocol/primitives.ts";
@@ -13,7 +14,16 @@ import { IPV4_READY, IPV6_READY, TUN_READY, type WireguardIo, WOKEN } from "./wi
 
 /** Idle time before memory is released, if there was traffic. */
 const LONGEST_WAIT_MS = 1000;
+/**
+ * Packets wait on the TUN device until there are peers, so that a restart loses none; for so long, because a host may be the
+ * only one.
+ */
+const LONGEST_CLOSED_MS = 10_000;
+/** Pause instead of polling a device that is not read. */
+const CLOSED_PAUSE_MS = 5;
 const UNTIDY_TURNS = 20_000;
+/** Searches of all peers for the sender of a data message without a session: strangers cause them too. */
+const SEARCHES_PER_SECOND = 200;
 // asm-generic/errno-base.h, asm-generic/errno.h: what a TUN device that was deleted answers
 const GONE: readonly number[] = [9 /* EBADF */, 14 /* EFAULT */, 19 /* ENODEV */, 77 /* EBADFD */];
 
@@ -50,10 +60,25 @@ export function runLoop({ io, primitives, timestampMs, nextOrder, report, tidyUp
     },
     sendStaged: (peer) => outgoing.sendStaged(peer),
   });
-  const parts = { io, device: () => device, allowedIps, peers };
+  const searches = new Buckets(1, SEARCHES_PER_SECOND, SEARCHES_PER_SECOND);
+  /** A peer whose session this process does not have, because it is younger: the peer would notice after 15 s only. */
+  const noteUnknownSession = () => {
+    if (!searches.take(0, device.nowMs)) return;
+    const peer = peers.find((each) => each !== undefined && isAt(each.slot, incoming.source));
+    if (peer !== undefined) device.initiate(peer);
+  };
+  const isAt = (slot: number, source: number): boolean => {
+    const endpoint = io.endpointOf(slot);
+    for (let word = 0; word < SOCKADDR_BYTES / 4; word++)
+      if (memory.words[(endpoint >> 2) + word] !== memory.words[(source >> 2) + word]) return false;
+    return true;
+  };
+  const parts = { io, device: () => device, allowedIps, peers, noteUnknownSession };
   const outgoing = new Outgoing(parts);
   const incoming = new Incoming(parts);
 
+  let isOpen = false;
+  const openAtMs = io.nowMs() + LONGEST_CLOSED_MS;
   for (let turns = 0; ; turns++) {
     device.nowMs = io.nowMs();
     const idleMs = Math.max(0, Math.min(LONGEST_WAIT_MS, Math.ceil(device.dueMs - device.nowMs)));
@@ -64,7 +89,11 @@ export function runLoop({ io, primitives, timestampMs, nextOrder, report, tidyUp
       turns = 0;
     }
     let result = 0;
-    if ((ready & TUN_READY) !== 0) result = outgoing.turn();
+    isOpen ||= device.nowMs > openAtMs;
+    if ((ready & TUN_READY) !== 0) {
+      if (isOpen) result = outgoing.turn();
+      else if (ready === TUN_READY) io.pause(CLOSED_PAUSE_MS);
+    }
     if ((ready & IPV4_READY) !== 0) result = Math.min(result, incoming.turn(IPV4_READY));
     if ((ready & IPV6_READY) !== 0) result = Math.min(result, incoming.turn(IPV6_READY));
     device.tick();
@@ -90,7 +119,8 @@ export function runLoop({ io, primitives, timestampMs, nextOrder, report, tidyUp
     if (order.type === "key") {
       device.setPrivateKey(order.privateKey);
       order.privateKey.fill(0);
-    } else if (order.type === "mtu") outgoing.mtuBytes = order.mtuBytes;
+    } else if (order.type === "open") isOpen = true;
+    else if (order.type === "mtu") outgoing.mtuBytes = order.mtuBytes;
     else if (order.type === "peer") setPeer(order.peer);
     else if (order.type === "remove peer") removePeer(order.publicKey);
     else if (order.type === "status") report({ type: "status", peers: peers.flatMap(statusOf) });

@@ -32,6 +32,8 @@ export type DeviceOrder =
   | { readonly type: "mtu"; readonly mtuBytes: number }
   | { readonly type: "peer"; readonly peer: PeerOrder }
   | { readonly type: "remove peer"; readonly publicKey: Uint8Array }
+  /** The peers are complete as far as they are known now: packets that wait on the TUN device can be sent. */
+  | { readonly type: "open" }
   | { readonly type: "status" }
   | { readonly type: "stop" };
 

@@ -34,6 +34,8 @@ export interface WireguardIo {
   readonly mostDatagrams: number;
   readonly mostPeers: number;
   wait(timeoutMs: number): number;
+  /** Blocks this thread. */
+  pause(ms: number): void;
   readTun(offset: number, capacity: number): number;
   writeTun(list: PieceList, first: number, count: number): number;
   /** `ready`: IPV4_READY or IPV6_READY. The bytes stay until the next call. */

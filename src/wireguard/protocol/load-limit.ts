@@ -5,6 +5,8 @@
  * replies, which are limited for all sources together too: a forged source costs its sender nothing. Allocates nothing.
  */
 
+import { Buckets } from "./buckets.ts";
+
 const BURST = 2500;
 const PER_SECOND = 500;
 /** How long a device stays under load. */
@@ -59,28 +61,5 @@ export class LoadLimit {
       hash ^= hash >>> 15;
     }
     return hash & (PLACES - 1);
-  }
-}
-
-/** Token buckets in fixed memory. */
-class Buckets {
-  readonly #perMs: number;
-  readonly #burst: number;
-  readonly #tokens: Float64Array;
-  readonly #atMs: Float64Array;
-
-  constructor(count: number, perSecond: number, burst: number) {
-    this.#perMs = perSecond / 1000;
-    this.#burst = burst;
-    this.#tokens = new Float64Array(count).fill(burst);
-    this.#atMs = new Float64Array(count);
-  }
-
-  take(place: number, nowMs: number): boolean {
-    const refill = (nowMs - this.#atMs[place]!) * this.#perMs;
-    const tokens = Math.min(this.#burst, this.#tokens[place]! + refill);
-    this.#atMs[place] = nowMs;
-    this.#tokens[place] = tokens < 1 ? tokens : tokens - 1;
-    return tokens >= 1;
   }
 }
