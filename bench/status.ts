@@ -1,10 +1,13 @@
 /**
- * What the status server costs: resident memory with it against without it, and how long an answer about thousands of
- * peers takes and holds up everything else.
+ * What the status server costs: resident memory with it against without it; how long an answer about thousands of peers
+ * takes, and the longest turn of the event loop meanwhile (support/loop-turns.cjs); what 200 event streams cost, one of which is
+ * not read.
  */
 
 import { once } from "node:events";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RouteReport } from "../src/status/api.ts";
@@ -13,6 +16,7 @@ import type { BenchContext, Benchmark } from "./support/benchmark.ts";
 import { Daemon } from "./support/daemon.ts";
 import { PeerEntryCount } from "./support/kernel-events.ts";
 import { type Measurement, median } from "./support/measurement.ts";
+import { peerAt } from "./support/peers.ts";
 import { privateMb, processorMs, residentMb } from "./support/usage.ts";
 import { steady, waitFor } from "./support/wait.ts";
 
@@ -26,6 +30,16 @@ const STEADY = { tolerance: 0.5, stableMs: 2_000, deadlineMs: 60_000 };
 const ANSWERS = 20;
 const ROUTES_BAR_MS = 30;
 const BLOCKED_BAR_MS = 10;
+const METRICS_BAR_MB = 1;
+/** Pages of code that ran once are unmapped after a while: src/agent/memory-keeper.ts. */
+const IDLE_MS = 14_000;
+const LOOP_TURNS = join(import.meta.dirname, "support/loop-turns.cjs");
+/** As many as the server serves; the last one is not read. */
+const STREAMS = 200;
+/** Changes of leases, each an event, in rounds of so many: more than an idle reader's buffers and the ring of events hold. */
+const ROUNDS = 20;
+const EVENTS_PER_ROUND = 200;
+const STREAMS_BAR_MB = 4;
 
 export const status: Benchmark = {
   name: "status",
@@ -41,9 +55,10 @@ interface Samples {
   readonly residentMb: number[];
   readonly startMs: number[];
   readonly routesMs: number[];
-  /** Longest wait of another request during each answer, and during the same time without one. */
-  readonly waitMs: number[];
-  readonly quietMs: number[];
+  /** Longest turn of the event loop during each answer, in processor time. */
+  readonly turnMs: number[];
+  readonly metricsMb: number[];
+  readonly streamsMb: number[];
   readonly askedMb: number[];
   /** Without pages of files, which the kernel can drop: at first, and after the answers. */
   readonly ownMb: number[];
@@ -55,8 +70,9 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
     residentMb: [],
     startMs: [],
     routesMs: [],
-    waitMs: [],
-    quietMs: [],
+    turnMs: [],
+    metricsMb: [],
+    streamsMb: [],
     askedMb: [],
     ownMb: [],
     ownAskedMb: [],
@@ -90,8 +106,18 @@ async function measureCount(context: BenchContext, count: number, barMb: number)
     line("processor time of the start without it", "ms", off.startMs),
     line("processor time of the start with it", "ms", on.startMs),
     line("/v1/routes", "ms", on.routesMs, ROUTES_BAR_MS),
-    line("longest wait of another request meanwhile", "ms", on.waitMs, BLOCKED_BAR_MS),
-    line("the same without such an answer", "ms", on.quietMs),
+    line("longest turn of the event loop meanwhile, processor time", "ms", on.turnMs, BLOCKED_BAR_MS),
+    line("/metrics", "MB", on.metricsMb, METRICS_BAR_MB),
+    ...(on.streamsMb.length === 0
+      ? []
+      : [
+          line(
+            `own memory, more after ${ROUNDS * EVENTS_PER_ROUND} events to ${STREAMS} streams`,
+            "MB",
+            on.streamsMb,
+            STREAMS_BAR_MB,
+          ),
+        ]),
   ];
 }
 
@@ -104,7 +130,9 @@ async function measureOnce(
   const prefix = await bed.etcd.networkOf(count);
   await using host = await bed.host();
   using entries = new PeerEntryCount(host.path, count);
-  await using daemon = new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, args });
+  const loopFile = join(host.directory, "loop-turns");
+  const env = { NODE_OPTIONS: `--require=${LOOP_TURNS}`, FLANNEL_BENCH_LOOP_FILE: loopFile };
+  await using daemon = new Daemon(host, { flanneld, etcdEndpoint: bed.etcd.endpoint, prefix, args, env });
   await daemon.brings("the last entry", entries.all, 120_000);
   const resident = () =>
     daemon.brings(
@@ -118,9 +146,13 @@ async function measureOnce(
   if (args !== OFF) {
     const socket = join(host.directory, "flanneld.sock");
     await askOnce(socket, count);
+    await delay(IDLE_MS);
     samples.askedMb.push(await resident());
     samples.ownAskedMb.push(privateMb(daemon.pid));
-    await ask(socket, samples);
+    samples.metricsMb.push((await read(socket, "/metrics")) / 1e6);
+    await ask(socket, { pid: daemon.pid, file: loopFile }, samples);
+    if (count === NETWORKS[0]!.count)
+      samples.streamsMb.push(await measureStreams(bed, prefix, socket, daemon.pid));
   }
   await daemon.stop("SIGTERM");
   await bed.etcd.remove(prefix, daemon.leaseKey());
@@ -139,34 +171,85 @@ async function askOnce(socket: string, count: number): Promise<void> {
 }
 
 /**
- * Reads the routes again and again, and then once more each while another client asks for something small. Nothing is
- * parsed here: that would hold up this process, and with it what it measures.
+ * Reads the routes again and again, and then once more each with the turns of the event loop measured. Nothing is parsed
+ * here: that would hold up this process, and with it what it measures.
  */
-async function ask(socket: string, { routesMs, waitMs, quietMs }: Samples): Promise<void> {
-  const longestWaitMs = async (work: () => Promise<unknown>): Promise<number> => {
-    let isDone = false;
-    let longestMs = 0;
-    const other = (async () => {
-      while (!isDone) longestMs = Math.max(longestMs, await timeOf(() => read(socket, "/v1/lease")));
-    })();
-    await work();
-    isDone = true;
-    await other;
-    return longestMs;
-  };
+async function ask(
+  socket: string,
+  loop: { readonly pid: number; readonly file: string },
+  { routesMs, turnMs }: Samples,
+): Promise<void> {
   for (let answer = 0; answer < ANSWERS; answer++) {
-    const tookMs = await timeOf(() => read(socket, "/v1/routes"));
-    routesMs.push(tookMs);
-    waitMs.push(await longestWaitMs(() => read(socket, "/v1/routes")));
-    quietMs.push(await longestWaitMs(() => delay(tookMs)));
+    routesMs.push(await timeOf(() => read(socket, "/v1/routes")));
+    rmSync(loop.file, { force: true });
+    process.kill(loop.pid, "SIGUSR2");
+    await read(socket, "/v1/lease"); // the signal is handled
+    await read(socket, "/v1/routes");
+    process.kill(loop.pid, "SIGUSR2");
+    turnMs.push(
+      await waitFor("the turns of the event loop", () =>
+        existsSync(loop.file) ? Number(readFileSync(loop.file, "utf8")) : undefined,
+      ),
+    );
   }
 }
 
-async function read(socketPath: string, path: string): Promise<void> {
+/** Sends events to 200 streams, one of which is not read. Throws if that one is not dropped; gives how own memory grew. */
+async function measureStreams(
+  { etcd }: BenchContext["bed"],
+  prefix: string,
+  socketPath: string,
+  pid: number,
+): Promise<number> {
+  const streams: Socket[] = [];
+  const closed = new Set<Socket>();
+  try {
+    for (let number = 0; number < STREAMS; number++) {
+      const stream = connect(socketPath);
+      streams.push(stream);
+      stream.on("error", () => {}).once("close", () => closed.add(stream));
+      stream.write("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+      await once(stream, "readable");
+      if (number < STREAMS - 1) stream.resume();
+    }
+    const idle = streams.at(-1)!.pause();
+    const send = async () => {
+      const peers = Array.from({ length: EVENTS_PER_ROUND / 2 }, (_, number) => peerAt(9_000 + number));
+      await etcd.apply(
+        prefix,
+        peers.map((put) => ({ put })),
+      );
+      await delay(100);
+      await etcd.apply(
+        prefix,
+        peers.map(({ key }) => ({ remove: key })),
+      );
+      await delay(1_200); // a lease that is gone counts for another second
+    };
+    await send();
+    const beforeMb = privateMb(pid);
+    for (let round = 1; round < ROUNDS; round++) await send();
+    const grownMb = privateMb(pid) - beforeMb;
+    idle.resume(); // it learns of its end by reading
+    await waitFor("the stream that is not read to be dropped", () => (closed.has(idle) ? true : undefined));
+    if (closed.size !== 1) throw new Error(`${closed.size - 1} streams that were read were dropped, too`);
+    return grownMb;
+  } finally {
+    for (const stream of streams) stream.destroy();
+  }
+}
+
+/** The length of the answer in bytes. */
+async function read(socketPath: string, path: string): Promise<number> {
   const [response] = (await once(request({ socketPath, path, agent: false }).end(), "response")) as [
     IncomingMessage,
   ];
-  await once(response.resume(), "end");
+  let length = 0;
+  response.on("data", (chunk: Buffer) => {
+    length += chunk.length;
+  });
+  await once(response, "end");
+  return length;
 }
 
 async function timeOf(work: () => Promise<unknown>): Promise<number> {

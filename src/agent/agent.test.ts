@@ -69,7 +69,7 @@ function makeHost(t: TestContext, config: unknown = CONFIG) {
     writeFile: async (path, text) => void files.set(path, text),
     claims: { claim: () => undefined, othersNames: () => [], release: () => {} },
     notifyReady: () => counts.ready++,
-    memory: { residentBytes: () => 0, release() {}, trim() {} },
+    memory: { residentBytes: () => 0, release() {}, trim() {}, unmap() {} },
     limitMemory() {},
   };
   t.after(async () => {

@@ -17,6 +17,7 @@ test("memory is given back after the start, and whenever it has grown since", as
       resident = 50 * MB;
     },
     trim() {},
+    unmap() {},
   };
   const done = keepMemoryLow(memory, timers, stop.signal);
   const after = async (ms: number, nowBytes = resident): Promise<number> => {
@@ -37,12 +38,36 @@ test("memory is given back after the start, and whenever it has grown since", as
   await done;
 });
 
+test("pages of code that ran once are unmapped, at most every ten seconds", async () => {
+  const timers = new FakeTimers();
+  const stop = new AbortController();
+  let resident = 50 * MB;
+  let unmapped = 0;
+  const memory = { residentBytes: () => resident, release() {}, trim() {}, unmap: () => void unmapped++ };
+  const done = keepMemoryLow(memory, timers, stop.signal);
+  const after = async (ms: number, nowBytes: number): Promise<number> => {
+    resident = nowBytes;
+    await timers.advance(ms);
+    return unmapped;
+  };
+  assert.equal(await after(1_000, 50 * MB), 0);
+  assert.equal(await after(2_000, 40 * MB), 0);
+  assert.equal(await after(2_000, 43 * MB), 0, "as much as comes and goes");
+  assert.equal(await after(2_000, 44 * MB), 1);
+  assert.equal(await after(2_000, 41 * MB), 1, "what is in use comes back");
+  assert.equal(await after(2_000, 45 * MB), 1, "too soon");
+  assert.equal(await after(6_000, 45 * MB), 2);
+  stop.abort();
+  await done;
+});
+
 test("F21 a start is trimmed above its limit, and again only after it has grown by much", () => {
   let resident = 60 * MB;
   let trims = 0;
   const limit = createStartLimit({
     residentBytes: () => resident,
     release() {},
+    unmap() {},
     trim() {
       trims++;
       resident = 50 * MB;

@@ -12,6 +12,8 @@ export interface Memory {
   release(): void;
   /** The same, less thorough and in less than half the time. */
   trim(): void;
+  /** Unmaps the pages of the program, which come back as they are used, and returns free pages; takes some 3 ms. */
+  unmap(): void;
 }
 
 /** Delay before the garbage of the start is collected. */
@@ -19,6 +21,11 @@ const SETTLED_MS = 1_000;
 const LOOK_MS = 2_000;
 /** Memory fluctuates by this much without being garbage: code that runs again, buffers of a burst. */
 const GROWTH_BYTES = 16 * 1024 * 1024;
+
+/** Code that ran once, for an answer of the status server, say, stays mapped: growth by this much is worth unmapping it. */
+const PROGRAM_GROWTH_BYTES = 3 * 1024 * 1024;
+/** Where code runs all the time, unmapping it would only cost. */
+const UNMAP_INTERVAL_MS = 10_000;
 
 /** A start with thousands of leases is trimmed above this: a container's limit counts the peak. One with a few stays below. */
 const START_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -39,16 +46,25 @@ export function createStartLimit(memory: Memory): () => void {
 export async function keepMemoryLow(memory: Memory, timers: Timers, signal: AbortSignal): Promise<void> {
   let waitMs = SETTLED_MS;
   let leanBytes = 0;
+  let settledBytes = Number.POSITIVE_INFINITY;
+  let nextUnmapMs = 0;
   while (!signal.aborted) {
     await sleep(timers, waitMs, signal);
+    if (signal.aborted) return;
     waitMs = LOOK_MS;
     const residentBytes = memory.residentBytes();
-    if (residentBytes <= leanBytes + GROWTH_BYTES) {
-      leanBytes = Math.min(leanBytes, residentBytes);
-    } else if (!signal.aborted) {
+    // Pages in use, above all the program's, are faulted in again at once: the next reading is the new baseline.
+    if (residentBytes > leanBytes + GROWTH_BYTES) {
       memory.release();
-      // Pages in use, above all the program's, are faulted in again at once: the next reading is the new baseline.
       leanBytes = Number.POSITIVE_INFINITY;
+      settledBytes = Number.POSITIVE_INFINITY;
+      continue;
     }
+    leanBytes = Math.min(leanBytes, residentBytes);
+    if (residentBytes > settledBytes + PROGRAM_GROWTH_BYTES && timers.nowMs() >= nextUnmapMs) {
+      memory.unmap();
+      settledBytes = Number.POSITIVE_INFINITY;
+      nextUnmapMs = timers.nowMs() + UNMAP_INTERVAL_MS;
+    } else settledBytes = Math.min(settledBytes, residentBytes);
   }
 }

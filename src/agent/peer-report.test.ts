@@ -88,6 +88,7 @@ test("the plan lists what is pending, refused and blocked, and rules that are no
       obstacles: [{ key: "link flannel.1", message: "device flannel.1 exists" }],
     },
     refusals: [{ object: FDB, message }],
+    status: { converged: false, problems: [message], passes: 1, repairs: 0 },
   } as const;
   const found = [...reportPlan(reconciler, { pending: { reason: "nft: denied" } })];
   assert.deepEqual(
@@ -99,8 +100,6 @@ test("the plan lists what is pending, refused and blocked, and rules that are no
       ["replace", "firewall", "nft: denied"],
     ],
   );
-  assert.deepEqual(
-    [...reportPlan({ pending: { operations: [], obstacles: [] }, refusals: [] }, { pending: undefined })],
-    [],
-  );
+  const converged = { ...reconciler, status: { ...reconciler.status, converged: true } };
+  assert.deepEqual([...reportPlan(converged, { pending: undefined })], []);
 });

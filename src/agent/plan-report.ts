@@ -5,12 +5,15 @@ import type { Reconciler } from "../state/reconciler.ts";
 import type { PendingChange } from "../status/api.ts";
 import type { FirewallKeeper } from "./firewall-keeper.ts";
 
+const NOTHING = { operations: [], obstacles: [] };
+
 /** Read lazily: at startup there may be thousands. */
 export function* reportPlan(
-  reconciler: Pick<Reconciler, "pending" | "refusals">,
+  reconciler: Pick<Reconciler, "status" | "pending" | "refusals">,
   firewall: Pick<FirewallKeeper, "pending">,
 ): Generator<PendingChange> {
-  const { operations, obstacles } = reconciler.pending;
+  // A comparison of everything takes milliseconds with thousands of peers; the last pass made one.
+  const { operations, obstacles } = reconciler.status.converged ? NOTHING : reconciler.pending;
   for (const { key, message } of obstacles)
     yield { action: "blocked", kind: key.split(" ", 1)[0]!, object: key, reason: message };
   const reasons = new Map<StateObject, string>();

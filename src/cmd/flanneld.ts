@@ -33,7 +33,7 @@ import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../linux/net
 import { NetworkClaims } from "../linux/network-claims.ts";
 import { openNftNotifications, openNotifications, openXfrmNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
-import { releaseMemory, trimMemory, unmapProgram } from "../linux/release-memory.ts";
+import { releaseMemory, trimMemory, unmapIdle, unmapProgram } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
 import { createShell } from "../linux/shell-runner.ts";
 import { answersTcp } from "../linux/tcp-probe.ts";
@@ -180,7 +180,10 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     status && serveStatus(status, options.status, { readiness, logger, timers: systemTimers });
   // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
-  const memory = { residentBytes: () => process.memoryUsage.rss(), release: releaseMemory, trim: trimMemory };
+  const memory = {
+    residentBytes: () => process.memoryUsage.rss(),
+    ...{ release: releaseMemory, trim: trimMemory, unmap: unmapIdle },
+  };
   const limitMemory = createStartLimit(memory);
   const handshakes = new HandshakeWatch({ logger, nowMs: systemTimers.nowMs });
   const totals = new TrafficTotals();

@@ -27,6 +27,12 @@ export function trimMemory(): void {
   unmapProgram();
 }
 
+/** Returns free pages and {@link unmapProgram unmaps the program}, without collecting garbage. Blocks for some 3 ms. */
+export function unmapIdle(): void {
+  sys.malloc_trim(0);
+  unmapProgram();
+}
+
 /**
  * Unmaps the pages of the executable (madvise(2)). They stay in the page cache: each 64 KB that is run or read again
  * is mapped without disk I/O, within a microsecond. Pages that were written to (relocations) are kept: no file

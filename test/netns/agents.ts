@@ -233,7 +233,7 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
       },
       claims,
       notifyReady: () => {},
-      memory: { residentBytes: () => 0, release: () => {}, trim: () => {} },
+      memory: { residentBytes: () => 0, release: () => {}, trim: () => {}, unmap: () => {} },
       limitMemory: () => {},
     },
     readiness,
