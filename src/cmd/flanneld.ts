@@ -204,13 +204,14 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   using charon = new Charon({
     ...{ socketPath: VICI_SOCKET, directory: "/run/flannel/charon", logger, timers: systemTimers },
   });
+  using policies = new PolicyProvider({ open: openXfrmNetlink, openNotifications: openXfrmNotifications });
   const connections = new ConnectionProvider({
+    removeAssociations: (local, remote) => policies.removeAssociations(local, remote),
     charon,
     secretOf: (fingerprint) => keys.secretOf(fingerprint),
     ...{ logger, timers: systemTimers },
   });
   readiness.addNotes(() => connections.notes);
-  using policies = new PolicyProvider({ open: openXfrmNetlink, openNotifications: openXfrmNotifications });
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,

@@ -7,8 +7,8 @@
  */
 
 import { FlannelError, messageOf } from "../base/error.ts";
-import { sleep, type Timers } from "../base/timers.ts";
-import { WakeSignal } from "../base/wake-signal.ts";
+import type { Timers } from "../base/timers.ts";
+import { BackgroundJobs } from "../state/background-jobs.ts";
 import {
   describeObject,
   type ExtensionPeer,
@@ -36,28 +36,16 @@ const PARALLEL = 4;
 /** A peer that left is forgotten when its SubnetRemoveCommand has failed so often: most probably nothing is left to remove. */
 const REMOVE_ATTEMPTS = 10;
 
-/** The commands of one operation. */
-interface Job {
-  readonly operation: StateOperation;
-  isDone: boolean;
-  error: FlannelError | undefined;
-  /** Whether apply waits for it. */
-  isAwaited: boolean;
-}
-
 export class ExtensionProvider implements Provider {
   readonly name = "the extension's commands";
   readonly kinds: ReadonlySet<StateKind> = new Set(["extension-startup", "extension-peer"]);
   readonly #options: ExtensionOptions;
   /** What commands succeeded for. */
   readonly #done = new Map<string, StateObject>();
-  /** By key: the jobs that run, and those that ended after apply had returned. */
-  readonly #jobs = new Map<string, Job>();
+  readonly #jobs: BackgroundJobs;
   readonly #removeFailures = new Map<string, number>();
   /** Jobs that wait for their turn. */
   readonly #queue: (() => void)[] = [];
-  readonly #ended: StateObject[] = [];
-  readonly #news = new WakeSignal();
   /** Whether PostStartupCommand succeeded; undefined = there is none. */
   #startup: Promise<boolean> | undefined;
   #running = 0;
@@ -67,6 +55,13 @@ export class ExtensionProvider implements Provider {
   constructor(options: ExtensionOptions) {
     this.#options = options;
     this.#record = new RecordKeeper(options, () => this.#recorded());
+    this.#jobs = new BackgroundJobs({
+      ...{ timers: options.timers, patienceMs: PATIENCE_MS, unfinished: "its command is still running" },
+      run: (operation) => this.#begin(operation),
+      onEnd: () => this.#record.write(),
+      // Peers wait for PostStartupCommand, however soon it ended.
+      isAwaitedByOthers: ({ kind }) => kind === "extension-startup",
+    });
   }
 
   async observe(_ownership: Ownership, kinds: ReadonlySet<StateKind>): Promise<StateObject[]> {
@@ -75,61 +70,34 @@ export class ExtensionProvider implements Provider {
     return [...this.#done.values()].filter(({ kind }) => kinds.has(kind));
   }
 
-  async apply(operations: readonly StateOperation[]): Promise<(FlannelError | undefined)[]> {
-    const results = new Array<FlannelError | undefined>(operations.length).fill(undefined);
-    const started: { readonly job: Job; readonly position: number; readonly end: Promise<void> }[] = [];
-    for (const [position, operation] of operations.entries()) {
-      const key = keyOf(operation.object);
-      const before = this.#jobs.get(key);
-      if (before?.isDone === false) {
-        results[position] = stillRunning();
-      } else if (before?.error !== undefined && isSameOperation(before.operation, operation)) {
-        this.#jobs.delete(key);
-        results[position] = before.error;
-      } else {
-        const job: Job = { operation, isDone: false, error: undefined, isAwaited: true };
-        this.#jobs.set(key, job);
-        started.push({ job, position, end: this.#begin(job) });
-      }
-    }
+  apply(operations: readonly StateOperation[]): Promise<(FlannelError | undefined)[]> {
+    const results = this.#jobs.apply(operations);
     this.#record.write();
-    const isOver = new AbortController();
-    const end = Promise.all(started.map((each) => each.end)).then(() => isOver.abort());
-    await Promise.race([end, sleep(this.#options.timers, PATIENCE_MS, isOver.signal)]);
-    isOver.abort();
-    for (const { job, position } of started) {
-      job.isAwaited = false;
-      if (job.isDone) this.#jobs.delete(keyOf(job.operation.object));
-      results[position] = job.isDone ? job.error : stillRunning();
-    }
     return results;
   }
 
   /** One notice for the commands that ended after apply had returned. */
   watch(_ownership: () => Ownership, signal: AbortSignal): AsyncIterable<Notice> {
-    const news = this.#news;
-    const ended = this.#ended;
-    return (async function* () {
-      while ((await news.wait({ signal })) === "woken")
-        yield ended.splice(0).map((object) => ({ action: "touched" as const, object }));
-    })();
+    return this.#jobs.watch(signal);
   }
 
-  #begin(job: Job): Promise<void> {
-    const { object, action } = job.operation;
-    if (object.kind !== "extension-startup") return this.#work(job, action === "remove");
-    const end = this.#work(job, true);
-    this.#startup = action === "remove" ? undefined : end.then(() => job.error === undefined);
+  #begin(operation: StateOperation): Promise<void> {
+    if (operation.object.kind !== "extension-startup")
+      return this.#work(operation, operation.action === "remove");
+    const end = this.#work(operation, true);
+    const succeeded = end.then(
+      () => true,
+      () => false,
+    );
+    this.#startup = operation.action === "remove" ? undefined : succeeded;
     return end;
   }
 
-  /** `isFirst`: it does not wait for PostStartupCommand. Never rejects. */
-  async #work(job: Job, isFirst: boolean): Promise<void> {
-    const { operation } = job;
-    const { object } = operation;
+  /** `isFirst`: it does not wait for PostStartupCommand. Rejects with FlannelError. */
+  async #work(operation: StateOperation, isFirst: boolean): Promise<void> {
+    if (!isFirst && (await this.#startup) === false)
+      throw new FlannelError("EAGAIN", "it waits for PostStartupCommand to succeed");
     try {
-      if (!isFirst && (await this.#startup) === false)
-        throw new FlannelError("EAGAIN", "it waits for PostStartupCommand to succeed");
       await this.#takeTurn();
       try {
         await this.#execute(operation);
@@ -137,19 +105,10 @@ export class ExtensionProvider implements Provider {
         this.#running--;
         this.#queue.shift()?.();
       }
-      this.#settle(operation);
     } catch (error) {
-      if (!(error instanceof FlannelError)) throw error;
-      if (this.#isGivenUp(operation, error)) this.#settle(operation);
-      else job.error = error;
+      if (!(error instanceof FlannelError) || !this.#isGivenUp(operation, error)) throw error;
     }
-    job.isDone = true;
-    // Peers wait for PostStartupCommand, however soon it ended.
-    if (!job.isAwaited || object.kind === "extension-startup") {
-      this.#ended.push(object);
-      this.#news.wake();
-    }
-    this.#record.write();
+    this.#settle(operation);
   }
 
   async #takeTurn(): Promise<void> {
@@ -246,13 +205,8 @@ export class ExtensionProvider implements Provider {
   /** With the peers whose commands still run: flanneld may be killed before they end. */
   #recorded(): ExtensionPeer[] {
     const peers = new Map(this.#done);
-    for (const [key, { operation, isDone }] of this.#jobs)
-      if (!isDone && operation.action !== "remove") peers.set(key, operation.object);
+    for (const { action, object } of this.#jobs.running)
+      if (action !== "remove") peers.set(keyOf(object), object);
     return [...peers.values()].filter((object) => object.kind === "extension-peer");
   }
 }
-
-const stillRunning = (): FlannelError => new FlannelError("EAGAIN", "its command is still running");
-
-const isSameOperation = (a: StateOperation, b: StateOperation): boolean =>
-  a.action === b.action && sameObject(a.object, b.object);

@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, constants, mkdirSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FlannelError, hasCode } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
@@ -52,10 +52,12 @@ const PLUGINS = [
 const SYSTEM_PLUGINS = ["kernel-netlink", "socket-default", "vici"];
 
 /** How long a child may take to open its socket. */
-const START_MS = 5_000;
+const START_MS = 10_000;
 const POLL_MS = 20;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
+/** A child is killed when it has not answered so often. */
+const MAX_SILENCES = 2;
 /** A child that lived so long counts as one that works. */
 const STABLE_MS = 60_000;
 
@@ -63,6 +65,9 @@ export class Charon implements Disposable {
   readonly #options: CharonOptions;
   #client: ViciClient | undefined;
   #child: ChildProcess | undefined;
+  #attempt: Promise<ViciClient> | undefined;
+  /** Attempts in a row that charon did not answer. */
+  #silences = 0;
   #pauseMs = FIRST_PAUSE_MS;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #isDisposed = false;
@@ -76,19 +81,69 @@ export class Charon implements Disposable {
     return this.#client?.closed.aborted === false ? this.#client : undefined;
   }
 
-  /** Connects, and starts charon if none is there. Rejects with FlannelError; EAGAIN = the pause after a crash. */
-  async client(): Promise<ViciClient> {
-    if (this.current !== undefined) return this.current;
+  /** Process id of the child, while it runs. */
+  get childPid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /**
+   * Connects, and starts charon if none is there. Callers at the same time share the attempt. Rejects with FlannelError;
+   * EAGAIN = the pause after a crash, ETIMEDOUT = it does not answer.
+   */
+  client(): Promise<ViciClient> {
+    if (this.current !== undefined) return Promise.resolve(this.current);
+    this.#attempt ??= this.#connectOrStart().finally(() => {
+      this.#attempt = undefined;
+    });
+    return this.#attempt;
+  }
+
+  /** Connects to a charon that is there already; undefined = there is none. Rejects with FlannelError. */
+  async existing(): Promise<ViciClient | undefined> {
+    if (this.current !== undefined || this.#attempt !== undefined) return this.client();
+    return existsSync(this.#options.socketPath) ? this.#connect() : undefined;
+  }
+
+  async #connectOrStart(): Promise<ViciClient> {
     const { socketPath, logger } = this.#options;
-    try {
-      this.#client = await ViciClient.connect(socketPath);
+    const client = await this.#connect();
+    if (client !== undefined) {
       if (this.#child === undefined) logger.info(`Using the charon that listens on ${socketPath}`);
-      return this.#client;
-    } catch (error) {
-      if (!hasCode(error, "ENOENT") && !hasCode(error, "ECONNREFUSED")) throw error;
+      return client;
     }
     this.#start();
     return this.#awaitSocket();
+  }
+
+  /** Undefined = nothing listens on the socket. */
+  async #connect(): Promise<ViciClient | undefined> {
+    let client: ViciClient;
+    try {
+      client = await ViciClient.connect(this.#options.socketPath);
+    } catch (error) {
+      if (hasCode(error, "ENOENT") || hasCode(error, "ECONNREFUSED")) return undefined;
+      throw error;
+    }
+    try {
+      // The kernel accepts connections for a process that hangs.
+      await client.command("version");
+    } catch (error) {
+      client[Symbol.dispose]();
+      if (hasCode(error, "ETIMEDOUT")) this.#noteSilence();
+      throw error;
+    }
+    this.#silences = 0;
+    this.#client = client;
+    return client;
+  }
+
+  /** A child that hangs is of no use to anybody. */
+  #noteSilence(): void {
+    this.#silences++;
+    if (this.#child === undefined || this.#silences < MAX_SILENCES) return;
+    this.#silences = 0;
+    this.#options.logger.error("charon does not answer; killing it");
+    this.#child.kill("SIGKILL");
   }
 
   [Symbol.dispose](): void {
@@ -101,14 +156,15 @@ export class Charon implements Disposable {
     const { socketPath, timers } = this.#options;
     const endMs = timers.nowMs() + START_MS;
     for (;;) {
-      try {
-        this.#client = await ViciClient.connect(socketPath);
-        return this.#client;
-      } catch (error) {
-        if (this.#child === undefined)
-          throw new FlannelError("ECHILD", "charon ended at its start; see its lines above");
-        if (timers.nowMs() >= endMs) throw error;
-      }
+      const client = await this.#connect();
+      if (client !== undefined) return client;
+      if (this.#child === undefined)
+        throw new FlannelError("ECHILD", "charon ended at its start; run flanneld with -v=1 to see its log");
+      if (timers.nowMs() >= endMs)
+        throw new FlannelError(
+          "ETIMEDOUT",
+          `charon does not listen on ${socketPath} after ${START_MS / 1000} s; does it have the plugin vici?`,
+        );
       await sleep(timers, POLL_MS);
     }
   }

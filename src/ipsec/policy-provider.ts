@@ -3,7 +3,6 @@
  * network; all others are foreign and stay.
  */
 
-import { containsPrefix, parsePrefix } from "../address/prefix.ts";
 import { FlannelError, hasCode } from "../base/error.ts";
 import type { NetlinkConnection } from "../netlink/connection.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
@@ -17,8 +16,9 @@ import {
   updateXfrmPolicy,
   type XfrmPolicy,
 } from "../netlink/xfrm.ts";
+import { decodeXfrmState, deleteXfrmState, getXfrmStates } from "../netlink/xfrm-state.ts";
 import type { StateKind, StateObject, StateOperation, XfrmPolicyObject } from "../state/objects.ts";
-import type { Ownership } from "../state/operation.ts";
+import { isWithin, type Ownership } from "../state/operation.ts";
 import type { Notice, Provider } from "../state/provider.ts";
 
 /** Go flannel's number, which its leases' hosts have in common with ours. */
@@ -47,19 +47,9 @@ export class PolicyProvider implements Provider, Disposable {
     return connection
       .dump(getXfrmPolicies())
       .map(decodeXfrmPolicy)
+      .filter((policy) => policy !== undefined)
       .filter(({ reqid, source, destination }) => {
-        const [from, to] = [parsePrefix(source), parsePrefix(destination)];
-        return (
-          reqid === REQID &&
-          networks.some(
-            (network) =>
-              from !== undefined &&
-              to !== undefined &&
-              from.family === network.family &&
-              containsPrefix(network, from) &&
-              containsPrefix(network, to),
-          )
-        );
+        return reqid === REQID && isWithin(source, networks) && isWithin(destination, networks);
       })
       .map(({ reqid: _, ...policy }) => ({ kind: "xfrm-policy", ...policy }));
   }
@@ -72,6 +62,24 @@ export class PolicyProvider implements Provider, Disposable {
       "this kernel has no IPsec (CONFIG_XFRM_USER): load the module xfrm_user",
     );
     return operations.map(() => error);
+  }
+
+  /**
+   * Removes the security associations between two hosts that serve flannel's policies: a charon that was killed leaves them
+   * in the kernel.
+   */
+  removeAssociations(local: string, remote: string): void {
+    const connection = this.#connect();
+    if (connection === undefined) return;
+    const stale = connection
+      .dump(getXfrmStates())
+      .map(decodeXfrmState)
+      .filter(({ reqid, spi }) => reqid === REQID && spi !== 0)
+      .filter(
+        ({ source, destination }) =>
+          (source === local && destination === remote) || (source === remote && destination === local),
+      );
+    if (stale.length > 0) connection.batch(stale.map(deleteXfrmState));
   }
 
   async *watch(_ownership: () => Ownership, signal: AbortSignal): AsyncGenerator<Notice> {
@@ -87,7 +95,9 @@ export class PolicyProvider implements Provider, Disposable {
         const isForeign = received.datagrams
           .flatMap(splitMessages)
           .some((message) => message.portId !== this.#connection?.portId);
-        if (received.overrun || isForeign) yield "overrun";
+        if (received.overrun) yield "overrun";
+        // What it was about does not matter: policies are observed again, and nothing else.
+        else if (isForeign) yield [{ action: "set", object: SOME_POLICY }];
       }
     } finally {
       signal.removeEventListener("abort", close);
@@ -109,6 +119,12 @@ export class PolicyProvider implements Provider, Disposable {
     }
   }
 }
+
+/** In no state: nobody expects it. */
+const SOME_POLICY: XfrmPolicyObject = {
+  ...{ kind: "xfrm-policy", direction: "out", source: "0.0.0.0/32", destination: "0.0.0.0/32" },
+  ...{ tunnelSource: "0.0.0.0", tunnelDestination: "0.0.0.0" },
+};
 
 /** Resolves when aborted. */
 const once = (signal: AbortSignal): Promise<void> =>

@@ -20,11 +20,13 @@ const TIMEOUT_MS = 10_000;
 
 export class ViciClient implements Disposable {
   readonly #socket: Socket;
-  /** Aborted when either side closes the connection. */
+  /** Aborted when either side closes the connection, with the reason. */
   readonly closed: AbortSignal;
   #received: Buffer = Buffer.alloc(0);
   #answer: PromiseWithResolvers<ViciPacket> | undefined;
-  #onEvent: ((message: ViciSection) => void) | undefined;
+  /** The event that a streaming command sends, and what takes it. */
+  #streamed: { readonly event: string; readonly take: (message: ViciSection) => void } | undefined;
+  readonly #subscribers = new Map<string, () => void>();
   #previous: Promise<unknown> = Promise.resolve();
   #failure: FlannelError | undefined;
 
@@ -54,7 +56,7 @@ export class ViciClient implements Disposable {
     );
     socket.on("close", () => {
       this.#fail(new FlannelError("ECONNRESET", "charon closed the connection"));
-      controller.abort();
+      controller.abort(this.#failure);
     });
   }
 
@@ -68,15 +70,23 @@ export class ViciClient implements Disposable {
     return this.#inTurn(async () => {
       const events: ViciSection[] = [];
       await this.#exchange(EVENT_REGISTER, event, {}, EVENT_CONFIRM);
-      this.#onEvent = (received) => void events.push(received);
+      this.#streamed = { event, take: (received) => void events.push(received) };
       try {
         await this.#run(name, message);
       } finally {
-        this.#onEvent = undefined;
+        this.#streamed = undefined;
       }
       await this.#exchange(EVENT_UNREGISTER, event, {}, EVENT_CONFIRM);
       return events;
     });
+  }
+
+  /** Calls `onEvent` whenever charon sends one of these events, until the connection is closed. Rejects as `command` does. */
+  async subscribe(events: readonly string[], onEvent: () => void): Promise<void> {
+    for (const event of events) {
+      this.#subscribers.set(event, onEvent);
+      await this.#inTurn(() => this.#exchange(EVENT_REGISTER, event, {}, EVENT_CONFIRM));
+    }
   }
 
   [Symbol.dispose](): void {
@@ -125,8 +135,10 @@ export class ViciClient implements Disposable {
         const decoded = decodePacket(this.#received);
         if (decoded === undefined) return;
         this.#received = this.#received.subarray(decoded.sizeBytes);
-        if (decoded.packet.type === EVENT) this.#onEvent?.(decoded.packet.message);
-        else this.#answer?.resolve(decoded.packet);
+        const { type, name, message } = decoded.packet;
+        if (type !== EVENT) this.#answer?.resolve(decoded.packet);
+        else if (name === this.#streamed?.event) this.#streamed.take(message);
+        else this.#subscribers.get(name)?.();
       }
     } catch (error) {
       if (!(error instanceof FlannelError)) throw error;

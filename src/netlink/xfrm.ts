@@ -23,7 +23,11 @@ const IPPROTO_ESP = 50;
 /** No limit (XFRM_INF). */
 const XFRM_INF = 0xffff_ffff_ffff_ffffn;
 
+/** Policies of sockets (IP_XFRM_POLICY, ip(7)) are dumped too, with this added to their direction. */
+const XFRM_POLICY_MAX = XFRM_POLICY_DIRECTIONS.length;
+
 const POLICY_INFO_BYTES = 168;
+const DIRECTION_AT = 160;
 const TEMPLATE_BYTES = 64;
 
 /** An ESP tunnel that the packets from `source` to `destination` have to go, or have come, through. */
@@ -87,7 +91,9 @@ const POLICY: Layout<XfrmPolicy> = {
       throw new NetlinkDecodeError(`xfrm policy: ${what}`, start);
     };
     if (end - start < POLICY_INFO_BYTES) fail(`${end - start} bytes`);
-    const direction = XFRM_POLICY_DIRECTIONS[bytes[start + 160]!] ?? fail(`direction ${bytes[start + 160]}`);
+    const direction =
+      XFRM_POLICY_DIRECTIONS[bytes[start + DIRECTION_AT]!] ??
+      fail(`direction ${bytes[start + DIRECTION_AT]}`);
     const af = u16.decode(bytes, start + 40, end);
     const attributes: { template?: Uint8Array } = {};
     ATTRIBUTES.decodeInto(attributes as Record<string, unknown>, bytes, start + POLICY_INFO_BYTES, end);
@@ -141,9 +147,11 @@ const POLICY_ID: Layout<XfrmPolicy> = {
 /** An empty body. */
 const NOTHING: Layout<object> = { decode: () => ({}), encode: () => {} };
 
-/** Decodes XFRM_MSG_NEWPOLICY, of a dump. */
-export const decodeXfrmPolicy = ({ bytes, start, end }: NetlinkMessage): XfrmPolicy =>
-  POLICY.decode(bytes, start, end);
+/** Decodes XFRM_MSG_NEWPOLICY, of a dump; undefined = the policy of one socket, whose direction is XFRM_POLICY_MAX or more. */
+export const decodeXfrmPolicy = ({ bytes, start, end }: NetlinkMessage): XfrmPolicy | undefined =>
+  end - start >= POLICY_INFO_BYTES && bytes[start + DIRECTION_AT]! >= XFRM_POLICY_MAX
+    ? undefined
+    : POLICY.decode(bytes, start, end);
 
 /** Makes a policy; EEXIST if there is one for these packets. */
 export const newXfrmPolicy = (policy: XfrmPolicy): NetlinkRequest =>

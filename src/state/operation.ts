@@ -1,6 +1,6 @@
 /** The words that desired objects, their kinds and their providers share: ownership, one change to make, one change reported. */
 
-import type { Prefix } from "../address/prefix.ts";
+import { containsPrefix, type Prefix, parsePrefix } from "../address/prefix.ts";
 
 /** Any object of the desired state: plain data, discriminated by `kind`. */
 export interface ObjectBase {
@@ -17,6 +17,15 @@ export interface ObjectBase {
 export interface Ownership {
   readonly devices: ReadonlySet<string>;
   readonly networks: readonly Prefix[];
+}
+
+/** Whether the prefix is part of one of the networks; false if it is malformed. */
+export function isWithin(prefix: string, networks: readonly Prefix[]): boolean {
+  const parsed = parsePrefix(prefix);
+  return (
+    parsed !== undefined &&
+    networks.some((network) => network.family === parsed.family && containsPrefix(network, parsed))
+  );
 }
 
 /** One change to be made. `replace` carries the observed object, so that exactly that one is changed and nothing else. */

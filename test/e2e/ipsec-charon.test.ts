@@ -40,7 +40,13 @@ function makeHost(t: Scope, netns: { readonly path: string }, psk = PSK) {
   const note = (message: string) => void log.push(message);
   const logger = { info: note, warn: note, error: note, debug: note };
   const { charon, directory } = makeCharon(netns.path, logger);
-  const provider = new ConnectionProvider({ charon, secretOf: () => psk, logger, timers: systemTimers });
+  const provider = new ConnectionProvider({
+    charon,
+    secretOf: () => psk,
+    removeAssociations() {},
+    logger,
+    timers: systemTimers,
+  });
   const reconciler = new Reconciler({
     ...{ providers: [provider], logger, timers: systemTimers, resyncIntervalMs: 60_000, onRepair() {} },
   });

@@ -25,6 +25,7 @@ import { type ParsedSubnetEnv, parseSubnetEnv } from "../../src/config/subnet-en
 import { ExtensionProvider } from "../../src/extension/extension-provider.ts";
 import { ConnectionProvider } from "../../src/ipsec/connection-provider.ts";
 import { PolicyProvider } from "../../src/ipsec/policy-provider.ts";
+import type { Tunnel } from "../../src/ipsec/tunnel.ts";
 import { DescriptorStore } from "../../src/linux/descriptor-store.ts";
 import { createDeviceSettings } from "../../src/linux/device-settings.ts";
 import { ExecError, exec } from "../../src/linux/exec.ts";
@@ -114,6 +115,10 @@ export interface Agent {
   readonly log: string[];
   /** The current subnet.env; undefined = it does not exist yet. */
   env(): ParsedSubnetEnv | undefined;
+  /** The ipsec backend's tunnel to a peer's subnet. */
+  tunnelTo(subnet: string): Tunnel | undefined;
+  /** Process id of its charon. */
+  charonPid(): number | undefined;
   ready(): Promise<void>;
   logged(pattern: RegExp): Promise<string>;
   /** Stops it; resolves with the error that it ended with. */
@@ -195,14 +200,15 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
     ...{ logger, timers: looseTimers },
   });
   const { charon, directory } = makeCharon(netns, logger);
-  const connections = new ConnectionProvider({
-    ...{ charon, logger, timers: looseTimers, secretOf: (id: string) => keys.secretOf(id) },
-  });
-  readiness.addNotes(() => connections.notes);
   const policies = new PolicyProvider({
     open: () => openXfrmNetlink({ netns }),
     openNotifications: () => openXfrmNotifications({ netns }),
   });
+  const connections = new ConnectionProvider({
+    ...{ charon, logger, timers: looseTimers, secretOf: (id: string) => keys.secretOf(id) },
+    removeAssociations: (local, remote) => policies.removeAssociations(local, remote),
+  });
+  readiness.addNotes(() => connections.notes);
   let text: string | undefined;
   const ended = runAgent(
     options,
@@ -254,6 +260,8 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
     log,
     ended,
     env: () => (text === undefined ? undefined : parseSubnetEnv(text)),
+    tunnelTo: (subnet) => connections.tunnelTo(subnet),
+    charonPid: () => charon.childPid,
     ready: () => orLog("readiness", () => readiness.reasons.length === 0).then(() => {}),
     logged: (pattern) => orLog(`a line like ${pattern}`, () => log.find((line) => pattern.test(line))),
     async stop() {

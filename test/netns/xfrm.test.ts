@@ -81,7 +81,11 @@ test("a foreign change is noticed, an own one is not", async (t) => {
   await new Promise(setImmediate);
   await provider.apply([{ action: "create", object: policy("in") }]);
   netns.run("ip", "xfrm", "policy", "delete", "src", "10.5.1.0/24", "dst", "10.5.2.0/24", "dir", "out");
-  assert.deepEqual(await first, { value: "overrun", done: false });
+  const notice = (await first).value;
+  assert.ok(
+    Array.isArray(notice) && notice[0].object.kind === "xfrm-policy",
+    "policies are in doubt, nothing else",
+  );
   assert.deepEqual(await provider.observe(OWNERSHIP), [policy("in")]);
   const second = notices.next();
   stop.abort();

@@ -21,7 +21,16 @@ import { basename, dirname, join } from "node:path";
 import { build } from "esbuild";
 
 /** Programs of the host by name; the first path of $PATH counts. */
-const PROGRAMS = ["ip", "bridge", "ping", "nft", "xtables-nft-multi", "wg", "unshare", "nsenter", "setpriv"];
+const PROGRAMS = [
+  ...["ip", "bridge", "ping", "nft", "xtables-nft-multi", "wg", "unshare", "nsenter", "setpriv", "mount"],
+  ...["tcpdump"],
+];
+/** strongSwan's IKE daemon, at the place where flanneld finds it, and the plugins that flanneld has it load. */
+const CHARON = "/usr/lib/ipsec/charon";
+const CHARON_PLUGINS = [
+  ...["random", "nonce", "openssl", "aes", "sha1", "sha2", "hmac", "kdf", "gmp", "gcm", "curve25519"],
+  ...["kernel-netlink", "socket-default", "vici"],
+].map((name) => `/usr/lib/ipsec/plugins/libstrongswan-${name}.so`);
 /** Names under which the kernel's and our own code call them. */
 const LINKS: Readonly<Record<string, string>> = {
   iptables: "xtables-nft-multi",
@@ -60,8 +69,9 @@ export interface RootOptions {
 
 /** Lays out the files. Throws when a program is missing on this machine. */
 export async function layOutRoot({ root, project, release, tests }: RootOptions): Promise<void> {
-  for (const folder of ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "var/run", "project/node_modules"])
+  for (const folder of ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "var", "project/node_modules"])
     mkdirSync(join(root, folder), { recursive: true });
+  symlinkSync("/run", join(root, "var/run"));
   const files = new Set<string>();
   for (const program of PROGRAMS) {
     const path = execFileSync("sh", ["-c", 'PATH=$PATH:/usr/sbin:/sbin; command -v "$0"', program], {
@@ -69,6 +79,10 @@ export async function layOutRoot({ root, project, release, tests }: RootOptions)
     }).trim();
     addProgram(files, path);
     copyAs(root, path, join("bin", program));
+  }
+  for (const path of [CHARON, ...CHARON_PLUGINS]) {
+    addProgram(files, path);
+    copyAs(root, path, path);
   }
   const node = realpathSync(process.execPath);
   addProgram(files, node);
