@@ -25,6 +25,7 @@ import type { AgentEvent } from "./events.ts";
 import type { AgentParts } from "./parts.ts";
 import { findPeer, reportPeerDetail, reportPeers, subnetTexts, textsOf } from "./peer-report.ts";
 import { reportPlan } from "./plan-report.ts";
+import { probeMetrics } from "./probe-metrics.ts";
 import type { Readiness } from "./readiness.ts";
 import { type RouteInput, reportRoutes } from "./route-report.ts";
 
@@ -170,6 +171,7 @@ export class AgentStatus implements StatusSource {
       ),
       ...(isUdp ? udpMetrics(this.#options.udpCounters()) : []),
       ...wireguardMetrics(this.#options.wireguardTraffic()),
+      ...probeMetrics(this.#parts?.prober.numbers),
       ...processMetrics(),
     ];
   }

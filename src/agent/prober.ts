@@ -4,20 +4,21 @@
  * the host unready.
  */
 
-import { type Family, formatIp, type Ip, sameIp } from "../address/ip.ts";
-import { addressAt, baseOf } from "../address/prefix.ts";
-import type { Logger } from "../base/logger.ts";
+import type { Family, Ip } from "../address/ip.ts";
 import { sleep } from "../base/timers.ts";
 import type { Lease, SubnetPair } from "../lease/lease.ts";
 import { readEcho, writeEchoRequest } from "../probe/echo.ts";
 import { ProbeEngine } from "../probe/engine.ts";
-import type { TargetReport, VerdictChange } from "../probe/ports.ts";
+import type { ProbeContext, TargetReport, VerdictChange } from "../probe/ports.ts";
 import type { PathReport, ProbeTarget } from "../probe/target-table.ts";
 import { isFault } from "../probe/verdict.ts";
 import type { ProbeReport } from "../status/api.ts";
 import type { AgentEvents } from "./events.ts";
+import { LineLimit } from "./line-limit.ts";
 import type { Planner } from "./planner.ts";
 import type { AgentPorts, EchoSocket } from "./ports.ts";
+import { type ProbeNumbers, WORST_PEERS } from "./probe-metrics.ts";
+import { contextOf, sameTarget, targetsOf } from "./probe-targets.ts";
 
 export interface PeerProberOptions
   extends Pick<AgentPorts, "openEcho" | "answersTcp" | "randomBytes" | "timers" | "wallClockMs" | "logger"> {
@@ -31,8 +32,8 @@ export interface PeerProberOptions
 
 /** Largest IP packet that is sent. */
 const BUFFER_BYTES = 9_000;
-/** A cut network takes thousands of peers along. */
-const LINES_AT_ONCE = 10;
+/** Notes; a cut network takes thousands of peers along. */
+const NOTES = 10;
 
 interface Entry {
   readonly lease: Lease;
@@ -52,7 +53,7 @@ export class PeerProber {
   readonly #lines: LineLimit;
   #random = new Uint32Array(0);
   #randomUsed = 0;
-  #context: ReturnType<typeof contextOf>;
+  #context: ProbeContext;
 
   constructor(options: PeerProberOptions) {
     this.#options = options;
@@ -111,8 +112,8 @@ export class PeerProber {
   /** Peers that are unreachable, one line each; many are counted. */
   get notes(): string[] {
     const slots = [...this.#faults.keys()];
-    const lines = slots.slice(0, LINES_AT_ONCE).map((slot) => describe(this.#engine.report(slot)!));
-    const more = slots.length - LINES_AT_ONCE;
+    const lines = slots.slice(0, NOTES).map((slot) => describe(this.#engine.report(slot)!));
+    const more = slots.length - NOTES;
     return more > 0 ? [...lines, `${more} more peers are unreachable`] : lines;
   }
 
@@ -121,6 +122,14 @@ export class PeerProber {
     const entry = this.#entries.get(`${family} ${key}`);
     const report = entry && this.#engine.report(entry.slot);
     return report && this.#toApi(report);
+  }
+
+  /** For metrics; undefined while probes are off. */
+  get numbers(): ProbeNumbers | undefined {
+    if (this.#sockets.size === 0) return undefined;
+    const { verdicts, worst } = this.#engine.summary(WORST_PEERS);
+    const toNamed = (report: TargetReport) => ({ peer: report.target.key, probe: this.#toApi(report) });
+    return { sent: this.#engine.sent, verdicts, worst: worst.map(toNamed) };
   }
 
   /** Takes over the peers, their addresses and the MTU as they are now. */
@@ -207,86 +216,7 @@ export class PeerProber {
   }
 }
 
-function contextOf(planner: Planner) {
-  const { backend, host } = planner.config;
-  const [listener] = backend.listeners(host);
-  return {
-    mtuBytes: planner.mtuBytes,
-    interfaceMtuBytes: host.interfaceMtuBytes,
-    listener:
-      listener === undefined
-        ? undefined
-        : listener.protocol === "udp"
-          ? `UDP port ${listener.port}`
-          : "IP protocol 4 (IPIP)",
-    hasDeviceAddress: planner.hasDeviceAddress,
-    ownAddress: (family: Ip["family"]) => {
-      const ip = family === 4 ? (host.ipv4 ?? host.ipv6) : (host.ipv6 ?? host.ipv4);
-      return ip === undefined ? "this host" : formatIp(ip);
-    },
-  };
-}
-
-/** A peer in each family of its subnets. A peer at an address of this host is a clone: it would answer itself. */
-function targetsOf(
-  { key, subnets, attributes }: Lease,
-  planner: Planner,
-  isRoutable: boolean,
-): ProbeTarget[] {
-  const { backend, host } = planner.config;
-  const { publicIp, publicIpv6, backendType } = attributes;
-  const isCarried = isRoutable && planner.carriesPeers && backendType === backend.published.backendType;
-  return [subnets.ipv4, subnets.ipv6].flatMap((subnet) => {
-    const underlay = subnet?.family === 6 ? (publicIpv6 ?? publicIp) : (publicIp ?? publicIpv6);
-    if (subnet === undefined || underlay === undefined) return [];
-    if ([host.publicIp, host.publicIpv6].some((own) => own !== undefined && sameIp(own, underlay))) return [];
-    // Without a device of its own, a peer has the first usable address of its subnet on the containers' bridge.
-    const overlay = planner.hasDeviceAddress ? baseOf(subnet) : addressAt(subnet, 1n);
-    return [{ key, family: subnet.family, underlay, overlay: isCarried ? overlay : undefined }];
-  });
-}
-
-const sameTarget = (a: ProbeTarget, b: ProbeTarget): boolean =>
-  sameIp(a.underlay, b.underlay) &&
-  (a.overlay === undefined || b.overlay === undefined
-    ? a.overlay === b.overlay
-    : sameIp(a.overlay, b.overlay));
-
 const nameOf = ({ key, family }: ProbeTarget): string => `Peer ${key}${family === 6 ? " (IPv6)" : ""}`;
 
 const describe = ({ target, verdict, advice }: TargetReport): string =>
   `${nameOf(target)} is unreachable: ${verdict}${advice === undefined ? "" : `: ${advice}`}`;
-
-/** Logs a few lines a second and counts the rest. */
-class LineLimit {
-  readonly #logger: Logger;
-  #startMs = 0;
-  #count = 0;
-
-  constructor(logger: Logger) {
-    this.#logger = logger;
-  }
-
-  warn(line: string, nowMs: number): void {
-    if (this.#isWithin(nowMs)) this.#logger.warn(line);
-  }
-
-  info(line: string, nowMs: number): void {
-    if (this.#isWithin(nowMs)) this.#logger.info(line);
-  }
-
-  /** Logs how many lines were left out, once their second is over. */
-  flush(nowMs: number): void {
-    if (nowMs - this.#startMs < 1_000) return;
-    const omitted = this.#count - LINES_AT_ONCE;
-    this.#count = 0;
-    if (omitted > 0) this.#logger.warn(`${omitted} more peers became unreachable or reachable again`);
-  }
-
-  #isWithin(nowMs: number): boolean {
-    this.flush(nowMs);
-    if (this.#count === 0) this.#startMs = nowMs;
-    this.#count++;
-    return this.#count <= LINES_AT_ONCE;
-  }
-}

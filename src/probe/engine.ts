@@ -89,6 +89,12 @@ export class ProbeEngine {
     };
   }
 
+  /** Targets by verdict, and reports of the `count` worst. */
+  summary(count: number): { readonly verdicts: Record<Verdict, number>; readonly worst: TargetReport[] } {
+    const worst = this.#table.worst(count).map((slot) => this.report(slot)!);
+    return { verdicts: this.#table.verdictCounts(), worst };
+  }
+
   /** Sends what is due; returns in how many milliseconds to call again. */
   tick(nowMs: number): number {
     this.#inFlight.expire(nowMs, (probe) => this.#onLost(probe, nowMs));
@@ -229,9 +235,11 @@ export class ProbeEngine {
       if (this.#table.stateOf(slot, OVERLAY) === "up" && this.#table.stateOf(slot, UNDERLAY) === "down")
         this.#table.setState(slot, UNDERLAY, "filtered", nowMs);
     }
+    const { isRefused } = this.#table.get(slot)!;
     const verdict = verdictOf({
       overlay: overlayKnown ? this.#table.stateOf(slot, OVERLAY) : undefined,
       underlay: this.#table.stateOf(slot, UNDERLAY),
+      isRefused,
       isTooLarge: examination?.isTooLarge ?? false,
       isHeard: examination !== undefined && nowMs - examination.heardMs < HEARD_MS,
     });
@@ -246,7 +254,11 @@ export class ProbeEngine {
     this.#setVerdict(slot, verdict);
     if (examination === undefined) return;
     examination.isFaulty = isFault(verdict);
-    if (verdict === "reachable" && examination.isFinished(overlayKnown, nowMs)) {
+    if (
+      (verdict === "reachable" || isRefused) &&
+      !isFault(verdict) &&
+      examination.isFinished(overlayKnown, nowMs)
+    ) {
       this.#examinations.delete(slot);
       this.#table.setLastMs(slot, nowMs);
     }

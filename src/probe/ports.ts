@@ -5,7 +5,7 @@ import type { PathReport, ProbeTarget } from "./target-table.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** What holds for all peers. */
-interface ProbeContext {
+export interface ProbeContext {
   /** MTU for containers, and of the external interface. */
   readonly mtuBytes: number;
   readonly interfaceMtuBytes: number;

@@ -2,8 +2,8 @@
 
 import type { Family, Ip } from "../address/ip.ts";
 import { SMALL_BYTES } from "./echo.ts";
-import { OVERLAY, type Path, type PathState } from "./path.ts";
-import type { Verdict } from "./verdict.ts";
+import { OVERLAY, type Path, type PathState, UNDERLAY } from "./path.ts";
+import { isFault, type Verdict } from "./verdict.ts";
 import { type RttStatistics, Windows } from "./window.ts";
 
 /** A peer in one family. */
@@ -15,6 +15,8 @@ export interface ProbeTarget {
   readonly underlay: Ip;
   /** Its address in its subnet; undefined = no packet can get there, or the backend carries none. */
   readonly overlay: Ip | undefined;
+  /** Whether this host routes nothing to its subnet, because its lease is unusable here: then only the underlay is probed. */
+  readonly isRefused: boolean;
 }
 
 export interface PathReport {
@@ -144,6 +146,29 @@ export class TargetTable {
       rttMs: this.windows.rtt(slot, path),
       largestPacketBytes: this.largestOf(slot, path) || undefined,
     };
+  }
+
+  /** Counts of all verdicts. */
+  verdictCounts(): Record<Verdict, number> {
+    const counts = VERDICTS.map((verdict): [Verdict, number] => [verdict, 0]);
+    for (const [slot, target] of this.#targets.entries())
+      if (target !== undefined) counts[this.#verdicts[slot]!]![1]++;
+    return Object.fromEntries(counts) as Record<Verdict, number>;
+  }
+
+  /** The slots of the worst targets: those with a fault, then by loss, then by mean round-trip time through the overlay. */
+  worst(count: number): number[] {
+    const ranks = new Float64Array(this.#targets.length).fill(-1);
+    const slots: number[] = [];
+    for (const [slot, target] of this.#targets.entries()) {
+      if (target === undefined) continue;
+      const path = target.overlay === undefined ? UNDERLAY : OVERLAY;
+      const fault = isFault(this.verdictOf(slot)) ? 2e6 : 0;
+      const loss = (this.windows.lossRatio(slot, path) ?? 0) * 1e6;
+      ranks[slot] = fault + loss + Math.min(this.windows.mean(slot, path), 1e4);
+      slots.push(slot);
+    }
+    return slots.sort((a, b) => ranks[b]! - ranks[a]! || a - b).slice(0, count);
   }
 
   #reserve(count: number): void {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { adviceFor, isFault, verdictOf } from "./verdict.ts";
 
-const BASE = { isTooLarge: false, isHeard: false };
+const BASE = { isRefused: false, isTooLarge: false, isHeard: false };
 
 test("the verdict for each pair of results", () => {
   for (const [overlay, underlay, verdict] of [
@@ -24,6 +24,8 @@ test("the verdict for each pair of results", () => {
     [undefined, "unknown", "unknown"],
   ] as const)
     assert.equal(verdictOf({ ...BASE, overlay, underlay }), verdict, `${overlay} ${underlay}`);
+  for (const underlay of ["up", "filtered", "unknown"] as const)
+    assert.equal(verdictOf({ ...BASE, overlay: undefined, underlay, isRefused: true }), "unknown");
   assert.equal(verdictOf({ ...BASE, overlay: "up", underlay: "up", isTooLarge: true }), "packets too large");
   assert.equal(verdictOf({ ...BASE, overlay: "down", underlay: "up", isHeard: true }), "one direction");
   assert.equal(verdictOf({ ...BASE, overlay: "down", underlay: "down", isHeard: true }), "underlay down");

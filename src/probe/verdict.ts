@@ -14,18 +14,20 @@ export interface Evidence {
   /** Undefined = the backend has no overlay. */
   readonly overlay: PathState | undefined;
   readonly underlay: PathState;
+  /** This host routes nothing to the peer's subnet. */
+  readonly isRefused: boolean;
   /** Packets of the full size do not pass through the overlay, while small ones do. */
   readonly isTooLarge: boolean;
   /** The peer's own packets arrive through the overlay. */
   readonly isHeard: boolean;
 }
 
-export function verdictOf({ overlay, underlay, isTooLarge, isHeard }: Evidence): Verdict {
+export function verdictOf({ overlay, underlay, isRefused, isTooLarge, isHeard }: Evidence): Verdict {
   if (overlay === "up") return isTooLarge ? "packets too large" : "reachable";
   if (underlay === "down") return overlay === "unknown" ? "unknown" : "underlay down";
   if (underlay === "unknown" || overlay === "unknown") return "unknown";
   if (overlay === "down") return isHeard ? "one direction" : "overlay down";
-  return "reachable";
+  return isRefused ? "unknown" : "reachable";
 }
 
 /** Whether an operator has to act. */

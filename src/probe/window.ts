@@ -68,6 +68,15 @@ export class Windows {
     return { min: times[0]!, mean: sum / count, p99: times[Math.ceil(count * 0.99) - 1]! };
   }
 
+  /** Mean round-trip time in milliseconds; 0 before the first answer. */
+  mean(slot: number, path: Path): number {
+    const index = slot * 2 + path;
+    const count = Math.min(this.#answers[index]!, WINDOW_PROBES);
+    let sum = 0;
+    for (let at = index * WINDOW_PROBES; at < index * WINDOW_PROBES + count; at++) sum += this.#rttMs[at]!;
+    return count === 0 ? 0 : sum / count;
+  }
+
   #push(index: number, lost: 0 | 1): void {
     this.#lost[index] = (this.#lost[index]! << 1) | lost;
     this.#probes[index] = Math.min(this.#probes[index]! + 1, WINDOW_PROBES);

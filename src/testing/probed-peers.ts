@@ -70,7 +70,7 @@ export class ProbedPeers {
     const index = this.peers.length;
     const underlay = { family: 4 as const, value: parseIp("10.200.0.0")!.value + BigInt(index) };
     const overlay = { family: 4 as const, value: parseIp("10.64.0.0")!.value + 256n * BigInt(index) };
-    const target = { key: `peer-${index}`, family: 4 as const, underlay, overlay };
+    const target = { key: `peer-${index}`, family: 4 as const, underlay, overlay, isRefused: false };
     const peer = {
       ...{ slot: this.engine.add(target, this.nowMs), underlay: path(), overlay: path() },
       answersTcp: false,
