@@ -16,6 +16,7 @@ import { driftCommand, eventsCommand } from "../operate/daemon-history.ts";
 import { checkCommand } from "../operate/diagnose/check-command.ts";
 import { pingCommand } from "../operate/diagnose/ping-command.ts";
 import { planCommand } from "../operate/plan-command.ts";
+import { replayCommand } from "../operate/replay-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
 import { diagnosePorts } from "./diagnose-ports.ts";
 import { hostPorts } from "./host-ports.ts";
@@ -47,7 +48,8 @@ const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
   check: checkCommand(diagnose),
   ping: pingCommand(diagnose),
   drift: driftCommand(),
-  events: eventsCommand(untilInterrupted),
+  events: eventsCommand(diagnose),
+  replay: replayCommand(diagnose),
   config: configCommands(adminPorts),
   leases: leaseCommands(adminPorts),
   plan: planCommand(operatePorts),

@@ -6,6 +6,7 @@ import { hostname } from "node:os";
 import { runAgent } from "../agent/agent.ts";
 import { AgentStatus } from "../agent/agent-status.ts";
 import { DriftLedger } from "../agent/drift.ts";
+import { recordAgent } from "../agent/flight-recorder.ts";
 import { createStartLimit } from "../agent/memory-keeper.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { countRequests } from "../agent/store-requests.ts";
@@ -40,6 +41,7 @@ import { answersTcp } from "../linux/tcp-probe.ts";
 import { makePersistentTun } from "../linux/tun.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import { digestXtables } from "../linux/xtables.ts";
+import { Recorder } from "../recorder/recorder.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
 import { HealthServer } from "../status/health.ts";
 import { Outages } from "../status/outages.ts";
@@ -49,6 +51,7 @@ import { WireguardProvider } from "../wireguard/provider.ts";
 import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { openLeaseStore } from "./open-store.ts";
+import { saveRecordingAtExit } from "./save-recording.ts";
 import { serveStatus } from "./serve-status.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
 import { REVISION, VERSION } from "./version.ts";
@@ -175,6 +178,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     onOutage: (what, problem) => outages.note(what, problem),
   });
   const { store, configPlace } = datastore;
+  const recorder = new Recorder();
+  saveRecordingAtExit(recorder, { subnetFile: options.subnetFile, logger });
   const status = openStatus();
   await using _serving =
     status && serveStatus(status, options.status, { readiness, logger, timers: systemTimers });
@@ -256,7 +261,10 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     },
     readiness,
     signal,
-    (parts) => status?.attach(parts),
+    (parts) => {
+      recordAgent(recorder, parts, { readiness, wallClockMs: Date.now });
+      status?.attach(parts);
+    },
   );
 
   /** Undefined where it is switched off. */

@@ -1,11 +1,15 @@
 /** `flannelctl drift` and `flannelctl events`: what happened since flanneld was started. Exit code 2 if none answers. */
 
+import { ConfigError } from "../base/error.ts";
 import { printable, printableJson } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, defineCommand } from "../config/command.ts";
+import { recordingPathOf } from "../recorder/recording-file.ts";
 import type { DriftReport, StatusEvent } from "../status/api.ts";
 import { askDaemon, readEvents } from "../status/status-client.ts";
+import type { DiagnosePorts } from "./diagnose/diagnose-ports.ts";
 import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
+import { describeEntry, describeHeader, readRecording } from "./recording-text.ts";
 import { withDaemon } from "./status-command.ts";
 
 export const driftCommand = (): Command =>
@@ -21,17 +25,33 @@ export const driftCommand = (): Command =>
       }),
   });
 
-export const eventsCommand = (untilInterrupted: () => AbortSignal): Command =>
+export const eventsCommand = ({
+  untilInterrupted,
+  readFile,
+}: Pick<DiagnosePorts, "untilInterrupted" | "readFile">): Command =>
   defineCommand({
-    summary: "print what happened: peers, lease, drift, readiness; with --follow also what happens",
-    synopsis: "[--follow] [--json]",
+    summary:
+      "print what happened: peers, lease, drift, readiness; --follow: and what happens; --recorded: in the last run",
+    synopsis: "[--follow|--recorded] [--json]",
     flags: {
       follow: { kind: "bool", help: "print events as they happen, until Ctrl-C" },
+      recorded: {
+        kind: "bool",
+        help: "print what the flight recorder kept of the last run, also of a flanneld that crashed",
+      },
       json: { kind: "bool", help: "print one JSON object per line" },
       ...DAEMON_FLAGS,
     },
-    run: ({ values: { follow, json, socket } }, { print, printError }) =>
+    run: ({ values: { follow, recorded, json, socket } }, { print, printError }) =>
       withDaemon(printError, async () => {
+        if (follow && recorded) throw new ConfigError("give --follow or --recorded, not both");
+        if (recorded) {
+          const { header, entries } = readRecording(recordingPathOf(socket), readFile);
+          if (!json) print(printable(describeHeader(header)));
+          for (const entry of entries)
+            print(json ? printableJson(JSON.stringify(entry)) : printable(describeEntry(entry)));
+          return 0;
+        }
         const signal = untilInterrupted();
         for await (const event of readEvents(socket, { isFollowing: follow, signal })) {
           const { at, type, message } = event as StatusEvent;

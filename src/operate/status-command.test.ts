@@ -118,7 +118,7 @@ test("without flanneld the exit code is 2 and the message says what to do", asyn
   for (const command of [
     statusCommand({ hasColours: false }),
     driftCommand(),
-    eventsCommand(() => new AbortController().signal),
+    eventsCommand({ untilInterrupted: () => new AbortController().signal, readFile: () => undefined }),
   ]) {
     const { code, err } = await run(command, "--socket", socket);
     assert.equal(code, 2);
@@ -144,7 +144,7 @@ test("events: those that are kept, and with --follow those that happen", async (
     events.record({ at: "2026-01-01T00:00:00.000Z", type: "peer", message });
   record("Peer joined");
   const stop = new AbortController();
-  const command = eventsCommand(() => stop.signal);
+  const command = eventsCommand({ untilInterrupted: () => stop.signal, readFile: () => undefined });
   assert.equal(
     (await run(command, "--socket", socket)).out,
     "2026-01-01T00:00:00.000Z  peer       Peer joined",

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { parsePrefix } from "../address/prefix.ts";
 import { FlannelError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
-import { FakeKernel } from "../testing/fake-kernel.ts";
+import { MemoryKernel } from "../recorder/memory-kernel.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
 import { ADDRESS, LINK, stateOf } from "../testing/sample-objects.ts";
 import {
@@ -53,7 +53,7 @@ const stateFor = (...peers: readonly number[]) =>
   stateOf([LINK, ADDRESS, ...peers.flatMap((number) => peerObjects(number))]);
 
 /** A reconciler at work on a fake kernel, until the test ends. */
-function start(t: TestContext, kernel = new FakeKernel()) {
+function start(t: TestContext, kernel = new MemoryKernel()) {
   const timers = new FakeTimers();
   const log: string[] = [];
   const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
@@ -80,7 +80,7 @@ function start(t: TestContext, kernel = new FakeKernel()) {
 }
 
 /** The keys of whatever the kernel holds but settings. */
-const held = (kernel: FakeKernel) =>
+const held = (kernel: MemoryKernel) =>
   [...kernel.objects.values()]
     .filter(({ kind }) => kind !== "setting")
     .map(keyOf)
@@ -161,7 +161,7 @@ test("W21 after an overrun everything is observed again", async (t) => {
 });
 
 test("W41 removes nothing until the peers are known", async (t) => {
-  const kernel = new FakeKernel();
+  const kernel = new MemoryKernel();
   for (const object of stateFor(2, 9).values()) kernel.put(object);
   const { hold, status } = start(t, kernel);
   await hold(stateOf([LINK]), true);
@@ -268,7 +268,7 @@ test("F10 an operation that was refused for long is retried as soon as something
 });
 
 test("F10 a port that another program holds is retried every second", async (t) => {
-  const kernel = new FakeKernel();
+  const kernel = new MemoryKernel();
   let isHeld = true;
   kernel.refuse = ({ object }) =>
     isHeld && object.kind === "link" ? new FlannelError("EADDRINUSE", "in use") : undefined;
@@ -281,7 +281,7 @@ test("F10 a port that another program holds is retried every second", async (t) 
 });
 
 test("a foreign route with our destination is reported and not touched; ours is created as soon as it goes", async (t) => {
-  const kernel = new FakeKernel();
+  const kernel = new MemoryKernel();
   kernel.put(theirRouteTo(2));
   const { hold, timers, status } = start(t, kernel);
   await hold(stateFor(2, 3));
@@ -295,7 +295,7 @@ test("a foreign route with our destination is reported and not touched; ours is 
 });
 
 test("W23 a foreign device of our name is logged once and not touched; everything is created when it goes", async (t) => {
-  const kernel = new FakeKernel();
+  const kernel = new MemoryKernel();
   kernel.put(BRIDGE);
   kernel.put({ kind: "address", device: "flannel.1", address: "10.5.77.1/24" });
   const { hold, log, status } = start(t, kernel);
@@ -322,7 +322,7 @@ test("a kernel that does not answer is retried", async (t) => {
 });
 
 test("an error that is not the kernel's ends the run", async () => {
-  const kernel = new FakeKernel();
+  const kernel = new MemoryKernel();
   kernel.observe = () => Promise.reject(new TypeError("a bug"));
   const timers = new FakeTimers();
   const logger = { info() {}, warn() {}, error() {}, debug() {} };
@@ -398,7 +398,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 /** Whether an object is another's, so that no operation may ever concern it. */
-const isTheirs = (object: StateObject, kernel: FakeKernel): boolean => {
+const isTheirs = (object: StateObject, kernel: MemoryKernel): boolean => {
   if (object.kind === "route" && object.protocol !== RTPROT_FLANNEL && object.device !== "flannel.1")
     return true;
   const link = kernel.objects.get(linkKey(deviceOf(object)));
@@ -408,7 +408,7 @@ const isTheirs = (object: StateObject, kernel: FakeKernel): boolean => {
 test("random events: the desired state is reached in the end, and foreign objects were never touched", async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
-      const kernel = new FakeKernel();
+      const kernel = new MemoryKernel();
       const trespasses: string[] = [];
       /** Keys under which ours was in place: what replaces it there is drift. */
       const established = new Set<string>();

@@ -1,13 +1,11 @@
 /**
  * The engine that makes what the providers hold equal to the desired state, and keeps it so.
  *
- * It keeps a model of what the providers hold. A pass observes the kinds that are in doubt, compares the model with the
- * desired state and applies the difference in one batch. It runs when the desired state changes, when a notice does not
- * fit the model (something else changed an object, or notices were lost), when a failed operation is due again, and every
- * `resyncIntervalMs` with everything in doubt. Notices never change the model: they only say “observe again”, so that a
- * lost, late or repeated one costs nothing.
- *
- * A provider that fails keeps its kinds in doubt and is asked again later; the kinds of the others are programmed meanwhile.
+ * It keeps a model of what the providers hold. A pass observes the kinds in doubt, compares the model with the desired state and applies
+ * the difference in one batch. It runs when the desired state changes, when a notice does not fit the model (something else changed an
+ * object, or notices were lost), when a failed operation is due again, and every `resyncIntervalMs` with everything in doubt. Notices
+ * never change the model: they only say “observe again”, so that a lost, late or repeated one costs nothing. A provider that
+ * fails keeps its kinds in doubt and is asked again later; the kinds of the others are programmed meanwhile.
  */
 
 import { FlannelError, messageOf } from "../base/error.ts";
@@ -58,7 +56,7 @@ export interface ReconcilerOptions {
   readonly onRepair: (repair: Repair) => void;
 }
 
-/** What was reported since the last pass: when first, and the port ids of the changes by key. */
+/** Since the last pass: when first, and the port ids of the changes by key. */
 interface News {
   readonly atMs: number;
   readonly portIds: Map<string, number>;
@@ -85,7 +83,6 @@ export class Reconciler {
   readonly #losses = new Map<string, { readonly sinceMs: number; readonly portId: number | undefined }>();
   #passes = 0;
   #repairs = 0;
-  /** What was reported since the last pass began, and when first. */
   #news: News | undefined;
 
   constructor(options: ReconcilerOptions) {
@@ -126,6 +123,10 @@ export class Reconciler {
       passes: this.#passes,
       repairs: this.#repairs,
     };
+  }
+
+  get target(): Target | undefined {
+    return this.#target;
   }
 
   /** What is to be programmed. */

@@ -28,6 +28,8 @@ const MAY_IMPORT: Table = {
   "etcd-server": ["config", "etcd-api"],
   "kube-server": [],
   state: ["address", "netlink"],
+  // What happened, replayed on a kernel in memory.
+  recorder: ["address", "state"],
   firewall: ["address"],
   backend: ["address", "config", "lease", "state"],
   // A thread of its own behind the reconciler's port; what it needs of the system comes in through ports.
@@ -40,7 +42,18 @@ const MAY_IMPORT: Table = {
   status: ["address"],
   // Runs in the image only: the plugin's files onto the host.
   install: [],
-  agent: ["address", "netlink", "config", "lease", "state", "firewall", "backend", "probe", "status"],
+  agent: [
+    "address",
+    "netlink",
+    "config",
+    "lease",
+    "state",
+    "recorder",
+    "firewall",
+    "backend",
+    "probe",
+    "status",
+  ],
   // IPsec policies of the kernel, and strongSwan's IKE daemon beside it.
   ipsec: ["address", "netlink", "state"],
   operate: [
@@ -49,6 +62,7 @@ const MAY_IMPORT: Table = {
     "config",
     "lease",
     "state",
+    "recorder",
     "firewall",
     "backend",
     "status",
@@ -72,6 +86,7 @@ const MAY_IMPORT: Table = {
     "lease",
     "etcd-server",
     "state",
+    "recorder",
     "firewall",
     "backend",
     "datapath",

@@ -5,11 +5,11 @@ import { test } from "node:test";
 import { parsePrefix } from "../../src/address/prefix.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
 import { openNotifications } from "../../src/linux/notifications.ts";
+import { MemoryKernel } from "../../src/recorder/memory-kernel.ts";
 import { NetlinkProvider } from "../../src/state/netlink-provider.ts";
 import { describeObject, keyOf, type StateObject, type StateOperation } from "../../src/state/objects.ts";
 import type { Ownership } from "../../src/state/operation.ts";
 import type { Provider } from "../../src/state/provider.ts";
-import { FakeKernel } from "../../src/testing/fake-kernel.ts";
 import { ADDRESS, FDB, LINK, NEIGHBOUR, ROUTE } from "../../src/testing/sample-objects.ts";
 import { lookAt } from "./reconciler-bed.ts";
 import { freshNetns, type TestNetns } from "./support.ts";
@@ -105,7 +105,7 @@ for (const { title, operations } of STORIES) {
       openNotifications: () => openNotifications({ netns: netns.path }),
       yieldToOthers: async () => {},
     });
-    const fake = new FakeKernel();
+    const fake = new MemoryKernel();
     for (const operation of operations) {
       const step = `${operation.action} ${describeObject(operation.object)}`;
       const [want, have] = [await outcome(real, operation), await outcome(fake, operation)];
@@ -127,7 +127,7 @@ test("on another's device of our name nothing is made, changed or removed", asyn
     openNotifications: () => openNotifications({ netns: netns.path }),
     yieldToOthers: async () => {},
   });
-  const fake = new FakeKernel();
+  const fake = new MemoryKernel();
   fake.put({ kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" });
   fake.put(ADDRESS);
   const before = lookAt(netns, "flannel.1");

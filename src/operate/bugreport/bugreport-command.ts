@@ -11,6 +11,7 @@ import { hideSecrets } from "../../admin/config-report.ts";
 import { FlannelError, messageOf } from "../../base/error.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { type Command, defineCommand } from "../../config/command.ts";
+import { recordingPathOf } from "../../recorder/recording-file.ts";
 import { askDaemonText } from "../../status/status-client.ts";
 import type { DiagnosePorts } from "../diagnose/diagnose-ports.ts";
 import type { OperatePorts } from "../operate-ports.ts";
@@ -85,7 +86,7 @@ async function collect(
     ...(await readStore(ports, daemon)),
   ];
   const subnetFile = daemon.options?.subnetFile ?? join(dirname(socket), "subnet.env");
-  const recorder = join(dirname(socket), "recorder");
+  const recorder = recordingPathOf(socket);
   const files = [
     { path: "config/subnet.env", what: "what containers get", file: subnetFile },
     { path: "flanneld/recorder", what: "flight recorder of the last run", file: recorder },

@@ -1,6 +1,6 @@
 /**
  * The reconciler's kernel port in memory, which refuses what Linux refuses and drops silently what Linux drops
- * silently. test/netns/reconciler-fake.test.ts compares it with the real kernel.
+ * silently. Recorded runs are replayed on it, and tests use it. test/netns/reconciler-fake.test.ts compares it with the real kernel.
  */
 
 import { containsPrefix, parsePrefix } from "../address/prefix.ts";
@@ -29,7 +29,7 @@ import type { Notice, Provider } from "../state/provider.ts";
 const SETTINGS_AT_BIRTH = { accept_ra: true, disable_ipv6: false, "tx-checksum-ip-generic": true } as const;
 
 /** Provider of all kinds of object. */
-export class FakeKernel implements Provider {
+export class MemoryKernel implements Provider {
   readonly name = "the kernel";
   readonly kinds: ReadonlySet<StateKind> = new Set(KINDS.map(({ kind }) => kind));
   /** All objects, ours and foreign ones; one route per destination, as Linux without metrics. */
