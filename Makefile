@@ -4,7 +4,8 @@
 #   make unit      one layer of tests: unit, arch (no root); conformance, netns, e2e, vm (root)
 #   make test-one TEST=test/e2e/lab.test.ts [NAME='killed']   one file of tests, or those whose name matches
 #   make soak [MINUTES=2] [SEED=…] [BACKEND=…]   faults at random on three hosts, for each backend; packets accounted (root)
-#   make fuzz [SECONDS=300] [SEED=…]   random HTTP/2 frames against the embedded store and the health server
+#   make fuzz [SECONDS=300] [SEED=…]   random HTTP/2 frames against the embedded store and the health server; schemathesis
+#                  against the status API [EXAMPLES=100]
 #   make lint      type check, lint, formatting, unused files, exports and dependencies
 #   make format    let biome format
 #   make bench     measurements, printed and written to bench/results/
@@ -61,7 +62,21 @@ soak: build
 
 SECONDS ?= 300
 
-fuzz: build
+# The fuzzer of the status API, for nothing else; in a cache, because it is 60 MB of Python that changes with its list only.
+SCHEMATHESIS := node_modules/.cache/schemathesis
+
+$(SCHEMATHESIS)/.installed: tools/schemathesis/requirements.txt node_modules/.package-lock.json
+	@scripts/packages.sh fuzz
+	@echo "==> installing schemathesis"
+	@python3 -m venv $(SCHEMATHESIS)
+	@$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --requirement tools/schemathesis/requirements.txt
+	@touch $@
+
+EXAMPLES ?= 100
+
+fuzz: build $(SCHEMATHESIS)/.installed
+	@scripts/packages.sh test
+	@FLANNEL_FUZZ_EXAMPLES=$(EXAMPLES) $(if $(SEED),FLANNEL_FUZZ_SEED=$(SEED)) node --test test/fuzz/status-api.test.ts
 	@FLANNEL_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),FLANNEL_FUZZ_SEED=$(SEED)) node --test test/e2e/embedded-hostile-frames.test.ts
 
 unit arch: node_modules/.package-lock.json
