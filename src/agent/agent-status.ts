@@ -185,6 +185,7 @@ export class AgentStatus implements StatusSource {
         prefix === undefined ? [] : [formatPrefix(prefix)],
       ),
       backend: backend.type,
+      ...(backend.implementation === undefined ? {} : { implementation: backend.implementation }),
       mtuBytes: planner.mtuBytes,
       externalInterface: {
         name: host.interfaceName,

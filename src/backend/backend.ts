@@ -88,6 +88,8 @@ export interface Plan {
 export interface Backend {
   readonly type: string;
   readonly published: PublishedData;
+  /** What carries the packets, where a backend has a choice. */
+  readonly implementation?: "kernel" | "userspace";
   /** Notes for the operator about this config, to be logged once. */
   readonly notes: readonly string[];
   /** Members of `Backend` that cannot change while hosts run, with their values in effect: all peers have to agree on them. */

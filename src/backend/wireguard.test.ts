@@ -240,10 +240,12 @@ test("Implementation: a TUN device where flanneld speaks the protocol, by settin
     const network = networkOf(members);
     const keys = NO_KEYS;
     const context = { existing: [], randomBytes: () => new Uint8Array(6), keys, hasKernelWireguard };
-    const { state } = createBackend(network, context).plan({
+    const backend = createBackend(network, context);
+    const { state } = backend.plan({
       ...{ host: HOST, network, own: undefined, peers: undefined, nextHop: () => undefined },
     });
-    return [...state.values()].flatMap((object) => (object.kind === "link" ? object.type : []));
+    const types = [...state.values()].flatMap((object) => (object.kind === "link" ? object.type : []));
+    return [...types, backend.implementation];
   };
   for (const [implementation, hasKernel, type] of [
     ["auto", true, "wireguard"],
@@ -254,7 +256,7 @@ test("Implementation: a TUN device where flanneld speaks the protocol, by settin
   ] as const)
     assert.deepEqual(
       typeOf({ Implementation: implementation }, hasKernel),
-      [type],
+      [type, type === "tun" ? "userspace" : "kernel"],
       `${implementation}, ${hasKernel}`,
     );
   assert.throws(

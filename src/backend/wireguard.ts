@@ -10,6 +10,7 @@ import { ConfigError } from "../base/error.ts";
 import { type Members, readMember } from "../config/json-members.ts";
 import type { NetworkFamilies } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
+import { WIREGUARD_ALIAS } from "../state/kinds/links/tun.ts";
 import { keyOf, RTPROT_FLANNEL, type StateObject } from "../state/objects.ts";
 import type { Backend, BackendContext, BackendModule, Host, Plan, PlanInput } from "./backend.ts";
 import { type FamilyFields, familiesOf } from "./families.ts";
@@ -142,6 +143,7 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
 
   return {
     type: TYPE,
+    implementation: isUserspace ? "userspace" : "kernel",
     published: { backendType: TYPE, backendData: dataOf(4), backendV6Data: dataOf(6) },
     notes: isUserspace
       ? [
@@ -181,7 +183,7 @@ function createWireguardBackend(config: WireguardConfig, context: BackendContext
       add({
         kind: "link",
         name: device,
-        type: isUserspace ? "tun" : "wireguard",
+        ...(isUserspace ? { type: "tun", alias: WIREGUARD_ALIAS } : { type: "wireguard" }),
         mtuBytes: mtuBytes(input.host),
         up: true,
       });

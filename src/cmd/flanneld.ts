@@ -150,7 +150,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     logger,
     timers: systemTimers,
   });
-  const kernelWireguard = new KernelDevices(generic);
+  const kernelWireguard = new KernelDevices(generic, logger);
   await using userspaceWireguard = new UserspaceDevices({
     system: createWireguardSystem({
       ...{ rtnetlink, store: descriptors, logger, clockFile: `${options.wireguardKeyFile}.clock` },

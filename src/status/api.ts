@@ -45,6 +45,9 @@ const STATUS = object("The state of this host.", {
   datastore: text("Where the network config is."),
   networks: list(text("A prefix."), "The flannel networks; empty before the network config is known."),
   backend: optional(text("The type of the backend.")),
+  implementation: optional(
+    oneOf(["kernel", "userspace"], "What carries the packets, if the backend has a choice (wireguard)."),
+  ),
   mtuBytes: optional(integer("The MTU for containers, in bytes.")),
   externalInterface: optional(INTERFACE),
   lease: optional(LEASE),

@@ -1,6 +1,7 @@
 /** WireGuard devices of the kernel, over generic netlink (linux/wireguard.h). */
 
 import { FlannelError, hasCode, isNotFound } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
 import type { NetlinkConnection } from "../netlink/connection.ts";
 import { findGenericFamily } from "../netlink/generic.ts";
 import type { NetlinkRequest } from "../netlink/message.ts";
@@ -23,9 +24,13 @@ export class KernelDevices implements WireguardDevices {
   /** Number of the generic netlink family; undefined = not known (the module may be loaded later). */
   #family: number | undefined;
 
+  readonly #logger: Pick<Logger, "info"> | undefined;
+  readonly #logged = new Set<string>();
+
   /** `connection`: to generic netlink (NETLINK_GENERIC). */
-  constructor(connection: NetlinkConnection) {
+  constructor(connection: NetlinkConnection, logger?: Pick<Logger, "info">) {
     this.#connection = connection;
+    this.#logger = logger;
   }
 
   /** Whether the kernel has WireGuard; asking loads its module if there is one. Throws NetlinkError. */
@@ -37,7 +42,12 @@ export class KernelDevices implements WireguardDevices {
     const family = this.#findFamily();
     if (family === undefined) return undefined;
     try {
-      return decodeWireguardDevice(this.#connection.dump(getWireguardDevice(family, device)));
+      const observed = decodeWireguardDevice(this.#connection.dump(getWireguardDevice(family, device)));
+      if (observed.publicKey !== undefined && !this.#logged.has(device)) {
+        this.#logged.add(device);
+        this.#logger?.info(`WireGuard on ${device} by the kernel, UDP port ${observed.listenPort}`);
+      }
+      return observed;
     } catch (error) {
       // No such device, or one of another type.
       if (!isNotFound(error) && !hasCode(error, "EOPNOTSUPP")) throw error;

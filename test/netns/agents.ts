@@ -168,7 +168,7 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
   const keys = new WireguardKeys(options.wireguardKeyFile);
   const handshakes = new HandshakeWatch({ logger, nowMs: looseTimers.nowMs });
   readiness.addNotes(() => handshakes.notes);
-  const kernelWireguard = new KernelDevices(generic);
+  const kernelWireguard = new KernelDevices(generic, logger);
   const descriptors = new DescriptorStore({ handedOver: new Map(), notifySocket: undefined, logger });
   const userspaceWireguard = new UserspaceDevices({
     system: createWireguardSystem({

@@ -70,3 +70,50 @@ test("containers and a host with the kernel's WireGuard reach each other, whiche
   const [line] = other.run("wg", "show", "flannel-wg", "latest-handshakes").trim().split("\n");
   assert.ok(Number(line!.split("\t")[1]) > 0);
 });
+
+test("another Implementation after a restart: the device is replaced, with the same key, and back again", async (t) => {
+  const hosts = makeFabric(t, [0, 1]) as [FabricHost, FabricHost];
+  for (const { name } of hosts) {
+    t.after(() => rmSync(join(tmpdir(), `flannel-wgkey-${name}`), { force: true }));
+    t.after(() => rmSync(uapiDirectoryOf(name), { recursive: true, force: true }));
+  }
+  const configOf = (implementation: string) => ({
+    ...{ Network: "10.5.0.0/16", Backend: { Type: "wireguard", Implementation: implementation, PSK } },
+  });
+  const cluster = makeCluster(t, configOf("kernel"));
+  let agent = cluster.start(hosts[0]);
+  const other = cluster.start(hosts[1]);
+  for (const each of [agent, other]) await each.ready();
+  const containers = hosts.map((host, index) => addContainer(t, host, [agent, other][index]!));
+  const publicKeys = () =>
+    [...cluster.data.entries.values()]
+      .map(({ value }) => JSON.parse(value).BackendData.PublicKey as string)
+      .sort();
+  const before = publicKeys();
+  for (const [implementation, kind] of [
+    ["userspace", "tun"],
+    ["kernel", "wireguard"],
+    ["auto", "wireguard"],
+  ] as const) {
+    await agent.stop();
+    cluster.data.setConfig(JSON.stringify(configOf(implementation)));
+    agent = cluster.start(hosts[0]);
+    await agent.ready();
+    await waitFor("the device", () => kindOf(hosts[0]) === kind, SLOW_MS);
+    await waitFor("an answer", () => answers(containers[0]!, containers[1]!.ipv4), SLOW_MS);
+    assert.deepEqual(publicKeys(), before);
+    await agent.logged(
+      kind === "tun"
+        ? /WireGuard on flannel-wg by flanneld itself, UDP port 51820/
+        : /WireGuard on flannel-wg by the kernel, UDP port 51820/,
+    );
+  }
+});
+
+function kindOf(host: FabricHost): string | undefined {
+  try {
+    return host.json("ip", "-json", "-detail", "link", "show", "flannel-wg")[0].linkinfo.info_kind;
+  } catch {
+    return undefined; // it is being replaced
+  }
+}

@@ -73,7 +73,8 @@ export const link: ObjectKind<Link> = {
   conflict(observed, desired) {
     if (desired.type === "foreign" || observed.type === desired.type) return undefined;
     const kind = observed.type === "foreign" ? observed.linkKind : observed.type;
-    const { renameAdvice } = linkTypeOf(desired);
+    const { renameAdvice, takesOver } = linkTypeOf(desired);
+    if (observed.type !== "foreign" && takesOver?.(observed, desired) === true) return undefined;
     const orElse = renameAdvice === undefined ? "" : `, or ${renameAdvice}`;
     return `device ${observed.name} exists and is not flannel's (it is a ${kind} device): remove or rename it${orElse}`;
   },
@@ -120,6 +121,10 @@ const changedSettings = (previous: OwnLink, next: OwnLink): LinkSettings => ({
   mtuBytes: previous.mtuBytes === next.mtuBytes ? undefined : next.mtuBytes,
   mac: previous.mac === next.mac ? undefined : next.mac,
   up: previous.up === next.up ? undefined : next.up,
+  alias:
+    next.type === "tun" && previous.type === "tun" && previous.alias !== next.alias
+      ? (next.alias ?? "")
+      : undefined,
 });
 
 function readNotice(

@@ -26,6 +26,8 @@ export interface LinkType<L extends LinkBase> {
   describe(link: L): string;
   /** Whether the kernel cannot turn `previous` into `next` in place, so that it takes a new device. */
   mustRemake(previous: L, next: L): boolean;
+  /** Whether the desired device replaces an observed one of another type, because both are flannel's. */
+  takesOver?(observed: LinkBase & { readonly alias?: string }, desired: L): boolean;
   /** Makes the device and sets it up. Throws FlannelError. */
   create(host: NetlinkHost, link: L): void;
   /** Name of the device that carries its packets, which has to exist first; undefined = it needs none. */

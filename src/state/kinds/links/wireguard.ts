@@ -2,6 +2,7 @@
 
 import { newLink, setLink } from "../../../netlink/link.ts";
 import { disableLinkLocal, type LinkBase, type LinkType } from "./link-type.ts";
+import { WIREGUARD_ALIAS } from "./tun.ts";
 
 /** A WireGuard device. */
 export interface WireguardLink extends LinkBase {
@@ -15,6 +16,7 @@ export const wireguardLink: LinkType<WireguardLink> = {
     kind === "wireguard" ? { kind: "link", name, type: "wireguard", mtuBytes, up: isUp } : undefined,
   describe: ({ mtuBytes }) => `wireguard mtu ${mtuBytes}`,
   mustRemake: () => false,
+  takesOver: (observed) => observed.alias === WIREGUARD_ALIAS,
   create({ rtnetlink }, { name, mtuBytes, up }) {
     rtnetlink.connection.request(newLink({ name, kind: "wireguard", mtuBytes }));
     disableLinkLocal(rtnetlink, name);
