@@ -14,6 +14,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { AgentStatus } from "../../src/agent/agent-status.ts";
 import { DriftLedger } from "../../src/agent/drift.ts";
+import { probeMetrics } from "../../src/agent/probe-metrics.ts";
 import { Readiness } from "../../src/agent/readiness.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { Outages } from "../../src/status/outages.ts";
@@ -40,8 +41,9 @@ function metricNames(): ReadonlySet<string> {
     ...{ udpCounters: () => ({}), wireguardTraffic: () => [] },
   });
   return new Set(
-    [...status.metrics(), ...udpMetrics({})].flatMap(({ name, type }) =>
-      type === "histogram" ? ["_bucket", "_sum", "_count"].map((suffix) => name + suffix) : [name],
+    [...status.metrics(), ...udpMetrics({}), ...probeMetrics({ sent: 0, verdicts: {}, worst: [] })].flatMap(
+      ({ name, type }) =>
+        type === "histogram" ? ["_bucket", "_sum", "_count"].map((suffix) => name + suffix) : [name],
     ),
   );
 }
@@ -144,7 +146,7 @@ test("Prometheus scrapes three hosts with their token, and fires the alert when 
       data.result.map(({ metric, value }) => [metric.instance ?? metric.alertname ?? "", Number(value[1])]),
     );
   };
-  const firing = () => query('ALERTS{alertstate="firing",alertname="FlannelDown"}');
+  const firing = (alert = "FlannelDown") => query(`ALERTS{alertstate="firing",alertname="${alert}"}`);
   const waits = (condition: () => Promise<boolean>, what: string) =>
     until(condition, `${what}: ${prometheus.stderr.slice(-500)}`, 60_000);
 
@@ -154,6 +156,21 @@ test("Prometheus scrapes three hosts with their token, and fires the alert when 
   );
   assert.deepEqual(await firing(), {});
   assert.deepEqual(await query("count(flannel_build_info)"), { "": 3 });
+
+  // A closed port: everything is scraped and ready, and only the probes see that packets are lost.
+  const drop = ["INPUT", "-p", "udp", "--dport", "8472", "-j", "DROP"];
+  third!.run("iptables", "-A", ...drop);
+  await waits(
+    async () => Object.keys(await firing("FlannelPeerUnreachable")).includes(`${first!.address}:7000`),
+    "the alert for the closed port",
+  );
+  assert.deepEqual(await query("count(flannel_ready == 1)"), { "": 3 });
+  assert.deepEqual(await firing(), {});
+  third!.run("iptables", "-D", ...drop);
+  await waits(
+    async () => Object.keys(await firing("FlannelPeerUnreachable")).length === 0,
+    "the end of the alert for the closed port",
+  );
 
   third!.run("ip", "link", "set", "eth0", "down");
   await waits(async () => Object.keys(await firing()).length > 0, "the alert");
