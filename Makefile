@@ -18,7 +18,7 @@
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts' 2>/dev/null) scripts/build.ts scripts/bundle.ts package.json
+SOURCES := $(shell find src '(' -name '*.ts' -o -path '*/page/page.*' ')' -not -name '*.test.ts' 2>/dev/null) scripts/build.ts scripts/build-page.ts scripts/bundle.ts package.json
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -97,6 +97,7 @@ test-one: build
 
 lint: node_modules/.package-lock.json
 	@tsc -p .
+	@tsc -p src/status/page
 	@biome check
 	@knip
 

@@ -1,12 +1,14 @@
 /**
  * Bundles each command into one file in dist/, so that a start reads one file instead of hundreds. Only koffi's native
- * part stays in node_modules, where the bundle finds it from dist/.
+ * part stays in node_modules, where the bundle finds it from dist/. The status page is a file of its own: it is read when
+ * somebody looks at it.
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildPage } from "./build-page.ts";
 import { bundlePrograms, type Program } from "./bundle.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -32,6 +34,7 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 // Made beside and put in place file by file: a flanneld that starts meanwhile reads the old bundle or the new one.
 const fresh = `${dist}.${process.pid}`;
 await bundlePrograms(PROGRAMS, fresh, version, revisionOf(root));
+writeFileSync(join(fresh, "status-page.html"), await buildPage());
 mkdirSync(dist, { recursive: true });
 for (const file of readdirSync(fresh)) renameSync(join(fresh, file), join(dist, file));
 rmSync(fresh, { recursive: true });

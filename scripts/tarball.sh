@@ -18,6 +18,7 @@ mkdir -p dist/release
 tar -czf "dist/release/$name-linux-$architecture.tar.gz" --owner=0 --group=0 --numeric-owner --sort=name \
   --transform "s,^,$name/," \
   bin dist/flanneld.cjs dist/flannelctl.cjs dist/flannel.cjs dist/udp-worker.cjs dist/wireguard-worker.cjs \
+  dist/status-page.html \
   "node_modules/node-linux-$npm" "node_modules/@koromix/koffi-linux-$npm" \
   deploy/docker deploy/kubernetes deploy/systemd docs CHANGELOG.md LICENSE README.md SECURITY.md
 echo "dist/release/$name-linux-$architecture.tar.gz"

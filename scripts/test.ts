@@ -40,6 +40,7 @@ let isGood = true;
 
 if (wanted.length === 0) {
   isGood = check("type check", "tsc", ["-p", "."]) && isGood;
+  isGood = check("type check of the status page", "tsc", ["-p", "src/status/page"]) && isGood;
   isGood = check("lint and format", "biome", ["check"]) && isGood;
   isGood = check("unused files, exports and dependencies", "knip", []) && isGood;
   isGood =

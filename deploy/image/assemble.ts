@@ -181,6 +181,7 @@ function placeCommands(image: string, modules: string, { npm }: Architecture): v
   );
   // Where Go flannel's image of the plugin has it.
   link(image, "/flannel", "/opt/flannel/plugin");
+  copy(join(root, "dist/status-page.html"), image, "/opt/flannel/dist/status-page.html");
   for (const name of OTHER_BUNDLES) copy(bundle(name), image, `/opt/flannel/dist/${name}.cjs`);
   const koffi = `@koromix/koffi-linux-${npm}`;
   for (const file of ["package.json", "index.js", `linux_${npm}/koffi.node`]) {

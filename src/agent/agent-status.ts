@@ -5,6 +5,7 @@ import { describeSubnets } from "../lease/lease.ts";
 import type {
   DriftReport,
   LeaseReport,
+  PathReport,
   PeerDetail,
   PeerReport,
   PendingChange,
@@ -23,6 +24,7 @@ import { AgentMetrics } from "./agent-metrics.ts";
 import type { DriftEntry, DriftLedger } from "./drift.ts";
 import type { AgentEvent } from "./events.ts";
 import type { AgentParts } from "./parts.ts";
+import { findDestination, reportPath } from "./path-report.ts";
 import { findPeer, reportPeerDetail, reportPeers, subnetTexts, textsOf } from "./peer-report.ts";
 import { reportPlan } from "./plan-report.ts";
 import { probeMetrics } from "./probe-metrics.ts";
@@ -114,6 +116,16 @@ export class AgentStatus implements StatusSource {
     return parts === undefined ? undefined : reportPlan(parts.reconciler, parts.firewall);
   }
 
+  path(to: string): PathReport | "absent" | undefined {
+    const parts = this.#parts;
+    if (parts?.follower.isKnown !== true) return undefined;
+    const input = routeInput(parts);
+    const peer = findDestination(input.peers, to);
+    if (peer === undefined) return "absent";
+    const own = parts.keeper.own?.subnets;
+    return reportPath({ ...input, peer, own, externalInterface: interfaceReport(parts) });
+  }
+
   drift(): DriftReport {
     return this.#options.drift.toJSON();
   }
@@ -178,7 +190,7 @@ export class AgentStatus implements StatusSource {
 
   #configStatus(parts: AgentParts): Partial<Status> {
     const { planner, reconciler } = parts;
-    const { network, backend, host } = planner.config;
+    const { network, backend } = planner.config;
     const { passes, repairs } = reconciler.status;
     return {
       networks: [network.ipv4?.network, network.ipv6?.network].flatMap((prefix) =>
@@ -187,11 +199,7 @@ export class AgentStatus implements StatusSource {
       backend: backend.type,
       ...(backend.implementation === undefined ? {} : { implementation: backend.implementation }),
       mtuBytes: planner.mtuBytes,
-      externalInterface: {
-        name: host.interfaceName,
-        mtuBytes: host.interfaceMtuBytes,
-        addresses: textsOf(host.ipv4, host.ipv6),
-      },
+      externalInterface: interfaceReport(parts),
       lease: leaseReport(parts),
       kernel: {
         objects: reconciler.desired.size,
@@ -264,6 +272,15 @@ function leaseReport({ keeper }: AgentParts): LeaseReport {
     ...(own === undefined ? {} : { key: own.key }),
     ...(own?.expiresAtMs === undefined ? {} : expiryOf(own.expiresAtMs)),
     ...(problem === undefined ? {} : { problem }),
+  };
+}
+
+function interfaceReport({ planner }: AgentParts): PathReport["externalInterface"] {
+  const { host } = planner.config;
+  return {
+    name: host.interfaceName,
+    mtuBytes: host.interfaceMtuBytes,
+    addresses: textsOf(host.ipv4, host.ipv6),
   };
 }
 

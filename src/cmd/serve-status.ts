@@ -14,6 +14,8 @@ import type { ListenAddress } from "../config/listen-address.ts";
 import type { StatusOptions } from "../config/options-status.ts";
 import { TokenFile } from "../status/access.ts";
 import { listen } from "../status/bounded-server.ts";
+import { fetchRow } from "../status/fetch-row.ts";
+import { PeerRows, type RowRequests } from "../status/peer-rows.ts";
 import { type StatusAccess, StatusServer } from "../status/status-server.ts";
 import type { StatusSource } from "../status/status-source.ts";
 import { listenOnSocket } from "../status/unix-socket.ts";
@@ -37,6 +39,7 @@ export function serveStatus(
 ): AsyncDisposable {
   const stop = new AbortController();
   const servers = new AsyncDisposableStack();
+  const rows = new PeerRows(source, rowRequests(options));
   const start = async (
     place: string,
     bind: (server: Server) => Promise<void>,
@@ -45,7 +48,7 @@ export function serveStatus(
     const server = await retry(
       {
         failure: `Status server not started on ${place}`,
-        attempt: () => StatusServer.start(source, bind, access()),
+        attempt: () => StatusServer.start(source, bind, { ...access(), rows }),
         ...{ pauseMs: RETRY_MS, signal: stop.signal, level: "warn" },
       },
       { logger, timers },
@@ -86,6 +89,17 @@ export function serveStatus(
 
 const OPEN_NOTE =
   ", which serves every client that reaches it; see --status-token-file and --status-tls-client-ca-file";
+
+/**
+ * Peers are assumed to have this host's flags. The token is not sent to them: whoever can write a lease would receive it.
+ */
+function rowRequests({ listen: address, tokenFile, tls }: StatusOptions): RowRequests | string {
+  if (address === undefined || isLoopback(address))
+    return "rows of other hosts are requested only if --status-listen is reachable for them, e.g. 0.0.0.0:7000 on every host";
+  if (tokenFile !== undefined || tls !== undefined)
+    return "rows of other hosts are not requested where status servers need a token or TLS";
+  return { port: address.port, fetch: fetchRow, nowMs: () => Date.now() };
+}
 
 /** 127.0.0.0/8 or ::1. */
 const isLoopback = ({ ip }: ListenAddress): boolean =>

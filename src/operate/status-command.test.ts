@@ -38,6 +38,7 @@ async function serve(
       ...{ version: "v1", events, status: () => ({ ...STATUS, ...status }), lease: () => STATUS.lease },
       ...{ routes: () => routes, peers: () => [], metrics: () => [] },
       peer: () => "absent",
+      path: () => "absent",
       plan: () => [],
       drift: () => ({
         counts: { route: 1 },

@@ -80,12 +80,18 @@ const PROBED_PATH = object("What the probes of one path saw.", {
   ),
 });
 
+const VERDICTS = [
+  "unknown",
+  "reachable",
+  "underlay down",
+  "overlay down",
+  "packets too large",
+  "one direction",
+] as const;
+
 const PROBE = object("Whether packets get through to a peer, in one family.", {
   family: oneOf(["ipv4", "ipv6"], "The family of the peer's subnet."),
-  verdict: oneOf(
-    ["unknown", "reachable", "underlay down", "overlay down", "packets too large", "one direction"],
-    "What the probes of both paths say together.",
-  ),
+  verdict: oneOf(VERDICTS, "What the probes of both paths say together."),
   advice: optional(text("What to do about it; missing if the peer is reachable, or not probed yet.")),
   underlay: PROBED_PATH,
   overlay: PROBED_PATH,
@@ -143,6 +149,56 @@ const PENDING_CHANGE = object("A change that flanneld has not made yet.", {
   reason: optional(text("Why it was not done at once; missing if it is due now.")),
 });
 
+const CELL = object("What probes of one host say of one of its peers, in one family.", {
+  peer: text("The key of the peer's lease."),
+  family: oneOf(["ipv4", "ipv6"], "The family of the peer's subnet."),
+  verdict: oneOf(VERDICTS, "What the probes say."),
+  rttMs: optional(number("Mean round-trip time through the overlay, in milliseconds.")),
+  lossRatio: optional(number("Share of the latest probes through the overlay without an answer, 0 to 1.")),
+});
+
+const ROW = object("What this host's probes say of its peers: its row of the matrix.", {
+  key: optional(text("The key of this host's lease; missing while there is no lease.")),
+  host: text("This host's name."),
+  isProbing: flag("Whether there are results of probes; without, there are no cells."),
+  cells: list(CELL, "A cell for each peer and family, or the worst if only some are requested."),
+});
+
+const MATRIX_ROW = object("A row of the matrix: what one host's probes say of its peers.", {
+  key: text("The key of the host's lease; this host's is the first, and empty while there is no lease."),
+  host: optional(text("The host's name; missing while it is unknown.")),
+  at: optional(
+    time("When the row was received from another host; missing for this host's, or if it is unknown."),
+  ),
+  reason: optional(text("Why the row is unknown, or no longer current.")),
+  cells: list(CELL, "A cell for each peer and family that is known, or the worst."),
+});
+
+const PATH_OBJECT = object("An object of the kernel (or of flanneld) on the path.", {
+  kind: text("Its kind: route, neighbour, fdb, link and so on."),
+  what: text("The object, in the words of ip(8) and bridge(8)."),
+  state: oneOf(
+    ["programmed", "missing", "different", "failed"],
+    "missing: not in the kernel; different: the kernel has another one; failed: the kernel refused it.",
+  ),
+  reason: optional(text("What the kernel answered, or what it has instead.")),
+});
+
+const PATH = object("How packets get from containers of this host to those of a peer.", {
+  peer: text("The key of the peer's lease."),
+  problem: optional(text("Why the peer cannot be reached, or perhaps not.")),
+  externalInterface: INTERFACE,
+  ways: list(
+    object("The path to one subnet of the peer.", {
+      from: optional(text("This host's subnet; missing while there is no lease.")),
+      to: text("The peer's subnet."),
+      publicIp: text("The address at which the peer is reached; empty if its lease has none."),
+      objects: list(PATH_OBJECT, "In the order in which a packet meets them."),
+    }),
+    "One for each subnet of the peer.",
+  ),
+});
+
 const DRIFT_ENTRY = object("A repair of what something else had changed.", {
   at: time("When it was repaired."),
   kind: text("The kind of object: route, neighbour, firewall and so on."),
@@ -172,6 +228,10 @@ export type PeerDetail = Infer<typeof PEER_DETAIL>;
 export type PendingChange = Infer<typeof PENDING_CHANGE>;
 export type ProbeReport = Infer<typeof PROBE>;
 export type DriftReport = Infer<typeof DRIFT>;
+export type Cell = Infer<typeof CELL>;
+export type Row = Infer<typeof ROW>;
+export type MatrixRow = Infer<typeof MATRIX_ROW>;
+export type PathReport = Infer<typeof PATH>;
 export type StatusEvent = Infer<typeof EVENT>;
 
 /** What each path answers, by its name in the OpenAPI document. */
@@ -185,6 +245,9 @@ export const ENDPOINTS = {
     name: "Plan",
     schema: list(PENDING_CHANGE, "What flanneld would change now, in order; empty if the host is in sync."),
   },
+  "/v1/probes": { name: "Row", schema: ROW },
+  "/v1/matrix": { name: "Matrix", schema: list(MATRIX_ROW, "Rows of this host and of others.") },
+  "/v1/path": { name: "Path", schema: PATH },
   "/v1/drift": { name: "Drift", schema: DRIFT },
   "/v1/events": { name: "Event", schema: EVENT },
 } as const;

@@ -71,6 +71,10 @@ export async function closeServer(server: Server): Promise<void> {
 /** The path of a request, without its query. */
 export const pathOf = (request: IncomingMessage): string => request.url?.replace(/\?.*/s, "") ?? "";
 
+/** The query of a request. */
+export const queryOf = (request: IncomingMessage): URLSearchParams =>
+  new URLSearchParams(/\?.*/s.exec(request.url ?? "")?.[0]);
+
 /** Headers of every answer. */
 export const headersOf = (type: string): Record<string, string> => ({
   "Content-Type": `${type}; charset=utf-8`,

@@ -4,7 +4,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { headersOf, IDLE_TIMEOUT_MS, send } from "./bounded-server.ts";
+import { headersOf, IDLE_TIMEOUT_MS, queryOf, send } from "./bounded-server.ts";
 import type { EventLog } from "./event-log.ts";
 
 /** Fewer than the server's connections, so that it stays usable. */
@@ -27,13 +27,14 @@ export class EventStreams {
       return;
     }
     const log = this.#log;
-    const follow = new URLSearchParams(request.url?.replace(/^[^?]*/s, "")).get("follow") ?? "true";
+    const query = queryOf(request);
+    const follow = query.get("follow") ?? "true";
     if (follow !== "true" && follow !== "false") {
       send(response, 400, "follow is true or false\n");
       return;
     }
     const isFollowing = follow === "true";
-    const lastId = request.headers["last-event-id"];
+    const lastId = request.headers["last-event-id"] ?? query.get("after");
     const { number, isGap } =
       typeof lastId === "string" ? log.continueAfter(lastId) : { number: log.next, isGap: false };
     response.writeHead(200, headersOf("text/event-stream"));

@@ -3,7 +3,7 @@
 import { ENDPOINTS } from "./api.ts";
 
 const TEXT_PATHS = {
-  "/": "The paths of this server, as plain text.",
+  "/": "The status page for browsers (Accept: text/html); else the paths of this server, as plain text.",
   "/metrics": "Metrics in Prometheus' text format.",
 } as const;
 
@@ -13,6 +13,13 @@ const EVENT_PARAMETERS = [
     in: "header",
     description:
       "Continue after this event; 0 = with the oldest that is kept. Without it the stream begins with the next event.",
+    schema: { type: "string" },
+  },
+  {
+    name: "after",
+    in: "query",
+    description:
+      "As Last-Event-ID, for clients that cannot set headers at first; the header takes precedence.",
     schema: { type: "string" },
   },
   {
@@ -36,6 +43,28 @@ const PEER_PARAMETERS = [
 const PARAMETERS: Readonly<Record<string, readonly unknown[]>> = {
   "/v1/events": EVENT_PARAMETERS,
   "/v1/peers/{key}": PEER_PARAMETERS,
+  "/v1/routes": [
+    {
+      ...{
+        name: "probes",
+        in: "query",
+        description: "false: without results of probes, which peers have too.",
+      },
+      schema: { type: "boolean", default: true },
+    },
+  ],
+  "/v1/probes": [
+    {
+      ...{ name: "worst", in: "query", description: "Only so many cells, the worst first." },
+      schema: { type: "integer", minimum: 1 },
+    },
+  ],
+  "/v1/path": [
+    {
+      ...{ name: "to", in: "query", required: true, schema: { type: "string" } },
+      description: "The key of a peer's lease, one of its subnets, or an address in one.",
+    },
+  ],
 };
 
 /** The document; `version` is flanneld's. */

@@ -42,6 +42,7 @@ const start = (changes: Partial<StatusSource> = {}) =>
       routes: () => [route(1)],
       peers: () => [{ key: "k\u202e", subnets: ["10.5.2.0/24"], publicIps: [], backend: "" }],
       peer: (name) => (name === DETAIL.key || name === DETAIL.subnets[0] ? DETAIL : "absent"),
+      path: () => "absent",
       plan: () => [{ action: "create", kind: "route", object: "route 10.5.2.0/24", reason: undefined }],
       drift: () => ({
         counts: { route: 1 },

@@ -1,6 +1,6 @@
 /**
- * The status server: the API of api.ts, metrics, and a plain list of its paths. Nothing here changes anything. Answers are
- * for people and programs that address this host by IP address or by its own name: see host-header.ts.
+ * The status server: the API of api.ts, metrics, and the status page or a plain list of the paths. Nothing here changes
+ * anything. Answers are for people and programs that address this host by IP address or by its own name: see host-header.ts.
  */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
@@ -8,13 +8,15 @@ import type { Server as HttpsServer, ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
 import { printableJson } from "../base/printable.ts";
 import type { TokenFile } from "./access.ts";
-import { ENDPOINTS } from "./api.ts";
-import { closeServer, createBoundedServer, pathOf, send } from "./bounded-server.ts";
+import { ENDPOINTS, type RouteReport } from "./api.ts";
+import { closeServer, createBoundedServer, pathOf, queryOf, send } from "./bounded-server.ts";
 import { EventStreams } from "./event-stream.ts";
 import { namesThisHost } from "./host-header.ts";
 import { formatMetrics, METRICS_TYPE } from "./metrics-text.ts";
 import { openApiDocument } from "./openapi.ts";
+import { PeerRows } from "./peer-rows.ts";
 import { sendList } from "./send-list.ts";
+import { sendPage } from "./send-page.ts";
 import type { StatusSource } from "./status-source.ts";
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
 
@@ -34,13 +36,16 @@ const PEER_PREFIX = "/v1/peers/";
 export class StatusServer implements AsyncDisposable {
   readonly #server: Server;
 
-  /** `listen` makes the server listen. Rejects with its error, or with ConfigError if a TLS file is unusable. */
+  /**
+   * `listen` makes the server listen. Rejects with its error, or with ConfigError if a TLS file is unusable. Servers of one
+   * source share its `rows`.
+   */
   static async start(
     source: StatusSource,
     listen: (server: Server) => Promise<void>,
-    { token, tls }: StatusAccess = {},
+    { token, tls, rows = new PeerRows(source, "") }: StatusAccess & { readonly rows?: PeerRows } = {},
   ): Promise<StatusServer> {
-    const handlers = handlersOf(source);
+    const handlers = handlersOf(source, rows);
     const server = createBoundedServer(
       (request, response) => answer(request, response, handlers, { token, tls }),
       tls && { https: await import("node:https"), options: tlsOptions(tls) },
@@ -119,7 +124,7 @@ function decode(segment: string): string | undefined {
   }
 }
 
-function handlersOf(source: StatusSource): Record<string, Handler> {
+function handlersOf(source: StatusSource, rows: PeerRows): Record<string, Handler> {
   const streams = new EventStreams(source.events);
   const paths = ["/metrics", "/v1/openapi.json", ...Object.keys(ENDPOINTS)];
   const list =
@@ -131,28 +136,62 @@ function handlersOf(source: StatusSource): Record<string, Handler> {
       else sendList(response, found).catch(() => response.destroy());
     };
   const json =
-    (value: (name: string) => unknown): Handler =>
-    (_, response, name) => {
-      const found = value(name);
+    (value: (name: string, query: URLSearchParams) => unknown): Handler =>
+    (request, response, name) => {
+      const found = value(name, queryOf(request));
       if (found === undefined) sendUnknown(response, source);
       else if (found === "absent")
         send(response, 404, "no peer has this lease key or subnet; /v1/peers lists them\n");
       else send(response, 200, `${printableJson(JSON.stringify(found))}\n`, "application/json");
     };
   return {
-    "/": (_, response) => send(response, 200, `flanneld ${source.version}\n\n${paths.join("\n")}\n`),
+    "/": (request, response) => {
+      response.setHeader("Vary", "Accept");
+      if (!sendPage(request, response))
+        send(response, 200, `flanneld ${source.version}\n\n${paths.join("\n")}\n`);
+    },
     "/metrics": (_, response) => send(response, 200, formatMetrics(source.metrics()), METRICS_TYPE),
     "/v1/openapi.json": json(() => openApiDocument(source.version)),
     "/v1/status": json(() => source.status()),
     "/v1/lease": json(() => source.lease()),
-    "/v1/routes": list(() => source.routes()),
+    "/v1/routes": checked("probes", /^(?:true|false)$/, "true or false", (probes) =>
+      list(() => (probes === "false" ? withoutProbes(source.routes()) : source.routes())),
+    ),
     "/v1/peers": list(() => source.peers()),
     "/v1/peers/{key}": json((name) => source.peer(name)),
     "/v1/plan": list(() => source.plan()),
+    "/v1/probes": checked("worst", /^[1-9]\d{0,5}$/, "a number of cells", (worst) =>
+      json(() => rows.own(worst === undefined ? undefined : Number(worst))),
+    ),
+    "/v1/matrix": list(() => rows.rows()),
+    "/v1/path": json((_, query) => source.path(query.get("to") ?? "")),
     "/v1/drift": json(() => source.drift()),
     "/v1/events": (request, response) => streams.serve(request, response),
   };
 }
+
+const withoutProbes = (routes: Iterable<RouteReport> | undefined): Iterable<RouteReport> | undefined =>
+  routes && Iterator.from(routes).map((route) => ({ ...route, probe: undefined }));
+
+/** The handler for the value of a parameter in the query; undefined = it is not there. One that does not match is refused. */
+const checked =
+  (
+    name: string,
+    pattern: RegExp,
+    meaning: string,
+    handlerOf: (value: string | undefined) => Handler,
+  ): Handler =>
+  (request, response, segment) => {
+    const value = queryOf(request).get(name) ?? undefined;
+    if (value === undefined || pattern.test(value)) handlerOf(value)(request, response, segment);
+    else
+      send(
+        response,
+        400,
+        `${name} is ${meaning}
+`,
+      );
+  };
 
 function sendUnknown(response: ServerResponse, source: StatusSource): void {
   const reasons = source.status().notReadyReasons;

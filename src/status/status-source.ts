@@ -3,6 +3,7 @@
 import type {
   DriftReport,
   LeaseReport,
+  PathReport,
   PeerDetail,
   PeerReport,
   PendingChange,
@@ -24,6 +25,8 @@ export interface StatusSource {
   peer(keyOrSubnet: string): PeerDetail | "absent" | undefined;
   /** What is desired and not in place, as far as observed: nothing is observed for it. */
   plan(): Iterable<PendingChange> | undefined;
+  /** The path to the peer with this key or subnet, or with this address in its subnet; "absent" if there is none. */
+  path(to: string): PathReport | "absent" | undefined;
   drift(): DriftReport;
   metrics(): readonly Metric[];
   readonly events: EventLog;
