@@ -29,7 +29,9 @@ import {
   clearQueue,
   createSendQueue,
   hasRoom,
+  isSplitRefused,
   type SendQueue,
+  sendApart,
 } from "../packet/send-queue.ts";
 import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -61,9 +63,7 @@ const HEADER_SLOT_BYTES = Math.ceil(MOST_HEADER_BYTES / 64) * 64;
 /** IP and UDP header around a packet. */
 const OVERHEAD_BYTES = 28;
 
-// asm-generic/errno-base.h, asm-generic/errno.h
-const EIO = 5;
-const EINVAL = 22;
+// asm-generic/errno.h
 const EMSGSIZE = 90;
 
 export class Outgoing {
@@ -223,45 +223,27 @@ export class Outgoing {
   #handleRefusal(message: number, errno: number): void {
     const queue = this.#queue;
     const count = queue.datagrams[message]!;
-    const isSegmentation = count > 1 && (errno === EIO || errno === EINVAL);
+    const isSegmentation = isSplitRefused(queue, message, errno);
     if (errno !== EMSGSIZE && !isSegmentation) {
       this.#count(COUNTER.droppedSend, count);
       return;
     }
-    const sentWhole = this.#sendApart(message);
-    // udp(7): EIO if the device cannot compute checksums (before Linux 6.11) or IPsec takes the packets; EINVAL is also
-    // returned for datagrams larger than the path MTU (before Linux 6.14), which fail one by one too.
+    // One by one, because some may be too big.
+    const sentWhole = sendApart(queue, message, this.#apart, () => this.#sendOne());
     if (isSegmentation && sentWhole === count && queue.mostDatagrams > 1) {
       queue.mostDatagrams = 1;
       this.#onSegmentationRefused();
     }
   }
 
-  /** Sends the datagrams of a message one by one, because some may be too big. Returns how many were sent unfragmented. */
-  #sendApart(message: number): number {
-    const queue = this.#queue;
-    const apart = this.#apart;
-    let piece = queue.firstPiece[message]!;
-    let rest = queue.messageBytes[message]!;
-    let whole = 0;
-    while (rest > 0) {
-      const size = Math.min(rest, queue.datagramBytes[message]!);
-      rest -= size;
-      clearQueue(apart);
-      addDatagram(apart, queue.destination[message]!, size);
-      for (let bytes = 0; bytes < size; piece++) {
-        addPiece(apart, queue.pieceOffset[piece]!, queue.pieceBytes[piece]!);
-        bytes += queue.pieceBytes[piece]!;
-      }
-      const sent = this.#io.send(apart, 0);
-      this.#count(COUNTER.sendCalls);
-      if (sent > 0) {
-        whole++;
-        this.#countSent(apart, 0);
-      } else if (sent === -EMSGSIZE) this.#handleTooBig();
-      else this.#count(COUNTER.droppedSend);
-    }
-    return whole;
+  /** Sends the datagram in `#apart`; false = not, or only in fragments. */
+  #sendOne(): boolean {
+    const sent = this.#io.send(this.#apart, 0);
+    this.#count(COUNTER.sendCalls);
+    if (sent > 0) this.#countSent(this.#apart, 0);
+    else if (sent === -EMSGSIZE) this.#handleTooBig();
+    else this.#count(COUNTER.droppedSend);
+    return sent > 0;
   }
 
   /** The datagram in `#apart` is larger than the path MTU to the peer. Its first piece has the headers. */

@@ -1,7 +1,6 @@
 /**
  * A userspace WireGuard device's port to the kernel: one readv or writev per packet of the TUN device, one sendmmsg or recvmmsg
- * per batch of datagrams. All structs are at fixed places of the packet memory, in the layout of 64-bit Linux: nothing is
- * allocated per call.
+ * per batch of datagrams, on structs at fixed places of the packet memory: nothing is allocated per call.
  */
 
 import type { PieceList } from "../packet/coalescing.ts";
@@ -17,8 +16,15 @@ import {
   WOKEN,
 } from "../wireguard/datapath/wireguard-io.ts";
 import { AF_INET, AF_INET6, SOCKADDR_BYTES } from "../wireguard/socket-address.ts";
-import { addressOf, lastErrno, sys } from "./ffi.ts";
-import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./udp-socket.ts";
+import { lastErrno, sys } from "./ffi.ts";
+import {
+  MessageStructs,
+  MMSGHDR_BYTES,
+  MSG_DONTWAIT,
+  MSG_LEN,
+  MSG_NAME,
+  MSG_NAMELEN,
+} from "./message-structs.ts";
 
 /** For packets in both directions, the structs, and the endpoints. Pages are only used once they are written. */
 const MEMORY_BYTES = 3 * 1024 * 1024;
@@ -27,31 +33,11 @@ const MOST_PEERS = 16_384;
 const ENDPOINT_BYTES = 32;
 const SOCKADDR_IN_BYTES = 16;
 
-// poll.h
-const POLLIN = 1;
-const POLLFD_BYTES = 8;
 /** The bit of each descriptor in the array. */
 const READY = [TUN_READY, IPV4_READY, IPV6_READY, WOKEN] as const;
 
-// bits/types/struct_iovec.h, bits/socket.h
-const IOVEC_BYTES = 16;
-const MMSGHDR_BYTES = 64;
-const MSG_NAME = 0;
-const MSG_NAMELEN = 8;
-const MSG_IOV = 16;
-const MSG_IOVLEN = 24;
-const MSG_CONTROL = 32;
-const MSG_CONTROLLEN = 40;
-const MSG_LEN = 56;
-const MSG_DONTWAIT = 0x40;
-/** struct cmsghdr with an int: its length is 20, its space 24 (CMSG_SPACE). */
-const CMSG_BYTES = 24;
-const CMSG_DATA = 16;
-const CMSG_LEN_U16 = 18;
-const CMSG_LEN_INT = 20;
 const ENETUNREACH = 101;
 
-const RECEIVE_BYTES = 64 * 1024;
 const MOST_RECEIVED = 8;
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
@@ -65,9 +51,8 @@ export class WireguardBatchIo implements WireguardIo {
   readonly mostDatagrams: number;
   readonly #descriptors: WireguardDescriptors;
   readonly #wakeCount = new Uint8Array(8);
+  readonly #structs: MessageStructs;
   readonly #base: number;
-  readonly #baseLow: number;
-  readonly #baseHigh: number;
   readonly #polls: number;
   readonly #tunPieces: number;
   readonly #sendMessages: number;
@@ -84,39 +69,23 @@ export class WireguardBatchIo implements WireguardIo {
     this.joinsUdp = descriptors.joinsUdp;
     this.mostDatagrams = descriptors.segments ? 64 : 1;
     const { memory } = this;
-    this.#base = addressOf(memory.bytes);
-    this.#baseLow = this.#base % 2 ** 32;
-    this.#baseHigh = Math.floor(this.#base / 2 ** 32);
+    const structs = new MessageStructs(memory);
+    this.#structs = structs;
+    this.#base = structs.base;
     const { tunFd, ipv4Fd, ipv6Fd, wakeFd } = descriptors;
-    this.#polls = memory.reserve(READY.length * POLLFD_BYTES);
-    // poll(2) ignores negative descriptors.
-    for (const [index, fd] of [tunFd, ipv4Fd, ipv6Fd, wakeFd].entries()) {
-      memory.view.setInt32(this.#polls + index * POLLFD_BYTES, fd, true);
-      memory.view.setInt16(this.#polls + index * POLLFD_BYTES + 4, POLLIN, true);
-    }
-    this.#tunPieces = memory.reserve(MOST_PIECES * IOVEC_BYTES);
-    this.#sendPieces = memory.reserve(MOST_PIECES * IOVEC_BYTES);
+    this.#polls = structs.reservePolls([tunFd, ipv4Fd, ipv6Fd, wakeFd]);
+    this.#tunPieces = structs.reservePieces(MOST_PIECES);
+    this.#sendPieces = structs.reservePieces(MOST_PIECES);
     this.#endpoints = memory.reserve(MOST_PEERS * ENDPOINT_BYTES);
-    this.#sendMessages = this.#layOutMessages(MOST_MESSAGES);
-    this.#receiveMessages = this.#layOutMessages(MOST_RECEIVED);
-    const pieces = memory.reserve(MOST_RECEIVED * IOVEC_BYTES);
-    for (let message = 0; message < MOST_RECEIVED; message++) {
-      const piece = pieces + message * IOVEC_BYTES;
-      const header = this.#receiveMessages + message * MMSGHDR_BYTES;
-      this.#setPiece(piece, memory.reserve(RECEIVE_BYTES), RECEIVE_BYTES);
-      this.#setPointer(header + MSG_IOV, piece);
-      memory.view.setInt32(header + MSG_IOVLEN, 1, true);
-      this.#setPointer(header + MSG_NAME, memory.reserve(ENDPOINT_BYTES));
-    }
+    this.#sendMessages = structs.reserveMessages(MOST_MESSAGES);
+    this.#receiveMessages = structs.reserveReceiveMessages(MOST_RECEIVED, ENDPOINT_BYTES);
   }
 
   wait(timeoutMs: number): number {
     if (sys.poll(this.#base + this.#polls, READY.length, timeoutMs) <= 0) return 0;
     let ready = 0;
-    for (let index = 0; index < READY.length; index++) {
-      if (this.memory.view.getInt16(this.#polls + index * POLLFD_BYTES + 6, true) !== 0)
-        ready |= READY[index]!;
-    }
+    for (let index = 0; index < READY.length; index++)
+      if (this.#structs.isReady(this.#polls, index)) ready |= READY[index]!;
     if ((ready & WOKEN) !== 0) sys.read(this.#descriptors.wakeFd, this.#wakeCount, this.#wakeCount.length);
     return ready;
   }
@@ -126,38 +95,31 @@ export class WireguardBatchIo implements WireguardIo {
   }
 
   readTun(offset: number, capacity: number): number {
-    this.#setPiece(this.#tunPieces, offset, capacity);
+    this.#structs.setPiece(this.#tunPieces, 0, offset, capacity);
     const result = sys.readv(this.#descriptors.tunFd, this.#base + this.#tunPieces, 1);
     return result < 0 ? -lastErrno() : result;
   }
 
   writeTun(list: PieceList, first: number, count: number): number {
-    let piece = this.#tunPieces;
-    for (let index = first; index < first + count; index++) {
-      this.#setPiece(piece, list.pieceOffset[index]!, list.pieceBytes[index]!);
-      piece += IOVEC_BYTES;
-    }
+    this.#structs.setPieces(this.#tunPieces, list, first, count);
     const result = sys.writev(this.#descriptors.tunFd, this.#base + this.#tunPieces, count);
     return result < 0 ? -lastErrno() : result;
   }
 
   receive(ready: number, batch: DatagramBatch): number {
     const { view } = this.memory;
-    for (let message = 0; message < MOST_RECEIVED; message++) {
-      const header = this.#receiveMessages + message * MMSGHDR_BYTES;
-      view.setInt32(header + MSG_NAMELEN, SOCKADDR_BYTES, true);
-      view.setInt32(header + MSG_CONTROLLEN, CMSG_BYTES, true);
-    }
+    const structs = this.#structs;
+    structs.renewReceiveMessages(this.#receiveMessages, MOST_RECEIVED, SOCKADDR_BYTES);
     const fd = ready === IPV4_READY ? this.#descriptors.ipv4Fd : this.#descriptors.ipv6Fd;
     const result = sys.recvmmsg(fd, this.#base + this.#receiveMessages, MOST_RECEIVED, MSG_DONTWAIT, 0);
     batch.count = Math.max(0, result);
     for (let message = 0; message < result; message++) {
       const header = this.#receiveMessages + message * MMSGHDR_BYTES;
       const bytes = view.getInt32(header + MSG_LEN, true);
-      const source = this.#offsetAt(header + MSG_NAME);
+      const source = structs.offsetAt(header + MSG_NAME);
       batch.bytes[message] = bytes;
-      batch.offset[message] = this.#offsetAt(this.#offsetAt(header + MSG_IOV));
-      batch.datagramBytes[message] = this.#joinedSize(header) || bytes;
+      batch.offset[message] = structs.receivedAt(header);
+      batch.datagramBytes[message] = structs.joinedSize(header) || bytes;
       batch.source[message] = source;
       // The kernel fills what belongs to the family; flow labels are no part of an endpoint.
       if (view.getUint16(source, true) === AF_INET)
@@ -208,71 +170,18 @@ export class WireguardBatchIo implements WireguardIo {
   }
 
   #fillMessages(queue: SendQueue, first: number): void {
+    const structs = this.#structs;
     const { view, words } = this.memory;
     for (let piece = queue.firstPiece[first]!; piece < queue.pieces; piece++)
-      this.#setPiece(
-        this.#sendPieces + piece * IOVEC_BYTES,
-        queue.pieceOffset[piece]!,
-        queue.pieceBytes[piece]!,
-      );
+      structs.setPiece(this.#sendPieces, piece, queue.pieceOffset[piece]!, queue.pieceBytes[piece]!);
     for (let message = first; message < queue.messages; message++) {
       const header = this.#sendMessages + message * MMSGHDR_BYTES;
-      const piece = queue.firstPiece[message]!;
       const endpoint = this.endpointOf(queue.destination[message]!);
       const family = view.getUint16(endpoint, true);
       this.#families[message] = family;
-      this.#setPointer(header + MSG_NAME, endpoint);
+      structs.setPointer(header + MSG_NAME, endpoint);
       words[(header + MSG_NAMELEN) >> 2] = family === AF_INET ? SOCKADDR_IN_BYTES : SOCKADDR_BYTES;
-      this.#setPointer(header + MSG_IOV, this.#sendPieces + piece * IOVEC_BYTES);
-      words[(header + MSG_IOVLEN) >> 2] = queue.firstPiece[message + 1]! - piece;
-      const isMany = queue.datagrams[message]! > 1;
-      words[(header + MSG_CONTROLLEN) >> 2] = isMany ? CMSG_BYTES : 0;
-      if (isMany) {
-        const control = this.#offsetAt(header + MSG_CONTROL);
-        view.setUint16(control + CMSG_DATA, queue.datagramBytes[message]!, true);
-      }
+      structs.setMessage(header, this.#sendPieces, queue, message);
     }
-  }
-
-  /** Size of the datagrams that the kernel joined, from the control message; 0 if it did not. */
-  #joinedSize(header: number): number {
-    const { view } = this.memory;
-    if (view.getInt32(header + MSG_CONTROLLEN, true) < CMSG_LEN_INT) return 0;
-    const control = this.#offsetAt(header + MSG_CONTROL);
-    const isGro =
-      view.getInt32(control + 8, true) === SOL_UDP && view.getInt32(control + 12, true) === UDP_GRO;
-    return isGro ? view.getInt32(control + CMSG_DATA, true) : 0;
-  }
-
-  /** An array of struct mmsghdr, each with a control message; without addresses and pieces. */
-  #layOutMessages(count: number): number {
-    const { memory } = this;
-    const headers = memory.reserve(count * MMSGHDR_BYTES);
-    const controls = memory.reserve(count * CMSG_BYTES);
-    for (let message = 0; message < count; message++) {
-      const control = controls + message * CMSG_BYTES;
-      memory.view.setInt32(control, CMSG_LEN_U16, true);
-      memory.view.setInt32(control + 8, SOL_UDP, true);
-      memory.view.setInt32(control + 12, UDP_SEGMENT, true);
-      this.#setPointer(headers + message * MMSGHDR_BYTES + MSG_CONTROL, control);
-    }
-    return headers;
-  }
-
-  #setPiece(at: number, offset: number, bytes: number): void {
-    this.#setPointer(at, offset);
-    this.memory.words[(at + 8) >> 2] = bytes;
-  }
-
-  #setPointer(at: number, offset: number): void {
-    const low = this.#baseLow + offset;
-    const { words } = this.memory;
-    words[at >> 2] = low;
-    words[(at >> 2) + 1] = low < 2 ** 32 ? this.#baseHigh : this.#baseHigh + 1;
-  }
-
-  /** The offset that the pointer at `at` points to. */
-  #offsetAt(at: number): number {
-    return (this.memory.words[at >> 2]! - this.#baseLow) >>> 0;
   }
 }

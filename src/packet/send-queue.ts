@@ -9,6 +9,10 @@ const MOST_DATAGRAMS = 64;
 /** Most bytes in a message: what fits into one IPv4 packet after IP and UDP headers. */
 const MOST_BYTES = 65_507;
 
+// asm-generic/errno-base.h
+const EIO = 5;
+const EINVAL = 22;
+
 /** Messages in the order in which they are sent. Offsets and sizes are bytes, addresses unsigned 32-bit numbers. */
 export interface SendQueue {
   /** Messages in the queue. */
@@ -88,4 +92,36 @@ export function clearQueue(queue: SendQueue): void {
   queue.messages = 0;
   queue.pieces = 0;
   queue.isLastClosed = true;
+}
+
+/**
+ * Whether a message was refused because the kernel does not split it. udp(7): EIO if the device cannot compute checksums
+ * (before Linux 6.11) or IPsec takes the packets; EINVAL is also returned for datagrams larger than the path MTU (before
+ * Linux 6.14), which fail one by one too.
+ */
+export const isSplitRefused = (queue: SendQueue, message: number, errno: number): boolean =>
+  queue.datagrams[message]! > 1 && (errno === EIO || errno === EINVAL);
+
+/** Puts the datagrams of a message into `single` one after the other, and calls `send` for each. Returns how many it sent. */
+export function sendApart(
+  queue: SendQueue,
+  message: number,
+  single: SendQueue,
+  send: (single: SendQueue) => boolean,
+): number {
+  let piece = queue.firstPiece[message]!;
+  let rest = queue.messageBytes[message]!;
+  let sent = 0;
+  while (rest > 0) {
+    const size = Math.min(rest, queue.datagramBytes[message]!);
+    rest -= size;
+    clearQueue(single);
+    addDatagram(single, queue.destination[message]!, size);
+    for (let bytes = 0; bytes < size; piece++) {
+      addPiece(single, queue.pieceOffset[piece]!, queue.pieceBytes[piece]!);
+      bytes += queue.pieceBytes[piece]!;
+    }
+    if (send(single)) sent++;
+  }
+  return sent;
 }

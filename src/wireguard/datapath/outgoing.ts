@@ -11,7 +11,15 @@ import {
   payloadBytesOf,
   writeSegmentHeaders,
 } from "../../packet/segmentation.ts";
-import { addDatagram, addPiece, clearQueue, createSendQueue, hasRoom } from "../../packet/send-queue.ts";
+import {
+  addDatagram,
+  addPiece,
+  clearQueue,
+  createSendQueue,
+  hasRoom,
+  isSplitRefused,
+  sendApart,
+} from "../../packet/send-queue.ts";
 import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_NONE,
@@ -42,9 +50,6 @@ const IPV6_HEADER_BYTES = 40;
 const PADDING_BYTES = 16;
 /** Most that fits into a datagram over IPv4 with its overhead. */
 const MOST_INNER_BYTES = 65_400;
-// asm-generic/errno-base.h: the kernel cannot split messages here
-const EIO = 5;
-const EINVAL = 22;
 
 export interface OutgoingParts {
   readonly io: WireguardIo;
@@ -60,6 +65,8 @@ export class Outgoing {
   readonly #parts: OutgoingParts;
   readonly #memory: PacketMemory;
   readonly #queue = createSendQueue(MOST_MESSAGES, MOST_PIECES);
+  /** For datagrams that are sent one by one. */
+  readonly #single = createSendQueue(1, 2);
   readonly #segmentation = createSegmentation();
   readonly #readOffset: number;
   readonly #stagedOffset: number;
@@ -200,17 +207,12 @@ export class Outgoing {
     device.noteSentData(session, datagramBytes, length > 0);
   }
 
-  /** A message that the kernel did not split is sent again datagram by datagram, and so are those after it. */
+  /** A message that the kernel did not split is sent again datagram by datagram, and later ones are not joined. */
   #handleRefusal(message: number, errno: number): void {
     const queue = this.#queue;
-    if (queue.datagrams[message]! < 2 || (errno !== EIO && errno !== EINVAL)) return;
-    queue.mostDatagrams = 1;
-    const single = createSendQueue(1, 1);
-    for (let piece = queue.firstPiece[message]!; piece < queue.firstPiece[message + 1]!; piece++) {
-      clearQueue(single);
-      addDatagram(single, queue.destination[message]!, queue.pieceBytes[piece]!);
-      addPiece(single, queue.pieceOffset[piece]!, queue.pieceBytes[piece]!);
-      this.#parts.io.send(single, 0);
-    }
+    if (!isSplitRefused(queue, message, errno)) return;
+    const { io } = this.#parts;
+    const sent = sendApart(queue, message, this.#single, (single) => io.send(single, 0) > 0);
+    if (sent === queue.datagrams[message]) queue.mostDatagrams = 1;
   }
 }
