@@ -26,6 +26,7 @@ import { kubeStart } from "./kube-start.ts";
 import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
+import { probes } from "./probes.ts";
 import { repair } from "./repair.ts";
 import { start } from "./start.ts";
 import { status } from "./status.ts";
@@ -47,6 +48,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   repair,
   packetLoss,
   status,
+  probes,
   live,
   firewall,
   allocation,

@@ -2,10 +2,11 @@
 
 import type { Logger } from "../base/logger.ts";
 
-/** Lines a second that are logged. */
+/** Lines that are logged in so long. */
 const LINES_AT_ONCE = 10;
+const WINDOW_MS = 10_000;
 
-/** Logs a few lines a second and counts the rest. */
+/** Logs the first lines of a burst and counts the rest. */
 export class LineLimit {
   readonly #logger: Logger;
   #startMs = 0;
@@ -23,9 +24,9 @@ export class LineLimit {
     if (this.#isWithin(nowMs)) this.#logger.info(line);
   }
 
-  /** Logs how many lines were left out, once their second is over. */
+  /** Logs how many lines were left out, once the burst is over. */
   flush(nowMs: number): void {
-    if (nowMs - this.#startMs < 1_000) return;
+    if (nowMs - this.#startMs < WINDOW_MS) return;
     const omitted = this.#count - LINES_AT_ONCE;
     this.#count = 0;
     if (omitted > 0) this.#logger.warn(`${omitted} more peers became unreachable or reachable again`);

@@ -5,6 +5,7 @@
  */
 
 import type { Family, Ip } from "../address/ip.ts";
+import { messageOf } from "../base/error.ts";
 import { sleep } from "../base/timers.ts";
 import type { Lease, SubnetPair } from "../lease/lease.ts";
 import { readEcho, writeEchoRequest } from "../probe/echo.ts";
@@ -35,6 +36,9 @@ const BUFFER_BYTES = 9_000;
 /** Notes; a cut network takes thousands of peers along. */
 const NOTES = 10;
 
+/** Hosts that are asked by TCP at the same time. */
+const MOST_ASKED = 32;
+
 interface Entry {
   readonly lease: Lease;
   readonly slot: number;
@@ -53,6 +57,7 @@ export class PeerProber {
   readonly #lines: LineLimit;
   #random = new Uint32Array(0);
   #randomUsed = 0;
+  #asking = 0;
   #context: ProbeContext;
 
   constructor(options: PeerProberOptions) {
@@ -63,7 +68,7 @@ export class PeerProber {
       {
         random: () => this.#nextRandom(),
         send: (to, sequence, nonce, sizeBytes) => this.#send(to, sequence, nonce, sizeBytes),
-        answersOtherwise: async (ip) => (await options.answersTcp?.(ip)) ?? false,
+        answersOtherwise: (ip) => this.#askByTcp(ip),
         context: () => this.#context,
         onVerdict: (change) => this.#onVerdict(change),
       },
@@ -78,13 +83,7 @@ export class PeerProber {
     const { intervalMs, openEcho, timers, logger, events } = this.#options;
     if (intervalMs === undefined || openEcho === undefined) return;
     for (const family of [4, 6] as const) {
-      const socket = openEcho(family, (source, message, start, length) => {
-        const echo = readEcho(message, family, start, length);
-        if (echo === undefined) return;
-        if (echo.type === "request") this.#engine.onRequest(source, timers.nowMs());
-        else if (echo.identifier === this.#identifier)
-          this.#engine.onReply(source, echo.sequence, echo.nonce, timers.nowMs());
-      });
+      const socket = this.#open(family);
       if (socket !== undefined) this.#sockets.set(family, socket);
     }
     if (this.#sockets.size === 0) {
@@ -106,6 +105,22 @@ export class PeerProber {
       }
     } finally {
       for (const socket of this.#sockets.values()) socket[Symbol.dispose]();
+    }
+  }
+
+  /** Undefined if this host does not allow it, or does not have the family. */
+  #open(family: Family): EchoSocket | undefined {
+    const { openEcho, timers, logger } = this.#options;
+    try {
+      return openEcho?.(family, (source, message, start, length) => {
+        const echo = readEcho(message, family, start, length);
+        if (echo?.type === "request") this.#engine.onRequest(source, timers.nowMs());
+        else if (echo?.identifier === this.#identifier)
+          this.#engine.onReply(source, echo.sequence, echo.nonce, timers.nowMs());
+      });
+    } catch (error) {
+      logger.warn(`IPv${family} peers are not probed: ${messageOf(error)}`);
+      return undefined;
     }
   }
 
@@ -163,6 +178,12 @@ export class PeerProber {
     const echo = { identifier: this.#identifier, sequence, nonce };
     const length = writeEchoRequest(this.#message, to.family, echo, Math.min(sizeBytes, BUFFER_BYTES));
     this.#sockets.get(to.family)?.send(to, this.#message, length);
+  }
+
+  #askByTcp(ip: Ip): Promise<boolean> | undefined {
+    if (this.#asking >= MOST_ASKED) return undefined;
+    this.#asking++;
+    return (this.#options.answersTcp?.(ip) ?? Promise.resolve(false)).finally(() => this.#asking--);
   }
 
   #onVerdict({ slot, before, verdict, target }: VerdictChange): void {

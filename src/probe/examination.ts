@@ -18,7 +18,7 @@ const FULL_SIZE_LOSSES = 4;
 const RETRY_MS = 100;
 const FAULT_INTERVAL_MS = 1_000;
 /** How long an answer about another protocol than ICMP holds. */
-const OTHERWISE_MS = 5_000;
+const OTHERWISE_MS = 30_000;
 
 /** Sizes in bytes of whole IP packets. */
 interface Sizes {
@@ -166,12 +166,13 @@ export class Examination {
   }
 
   /** Whether the host answers anything but ICMP; asks again when the answer is old. */
-  otherwise(nowMs: number, ask: () => Promise<boolean>): "unknown" | "answers" | "silent" {
+  otherwise(nowMs: number, ask: () => Promise<boolean> | undefined): "unknown" | "answers" | "silent" {
     if (this.#otherwise !== "asking" && nowMs - this.#askedMs >= OTHERWISE_MS) {
-      const before = this.#otherwise;
+      const answer = ask();
+      if (answer === undefined) return this.#otherwise; // too many at once: with the next loss
       this.#askedMs = nowMs;
-      this.#otherwise = before === "unknown" ? "asking" : before;
-      void ask().then((isAnswered) => {
+      if (this.#otherwise === "unknown") this.#otherwise = "asking";
+      void answer.then((isAnswered) => {
         this.#otherwise = isAnswered ? "answers" : "silent";
       });
     }

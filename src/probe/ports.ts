@@ -21,8 +21,8 @@ export interface ProbePorts {
   readonly random: () => number;
   /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. */
   readonly send: (to: Ip, sequence: number, nonce: number, sizeBytes: number) => void;
-  /** Whether the host answers anything else than ICMP. */
-  readonly answersOtherwise: (ip: Ip) => Promise<boolean>;
+  /** Whether the host answers anything else than ICMP; undefined = too many are being asked. */
+  readonly answersOtherwise: (ip: Ip) => Promise<boolean> | undefined;
   readonly context: () => ProbeContext;
   readonly onVerdict: (change: VerdictChange) => void;
 }

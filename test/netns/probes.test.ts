@@ -5,8 +5,10 @@
  */
 
 import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { promisify } from "node:util";
 import type { PeerReport } from "../../src/status/api.ts";
 import { askDaemon } from "../../src/status/status-client.ts";
 import { startEtcd } from "../support/etcd.ts";
@@ -21,15 +23,23 @@ const probeOf = async ({ directory }: TestHost) => {
   return peer?.probes?.[0];
 };
 
+/** The same of both families. */
+const probesOf = async ({ directory }: TestHost) => {
+  const [peer] = await askDaemon<PeerReport[]>(join(directory, "flanneld.sock"), "/v1/peers");
+  return peer?.probes ?? [];
+};
+
 /** Two hosts with flanneld, once each finds the other reachable. */
 async function startPair(
   t: TestContext,
   etcd: Awaited<ReturnType<typeof startEtcd>>,
   config: string,
   args: readonly string[] = [],
+  prepare: (host: TestHost) => void = () => {},
 ) {
   await etcd.ctl("put", CONFIG_KEY, config);
   const hosts = await makeHosts(t, etcd, 2);
+  hosts.forEach(prepare);
   const sides = [];
   for (const host of hosts) sides.push({ host, ...(await readyFlanneld(t, host, { args })) });
   const [a, b] = sides as [(typeof sides)[0], (typeof sides)[0]];
@@ -111,7 +121,42 @@ test("hosts without a bridge, and hosts under load, raise no alarm", async (t) =
   const { a, b } = await startPair(t, etcd, '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}');
   await a.flanneld.until(async () => (await probeOf(a.host))?.overlay.state === "filtered", "no bridge");
   assert.equal((await probeOf(a.host))?.verdict, "reachable");
-  makeContainer(t, b.host, b);
+  const container = makeContainer(t, b.host, b);
   await a.flanneld.until(async () => (await probeOf(a.host))?.overlay.state === "up", "the bridge");
+  const server = spawn("nsenter", [`--net=${container.path}`, "iperf3", "-s", "-1"], { stdio: "ignore" });
+  t.after(() => server.kill("SIGKILL"));
+  await a.flanneld.until(
+    async () => container.run("ss", "-Hltn", "sport = 5201") !== "",
+    "iperf3 to listen in the container",
+  );
+  const load = ["iperf3", "-c", container.address, "-P", "2", "-t", "5"];
+  await promisify(execFile)("nsenter", [`--net=${a.host.path}`, ...load]);
   for (const { flanneld } of [a, b]) assert.doesNotMatch(flanneld.log(), /unreachable/);
+});
+
+test("in two families each has a verdict of its own", async (t) => {
+  await using etcd = await startEtcd();
+  const config = JSON.stringify({ ...JSON.parse(VXLAN), EnableIPv6: true, IPv6Network: "fc00::/48" });
+  const { a, b } = await startPair(t, etcd, config, ["--iface=eth0"], ({ run, address }) => {
+    run("ip", "address", "add", `fd00:7::${address.split(".").at(-1)}/64`, "dev", "eth0", "nodad");
+  });
+  const verdicts = async () => (await probesOf(a.host)).map(({ family, verdict }) => `${family} ${verdict}`);
+  const both = (ipv6: string) => async () => (await verdicts()).join() === `ipv4 reachable,ipv6 ${ipv6}`;
+  await a.flanneld.until(both("reachable"), "both families");
+  addRules(b.host, "input", "meta nfproto ipv6 udp dport 8472 drop");
+  await a.flanneld.logged(/Peer .* \(IPv6\) is unreachable: .*UDP port 8472 closed or filtered/);
+  await a.flanneld.until(both("one direction"), "IPv6 alone");
+  removeRules(b.host);
+  await a.flanneld.until(both("reachable"), "both families again");
+});
+
+test("peers of the udp backend are probed through its tunnel", async (t) => {
+  await using etcd = await startEtcd();
+  const config = '{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}';
+  const { a, b } = await startPair(t, etcd, config);
+  assert.equal((await probeOf(a.host))?.overlay.state, "up");
+  addRules(b.host, "input", "udp dport 8285 drop");
+  await a.flanneld.logged(/is unreachable: .*: UDP port 8285 closed or filtered/);
+  removeRules(b.host);
+  await a.flanneld.logged(/is reachable again/);
 });
