@@ -11,6 +11,7 @@ import type {
   PendingChange,
   RouteReport,
   Status,
+  TunnelReport,
 } from "../status/api.ts";
 import { EventLog } from "../status/event-log.ts";
 import { type Metric, single } from "../status/metrics-text.ts";
@@ -43,6 +44,8 @@ export interface AgentStatusOptions {
   /** Counters of the udp backend's data path. */
   readonly udpCounters: () => Readonly<Record<string, number>>;
   readonly wireguardTraffic: () => readonly DeviceTraffic[];
+  /** The IPsec tunnel to a peer's subnet. */
+  readonly tunnelTo?: (subnet: string) => TunnelReport | undefined;
   readonly wallClockMs: () => number;
 }
 
@@ -95,18 +98,22 @@ export class AgentStatus implements StatusSource {
 
   routes(): Iterable<RouteReport> | undefined {
     const parts = this.#parts;
-    return parts?.follower.isKnown === true ? reportRoutes(routeInput(parts)) : undefined;
+    return parts?.follower.isKnown === true
+      ? reportRoutes(routeInput(parts, this.#options.tunnelTo))
+      : undefined;
   }
 
   peers(): Iterable<PeerReport> | undefined {
     const parts = this.#parts;
-    return parts?.follower.isKnown === true ? reportPeers(routeInput(parts)) : undefined;
+    return parts?.follower.isKnown === true
+      ? reportPeers(routeInput(parts, this.#options.tunnelTo))
+      : undefined;
   }
 
   peer(keyOrSubnet: string): PeerDetail | "absent" | undefined {
     const parts = this.#parts;
     if (parts?.follower.isKnown !== true) return undefined;
-    const input = routeInput(parts);
+    const input = routeInput(parts, this.#options.tunnelTo);
     const peer = findPeer(input.peers, keyOrSubnet);
     return peer === undefined ? "absent" : reportPeerDetail(peer, input);
   }
@@ -119,7 +126,7 @@ export class AgentStatus implements StatusSource {
   path(to: string): PathReport | "absent" | undefined {
     const parts = this.#parts;
     if (parts?.follower.isKnown !== true) return undefined;
-    const input = routeInput(parts);
+    const input = routeInput(parts, this.#options.tunnelTo);
     const peer = findDestination(input.peers, to);
     if (peer === undefined) return "absent";
     const own = parts.keeper.own?.subnets;
@@ -251,7 +258,11 @@ export class AgentStatus implements StatusSource {
   }
 }
 
-const routeInput = ({ planner, reconciler, follower, keeper, prober }: AgentParts): RouteInput => ({
+const routeInput = (
+  { planner, reconciler, follower, keeper, prober }: AgentParts,
+  tunnelTo: RouteInput["tunnelTo"],
+): RouteInput => ({
+  tunnelTo,
   peers: follower.peers(),
   problems: planner.peerProblems,
   devices: planner.config.backend.ownership(planner.config.network).devices,

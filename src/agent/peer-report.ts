@@ -13,10 +13,10 @@ type PeerObject = PeerDetail["objects"][number];
 export function* reportPeers({
   peers,
   problems,
-  probe,
-}: Pick<RouteInput, "peers" | "problems" | "probe">): Generator<PeerReport> {
+  ...input
+}: Pick<RouteInput, "peers" | "problems" | "probe" | "tunnelTo">): Generator<PeerReport> {
   const messages = new Map(problems.map(({ key, message }) => [key, message]));
-  for (const peer of peers) yield reportPeer(peer, messages.get(peer.key), probe);
+  for (const peer of peers) yield reportPeer(peer, messages.get(peer.key), input);
 }
 
 /** The peer with this lease key, or with this subnet (`10.5.1.0/24`); undefined = there is none. */
@@ -28,7 +28,7 @@ export const findPeer = (peers: readonly Lease[], keyOrSubnet: string): Lease | 
 export function reportPeerDetail(peer: Lease, input: RouteInput): PeerDetail {
   const problem = input.problems.find(({ key }) => key === peer.key)?.message;
   return {
-    ...reportPeer(peer, problem, input.probe),
+    ...reportPeer(peer, problem, input),
     routes: [...reportRoutes({ ...input, peers: [peer] })],
     objects: [...reportObjects(peer, input)],
   };
@@ -37,14 +37,16 @@ export function reportPeerDetail(peer: Lease, input: RouteInput): PeerDetail {
 function reportPeer(
   { key, subnets, attributes }: Lease,
   problem: string | undefined,
-  probe: RouteInput["probe"],
+  { probe, tunnelTo }: Pick<RouteInput, "probe" | "tunnelTo">,
 ): PeerReport {
+  const tunnel = subnets.ipv4 === undefined ? undefined : tunnelTo?.(formatPrefix(subnets.ipv4));
   const probes = ([4, 6] as const).flatMap((family) => probe?.(key, family) ?? []);
   return {
     ...{ key, subnets: subnetTexts(subnets), backend: attributes.backendType },
     publicIps: textsOf(attributes.publicIp, attributes.publicIpv6),
     ...(problem === undefined ? {} : { problem }),
     ...(probes.length === 0 ? {} : { probes }),
+    ...(tunnel === undefined ? {} : { tunnel }),
   };
 }
 

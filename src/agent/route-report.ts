@@ -16,7 +16,7 @@ import {
   type StateObject,
   sameObject,
 } from "../state/objects.ts";
-import type { ProbeReport, RouteReport } from "../status/api.ts";
+import type { ProbeReport, RouteReport, TunnelReport } from "../status/api.ts";
 
 export interface RouteInput {
   readonly peers: readonly Lease[];
@@ -31,6 +31,8 @@ export interface RouteInput {
   readonly refusals: Iterable<Refusal>;
   /** What the probes say about a peer in a family. */
   readonly probe?: (key: string, family: Prefix["family"]) => ProbeReport | undefined;
+  /** The IPsec tunnel to a subnet ("10.5.1.0/24"). */
+  readonly tunnelTo?: ((subnet: string) => TunnelReport | undefined) | undefined;
 }
 
 /** A desired object that leads packets to a peer. */

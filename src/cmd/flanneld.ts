@@ -20,9 +20,6 @@ import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../confi
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelProvider } from "../datapath/tunnel-provider.ts";
 import { ExtensionProvider } from "../extension/extension-provider.ts";
-import { Charon, VICI_SOCKET } from "../ipsec/charon.ts";
-import { ConnectionProvider } from "../ipsec/connection-provider.ts";
-import { PolicyProvider } from "../ipsec/policy-provider.ts";
 import { CAP_NET_ADMIN, hasCapability } from "../linux/capabilities.ts";
 import { DescriptorStore } from "../linux/descriptor-store.ts";
 import { createDeviceSettings } from "../linux/device-settings.ts";
@@ -30,9 +27,9 @@ import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { hostAnswers } from "../linux/host-probe.ts";
 import { openIcmp } from "../linux/icmp-socket.ts";
-import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../linux/netlink-socket.ts";
+import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
 import { NetworkClaims } from "../linux/network-claims.ts";
-import { openNftNotifications, openNotifications, openXfrmNotifications } from "../linux/notifications.ts";
+import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory, trimMemory, unmapIdle, unmapProgram } from "../linux/release-memory.ts";
 import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
@@ -50,6 +47,7 @@ import { KernelDevices } from "../wireguard/kernel-devices.ts";
 import { WireguardProvider } from "../wireguard/provider.ts";
 import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
+import { createIpsecProviders } from "./ipsec-providers.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { saveRecordingAtExit } from "./save-recording.ts";
 import { serveStatus } from "./serve-status.ts";
@@ -206,16 +204,12 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     writeRecord: (text) => writeFileAtomic(recordPath, text, 0o600),
     ...{ logger, timers: systemTimers },
   });
-  using charon = new Charon({
-    ...{ socketPath: VICI_SOCKET, directory: "/run/flannel/charon", logger, timers: systemTimers },
-  });
-  using policies = new PolicyProvider({ open: openXfrmNetlink, openNotifications: openXfrmNotifications });
-  const connections = new ConnectionProvider({
-    removeAssociations: (local, remote) => policies.removeAssociations(local, remote),
-    charon,
+  using ipsec = createIpsecProviders({
+    socketPath: options.charonSocket,
     secretOf: (fingerprint) => keys.secretOf(fingerprint),
-    ...{ logger, timers: systemTimers },
+    logger,
   });
+  const { connections, policies } = ipsec;
   readiness.addNotes(() => connections.notes);
   const kernel = new NetlinkProvider({
     rtnetlink,
@@ -274,6 +268,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     return new AgentStatus({
       ...{ version: VERSION, revision: REVISION, hostName: hostname() },
       ...{ configPlace, readiness, outages, drift },
+      tunnelTo: (subnet) => connections.tunnelTo(subnet),
       udpCounters: () => tunnels.counters,
       wireguardTraffic: () =>
         totals.devices.map((traffic) => ({

@@ -71,6 +71,7 @@ test("the defaults are Go flannel's", () => {
     probeIntervalMs: 1_000,
     verbosity: 0,
     wireguardKeyFile: "/run/flannel/wgkey",
+    charonSocket: "/var/run/charon.vici",
     notifySocket: undefined,
   });
 });

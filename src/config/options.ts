@@ -49,6 +49,8 @@ export interface FlanneldOptions {
   readonly verbosity: number;
   /** WIREGUARD_KEY_FILE: the file with this host's private WireGuard key; by default /run/flannel/wgkey. */
   readonly wireguardKeyFile: string;
+  /** CHARON_VICI_SOCKET: the socket of strongSwan's charon; by default /var/run/charon.vici. */
+  readonly charonSocket: string;
   /** NOTIFY_SOCKET: where systemd receives READY=1. */
   readonly notifySocket: string | undefined;
   /** The flags as given; use {@link describeOptions} to show them. */
@@ -88,6 +90,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     probeIntervalMs: readProbeInterval(read),
     verbosity: read.int("v", 0, 100),
     wireguardKeyFile: wireguardKeyFileOf(environment),
+    charonSocket: environment.CHARON_VICI_SOCKET || "/var/run/charon.vici",
     notifySocket: environment.NOTIFY_SOCKET || undefined,
     flags,
   };

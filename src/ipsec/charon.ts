@@ -5,7 +5,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { FlannelError, hasCode } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
@@ -19,6 +19,11 @@ export interface CharonOptions {
   readonly directory: string;
   /** Plugins of a child; those that are not installed are left out by charon. */
   readonly plugins?: readonly string[];
+  /**
+   * A child has `directory` as its /run, so that charons of several hosts of a lab do not share the pid file there. The
+   * socket is in that directory.
+   */
+  readonly ownsRun?: boolean;
   /** The command that runs a child; default: the program alone. */
   readonly commandFor?: (program: string) => readonly [string, ...string[]];
   readonly logger: Logger;
@@ -177,10 +182,10 @@ export class Charon implements Disposable {
       throw new FlannelError("EAGAIN", "charon ended; it is started again after a pause");
     const program = findCharon();
     const startedMs = timers.nowMs();
-    const [command, ...args] = this.#options.commandFor?.(program) ?? [program];
+    const [command, ...args] = this.#commandFor(program);
     const child = spawn(command, args, {
       stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, STRONGSWAN_CONF: this.#writeConfig() },
+      env: { ...process.env, STRONGSWAN_CONF: this.#inChild(this.#writeConfig()) },
     });
     this.#child = child;
     let partial = "";
@@ -206,6 +211,19 @@ export class Charon implements Disposable {
     logger.info(`Started ${program}`);
   }
 
+  #commandFor(program: string): readonly [string, ...string[]] {
+    const { commandFor, ownsRun, directory } = this.#options;
+    if (commandFor !== undefined) return commandFor(program);
+    if (!ownsRun) return [program];
+    const script = 'mount --make-rprivate / && mount --bind "$1" /run && exec "$2"';
+    return ["unshare", "-m", "sh", "-c", script, "sh", directory, program];
+  }
+
+  /** The path at which a child sees a file of its directory. */
+  #inChild(path: string): string {
+    return this.#options.ownsRun ? join("/run", basename(path)) : path;
+  }
+
   /** Writes the child's configuration, which has no secrets; its path. */
   #writeConfig(): string {
     const { directory, socketPath, plugins = PLUGINS } = this.#options;
@@ -221,7 +239,7 @@ export class Charon implements Disposable {
   retransmit_timeout = 2.0
   plugins {
     vici {
-      socket = unix://${socketPath}
+      socket = unix://${this.#inChild(socketPath)}
     }
   }
   filelog {
@@ -238,7 +256,8 @@ export class Charon implements Disposable {
   }
 }
 
-function findCharon(): string {
+/** The program. Throws FlannelError ENOENT with the packages to install. */
+export function findCharon(): string {
   for (const directory of DIRECTORIES) {
     const path = join(directory, "charon");
     try {

@@ -5,12 +5,20 @@ import { ip, u16, u32 } from "./kind.ts";
 import { type Layout, type NetlinkMessage, type NetlinkRequest, requestOf } from "./message.ts";
 import { NetlinkDecodeError } from "./netlink-error.ts";
 
+const XFRM_MSG_NEWSA = 0x10;
 const XFRM_MSG_DELSA = 0x11;
 const XFRM_MSG_GETSA = 0x12;
 /** Up to the family, in `struct xfrm_usersa_info`. */
 const NEEDED_BYTES = 214;
 const ADDRESS_BYTES = 16;
 const IPV4_BYTES = 4;
+
+/** sizeof(struct xfrm_usersa_info). */
+const STATE_INFO_BYTES = 224;
+const XFRM_MODE_TUNNEL = 1;
+const XFRMA_ALG_AEAD = 18;
+/** AES-128 and the salt. */
+const AEAD_KEY_BYTES = 20;
 
 /** A security association; `spi` in host byte order, 0 = the kernel waits for its negotiation. */
 export interface XfrmState {
@@ -54,6 +62,40 @@ const STATE_ID: Layout<XfrmState> = {
     writer.u8(0); // padding
   },
 };
+
+/** `struct xfrm_usersa_info`: an ESP tunnel with AES-GCM and a key of zeros. */
+const ESP_STATE: Layout<XfrmState> = {
+  decode: STATE_ID.decode,
+  encode(writer, value) {
+    const { source, destination, spi, protocol, reqid } = value as XfrmState;
+    const info = new Uint8Array(STATE_INFO_BYTES);
+    const view = new DataView(info.buffer);
+    const copyAddress = (address: string, at: number) => info.set(address.split(".").map(Number), at);
+    copyAddress(destination, 56);
+    view.setUint32(72, spi);
+    info[76] = protocol;
+    copyAddress(source, 80);
+    info.fill(0xff, 96, 128); // no limits of bytes and packets (XFRM_INF)
+    view.setUint32(208, reqid, true);
+    view.setUint16(40, toAf(4), true);
+    view.setUint16(212, toAf(4), true);
+    info[214] = XFRM_MODE_TUNNEL;
+    for (const byte of info) writer.u8(byte);
+    // `struct xfrm_algo_aead`: name, bits of the key, bits of the integrity value
+    const algorithm = new Uint8Array(64 + 8 + AEAD_KEY_BYTES);
+    algorithm.set(new TextEncoder().encode("rfc4106(gcm(aes))"));
+    const numbers = new DataView(algorithm.buffer);
+    numbers.setUint32(64, AEAD_KEY_BYTES * 8, true);
+    numbers.setUint32(68, 128, true);
+    writer.u16(4 + algorithm.length);
+    writer.u16(XFRMA_ALG_AEAD);
+    for (const byte of algorithm) writer.u8(byte);
+  },
+};
+
+/** Makes an ESP tunnel over IPv4 with a key of zeros: to see whether the kernel can. */
+export const newEspState = (state: XfrmState): NetlinkRequest =>
+  requestOf("XFRM_MSG_NEWSA", XFRM_MSG_NEWSA, 0, ESP_STATE, state);
 
 /** An empty body. */
 const NOTHING: Layout<object> = { decode: () => ({}), encode: () => {} };

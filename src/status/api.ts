@@ -112,6 +112,22 @@ const ROUTE = object("How packets reach a peer's subnet.", {
   probe: optional(PROBE),
 });
 
+const TUNNEL = object("The IPsec tunnel to a peer.", {
+  state: oneOf(
+    ["established", "connecting", "missing"],
+    "connecting: the hosts negotiate; missing: there is none, and it is initiated again.",
+  ),
+  association: optional(
+    object("Its newest security association; missing unless it is established.", {
+      cipher: text("The algorithm that encrypts, e.g. AES_GCM_16-128."),
+      isInUdp: flag("Whether ESP is in UDP 4500."),
+      sentBytes: integer("Bytes sent through it."),
+      receivedBytes: integer("Bytes received through it."),
+      ageSeconds: integer("Seconds since it was made."),
+    }),
+  ),
+});
+
 const PEER_FIELDS = {
   key: text("The key of its lease: the subnets in etcd, the node's name in Kubernetes."),
   subnets: list(text("A prefix."), "Its subnets."),
@@ -119,6 +135,7 @@ const PEER_FIELDS = {
   backend: text("The type of its backend; may be empty."),
   problem: optional(text("Why it cannot be reached, or perhaps not.")),
   probes: optional(list(PROBE, "Of each family of its subnets; missing while probes are off.")),
+  tunnel: optional(TUNNEL),
 };
 
 const PEER = object("A host with a lease.", PEER_FIELDS);
@@ -226,6 +243,7 @@ export type RouteReport = Infer<typeof ROUTE>;
 export type PeerReport = Infer<typeof PEER>;
 export type PeerDetail = Infer<typeof PEER_DETAIL>;
 export type PendingChange = Infer<typeof PENDING_CHANGE>;
+export type TunnelReport = Infer<typeof TUNNEL>;
 export type ProbeReport = Infer<typeof PROBE>;
 export type DriftReport = Infer<typeof DRIFT>;
 export type Cell = Infer<typeof CELL>;

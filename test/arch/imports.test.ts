@@ -76,7 +76,7 @@ const MAY_IMPORT: Table = {
   linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
   // It checks the network config of a lab as flanneld will, before it makes any host.
-  lab: ["address", "config", "lease", "backend", "netlink", "cni", "linux", "kube-server"],
+  lab: ["address", "config", "lease", "backend", "netlink", "ipsec", "cni", "linux", "kube-server"],
   // Fakes: no program imports them.
   testing: ["address", "packet", "datapath", "netlink", "lease", "state", "probe"],
   cmd: [

@@ -268,6 +268,32 @@ test("the values of wireguard and ipip reach the network config", async () => {
   assert.deepEqual(netConfOf(ipip).backend.members, { DirectRouting: true, MTU: 1400 });
 });
 
+test("the values of ipsec and extension, and what userspace WireGuard and charon need of the node", async () => {
+  const volumeOf = (objects: readonly AnyObject[], volume: string) =>
+    podOf(objects).volumes.find(({ name }) => name === volume)?.hostPath;
+  const userspace = await render('flannel.backend="wireguard"', 'flannel.implementation="userspace"');
+  assert.deepEqual(netConfOf(userspace).backend.members, { Implementation: "userspace" });
+  assert.deepEqual(volumeOf(userspace, "tun"), { path: "/dev/net/tun", type: "CharDevice" });
+  assert.equal(volumeOf(await render('flannel.backend="wireguard"'), "tun"), undefined);
+  const ipsec = await render(
+    ...['flannel.backend="ipsec"', "flannel.udpEncap=true", 'flannel.espProposal="aes256gcm16-ecp384"'],
+    'flannel.charonDirectory="/run/strongswan"',
+  );
+  await check(ipsec);
+  assert.deepEqual(netConfOf(ipsec).backend.members, {
+    ...{ UDPEncap: true, ESPProposal: "aes256gcm16-ecp384" },
+  });
+  assert.deepEqual(volumeOf(ipsec, "charon"), { path: "/run/strongswan", type: "DirectoryOrCreate" });
+  const commands = { SubnetAddCommand: "add $SUBNET", PostStartupCommand: "post" };
+  const extension = await render(
+    'flannel.backend="extension"',
+    `flannel.subnetAddCommand="${commands.SubnetAddCommand}"`,
+    `flannel.postStartupCommand="${commands.PostStartupCommand}"`,
+  );
+  await check(extension);
+  assert.deepEqual(netConfOf(extension).backend.members, commands);
+});
+
 test("a preshared key is in a Secret, which the pods read in the place of the ConfigMap's file", async () => {
   const psk = Buffer.alloc(32, 7).toString("base64");
   const objects = await render('flannel.backend="wireguard"', `flannel.psk="${psk}"`);

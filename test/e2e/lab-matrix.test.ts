@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { hasEsp } from "../../src/linux/esp.ts";
 import { ExecError, type ExecResult, exec } from "../../src/linux/exec.ts";
 import { hasLinkType } from "../../src/linux/link-types.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
@@ -229,6 +230,19 @@ for (const backend of ["wireguard", "ipip"] as const) {
     assert.match((await flannelctl("status", lab)).stderr, /there is no lab/);
   });
 }
+
+test("extension: commands that the lab brings along", async () => {
+  await withLab("e", ["--hosts=2", "--backend=extension"], (lab) => pings(lab, 2, [4]));
+});
+
+test("ipsec: a lab where the kernel has ESP, else a refusal with the remedy", async () => {
+  if (hasEsp()) return withLab("i", ["--hosts=2", "--backend=ipsec"], (lab) => pings(lab, 2, [4]));
+  const lab = `m${process.pid}i`;
+  const { code, stderr } = await flannelctl("up", lab, "--backend=ipsec");
+  assert.equal(code, 1);
+  assert.match(stderr, /kernel has no IPsec \(ESP\).*'modprobe -a esp4 xfrm_user'.*another --backend\n$/);
+  assert.match((await flannelctl("status", lab)).stderr, /there is no lab/);
+});
 
 test("what contradicts itself is refused in one line, and nothing is made", async () => {
   const lab = `m${process.pid}z`;

@@ -6,6 +6,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatPrefix } from "../../src/address/prefix.ts";
+import { hasEsp } from "../../src/linux/esp.ts";
+import { withNetns } from "../../src/linux/netns.ts";
 import { type Agent, addContainer, answers, makeCluster, makeFabric } from "../netns/agents.ts";
 import { type TestNetns, waitFor } from "../netns/support.ts";
 import { TestProcess } from "../support/process.ts";
@@ -19,6 +21,12 @@ const count = (text: string, pattern: RegExp): number => text.match(pattern)?.le
 const policies = (host: TestNetns): number => count(host.run("ip", "xfrm", "policy"), /^src .*\n\tdir/gm);
 /** Security associations of ESP, both directions. */
 const associations = (host: TestNetns): number => count(host.run("ip", "xfrm", "state"), /^\tproto esp/gm);
+
+test("the kernel says that it has ESP, and keeps no trace of the question", (t) => {
+  const [host] = makeFabric(t, [0]);
+  withNetns(host!.path, () => assert.equal(hasEsp(), true));
+  assert.equal(host!.run("ip", "xfrm", "state"), "");
+});
 
 test("packets travel in ESP only, through what happens to policies, charons and peers", async (t) => {
   const [h1, h2, h3] = makeFabric(t, [0, 0, 1]);

@@ -26,8 +26,12 @@ export function startFlanneld(
 ): ProcessId {
   mkdirSync(host.directory, { recursive: true });
   const settings = cluster.flanneldSettings(host);
-  // Hosts of a lab share /run, and would share a key.
-  const environment = { ...settings.environment, WIREGUARD_KEY_FILE: join(host.directory, "wgkey") };
+  // Hosts of a lab share /run, and would share a key and a charon.
+  const environment = {
+    ...settings.environment,
+    WIREGUARD_KEY_FILE: join(host.directory, "wgkey"),
+    CHARON_VICI_SOCKET: join(host.directory, "charon", "charon.vici"),
+  };
   const args = [...settings.flags, `--subnet-file=${host.subnetFile}`, ...flanneldFlags];
   return startDaemon({ netns: host.netns, program: flanneld, args, logFile: host.logFile, environment });
 }

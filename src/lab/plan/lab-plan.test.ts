@@ -41,6 +41,16 @@ test("the flags become a network config", () => {
   for (const [line, config] of configs) assert.deepEqual(JSON.parse(planOf(line).networkConfig), config);
 });
 
+test("ipsec gets a key of its own, extension commands", () => {
+  const backendOf = (line: string) => JSON.parse(planOf(line).networkConfig).Backend;
+  assert.match(backendOf("--backend ipsec").PSK, /^[0-9a-f]{96}$/);
+  assert.notEqual(backendOf("--backend ipsec").PSK, backendOf("--backend ipsec").PSK);
+  assert.match(
+    backendOf("--backend extension").SubnetAddCommand,
+    /ip route replace \$SUBNET via \$PUBLIC_IP/,
+  );
+});
+
 test("every combination of backend, families, firewall and segments has hosts with the network's families", () => {
   for (const backend of ["vxlan", "host-gw"]) {
     for (const families of ["", "--dual-stack", "--ipv6-only"]) {

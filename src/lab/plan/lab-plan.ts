@@ -1,5 +1,6 @@
 /** What the flags of `lab up` ask for: a network config, and a topology that has the families in it. */
 
+import { randomBytes } from "node:crypto";
 import type { Family } from "../../address/ip.ts";
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from "../../address/prefix.ts";
 import { type Network, parseNetwork } from "../../backend/backends.ts";
@@ -87,8 +88,24 @@ function composeConfig({ values, sources }: UpFlags): string {
     ...(ipv6Only ? { EnableIPv4: false } : { Network: network }),
     ...(ipv6 ? { EnableIPv6: true, IPv6Network: values["ipv6-network"] } : {}),
     ...(nftables ? { EnableNFTables: true } : {}),
-    Backend: { Type: backend, ...(values["direct-routing"] ? { DirectRouting: true } : {}) },
+    Backend: {
+      Type: backend,
+      ...(values["direct-routing"] ? { DirectRouting: true } : {}),
+      ...requiredMembers(backend.toLowerCase()),
+    },
   });
+}
+
+/** What a backend cannot do without: a key, or commands that work where all hosts are on one link. */
+function requiredMembers(backend: string): Readonly<Record<string, string>> {
+  if (backend === "ipsec") return { PSK: randomBytes(48).toString("hex") };
+  if (backend !== "extension") return {};
+  return {
+    SubnetAddCommand:
+      '[ -z "$SUBNET" ] || ip route replace $SUBNET via $PUBLIC_IP; [ -z "$IPV6SUBNET" ] || ip -6 route replace $IPV6SUBNET via $PUBLIC_IPV6',
+    SubnetRemoveCommand:
+      '[ -z "$SUBNET" ] || ip route delete $SUBNET; [ -z "$IPV6SUBNET" ] || ip -6 route delete $IPV6SUBNET',
+  };
 }
 
 /** The hosts have addresses of the families that the network has: tunnels and routes go over the same family. */

@@ -4,6 +4,8 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { BackendConfig } from "../../backend/backends.ts";
 import { ConfigError, FlannelError } from "../../base/error.ts";
+import { findCharon } from "../../ipsec/charon.ts";
+import { hasEsp } from "../../linux/esp.ts";
 import { hasLinkType } from "../../linux/link-types.ts";
 import { openRtnetlink } from "../../linux/netlink-socket.ts";
 
@@ -52,6 +54,7 @@ export function requireIpv6(): void {
 /** Throws FlannelError ENOTSUP with the remedy if the kernel cannot create the devices of this backend. */
 export function requireDevices(backend: BackendConfig): void {
   // WireGuard runs in flanneld where the kernel has none, unless the config excludes that.
+  if (backend.type === "ipsec") requireIpsec();
   const isKernelWireguard = backend.type === "wireguard" && backend.implementation === "kernel";
   const kind = isKernelWireguard ? "wireguard" : LINK_TYPES.find((type) => type === backend.type);
   if (kind === undefined) return;
@@ -60,6 +63,16 @@ export function requireDevices(backend: BackendConfig): void {
   throw new FlannelError(
     "ENOTSUP",
     `this machine's kernel has no ${kind} devices, which the backend needs: load them with 'modprobe ${kind}', use a kernel that has them, or choose another --backend`,
+  );
+}
+
+/** Throws FlannelError: ENOENT without charon, ENOTSUP if the kernel has no ESP. */
+function requireIpsec(): void {
+  findCharon();
+  if (hasEsp()) return;
+  throw new FlannelError(
+    "ENOTSUP",
+    "this machine's kernel has no IPsec (ESP), which the backend needs: load it with 'modprobe -a esp4 xfrm_user', use a kernel that has it, or choose another --backend",
   );
 }
 

@@ -30,7 +30,7 @@ export async function readConfigFile(path: string): Promise<string> {
     if (isNotFound(error)) {
       throw new StoreError(
         "NOT_FOUND",
-        `there is no network config at ${path} (--net-config-path): mount the ConfigMap kube-flannel-cfg with its net-conf.json there`,
+        `there is no network config at ${path} (--net-config-path): mount the ConfigMap kube-flannel-cfg with its net-conf.json there, or leave out --kube-subnet-mgr if the network config is in etcd`,
       );
     }
     const reason = (error as NodeJS.ErrnoException).code ?? String(error);

@@ -17,7 +17,7 @@ vxlan host-gw udp wireguard ipip alloc extension ipsec
 {{- define "flannel.unknownValues" -}}
 {{- $known := dict
   "" (list "global" "podCidr" "podCidrv6" "flannel" "netpol")
-  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "cniConf" "resources" "healthz" "metrics" "tolerations" "nodeSelector")
+  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "implementation" "udpEncap" "espProposal" "charonDirectory" "preStartupCommand" "postStartupCommand" "subnetAddCommand" "subnetRemoveCommand" "cniConf" "resources" "healthz" "metrics" "tolerations" "nodeSelector")
   "flannel.image." (list "repository" "tag")
   "flannel.healthz." (list "port" "livenessProbe" "readinessProbe")
   "flannel.metrics." (list "port" "tokenSecret" "podMonitor")
@@ -97,6 +97,12 @@ capabilities:
 {{- if and (has .Values.flannel.backend (list "wireguard" "ipsec")) (ne $psk "0") }}{{ $psk }}{{ end }}
 {{- end }}
 
+{{/* Whether flanneld opens /dev/net/tun: it carries the packets itself. */}}
+{{- define "flannel.usesTun" -}}
+{{- $values := .Values.flannel }}
+{{- if or (eq $values.backend "udp") (and (eq $values.backend "wireguard") (eq (toString $values.implementation) "userspace")) }}true{{ end }}
+{{- end }}
+
 {{/* net-conf.json. Zero and empty values are left out, so that flanneld's defaults apply. */}}
 {{- define "flannel.netConf" -}}
 {{- $values := .Values.flannel }}
@@ -116,11 +122,20 @@ capabilities:
 {{- with int $values.backendPortv6 }}{{ $_ := set $backend "ListenPortV6" . }}{{ end }}
 {{- with int $values.mtu }}{{ $_ := set $backend "MTU" . }}{{ end }}
 {{- with $values.tunnelMode }}{{ $_ := set $backend "Mode" . }}{{ end }}
+{{- with $values.implementation }}{{ $_ := set $backend "Implementation" . }}{{ end }}
 {{- with int $values.keepaliveInterval }}{{ $_ := set $backend "PersistentKeepaliveInterval" . }}{{ end }}
 {{- with include "flannel.psk" $ }}{{ $_ := set $backend "PSK" . }}{{ end }}
 {{- end }}
 {{- if eq $values.backend "ipsec" }}
 {{- with include "flannel.psk" $ }}{{ $_ := set $backend "PSK" . }}{{ end }}
+{{- if include "flannel.isTrue" $values.udpEncap }}{{ $_ := set $backend "UDPEncap" true }}{{ end }}
+{{- with $values.espProposal }}{{ $_ := set $backend "ESPProposal" . }}{{ end }}
+{{- end }}
+{{- if eq $values.backend "extension" }}
+{{- with $values.preStartupCommand }}{{ $_ := set $backend "PreStartupCommand" . }}{{ end }}
+{{- with $values.postStartupCommand }}{{ $_ := set $backend "PostStartupCommand" . }}{{ end }}
+{{- with $values.subnetAddCommand }}{{ $_ := set $backend "SubnetAddCommand" . }}{{ end }}
+{{- with $values.subnetRemoveCommand }}{{ $_ := set $backend "SubnetRemoveCommand" . }}{{ end }}
 {{- end }}
 {{- if eq $values.backend "ipip" }}
 {{- with int $values.mtu }}{{ $_ := set $backend "MTU" . }}{{ end }}
