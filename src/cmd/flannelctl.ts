@@ -15,6 +15,8 @@ import { cleanupCommand } from "../operate/cleanup.ts";
 import { driftCommand, eventsCommand } from "../operate/daemon-history.ts";
 import { checkCommand } from "../operate/diagnose/check-command.ts";
 import { pingCommand } from "../operate/diagnose/ping-command.ts";
+import { topCommand } from "../operate/diagnose/top-command.ts";
+import { traceCommand } from "../operate/diagnose/trace-command.ts";
 import { planCommand } from "../operate/plan-command.ts";
 import { replayCommand } from "../operate/replay-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
@@ -45,8 +47,10 @@ const diagnose = diagnosePorts();
 
 const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
   status: statusCommand(diagnose.terminal),
+  top: topCommand(diagnose),
   check: checkCommand(diagnose),
   ping: pingCommand(diagnose),
+  trace: traceCommand(diagnose),
   drift: driftCommand(),
   events: eventsCommand(diagnose),
   replay: replayCommand(diagnose),

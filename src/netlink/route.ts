@@ -112,6 +112,8 @@ const nextHops: Kind<readonly NextHop[]> = {
 
 const ROUTE_ATTRIBUTES = attributeTable({
   RTA_DST: [1, "dst", ip],
+  RTA_SRC: [2, "src", ip],
+  RTA_IIF: [3, "iif", u32],
   RTA_OIF: [4, "oif", u32],
   RTA_GATEWAY: [5, "gateway", ip],
   RTA_PRIORITY: [6, "priority", u32],
@@ -262,12 +264,20 @@ export const getRoutes = (family: Family, filter: RouteFilter = {}): NetlinkRequ
     oif: filter.oif,
   });
 
+/** A packet that comes from another host or a container: its source, and the device that it arrives on. */
+export interface Arrival {
+  readonly source: string;
+  readonly iif: number;
+}
+
 /**
- * Asks which route packets to `address` take, through the device with index `oif` if that is given. ENETUNREACH,
- * EHOSTUNREACH, EACCES… if none.
+ * Asks which route packets to `address` take, through the device with index `oif` if that is given, or as forwarded packets.
+ * ENETUNREACH, EHOSTUNREACH, EACCES… if none; EINVAL, EXDEV if a forwarded packet would be dropped for its source.
  */
-export function lookupRoute(address: string, oif?: number): NetlinkRequest {
+export function lookupRoute(address: string, oif?: number, arrival?: Arrival): NetlinkRequest {
   const family = familyOfText(address);
-  const body = { af: toAf(family), dstLength: family === 4 ? 32 : 128, dst: address, oif };
+  const bits = family === 4 ? 32 : 128;
+  const from = arrival === undefined ? {} : { srcLength: bits, src: arrival.source, iif: arrival.iif };
+  const body = { af: toAf(family), dstLength: bits, dst: address, oif, ...from };
   return requestOf("RTM_GETROUTE", RTM_GETROUTE, 0, ROUTE, body);
 }

@@ -19,6 +19,7 @@ import {
   type Neighbour,
 } from "./neighbour.ts";
 import {
+  type Arrival,
   decodeRoute,
   getRoutes,
   lookupRoute,
@@ -99,10 +100,10 @@ export class Rtnetlink implements Disposable {
     );
   }
 
-  /** The route that packets to `address` take, through the device with index `oif` if given; undefined if none leads there. */
-  lookupRoute(address: string, oif?: number): Route | undefined {
+  /** The route that packets to `address` take, through the device with index `oif` or as forwarded ones if given; undefined if none leads there. */
+  lookupRoute(address: string, oif?: number, arrival?: Arrival): Route | undefined {
     try {
-      return decodeAll(this.connection.request(lookupRoute(address, oif)), decodeRoute)[0];
+      return decodeAll(this.connection.request(lookupRoute(address, oif, arrival)), decodeRoute)[0];
     } catch (error) {
       if (UNROUTED.some((code) => hasCode(error, code))) return undefined;
       throw error;
@@ -129,7 +130,7 @@ export class Rtnetlink implements Disposable {
 }
 
 /** What a lookup answers if there is no way: no route, `unreachable`, `prohibit`, `blackhole` (ip-route(8)). */
-const UNROUTED = ["ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL"];
+const UNROUTED = ["ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL", "EXDEV"];
 
 const familiesOf = (filter: { readonly family?: Family }): readonly Family[] =>
   filter.family === undefined ? BOTH : [filter.family];

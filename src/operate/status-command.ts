@@ -50,7 +50,8 @@ const isHealthy = (status: Status, routes: readonly RouteReport[]): boolean =>
 
 const FINE = ["unknown", "reachable"];
 
-const isInOrder = ({ state, reason, probe }: RouteReport): boolean =>
+/** Nothing is known to be wrong with the route. */
+export const isInOrder = ({ state, reason, probe }: RouteReport): boolean =>
   state === "programmed" && reason === undefined && FINE.includes(probe?.verdict ?? "unknown");
 
 /** Lines for people: the host, then a table of its peers. */
