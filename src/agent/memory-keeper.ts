@@ -24,6 +24,8 @@ const GROWTH_BYTES = 16 * 1024 * 1024;
 
 /** Code that ran once, for an answer of the status server, say, stays mapped: growth by this much is worth unmapping it. */
 const PROGRAM_GROWTH_BYTES = 3 * 1024 * 1024;
+/** Less growth between two looks: the work that needed the code is over, and unmapping it then lasts. */
+const QUIET_BYTES = 1024 * 1024;
 /** Where code runs all the time, unmapping it would only cost. */
 const UNMAP_INTERVAL_MS = 10_000;
 
@@ -47,6 +49,7 @@ export async function keepMemoryLow(memory: Memory, timers: Timers, signal: Abor
   let waitMs = SETTLED_MS;
   let leanBytes = 0;
   let settledBytes = Number.POSITIVE_INFINITY;
+  let previousBytes = 0;
   let nextUnmapMs = 0;
   while (!signal.aborted) {
     await sleep(timers, waitMs, signal);
@@ -61,7 +64,10 @@ export async function keepMemoryLow(memory: Memory, timers: Timers, signal: Abor
       continue;
     }
     leanBytes = Math.min(leanBytes, residentBytes);
-    if (residentBytes > settledBytes + PROGRAM_GROWTH_BYTES && timers.nowMs() >= nextUnmapMs) {
+    const isQuiet = residentBytes < previousBytes + QUIET_BYTES;
+    previousBytes = residentBytes;
+    const hasGrown = residentBytes > settledBytes + PROGRAM_GROWTH_BYTES;
+    if (hasGrown && isQuiet && timers.nowMs() >= nextUnmapMs) {
       memory.unmap();
       settledBytes = Number.POSITIVE_INFINITY;
       nextUnmapMs = timers.nowMs() + UNMAP_INTERVAL_MS;
