@@ -7,9 +7,9 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from "p
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** Root needs --no-sandbox; containers have a small /dev/shm. */
-export const openBrowser = (): Promise<Browser> =>
+export const openBrowser = (executablePath = "/usr/bin/chromium"): Promise<Browser> =>
   chromium.launch({
-    executablePath: "/usr/bin/chromium",
+    executablePath,
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
   });
 

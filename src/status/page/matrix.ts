@@ -61,7 +61,7 @@ export class Matrix {
     const rows = this.#rows;
     const hasNumbers = rows.length <= MAX_WITH_NUMBERS;
     const look = hasNumbers ? "numbers" : rows.length <= MAX_WITH_NAMES ? "dense" : "dense sparse";
-    const names = rows.map((row, index) => nameOf(row, index));
+    const names = namesOf(rows);
     const isFocused = this.#body.querySelector("td:focus") !== null;
     const table = h(
       "table",
@@ -153,7 +153,8 @@ export class Matrix {
 
   #drawPairs(): void {
     const wanted = this.#search.value.trim().toLowerCase();
-    const names = new Map(this.#rows.map((row, index) => [row.key, nameOf(row, index)]));
+    const unique = namesOf(this.#rows);
+    const names = new Map(this.#rows.map(({ key }, index) => [key, unique[index]!]));
     const nameOfKey = (key: string) => names.get(key) ?? shortName(key);
     const shown: Pair[] = [];
     for (const pair of this.#pairs) {
@@ -207,11 +208,12 @@ export class Matrix {
   }
 
   #drawUnknown(): void {
+    const unique = namesOf(this.#rows);
     const keysOf = new Map<string, string[]>();
     for (const [index, row] of this.#rows.entries())
       if (row.reason !== undefined && row.cells.length === 0) {
         const keys = keysOf.get(row.reason) ?? [];
-        keys.push(nameOf(row, index));
+        keys.push(unique[index]!);
         keysOf.set(row.reason, keys);
       }
     this.#unknown.replaceChildren(
@@ -257,9 +259,16 @@ function numberOf(cell: Cell | undefined, health: string): string {
 const describeCell = ({ verdict, rttMs, lossRatio }: Cell): string =>
   `${t(`v:${verdict}`)}, RTT ${formatRtt(rttMs)}, ${t("loss")} ${formatLoss(lossRatio)}`;
 
-/** This host's row is the first. */
-const nameOf = ({ key, host }: MatrixRow, index: number): string =>
-  index === 0 ? (host ?? t("thisHost")) : (host ?? shortName(key));
+/** Names of hosts, where they are known and unique; this host's row is the first. */
+function namesOf(rows: readonly MatrixRow[]): string[] {
+  const counts = new Map<string, number>();
+  for (const { host = "" } of rows) counts.set(host, (counts.get(host) ?? 0) + 1);
+  return rows.map(({ key, host }, index) =>
+    host !== undefined && counts.get(host) === 1
+      ? host
+      : shortName(key) || (index === 0 ? t("thisHost") : "?"),
+  );
+}
 
 function legend(): HTMLElement {
   const items: [string, string][] = [
