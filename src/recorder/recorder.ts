@@ -54,8 +54,15 @@ export class Recorder {
     this.#target = target;
     const set: StateObject[] = [];
     const gone: string[] = [];
-    for (const [key, object] of target.state) if (before?.state.get(key) !== object) set.push(object);
-    for (const key of before?.state.keys() ?? []) if (!target.state.has(key)) gone.push(key);
+    let kept = 0;
+    for (const [key, object] of target.state) {
+      const old = before?.state.get(key);
+      if (old !== undefined) kept++;
+      if (old !== object) set.push(object);
+    }
+    // Mostly nothing is gone, or the state is small.
+    if (before !== undefined && kept < before.state.size)
+      for (const key of before.state.keys()) if (!target.state.has(key)) gone.push(key);
     const isSame =
       before !== undefined &&
       before.keepOthers === target.keepOthers &&
