@@ -6,7 +6,8 @@
  */
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { systemTimers } from "../../src/base/timers.ts";
 import { ConnectionProvider } from "../../src/ipsec/connection-provider.ts";
@@ -17,6 +18,7 @@ import { makeFabric } from "../netns/agents.ts";
 import { makeCharon } from "../netns/charon.ts";
 import { waitFor } from "../netns/support.ts";
 
+const TURNS = 5;
 const PSK = "0123456789abcdef".repeat(6);
 
 const connection = (own: number, remote: number): IpsecConnection => ({
@@ -103,10 +105,25 @@ test("peers agree on a tunnel; a charon that is killed starts again; a peer that
   await waitFor("h2's charon", () => h2.charon.current !== undefined);
   h1.program([]);
   await h1.charon.client();
-  const startMs = performance.now();
-  h1.program([connection(1, 2)]);
+  const tookMs: number[] = [];
+  for (let turn = 0; turn < TURNS; turn++) {
+    const startMs = performance.now();
+    h1.program([connection(1, 2)]);
+    await waitFor("a tunnel", () => h1.isEstablished(), 20_000);
+    tookMs.push(performance.now() - startMs);
+    if (turn < TURNS - 1) h1.program([]);
+    if (turn < TURNS - 1) await waitFor("no tunnel", async () => !(await h1.isEstablished()), 20_000);
+  }
   await established("a tunnel", h1, h2);
-  t.diagnostic(`peer event to established: ${(performance.now() - startMs).toFixed(0)} ms`);
+  const median = tookMs.toSorted((a, b) => a - b)[TURNS >> 1]!;
+  t.diagnostic(`peer event to established, median of ${TURNS}: ${median.toFixed(0)} ms`);
+  assert.ok(median <= 1_000, `${tookMs}`);
+  for (const name of readdirSync(h1.directory)) {
+    const path = join(h1.directory, name);
+    if (!statSync(path).isFile()) continue;
+    assert.equal(statSync(path).mode & 0o077, 0, `${name} is for root only`);
+    assert.ok(!readFileSync(path, "utf8").includes(PSK), name);
+  }
 
   const pid = readdirSync("/proc").find((entry) => {
     if (!/^\d+$/.test(entry)) return false;
