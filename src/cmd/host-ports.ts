@@ -1,6 +1,6 @@
 /** This host, for the commands of flannelctl that look after it. */
 
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import type { AdminPorts } from "../admin/admin-ports.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
@@ -11,6 +11,7 @@ import { runCommand } from "../linux/exec.ts";
 import { openGenericNetlink, openRtnetlink, openXfrmNetlink } from "../linux/netlink-socket.ts";
 import { openNotifications, openXfrmNotifications } from "../linux/notifications.ts";
 import { processesOfThisNetns } from "../linux/processes.ts";
+import { UAPI_DIRECTORY } from "../linux/uapi-socket.ts";
 import { WireguardKeys } from "../linux/wireguard-keys.ts";
 import type { OperatePorts } from "../operate/operate-ports.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
@@ -39,6 +40,8 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
     return {
       ...{ rtnetlink, kernel, providers: [kernel, wireguard, policies], keys },
       hasKernelWireguard: devices.isAvailable,
+      isInProcess: (device) =>
+        rtnetlink.link(device)?.kind === "tun" && existsSync(`${UAPI_DIRECTORY}/${device}.sock`),
       [Symbol.dispose]() {
         connection.close();
         policies[Symbol.dispose]();

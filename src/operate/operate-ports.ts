@@ -31,6 +31,8 @@ export interface HostKernel extends Disposable {
   /** This host's keys; a key that does not exist yet is "(new)". */
   readonly keys: HostKeys;
   readonly hasKernelWireguard: boolean;
+  /** Whether a running flanneld has the keys and peers of this WireGuard device in its own process, where they are not seen. */
+  isInProcess(device: string): boolean;
 }
 
 export interface ProcessEntry {

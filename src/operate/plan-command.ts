@@ -31,7 +31,7 @@ import { describeSubnets } from "../lease/lease.ts";
 import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
 import type { HostRecord } from "../lease/lease-store.ts";
 import { diffStates } from "../state/diff.ts";
-import { describeObject, keyOf, type StateObject, type StateOperation } from "../state/objects.ts";
+import { describeObject, deviceOf, keyOf, type StateObject, type StateOperation } from "../state/objects.ts";
 import { observeAll } from "../state/provider.ts";
 import type { Target } from "../state/target.ts";
 import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
@@ -67,6 +67,9 @@ export const planCommand = (ports: OperatePorts): Command =>
       return await plan({ ports, options, network, assigned, records, host, logger }, context);
     },
   });
+
+/** What the device's owner holds, the kernel or flanneld. */
+const WIREGUARD_KINDS: ReadonlySet<string> = new Set(["wireguard", "wireguard-peer", "allowed-ip"]);
 
 interface Situation {
   readonly ports: OperatePorts;
@@ -104,9 +107,15 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   const kinds = new Set(host.providers.flatMap((provider) => [...provider.kinds]));
   const observed = await observeAll(host.providers, target.ownership, kinds);
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
+  const hidden = new Set([...target.ownership.devices].filter((device) => host.isInProcess(device)));
   const changes = operations.filter(
-    ({ action, object }) => kinds.has(object.kind) && (action !== "remove" || !target.keepOthers),
+    ({ action, object }) =>
+      kinds.has(object.kind) &&
+      (action !== "remove" || !target.keepOthers) &&
+      !(WIREGUARD_KINDS.has(object.kind) && hidden.has(deviceOf(object))),
   );
+  for (const device of hidden)
+    printError(`not compared: keys and peers of ${device}, which flanneld has itself (wg show ${device})`);
   const isPossible = ({ object }: StateOperation) =>
     object.kind !== "setting" || situation.ports.canSet(object.name);
   const possible = changes.filter(isPossible);

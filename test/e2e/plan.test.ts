@@ -214,6 +214,20 @@ test("wireguard: keys are named, the key file is not created, and no secret is p
   assert.match(readable.err, /the WireGuard key file \S+ can be read by others \(mode 0444\): 'chmod 0400 /);
 });
 
+test("beside a flanneld that runs WireGuard itself nothing is left to do", async (t) => {
+  const { host } = await bed(t, {
+    ...VXLAN,
+    Backend: { Type: "wireguard", Implementation: "userspace" },
+  });
+  const keyFile = { WIREGUARD_KEY_FILE: join(host.directory, "wgkey") };
+  await readyFlanneld(t, host, { env: keyFile });
+  const args = ["plan", `--etcd-endpoints=${host.etcdEndpoint}`, `--subnet-file=${host.subnetFile}`];
+  const { code, out, err } = await flannelctl(host, args, keyFile);
+  assert.match(out, /^Nothing to do: this host is in sync\.$/m, out + err);
+  assert.equal(code, NOTHING);
+  assert.match(err, /^.*not compared: keys and peers of flannel-wg, which flanneld has itself/m);
+});
+
 test("blocking conditions are reported", async (t) => {
   const { host } = await bed(t);
   const none = await plan(host);
