@@ -32,13 +32,13 @@ interface Bed {
   del(key: string): Promise<unknown>;
 }
 
-async function makeBed(t: TestContext, args: readonly string[] = []): Promise<Bed> {
+async function makeBed(t: TestContext, config = CONFIG): Promise<Bed> {
   const etcd = await startEtcd();
   t.after(() => etcd[Symbol.asyncDispose]());
-  await etcd.ctl("put", "/coreos.com/network/config", CONFIG);
+  await etcd.ctl("put", "/coreos.com/network/config", config);
   const [here, there, hub] = (await makeHosts(t, etcd, 3)) as [TestHost, TestHost, TestHost];
-  const { flanneld } = await readyFlanneld(t, here, { args });
-  const { flanneld: peer, subnet: gateway } = await readyFlanneld(t, there, { args });
+  const { flanneld } = await readyFlanneld(t, here);
+  const { flanneld: peer, subnet: gateway } = await readyFlanneld(t, there);
   const subnet = gateway.replace(/\.1\/24$/, ".0/24");
   const socket = join(here.directory, "flanneld.sock");
   const run = (...words: string[]) => flannelctl(here, [...words, "--socket", socket]);
@@ -98,6 +98,19 @@ test("a healthy peer is ✓ in every step, by each of its names, and answers pin
   const json = JSON.parse((await bed.run("check", "-o", "json")).out);
   assert.equal(json.isReady, true);
 });
+
+for (const type of ["host-gw", "udp"])
+  test(`a healthy peer of ${type} has no ✗, and none without containers either`, async (t) => {
+    const bed = await makeBed(t, `{"Network":"10.5.0.0/16","Backend":{"Type":"${type}"}}`);
+    const early = await bed.check();
+    assert.equal(early.code, 0, JSON.stringify(early, undefined, 1));
+    assert.equal(step(early, "overlay").state, type === "udp" ? "ok" : "unknown");
+    bed.there.run("ip", "link", "add", "br0", "type", "bridge");
+    bed.there.run("ip", "address", "add", bed.subnet.replace("0/24", "1/24"), "dev", "br0");
+    bed.there.run("ip", "link", "set", "br0", "up");
+    const late = await bed.check();
+    assert.deepEqual([step(late, "overlay").state, step(late, "size").state, late.code], ["ok", "ok", 0]);
+  });
 
 test("check tells apart what breaks the underlay", async (t) => {
   const bed = await makeBed(t);

@@ -42,13 +42,19 @@ export async function checkOverlay(context: Context, under: PathResult | undefin
   const tunnel = tunnelOf(context.rtnetlink, fabric.status, route.device);
   if (route.probe?.verdict === "one direction" && route.probe.advice !== undefined)
     return { finding: failed(`${seen}; packets pass in one direction only`, route.probe.advice) };
-  if (tunnel === undefined || publicIp === undefined)
+  if (tunnel === undefined || publicIp === undefined) {
+    const advice =
+      "packets between containers are routed by the network itself: it has to accept them, and the peer has to forward them (flannelctl check there)";
+    if (route.probe?.verdict === "overlay down") return { finding: failed(seen, advice) };
+    // The address is the containers' bridge, which a host without containers does not have.
     return {
-      finding: failed(
-        seen,
-        "packets between containers are routed by the network itself: it has to accept them, and the peer has to forward them (flannelctl check there)",
-      ),
+      finding: {
+        state: "unknown",
+        seen: `${seen}; the peer may have no containers yet`,
+        advice: `if it has: ${advice}`,
+      },
     };
+  }
   if (tunnel.udpPort === undefined)
     return { finding: failed(seen, `accept ${tunnel.name} on the peer and in the network between`) };
   const answer = await ports.askUdpPort(publicIp, tunnel.udpPort, PORT_TIMEOUT_MS);
