@@ -5,8 +5,9 @@ import { connect } from "node:net";
 import { hostname } from "node:os";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
+import { reachable } from "../../test/support/fake-cluster.ts";
 import { until } from "../../test/support/until.ts";
-import { ENDPOINTS, type PeerDetail, type RouteReport, type Status } from "./api.ts";
+import { ENDPOINTS, type PathReport, type PeerDetail, type RouteReport, type Status } from "./api.ts";
 import { listen } from "./bounded-server.ts";
 import { EventLog } from "./event-log.ts";
 import { single } from "./metrics-text.ts";
@@ -32,6 +33,17 @@ const DETAIL: PeerDetail = {
   objects: [{ kind: "route", object: "route 10.5.2.0/24", state: "programmed" }],
 };
 
+const PATH: PathReport = {
+  peer: "10.5.2.0-24",
+  externalInterface: { name: "eth0", mtuBytes: 1500, addresses: ["192.168.7.1"] },
+  ways: [
+    {
+      ...{ from: "10.5.1.0/24", to: "10.5.2.0/24", publicIp: "192.168.7.2" },
+      objects: [{ kind: "route", what: "route 10.5.2.0/24", state: "missing" }],
+    },
+  ],
+};
+
 const start = (changes: Partial<StatusSource> = {}) =>
   StatusServer.start(
     {
@@ -42,7 +54,7 @@ const start = (changes: Partial<StatusSource> = {}) =>
       routes: () => [route(1)],
       peers: () => [{ key: "k\u202e", subnets: ["10.5.2.0/24"], publicIps: [], backend: "" }],
       peer: (name) => (name === DETAIL.key || name === DETAIL.subnets[0] ? DETAIL : "absent"),
-      path: () => "absent",
+      path: (to) => (to === "10.5.2.7" ? PATH : "absent"),
       plan: () => [{ action: "create", kind: "route", object: "route 10.5.2.0/24", reason: undefined }],
       drift: () => ({
         counts: { route: 1 },
@@ -80,6 +92,12 @@ async function get(server: StatusServer, path: string, question?: Question) {
   return { status: response.statusCode, headers: response.headers, body: await text(response) };
 }
 
+const QUERIES: Readonly<Record<string, string>> = {
+  "/v1/path": "?to=10.5.2.7",
+  "/v1/probes": "?worst=1",
+  "/v1/routes": "?probes=false",
+};
+
 test("each answer matches the schema in the OpenAPI document", async () => {
   await using server = await start();
   const document = JSON.parse((await get(server, "/v1/openapi.json")).body);
@@ -90,10 +108,16 @@ test("each answer matches the schema in the OpenAPI document", async () => {
     "/v1/peers",
     "/v1/peers/{key}",
     "/v1/plan",
+    "/v1/probes",
+    "/v1/matrix",
+    "/v1/path",
     "/v1/drift",
   ] as const;
   for (const path of paths) {
-    const { status, body, headers } = await get(server, path.replace("{key}", "10.5.2.0%2F24"));
+    const { status, body, headers } = await get(
+      server,
+      path.replace("{key}", "10.5.2.0%2F24") + (QUERIES[path] ?? ""),
+    );
     assert.equal(status, 200, path);
     assert.match(headers["content-type"]!, /^application\/json/);
     const { $ref } = document.paths[path].get.responses[200].content["application/json"].schema;
@@ -153,6 +177,27 @@ test("an unknown path is answered with the list of paths", async () => {
   assert.equal(status, 404);
   assert.match(headers["content-type"]!, /^text\/plain/);
   for (const path of Object.keys(ENDPOINTS)) assert.ok(body.split("\n").includes(path), path);
+});
+
+test("malformed parameters are 400, and a path to no peer is 404", async () => {
+  await using server = await start();
+  const statusOf = async (path: string) => (await get(server, path)).status;
+  for (const query of [
+    "/v1/routes?probes=no",
+    "/v1/probes?worst=0",
+    "/v1/probes?worst=-1",
+    "/v1/probes?worst=1e9",
+  ])
+    assert.equal(await statusOf(query), 400, query);
+  for (const query of ["/v1/path", "/v1/path?to=", "/v1/path?to=10.5.9.1", "/v1/path?to=%00"])
+    assert.equal(await statusOf(query), 404, query);
+});
+
+test("routes without probes are those with probes, without them", async () => {
+  const probe = reachable(1);
+  await using server = await start({ routes: () => [{ ...route(1), probe }] });
+  assert.deepEqual(JSON.parse((await get(server, "/v1/routes")).body)[0].probe, probe);
+  assert.deepEqual(JSON.parse((await get(server, "/v1/routes?probes=false")).body), [route(1)]);
 });
 
 test("metrics are text in Prometheus' format", async () => {
@@ -285,6 +330,8 @@ test("events are sent as they happen, and resumed after the last one that was re
   assert.deepEqual(messages(await since("run-1")), ["two", "three"]);
   assert.deepEqual(messages(await since("run-3")), []);
   assert.deepEqual(messages(await since("0")), ["one", "two", "three"]);
+  const after = await get(server, "/v1/events?follow=false&after=run-1");
+  assert.deepEqual(messages(after.body), ["two", "three"]);
   assert.doesNotMatch(await since("0"), /event: gap/);
   events.record(event("four"));
   for (const follow of ["yes", "", "true&follow=x"])
