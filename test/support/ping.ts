@@ -32,6 +32,12 @@ export async function ping(
   return Number(/(\d+) received/.exec(stdout)![1]);
 }
 
+/** Echo requests that a namespace has received so far; `text`: its /proc/net/snmp. */
+export function echoRequestsIn(text: string): number {
+  const [names, values] = [...text.matchAll(/^Icmp: (.*)$/gm)].map((match) => match[1]!.split(" "));
+  return Number(values![names!.indexOf("InEchos")]);
+}
+
 /** A ping every 10 ms. */
 export class PingStream implements AsyncDisposable {
   readonly #process: TestProcess;
@@ -45,10 +51,24 @@ export class PingStream implements AsyncDisposable {
     return [...this.#process.stdout.matchAll(/icmp_seq=(\d+) ttl/g)].map((match) => Number(match[1]));
   }
 
+  /** The longest round trip so far, in ms. */
+  get longestMs(): number {
+    return Math.max(
+      0,
+      ...[...this.#process.stdout.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1])),
+    );
+  }
+
   /** Waits for so many more answers. */
   async more(count: number): Promise<void> {
     const wanted = this.answers.length + count;
     await until(() => this.answers.length >= wanted, `${count} more answers to pings`);
+  }
+
+  /** Ends it; how many requests it sent, answered or not. */
+  async countSent(): Promise<number> {
+    await this.#process.stop("SIGINT");
+    return Number(/(\d+) packets transmitted/.exec(this.#process.stdout)![1]);
   }
 
   /** Ends it. The sequence numbers that are missing below the last one that came, and those that came twice. */

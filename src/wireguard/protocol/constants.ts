@@ -16,3 +16,6 @@ export const KEEPALIVE_TIMEOUT_MS = 10_000;
 export const INITIATIONS_PER_SECOND = 50;
 /** Packets of one peer that wait for a session. */
 export const MOST_STAGED = 128;
+/** The same after a start, when there are no sessions yet and all that waited in the TUN device (its queue holds 500) comes at once. */
+export const MOST_STAGED_AT_START = 512;
+export const START_MS = 30_000;

@@ -9,11 +9,13 @@ import {
   INITIATIONS_PER_SECOND,
   KEEPALIVE_TIMEOUT_MS,
   MOST_STAGED,
+  MOST_STAGED_AT_START,
   REJECT_AFTER_MESSAGES,
   REJECT_AFTER_MS,
   REKEY_AFTER_MESSAGES,
   REKEY_AFTER_MS,
   REKEY_TIMEOUT_MS,
+  START_MS,
 } from "./constants.ts";
 import {
   COOKIE_REPLY_BYTES,
@@ -56,6 +58,7 @@ export class WireguardDevice {
   readonly #sessions: SessionTable;
   readonly #timers: PeerTimers;
   #own: PrivateKey | undefined;
+  #startedMs = 0;
   #admission: Admission | undefined;
 
   constructor(ports: DevicePorts) {
@@ -97,6 +100,7 @@ export class WireguardDevice {
   setPrivateKey(privateKey: Uint8Array): void {
     const { primitives } = this.#ports;
     this.#own = primitives.importKey(privateKey);
+    this.#startedMs = this.nowMs;
     this.#admission = new Admission(primitives, this.#own.publicKey);
     for (const peer of this.#peers.values()) {
       this.#wipe(peer);
@@ -140,7 +144,8 @@ export class WireguardDevice {
 
   /** Keeps a packet until there is a session. */
   stage(peer: Peer, packet: Uint8Array): void {
-    if (peer.staged.length >= MOST_STAGED) peer.staged.shift();
+    const most = this.nowMs - this.#startedMs < START_MS ? MOST_STAGED_AT_START : MOST_STAGED;
+    while (peer.staged.length >= most) peer.staged.shift();
     peer.staged.push(packet);
   }
 

@@ -201,6 +201,18 @@ test("replayed, older, truncated and changed handshake messages have no effect",
   assert.equal(a.peer!.current, session, "a replay");
 });
 
+test("packets that wait for a session: as many as the TUN device holds after a start, 128 later, the newest ones", () => {
+  const [a] = pair();
+  const stage = (count: number) => {
+    for (let number = 0; number < count; number++) a.device.stage(a.peer!, Uint8Array.of(number & 255));
+  };
+  stage(600);
+  assert.equal(a.peer!.staged.length, 512);
+  a.device.nowMs = 30_000;
+  stage(1);
+  assert.deepEqual([a.peer!.staged.length, a.peer!.staged.at(-1)![0]], [128, 0]);
+});
+
 test("a stranger's initiation is not answered", () => {
   const [a, b] = pair();
   const stranger = new Side(3);
