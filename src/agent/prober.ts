@@ -36,6 +36,8 @@ const BUFFER_BYTES = 9_000;
 /** Notes; a cut network takes thousands of peers along. */
 const NOTES = 10;
 
+/** A wall clock that is this far off was stepped. */
+const CLOCK_STEP_MS = 1_000;
 /** Hosts that are asked by TCP at the same time. */
 const MOST_ASKED = 32;
 
@@ -58,6 +60,7 @@ export class PeerProber {
   #random = new Uint32Array(0);
   #randomUsed = 0;
   #asking = 0;
+  #wallOffsetMs = 0;
   #context: ProbeContext;
 
   constructor(options: PeerProberOptions) {
@@ -209,12 +212,10 @@ export class PeerProber {
   }
 
   #toApi({ target, verdict, advice, underlay, overlay }: TargetReport): ProbeReport {
-    const nowMs = this.#options.timers.nowMs();
+    const offsetMs = this.#wallOffset();
     const path = ({ state, sinceMs, lossRatio, rttMs, largestPacketBytes }: PathReport) => ({
       state,
-      ...(sinceMs === undefined
-        ? {}
-        : { since: new Date(this.#options.wallClockMs() - (nowMs - sinceMs)).toISOString() }),
+      ...(sinceMs === undefined ? {} : { since: new Date(offsetMs + sinceMs).toISOString() }),
       ...(lossRatio === undefined ? {} : { lossRatio }),
       ...(rttMs === undefined ? {} : { rttMs }),
       ...(largestPacketBytes === undefined ? {} : { largestPacketBytes }),
@@ -226,6 +227,14 @@ export class PeerProber {
       underlay: path(underlay),
       overlay: path(overlay),
     };
+  }
+
+  /** Wall-clock time at zero of the monotonic clock: the same for all answers until the wall clock is stepped. */
+  #wallOffset(): number {
+    const { wallClockMs, timers } = this.#options;
+    const offsetMs = wallClockMs() - timers.nowMs();
+    if (Math.abs(offsetMs - this.#wallOffsetMs) > CLOCK_STEP_MS) this.#wallOffsetMs = Math.round(offsetMs);
+    return this.#wallOffsetMs;
   }
 
   #nextRandom(): number {

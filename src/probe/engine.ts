@@ -8,7 +8,7 @@ import { Examination } from "./examination.ts";
 import { InFlight, type SentProbe } from "./in-flight.ts";
 import { OVERLAY, type Path, type PathState, UNDERLAY } from "./path.ts";
 import type { ProbePorts, TargetReport } from "./ports.ts";
-import { Budget, probesPerSecond } from "./schedule.ts";
+import { Budget, batchMs, probesPerSecond } from "./schedule.ts";
 import { type ProbeTarget, TargetTable } from "./target-table.ts";
 import { adviceFor, isFault, type Verdict, verdictOf } from "./verdict.ts";
 
@@ -35,7 +35,6 @@ export class ProbeEngine {
   readonly #budget: Budget;
   /** Peers that get more attention than the round-robin gives, the one that waited longest first. */
   readonly #examinations = new Map<number, Examination>();
-  #cursor = 0;
   #sent = 0;
 
   constructor(ports: ProbePorts, intervalMs: number, nowMs: number) {
@@ -105,8 +104,7 @@ export class ProbeEngine {
     this.#examine(nowMs, urgent);
     while (this.#budget.available > 0 && this.#isNextDue(nowMs)) this.#probeNext(nowMs);
     if (this.#table.size === 0) return 1_000;
-    if (!this.#inFlight.isEmpty || this.#examinations.size > 0) return TICK_MS;
-    return Math.max(TICK_MS, Math.min(1_000, this.#nextDueMs() - nowMs));
+    return Math.max(TICK_MS, Math.min(this.#quietMs(nowMs), this.#nextDueMs() - nowMs));
   }
 
   /** Takes an echo reply. Ignored: one that is forged, a duplicate, or from another host. */
@@ -161,20 +159,33 @@ export class ProbeEngine {
     return nowMs >= this.#nextDueMs();
   }
 
+  /** For how long nothing has to be examined or expires that matters soon. */
+  #quietMs(nowMs: number): number {
+    const isIdle = this.#inFlight.isEmpty;
+    if (this.#examinations.size === 0) return isIdle ? 1_000 : batchMs(this.#table.size);
+    if (!isIdle) return TICK_MS;
+    let nextMs = nowMs + batchMs(this.#table.size);
+    for (const examination of this.#examinations.values()) {
+      nextMs = Math.min(nextMs, examination.nextMs);
+      if (nextMs <= nowMs + TICK_MS) break;
+    }
+    return nextMs - nowMs;
+  }
+
   /** When the turn of the next peer comes that is not examined anyway; infinite if there is none. */
   #nextDueMs(): number {
-    for (let tries = 0; tries < this.#table.slots; tries++) {
-      const slot = this.#cursor % this.#table.slots;
-      if (this.#table.get(slot) !== undefined && !this.#examinations.has(slot))
-        return this.#table.lastMs(slot) + this.#intervalMs;
-      this.#cursor++;
-    }
-    return Number.POSITIVE_INFINITY;
+    const slot = this.#turn();
+    return slot === undefined ? Number.POSITIVE_INFINITY : this.#table.lastMs(slot) + this.#intervalMs;
+  }
+
+  #turn(): number | undefined {
+    return this.#table.turn((slot) => this.#examinations.has(slot));
   }
 
   /** The healthy peer whose turn it is. */
   #probeNext(nowMs: number): void {
-    const slot = this.#cursor++ % this.#table.slots;
+    const slot = this.#turn()!;
+    this.#table.endTurn();
     const round = this.#table.nextRound(slot);
     // Jitter: hosts that started together do not stay in step.
     this.#table.setLastMs(slot, nowMs + ((this.#ports.random() & 0xff) / 256) * JITTER * this.#intervalMs);
@@ -184,12 +195,8 @@ export class ProbeEngine {
     if (!hasOverlay || isUnderlayDue) this.#send(slot, UNDERLAY, this.#table.smallBytes(slot), nowMs);
     if (!this.#table.hasOverlay(slot)) return;
     const isFullSize = hasOverlay && round % FULL_SIZE_ROUNDS === 0;
-    this.#send(
-      slot,
-      OVERLAY,
-      isFullSize ? this.#fullBytes(slot, OVERLAY) : this.#table.smallBytes(slot),
-      nowMs,
-    );
+    const sizeBytes = isFullSize ? this.#fullBytes(slot, OVERLAY) : this.#table.smallBytes(slot);
+    this.#send(slot, OVERLAY, sizeBytes, nowMs);
   }
 
   #send(slot: number, path: Path, sizeBytes: number, nowMs: number): void {
@@ -244,13 +251,7 @@ export class ProbeEngine {
       isHeard: examination !== undefined && nowMs - examination.heardMs < HEARD_MS,
     });
     // Both paths fail and recover together if the network does: one verdict, not two in a row.
-    if (
-      isFault(verdict) &&
-      examination !== undefined &&
-      overlayKnown &&
-      this.#isUnsettled(examination, nowMs)
-    )
-      return;
+    if (isFault(verdict) && overlayKnown && examination?.isUnsettled(nowMs)) return;
     this.#setVerdict(slot, verdict);
     if (examination === undefined) return;
     examination.isFaulty = isFault(verdict);
@@ -262,11 +263,6 @@ export class ProbeEngine {
       this.#examinations.delete(slot);
       this.#table.setLastMs(slot, nowMs);
     }
-  }
-
-  #isUnsettled(examination: Examination, nowMs: number): boolean {
-    if (examination.isFaulty && examination.isInDoubt(OVERLAY, nowMs)) return true;
-    return examination.isInDoubt(UNDERLAY, nowMs);
   }
 
   #meaningOfSilence(slot: number, path: Path, examination: Examination, nowMs: number): PathState {

@@ -144,8 +144,13 @@ export class Examination {
     return bisection !== undefined && nextSize(bisection) === undefined;
   }
 
-  /** Whether a path may be silent, or may have recovered, and the next probes will tell. */
-  isInDoubt(path: Path, nowMs: number): boolean {
+  /** Whether the next probes will tell more about a fault. */
+  isUnsettled(nowMs: number): boolean {
+    return (this.isFaulty && this.#isInDoubt(OVERLAY, nowMs)) || this.#isInDoubt(UNDERLAY, nowMs);
+  }
+
+  /** Whether a path may be silent, or may have recovered. */
+  #isInDoubt(path: Path, nowMs: number): boolean {
     const { losses, answersInRow } = this.#records[path];
     if (this.isFaulty && answersInRow > 0) return answersInRow < RECOVERY_ANSWERS;
     if (losses === 0) return false;

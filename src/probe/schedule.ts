@@ -19,6 +19,9 @@ export function probesPerSecond(targets: number): number {
   return Math.min(MAX_RATE, BASE_RATE + (targets - LARGE_CLUSTER_PEERS) / PEERS_PER_EXTRA_PROBE);
 }
 
+/** Time between two batches of probes. Each wakes the process, which costs more than the packets: see docs/decisions.md. */
+export const batchMs = (targets: number): number => (targets <= 300 ? 250 : 500);
+
 /** A token bucket: what was not sent is not made up for in a burst. */
 export class Budget {
   #tokens = 1;
@@ -29,7 +32,7 @@ export class Budget {
   }
 
   refill(nowMs: number, perSecond: number): void {
-    const most = Math.max(2, perSecond / 4);
+    const most = Math.max(2, perSecond * 0.6);
     this.#tokens = Math.min(most, this.#tokens + ((nowMs - this.#filledMs) / 1_000) * perSecond);
     this.#filledMs = nowMs;
   }

@@ -38,6 +38,7 @@ export class TargetTable {
   readonly windows = new Windows();
   readonly #targets: (ProbeTarget | undefined)[] = [];
   readonly #free: number[] = [];
+  #cursor = 0;
   #states = new Uint8Array(0);
   #sinceMs = new Float64Array(0);
   #largest = new Uint16Array(0);
@@ -50,9 +51,18 @@ export class TargetTable {
     return this.#targets.length - this.#free.length;
   }
 
-  /** Slots, free ones included. */
-  get slots(): number {
-    return this.#targets.length;
+  /** The slot whose turn it is among all, until {@link endTurn}; undefined = all are excluded. */
+  turn(isExcluded: (slot: number) => boolean): number | undefined {
+    for (let tries = 0; tries < this.#targets.length; tries++) {
+      const slot = this.#cursor % this.#targets.length;
+      if (this.#targets[slot] !== undefined && !isExcluded(slot)) return slot;
+      this.#cursor = slot + 1;
+    }
+    return undefined;
+  }
+
+  endTurn(): void {
+    this.#cursor++;
   }
 
   /** The new target's slot. */
