@@ -93,7 +93,7 @@ test("faults of a VXLAN network are named while they last: closed port, cut unde
     await flanneld.until(
       async () => (await probeOf(a.host))?.underlay.state === "filtered",
       "a filtered underlay",
-      20_000,
+      40_000, // every tenth probe goes there
     );
     assert.equal((await probeOf(a.host))?.verdict, "reachable");
     b.host.run("nft", "add rule inet t input udp dport 8472 drop");
