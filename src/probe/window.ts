@@ -62,10 +62,17 @@ export class Windows {
     const index = slot * 2 + path;
     const count = Math.min(this.#answers[index]!, WINDOW_PROBES);
     if (count === 0) return undefined;
-    const times = this.#rttMs.slice(index * WINDOW_PROBES, index * WINDOW_PROBES + count).sort();
+    // Nothing is copied or sorted: an answer about 5,000 peers asks 10,000 times. The 99th percentile of 100 or fewer is the longest.
     let sum = 0;
-    for (const time of times) sum += time;
-    return { min: times[0]!, mean: sum / count, p99: times[Math.ceil(count * 0.99) - 1]! };
+    let min = Number.POSITIVE_INFINITY;
+    let p99 = 0;
+    for (let at = index * WINDOW_PROBES; at < index * WINDOW_PROBES + count; at++) {
+      const time = this.#rttMs[at]!;
+      sum += time;
+      min = Math.min(min, time);
+      p99 = Math.max(p99, time);
+    }
+    return { min, mean: sum / count, p99 };
   }
 
   /** Mean round-trip time in milliseconds; 0 before the first answer. */
