@@ -85,7 +85,10 @@ export function openApiDocument(version: string): unknown {
     );
   }
   for (const [path, description] of Object.entries(TEXT_PATHS))
-    paths[path] = operation(description, { "text/plain": { schema: { type: "string" } } });
+    paths[path] = operation(description, {
+      "text/plain": { schema: { type: "string" } },
+      ...(path === "/" ? { "text/html": { schema: { type: "string" } } } : {}),
+    });
   return {
     openapi: "3.1.0",
     info: { title: "flanneld status API", version, description: "Read-only." },
