@@ -120,7 +120,7 @@ export class PolicyProvider implements Provider, Disposable {
   }
 }
 
-/** In no state: nobody expects it. */
+/** Is in no desired state. */
 const SOME_POLICY: XfrmPolicyObject = {
   ...{ kind: "xfrm-policy", direction: "out", source: "0.0.0.0/32", destination: "0.0.0.0/32" },
   ...{ tunnelSource: "0.0.0.0", tunnelDestination: "0.0.0.0" },

@@ -1,6 +1,6 @@
 /**
  * Server-sent events (HTML Standard, 9.2) over HTTP, from the event log. A client that does not read is dropped: when the
- * ring has gone round, or when its connection has been idle for too long. It can resume with Last-Event-ID.
+ * ring has wrapped, or when its connection has been idle for too long. It can resume with Last-Event-ID.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";

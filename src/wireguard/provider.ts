@@ -48,7 +48,7 @@ export interface WireguardProviderOptions {
   readonly totals?: TrafficTotals | undefined;
 }
 
-/** How often the devices are looked at for drift. */
+/** How often the devices are compared with the model. */
 const POLL_MS = 5_000;
 
 export class WireguardProvider implements Provider {
@@ -189,7 +189,7 @@ export class WireguardProvider implements Provider {
     return objects;
   }
 
-  /** A peer that is gone gets its endpoint again when it returns. */
+  /** A peer that was removed gets its endpoint again when it returns. */
   #forgetEndpoints(device: string, present: ReadonlySet<string>): void {
     const prefix = `${device} `;
     for (const key of this.#endpoints.keys())

@@ -1,13 +1,13 @@
 /** Constants of the protocol (wireguard.com/papers/wireguard.pdf, §6.1), and of the kernel (drivers/net/wireguard/messages.h). */
 
-/** A session is replaced after so long or so many messages, by its initiator. */
+/** Its initiator replaces a session after this time or number of messages. */
 export const REKEY_AFTER_MS = 120_000;
 /** Less than the paper's 2^60: counters are exact numbers up to 2^53. */
 export const REKEY_AFTER_MESSAGES = 2 ** 52;
-/** A session is not used any more. */
+/** A session is no longer used after this. */
 export const REJECT_AFTER_MS = 180_000;
 export const REJECT_AFTER_MESSAGES = 2 ** 53 - 8192;
-/** Handshakes without an answer are repeated for so long, at intervals of REKEY_TIMEOUT_MS and a jitter. */
+/** Handshakes without an answer are repeated during this time, at intervals of REKEY_TIMEOUT_MS and a jitter. */
 export const REKEY_ATTEMPT_MS = 90_000;
 export const REKEY_TIMEOUT_MS = 5_000;
 export const MOST_JITTER_MS = 333;

@@ -18,7 +18,7 @@ import type { WireguardPrimitives } from "./primitives.ts";
 
 const LABEL_MAC1 = new TextEncoder().encode("mac1----");
 const LABEL_COOKIE = new TextEncoder().encode("cookie--");
-/** How long the secret that cookies are made of stays, and how long a cookie is used. */
+/** Lifetime of the secret that cookies are derived from, and of a cookie. */
 const SECRET_MS = 120_000;
 /** An own cookie is not used in its last seconds: it would be stale on arrival. */
 const COOKIE_MS = SECRET_MS - 5_000;

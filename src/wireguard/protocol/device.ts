@@ -35,7 +35,7 @@ import { SessionTable } from "./session-table.ts";
 import { isLater, tai64n } from "./tai64n.ts";
 import { PeerTimers } from "./timers.ts";
 
-/** The device's way out. */
+/** What a device needs of its surroundings. */
 export interface DevicePorts {
   readonly primitives: WireguardPrimitives;
   readonly wallClockMs: () => number;

@@ -9,7 +9,7 @@ export const INITIATION_BYTES = 148;
 export const RESPONSE_BYTES = 92;
 export const COOKIE_REPLY_BYTES = 64;
 
-/** Offsets in all handshake messages, and from their end. */
+/** Offsets in all handshake messages: from the start, and lengths at the end. */
 export const SENDER = 4;
 export const RECEIVER_IN_RESPONSE = 8;
 export const MACS_BYTES = 32;

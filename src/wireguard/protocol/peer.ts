@@ -35,7 +35,7 @@ export class Peer {
 
   /** Own initiation without a response yet. */
   handshake: Handshake | undefined;
-  /** For sending and receiving; of before; and one that the peer has not used yet. */
+  /** The session in use, the previous one, and one that the peer has not used yet. */
   current: Session | undefined;
   previous: Session | undefined;
   next: Session | undefined;

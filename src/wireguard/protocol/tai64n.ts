@@ -1,6 +1,6 @@
 /**
  * TAI64N timestamps (cr.yp.to/libtai/tai64.html): an initiation must have a later one than all before it from its sender.
- * Nanoseconds are rounded down to 16.8 ms, as the kernel does, so that a clock tells little of itself.
+ * Nanoseconds are rounded down to 16.8 ms, as the kernel does, so that they reveal little of the clock.
  */
 
 /** Label of 1970-01-01 TAI, with the 10 s that TAI was ahead of UTC then. */
