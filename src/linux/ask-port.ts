@@ -4,6 +4,9 @@ import { createSocket } from "node:dgram";
 import { connect } from "node:net";
 import { formatIp, type Ip } from "../address/ip.ts";
 
+/** Hosts send one ICMP error a second to each address (icmp_ratelimit); other packets to the port compete for it. */
+const RESEND_MS = 100;
+
 /** "unreachable": an ICMP error other than "port unreachable", e.g. of a firewall that rejects. */
 type PortAnswer = "open" | "refused" | "unreachable" | "silent";
 
@@ -27,7 +30,7 @@ export function askUdpPort(target: Ip, port: number, timeoutMs: number): Promise
     socket.on("error", (error) => end(answerOf(error)));
     socket.connect(port, formatIp(target), () => {
       send();
-      resend = setInterval(send, Math.ceil(timeoutMs / 3));
+      resend = setInterval(send, RESEND_MS);
     });
   });
 }

@@ -19,6 +19,8 @@ import { reverseFilterDrops } from "./reverse-path.ts";
 import { tunnelOf } from "./tunnel-ports.ts";
 
 const PORT_TIMEOUT_MS = 900;
+/** The probes of flanneld meet the closed port, too, and use up most of the peer's ICMP errors (icmp_ratelimit). */
+const TUNNEL_PORT_TIMEOUT_MS = 4_000;
 /** A port that is practically never open (RFC 863); a host answers that it is closed. */
 const DISCARD_PORT = 9;
 
@@ -57,7 +59,7 @@ export async function checkOverlay(context: Context, under: PathResult | undefin
   }
   if (tunnel.udpPort === undefined)
     return { finding: failed(seen, `accept ${tunnel.name} on the peer and in the network between`) };
-  const answer = await ports.askUdpPort(publicIp, tunnel.udpPort, PORT_TIMEOUT_MS);
+  const answer = await ports.askUdpPort(publicIp, tunnel.udpPort, TUNNEL_PORT_TIMEOUT_MS);
   const where = `UDP port ${tunnel.udpPort} of ${route.publicIp}`;
   if (answer === "refused")
     return {
