@@ -5,28 +5,33 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readdirSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { PeerReport, Status } from "../../src/status/api.ts";
 import { askDaemon } from "../../src/status/status-client.ts";
 import { startEtcd } from "../support/etcd.ts";
-import { readyFlanneld } from "../support/flanneld.ts";
+import { askHealth, readyFlanneld } from "../support/flanneld.ts";
 import { makeHosts } from "../support/underlay.ts";
 import { until } from "../support/until.ts";
 
-async function start(t: TestContext, leases: Readonly<Record<string, string>> = {}) {
+async function start(
+  t: TestContext,
+  leases: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
+) {
   const etcd = await startEtcd();
   t.after(() => etcd[Symbol.asyncDispose]());
   await etcd.ctl("put", "/coreos.com/network/config", '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}');
   for (const [key, value] of Object.entries(leases))
     await etcd.ctl("put", `/coreos.com/network/subnets/${key}`, value);
   const [host] = await makeHosts(t, etcd, 1);
-  const { flanneld } = await readyFlanneld(t, host!);
+  const { flanneld } = await readyFlanneld(t, host!, { args });
   const socket = join(host!.directory, "flanneld.sock");
   await flanneld.logged(new RegExp(`Status server on ${socket}`));
-  return { flanneld, socket };
+  return { flanneld, socket, host: host! };
 }
 
 const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
@@ -81,6 +86,22 @@ test("malformed and oversized requests are refused, and nothing outside of the A
   assert.equal((await askDaemon<Status>(socket, "/v1/status")).isReady, true);
 });
 
+test("an unusable token keeps the port closed, is logged with the remedy, and the socket is served meanwhile", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), `flannel-token-${process.pid}-`));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, "token");
+  const token = "0123456789abcdef0123456789abcdef";
+  writeFileSync(file, token, { mode: 0o644 });
+  const { flanneld, socket, host } = await start(t, {}, [`--status-token-file=${file}`]);
+  await flanneld.logged(/Status server not started on 127\.0\.0\.1 port 7000; retrying: .*: chmod 600 /);
+  assert.equal(await askHealth(host, 7000, "/v1/status"), undefined);
+  assert.equal((await askDaemon<Status>(socket, "/v1/status")).isReady, true);
+  chmodSync(file, 0o600);
+  await flanneld.logged(/Status server on 127\.0\.0\.1 port 7000$/, { deadlineMs: 20_000 });
+  assert.equal((await askHealth(host, 7000, "/v1/status"))?.status, 401);
+  assert.ok(!flanneld.log().includes(token));
+});
+
 test("slowloris: clients that drip their requests are cut, while others are answered", async (t) => {
   const { flanneld, socket } = await start(t);
   const before = descriptors(flanneld.pid);
@@ -115,7 +136,7 @@ test("hostile leases are escaped in every answer", async (t) => {
   const { socket } = await start(t, {
     "10.5.77.0-24": lease,
     "10.5.78.0-24": '{"PublicIP":"192.168.7.8","BackendType":"vxlan","BackendData":{"VtepMAC":"</script>"}}',
-    [`10.5.79.0-24"}\nfake_metric 8`]: lease,
+    '10.5.79.0-24"}\nfake_metric 8': lease,
   });
   const peers = () => askDaemon<PeerReport[]>(socket, "/v1/peers");
   await until(async () => (await peers()).length === 2, "the peers");
