@@ -112,7 +112,7 @@ function packetFrom(source: number, payload: Uint8Array): { whole: Uint8Array; p
   return { whole, padded };
 }
 
-test("only authentic, new packets from the peer's own addresses pass; a million others change nothing", () => {
+test("only authentic, new packets from the peer's own addresses pass, in any order within the window; a million others change nothing", () => {
   const chance = new Chance(5);
   const { take, seal, written, peer } = receiver();
   let counter = 0;
@@ -124,6 +124,13 @@ test("only authentic, new packets from the peer's own addresses pass; a million 
     if (choice === 0) {
       const { whole, padded } = packetFrom(0x0a050200 + chance.below(256), payload);
       const datagram = seal(padded, counter++);
+      if (chance.below(4) === 0) {
+        // A later one arrives first, by as much as the window allows.
+        counter += chance.below(8191);
+        const later = packetFrom(0x0a0502ff, payload);
+        take(seal(later.padded, counter++));
+        assert.deepEqual(written.pop(), later.whole);
+      }
       take(datagram);
       good.push(datagram);
       if (good.length > 50) good.shift();
