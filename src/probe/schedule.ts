@@ -1,7 +1,7 @@
 /** How many probes are sent, and how often a peer is probed. See docs/decisions.md for the measurements. */
 
-/** Probes a second that suffice for most clusters. */
-const BASE_RATE = 20;
+/** Probes a second that suffice for most clusters: no more than 20 in any second. */
+const BASE_RATE = 19;
 /** A small cluster is probed faster: a fault shows within 3 s among 100 peers. */
 const SMALL_CLUSTER_RATE = 60;
 const SMALL_CLUSTER_PEERS = 100;
@@ -20,7 +20,7 @@ export function probesPerSecond(targets: number): number {
 }
 
 /** Time between two batches of probes. Each wakes the process, which costs more than the packets: see docs/decisions.md. */
-export const batchMs = (targets: number): number => (targets <= 300 ? 250 : 500);
+export const batchMs = (targets: number): number => (targets <= 300 ? 250 : targets <= 2_000 ? 1_000 : 500);
 
 /** A token bucket: what was not sent is not made up for in a burst. */
 export class Budget {
@@ -32,7 +32,7 @@ export class Budget {
   }
 
   refill(nowMs: number, perSecond: number): void {
-    const most = Math.max(2, perSecond * 0.6);
+    const most = Math.max(2, perSecond * 1.1);
     this.#tokens = Math.min(most, this.#tokens + ((nowMs - this.#filledMs) / 1_000) * perSecond);
     this.#filledMs = nowMs;
   }
