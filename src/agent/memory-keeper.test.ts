@@ -82,6 +82,6 @@ test("F21 a start is trimmed above its limit, and again only after it has grown 
   };
   assert.equal(at(64 * MB), 0);
   assert.equal(at(65 * MB), 1);
-  assert.equal(at(77 * MB), 1, "less than the growth that is worth a pause");
-  assert.equal(at(79 * MB), 2);
+  assert.equal(at(97 * MB), 1, "less than the growth that is worth a pause");
+  assert.equal(at(99 * MB), 2);
 });

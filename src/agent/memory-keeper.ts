@@ -32,7 +32,7 @@ const UNMAP_INTERVAL_MS = 10_000;
 /** A start with thousands of leases is trimmed above this: a container's limit counts the peak. One with a few stays below. */
 const START_LIMIT_BYTES = 64 * 1024 * 1024;
 /** So much has to come up again before the next trim: what is left then is in use. */
-const TRIM_EVERY_BYTES = 28 * 1024 * 1024;
+const TRIM_EVERY_BYTES = 48 * 1024 * 1024;
 
 /** Trims memory when it has grown too much; to be called at points of a long start where a pause of 20 ms does no harm. */
 export function createStartLimit(memory: Memory): () => void {

@@ -129,7 +129,7 @@ export class Planner {
     this.#peerProblems = duplicates.length === 0 ? plan.problems : [...plan.problems, ...duplicates];
     this.#problems.report(this.#peerProblems, [...refused, ...conflicts]);
     this.#state = plan.state;
-    this.#links = [...plan.state.values()].filter(({ kind }) => kind === "link");
+    this.#links = linksOf(plan.state);
     this.#hasDeviceAddress = plan.state.values().some(({ kind }) => kind === "address");
     this.#isComplete = known !== undefined;
     const ownership = backend.ownership(network);
@@ -139,6 +139,14 @@ export class Planner {
       keepOthers: known === undefined,
     });
   }
+}
+
+function linksOf(state: State): StateObject[] {
+  const links: StateObject[] = [];
+  state.forEach((object) => {
+    if (object.kind === "link") links.push(object);
+  });
+  return links;
 }
 
 const routeTo = (destination: string): StateObject => ({

@@ -45,12 +45,24 @@ interface Entry {
   readonly lease: Lease;
   readonly slot: number;
   readonly target: ProbeTarget;
+  /** The update that found it last. */
+  update: number;
+}
+
+/** The targets of one lease, by their names in the table of entries. */
+interface KnownTargets {
+  readonly isRoutable: boolean;
+  readonly targets: readonly (readonly [name: string, target: ProbeTarget])[];
 }
 
 export class PeerProber {
   readonly #options: PeerProberOptions;
   readonly #engine: ProbeEngine;
   readonly #entries = new Map<string, Entry>();
+  /** A lease never changes: of thousands, an update works out those that are new. */
+  #known = new WeakMap<Lease, KnownTargets>();
+  #basis: readonly unknown[] = [];
+  #updates = 0;
   /** Faults that last, by slot, and since when. */
   readonly #faults = new Map<number, { readonly sinceMs: number }>();
   readonly #identifier: number;
@@ -159,22 +171,46 @@ export class PeerProber {
     const unroutable = new Set(
       planner.peerProblems.flatMap(({ key, isProgrammed }) => (isProgrammed ? [] : [key])),
     );
-    const seen = new Set<string>();
+    const update = ++this.#updates;
+    this.#forgetTargetsOfOtherPlans();
+    let found = 0;
     for (const lease of peers()) {
-      for (const target of targetsOf(lease, planner, !unroutable.has(lease.key))) {
-        const name = `${target.family} ${target.key}`;
-        seen.add(name);
+      for (const [name, target] of this.#targetsOf(lease, !unroutable.has(lease.key))) {
+        found++;
         const known = this.#entries.get(name);
-        if (known !== undefined && sameTarget(known.target, target)) continue;
+        if (known !== undefined && (known.target === target || sameTarget(known.target, target))) {
+          known.update = update;
+          continue;
+        }
         if (known !== undefined) this.#engine.remove(known.slot);
-        this.#entries.set(name, { lease, target, slot: this.#engine.add(target, nowMs) });
+        this.#entries.set(name, { lease, target, slot: this.#engine.add(target, nowMs), update });
       }
     }
-    for (const [name, { slot }] of this.#entries) {
-      if (seen.has(name)) continue;
-      this.#engine.remove(slot);
+    if (found === this.#entries.size) return;
+    for (const [name, entry] of this.#entries) {
+      if (entry.update === update) continue;
+      this.#engine.remove(entry.slot);
       this.#entries.delete(name);
     }
+  }
+
+  /** Targets depend on the config and on what the plan has for all peers. */
+  #forgetTargetsOfOtherPlans(): void {
+    const { config, hasDeviceAddress, carriesPeers } = this.#options.planner;
+    const basis = [config, hasDeviceAddress, carriesPeers];
+    if (basis.every((value, index) => value === this.#basis[index])) return;
+    this.#basis = basis;
+    this.#known = new WeakMap();
+  }
+
+  #targetsOf(lease: Lease, isRoutable: boolean): KnownTargets["targets"] {
+    const known = this.#known.get(lease);
+    if (known?.isRoutable === isRoutable) return known.targets;
+    const targets = targetsOf(lease, this.#options.planner, isRoutable).map(
+      (target) => [`${target.family} ${target.key}`, target] as const,
+    );
+    this.#known.set(lease, { isRoutable, targets });
+    return targets;
   }
 
   #send(to: Ip, sequence: number, nonce: number, sizeBytes: number): void {

@@ -51,27 +51,29 @@ export interface PublicIpContext {
  */
 export function publicIpProblem(ip: Ip | undefined, context: PublicIpContext): string | undefined {
   if (ip === undefined) return "it has no public IP";
-  const text = formatIp(ip);
-  if (!isUnicast(ip)) return `its public IP ${text} is not a unicast address of a host`;
-  if (context.own !== undefined && sameIp(ip, context.own)) {
-    return `its public IP ${text} is this host's own: two hosts have one public IP; give one of them another with --public-ip`;
-  }
-  for (const { ip: local, prefixLength } of context.localAddresses) {
-    if (local.family !== ip.family) continue;
-    if (sameIp(local, ip))
-      return `its public IP ${text} is an address of this host; give the peer another with --public-ip or --iface`;
-    const link = prefixOf(local, prefixLength);
+  const fault = publicIpFault(ip, context);
+  return fault && `its public IP ${formatIp(ip)} is ${fault}`;
+}
+
+function publicIpFault(ip: Ip, { own, local, localAddresses, network, subnets }: PublicIpContext) {
+  if (!isUnicast(ip)) return "not a unicast address of a host";
+  if (own !== undefined && sameIp(ip, own))
+    return "this host's own: two hosts have one public IP; give one of them another with --public-ip";
+  for (const { ip: other, prefixLength } of localAddresses) {
+    if (other.family !== ip.family) continue;
+    if (sameIp(other, ip))
+      return "an address of this host; give the peer another with --public-ip or --iface";
+    const link = prefixOf(other, prefixLength);
     if (isReservedOn(link, ip))
-      return `its public IP ${text} is the ${ip.value === link.base ? "network" : "broadcast"} address of ${formatPrefix(link)}, a link of this host, and no host's`;
+      return `the ${ip.value === link.base ? "network" : "broadcast"} address of ${formatPrefix(link)}, a link of this host, and no host's`;
   }
-  const { network, local, subnets } = context;
   const subnet = subnets.find((prefix) => containsIp(prefix, ip));
   if (subnet !== undefined)
-    return `its public IP ${text} is inside the subnet ${formatPrefix(subnet)}, where packets to it would loop`;
+    return `inside the subnet ${formatPrefix(subnet)}, where packets to it would loop`;
   // Where the hosts themselves live inside the network, a public IP beside all subnets is one of theirs.
   const isAmongHosts = local !== undefined && containsIp(network, local);
   if (containsIp(network, ip) && !isAmongHosts)
-    return `its public IP ${text} is inside the flannel network ${formatPrefix(network)}, where packets to it would loop`;
+    return `inside the flannel network ${formatPrefix(network)}, where packets to it would loop`;
   return undefined;
 }
 

@@ -85,7 +85,8 @@ export async function recognizeLeases<Listed extends ListedLease>(
   listed: readonly Listed[],
   { attributes, previous, identity }: HostEvidence,
 ): Promise<Recognition<Listed>> {
-  const byAddress = listed.filter((lease) => isOwn(lease.attributes, { published: [attributes] }));
+  const evidence = { published: [attributes] };
+  const byAddress = listed.filter((lease) => isOwn(lease.attributes, evidence));
   if (identity === undefined) return { own: byAddress, attributes };
   const isRenumbered = identity.isKept && byAddress.some((lease) => isOfOther(lease.attributes!, attributes));
   const byIdentity: Listed[] = [];
@@ -95,7 +96,8 @@ export async function recognizeLeases<Listed extends ListedLease>(
     const theirs = lease.attributes;
     if (theirs === undefined || theirs.backendType !== attributes.backendType || byAddress.includes(lease))
       continue;
-    if (hasSameIdentity(theirs, attributes)) {
+    // An identity that was drawn at this start is in no lease.
+    if (identity.isKept && hasSameIdentity(theirs, attributes)) {
       const isMoved =
         isRenumbered || listed.some((other) => replaces(other, lease)) || !(await identity.isInUse(theirs));
       if (isMoved) byIdentity.push(lease);
