@@ -37,37 +37,58 @@ export class Model {
       if (provider === undefined || provider.kinds.has(kind)) this.#doubtful.add(kind);
   }
 
-  /** Observes again what is in doubt of `provider`'s kinds. What cannot be observed stays in doubt: then the error is returned. */
-  async observe(provider: Provider, ownership: Ownership, desired: State): Promise<FlannelError | undefined> {
-    const kinds = provider.kinds.intersection(this.#doubtful);
-    if (kinds.size === 0) return undefined;
-    for (const kind of kinds) this.#doubtful.delete(kind);
-    let observed: StateObject[];
-    try {
-      observed = await provider.observe(ownership, kinds);
-    } catch (error) {
-      if (!(error instanceof FlannelError)) throw error;
-      this.doubtAll(provider);
-      return error;
+  /**
+   * Observes again what is in doubt. The kinds of a provider that cannot be asked stay in doubt: it is given back with its
+   * error.
+   */
+  async observe(
+    providers: readonly Provider[],
+    ownership: Ownership,
+    desired: State,
+  ): Promise<ReadonlyMap<Provider, FlannelError>> {
+    const errors = new Map<Provider, FlannelError>();
+    const kinds = new Set<StateKind>();
+    const observed: StateObject[][] = [];
+    for (const provider of providers) {
+      const doubtful = provider.kinds.intersection(this.#doubtful);
+      if (doubtful.size === 0) continue;
+      for (const kind of doubtful) this.#doubtful.delete(kind);
+      try {
+        observed.push(await provider.observe(ownership, doubtful));
+        for (const kind of doubtful) kinds.add(kind);
+      } catch (error) {
+        if (!(error instanceof FlannelError)) throw error;
+        this.doubtAll(provider);
+        errors.set(provider, error);
+      }
     }
-    const before = new Map<string, StateObject>();
-    for (const [key, object] of this.#objects) {
-      if (!kinds.has(object.kind)) continue;
-      if (kindOf(object).isReclaimed && !isUnmarked(object, this.#objects)) before.set(key, object);
-      this.#objects.delete(key);
+    if (kinds.size > 0) this.#replace(kinds, observed, desired);
+    return errors;
+  }
+
+  /** Replaces all objects of these kinds. */
+  #replace(kinds: ReadonlySet<StateKind>, observed: readonly StateObject[][], desired: State): void {
+    const objects = this.#objects;
+    const before = new Set<string>();
+    // Here and below forEach: before it is compiled, for…of makes two objects for each of thousands.
+    objects.forEach((object, key) => {
+      if (!kinds.has(object.kind)) return;
+      if (kindOf(object).isReclaimed && !isUnmarked(object, objects)) before.add(key);
+      objects.delete(key);
+    });
+    for (const list of observed) {
+      list.forEach((object) => {
+        const key = keyOf(object);
+        const same = desired.get(key);
+        // The desired object itself replaces an equal one, so that comparing the next time is comparing pointers.
+        objects.set(key, same !== undefined && sameObject(same, object) ? same : object);
+      });
     }
-    for (const object of observed) {
-      const key = keyOf(object);
-      const same = desired.get(key);
-      // The desired object itself replaces an equal one, so that comparing the next time is comparing pointers.
-      this.#objects.set(key, same !== undefined && sameObject(same, object) ? same : object);
-    }
-    for (const key of before.keys()) {
-      const now = this.#objects.get(key);
-      if (now === undefined || isUnmarked(now, this.#objects)) this.#lost.add(key);
-    }
+    before.forEach((key) => {
+      const now = objects.get(key);
+      if (now === undefined || isUnmarked(now, objects)) this.#lost.add(key);
+    });
     for (const key of this.#lost) if (!desired.has(key)) this.#lost.delete(key);
-    return undefined;
   }
 
   /** Whether the object of this key was in place until something else removed or replaced it. */

@@ -184,10 +184,8 @@ export class Reconciler {
     this.#news = undefined;
     this.#passes++;
     const errors = new Map<Provider, string>();
-    for (const provider of providers) {
-      const error = await this.#model.observe(provider, target.ownership, target.state);
-      if (error !== undefined) errors.set(provider, this.#postpone(provider, error));
-    }
+    for (const [provider, error] of await this.#model.observe(providers, target.ownership, target.state))
+      errors.set(provider, this.#postpone(provider, error));
     const { operations, obstacles } = diffStates(target.state, this.#model.objects);
     this.#obstacles = obstacles.map((obstacle) => obstacle.message);
     for (const message of this.#obstacles) this.#reportOnce(message);
