@@ -1,24 +1,27 @@
-/** Directories for files that flanneld writes. */
+/** Directories for files that flanneld and the CNI plugin write. */
 
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
+import { hasCode, isAlreadyExists } from "./error.ts";
 
 /**
- * mkdir -p, mode 0755. Node's own never returns if mkdir(2) fails with ENOENT although the parent exists, as in /proc.
- * Throws the system's error.
+ * mkdir -p; `mode` less the umask for all that it creates. Node's own never returns if mkdir(2) fails with ENOENT although
+ * the parent exists, as in /proc. Throws the system's error; if the path is not a directory, its first use reports it.
  */
-export function makeDirectory(path: string): void {
-  const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+export function makeDirectory(path: string, mode = 0o755): void {
   try {
-    mkdirSync(path, 0o755);
+    makeOne(path, mode);
   } catch (error) {
-    if (codeOf(error) === "EEXIST") return; // if it is not a directory, opening the file fails
-    if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
-    makeDirectory(dirname(path));
-    try {
-      mkdirSync(path, 0o755);
-    } catch (again) {
-      if (codeOf(again) !== "EEXIST") throw again;
-    }
+    if (!hasCode(error, "ENOENT") || dirname(path) === path) throw error;
+    makeDirectory(dirname(path), mode);
+    makeOne(path, mode);
+  }
+}
+
+function makeOne(path: string, mode: number): void {
+  try {
+    mkdirSync(path, mode);
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
   }
 }

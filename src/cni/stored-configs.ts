@@ -17,7 +17,6 @@ import {
   fchmodSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readlinkSync,
@@ -28,6 +27,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { hasCode, isAlreadyExists, isNotFound, messageOf } from "../base/error.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 import { readRegularFile } from "../base/regular-file.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { Attachment } from "./parameters.ts";
@@ -59,7 +59,7 @@ const FILE_MODE = 0o600;
 /** Stores a config; returns the one that it replaces, undefined = none. Throws CniError (code 5). */
 export function storeConfig(dataDir: string, attachment: Attachment, text: string): string | undefined {
   return describeFailure(`failed to store the delegate's config in ${dataDir}`, () => {
-    makeDirectory(dataDir);
+    makeDirectory(dataDir, DIRECTORY_MODE);
     const temporary = join(dataDir, `:${process.pid}.${Math.random().toString(36).slice(2)}`);
     try {
       writeDurably(temporary, text);
@@ -169,24 +169,6 @@ const readConfig = (path: string): StoredConfig | undefined =>
   unlessNotFound(() => ({ path, text: readRegularFile(path, MAX_CONFIG_BYTES) }));
 
 const namesIn = (dataDir: string): string[] => unlessNotFound(() => readdirSync(dataDir)) ?? [];
-
-/** mkdir -p. Node's own loops for ever where mkdir(2) fails with ENOENT although the parent exists, as in /proc. */
-function makeDirectory(path: string): void {
-  const make = (): void => {
-    try {
-      mkdirSync(path, { mode: DIRECTORY_MODE });
-    } catch (error) {
-      if (!isAlreadyExists(error)) throw error; // if it is not a directory, the next step reports it
-    }
-  };
-  try {
-    make();
-  } catch (error) {
-    if (!hasCode(error, "ENOENT") || dirname(path) === path) throw error;
-    makeDirectory(dirname(path));
-    make();
-  }
-}
 
 function writeDurably(path: string, text: string): void {
   const file = openSync(path, "wx", FILE_MODE);

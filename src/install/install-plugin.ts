@@ -20,7 +20,6 @@ import {
   fsyncSync,
   globSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -32,6 +31,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, FlannelError, hasCode, messageOf } from "../base/error.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 
 /** Source and target. */
 export interface PluginPlaces {
@@ -60,7 +60,7 @@ export function installPlugin({ from, to, hostPath }: PluginPlaces): string[] {
   const text = launcherText(join(hostPath, name), loaderOf(from));
   const launcher = join(to, LAUNCHER);
   try {
-    mkdirSync(to, { recursive: true });
+    makeDirectory(to);
     const before = treeOfLauncher(launcher);
     removeTemporaries(to);
     const isThere = isComplete(from, join(to, name));
@@ -123,7 +123,7 @@ function placeTree(from: string, tree: string): void {
   const fresh = join(dirname(tree), `${basename(tree)}${TEMPORARY}${process.pid}`);
   for (const file of filesOf(from)) {
     const path = join(fresh, file);
-    mkdirSync(dirname(path), { recursive: true });
+    makeDirectory(dirname(path));
     copyFileSync(join(from, file), path);
     chmodSync(path, statSync(join(from, file)).mode & 0o777);
     sync(path);

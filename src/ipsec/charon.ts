@@ -4,10 +4,11 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, constants, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { FlannelError, hasCode } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 import { printable } from "../base/printable.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { ViciClient } from "./vici-client.ts";
@@ -227,7 +228,7 @@ export class Charon implements Disposable {
   /** Writes the child's configuration, which has no secrets; its path. */
   #writeConfig(): string {
     const { directory, socketPath, plugins = PLUGINS } = this.#options;
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     const path = join(directory, "strongswan.conf");
     writeFileSync(
       path,

@@ -5,7 +5,8 @@
  * thread meanwhile. Descriptors opened inside belong to that namespace until they are closed.
  */
 
-import { closeSync, fstatSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, rmSync, statSync } from "node:fs";
+import { makeDirectory } from "../base/make-directory.ts";
 import { check, sys } from "./ffi.ts";
 
 /** Where named namespaces are. */
@@ -93,7 +94,7 @@ export function isOfOwnNetns(fd: number, request: number): boolean {
 
 /** Makes /run/netns a shared mount, so that names appear and disappear in all mount namespaces (as iproute2 does). */
 function shareNetnsDirectory(): void {
-  mkdirSync(NETNS_DIRECTORY, { recursive: true, mode: 0o755 });
+  makeDirectory(NETNS_DIRECTORY);
   if (sys.mount("", NETNS_DIRECTORY, "none", MS_SHARED | MS_REC, null) === 0) return;
   check(
     sys.mount(NETNS_DIRECTORY, NETNS_DIRECTORY, "none", MS_BIND | MS_REC, null),

@@ -3,11 +3,12 @@
  * answer has the private key.
  */
 
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import { makeDirectory } from "../base/make-directory.ts";
 import { MOST_REQUEST_CHARS } from "../wireguard/uapi.ts";
 
 /** Where wg(8) looks. */
@@ -55,7 +56,7 @@ export function serveUapi({ directory, device, logger, answer }: UapiOptions): (
 function listen(server: Server, directory: string, path: string): void {
   const before = process.umask(0o077);
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     rmSync(path, { force: true });
     server.listen(path);
     chmodSync(path, 0o600);

@@ -7,10 +7,11 @@
  * their owner only, whatever the directory's mode is (private-files.ts).
  */
 
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { ConfigError, messageOf } from "../../base/error.ts";
+import { makeDirectory } from "../../base/make-directory.ts";
 import { isDamage } from "./database-errors.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { createPrivateFile, tightenFiles } from "./private-files.ts";
@@ -80,7 +81,7 @@ export const damaged = (path: string, what: string): ConfigError =>
 
 function prepareDirectory(directory: string): Disposable {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     tightenFiles(directory);
     return lockDirectory(directory);
   } catch (error) {

@@ -1,8 +1,9 @@
 /** The flannelds of a lab: their command line, and when they, or any daemon, are ready. */
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FlannelError, isNotFound } from "../../base/error.ts";
+import { makeDirectory } from "../../base/make-directory.ts";
 import { sleep, systemTimers } from "../../base/timers.ts";
 import { parseSubnetEnv } from "../../config/subnet-env.ts";
 import { type ContainerNetwork, containerNetwork } from "../plan/container-network.ts";
@@ -24,7 +25,7 @@ export function startFlanneld(
   host: Host,
   cluster: Cluster,
 ): ProcessId {
-  mkdirSync(host.directory, { recursive: true });
+  makeDirectory(host.directory);
   const settings = cluster.flanneldSettings(host);
   // Hosts of a lab share /run, and would share a key and a charon.
   const environment = {

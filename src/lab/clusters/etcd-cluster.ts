@@ -1,7 +1,7 @@
 /** A lab's datastore that is an etcd, or speaks as etcd does: the embedded store, or a real one. */
 
-import { mkdirSync } from "node:fs";
 import { FlannelError, hasCode } from "../../base/error.ts";
+import { makeDirectory } from "../../base/make-directory.ts";
 import { type ExecError, exec } from "../../linux/exec.ts";
 import { netnsPath } from "../../linux/netns.ts";
 import { type Hub, labDataDirectory, labDirectory, type Topology } from "../plan/topology.ts";
@@ -43,7 +43,7 @@ export function etcdCluster({ kind, topology, flannelctl }: EtcdClusterOptions):
     async create(networkConfig, onStart, signal) {
       // Not in `labDirectory`: etcd reserves 128 MB at once.
       const dataDirectory = labDataDirectory(name);
-      mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
+      makeDirectory(dataDirectory, 0o700);
       const [program, args] =
         kind === "etcd"
           ? (["etcd", etcdArgs(endpoint, dataDirectory)] as const)

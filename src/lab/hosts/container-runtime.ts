@@ -1,8 +1,9 @@
 /** What a container runtime does with CNI (specification 1.0.0, sections 2 and 4): ADD and DEL, with flannel's own config. */
 
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { FlannelError, messageOf } from "../../base/error.ts";
+import { makeDirectory } from "../../base/make-directory.ts";
 import { runPlugin } from "../../cni/run-plugin.ts";
 import { writeFileAtomic } from "../../linux/files.ts";
 import { netnsPath, withNetns } from "../../linux/netns.ts";
@@ -28,7 +29,7 @@ export function requireCniPlugins(directories: readonly string[] = PLUGIN_DIRECT
 /** Attaches a container whose namespace is there. Throws FlannelError. */
 export async function attach(cniPlugin: string, host: Host, container: CniContainer): Promise<void> {
   const { stateDirectory, resultFile } = container.attachment;
-  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  makeDirectory(stateDirectory, 0o700);
   const result = await call(cniPlugin, host, container, "ADD");
   await writeFileAtomic(resultFile, result, 0o644);
 }
