@@ -1,7 +1,6 @@
 /** The system as userspace WireGuard devices need it. */
 
 import { closeSync } from "node:fs";
-import { MessageChannel, Worker } from "node:worker_threads";
 import type { Logger } from "../base/logger.ts";
 import type { DescriptorStore } from "../linux/descriptor-store.ts";
 import { adoptTun, openTun } from "../linux/tun.ts";
@@ -10,18 +9,13 @@ import { adoptUdpOnAll, openUdpOnAll } from "../linux/udp-socket.ts";
 import { openWake, wake } from "../linux/wake.ts";
 import { publicKeyOf } from "../linux/wireguard-keys.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import type { DeviceReport } from "../wireguard/datapath/orders.ts";
-import type { DeviceThread, UserspaceSystem } from "../wireguard/userspace-devices.ts";
+import type { DeviceOrder, DeviceReport } from "../wireguard/datapath/orders.ts";
+import type { UserspaceSystem } from "../wireguard/userspace-devices.ts";
 import type { WireguardWorkerData } from "./wireguard-worker.ts";
+import { startThread, workerFile } from "./worker-thread.ts";
 
 /** The thread's own memory: handshakes allocate, packets do not. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
-
-/** In the bundle, the thread is a file beside this one. */
-const THREAD = new URL(
-  import.meta.url.endsWith(".ts") ? "./wireguard-worker.ts" : "./wireguard-worker.cjs",
-  import.meta.url,
-);
 
 /** Names of the descriptors in the store of the service manager. */
 const namesOf = (device: string) => ({
@@ -80,28 +74,13 @@ export const createWireguardSystem = ({
   indexOf: (device) => rtnetlink.link(device)?.index,
   mtuBytesOf: (device) => rtnetlink.link(device)?.mtuBytes ?? 0,
   publicKeyOf,
-  startThread: (onReport) => startThread(clockFile, onReport),
+  startThread: (onReport) =>
+    startThread<DeviceOrder, DeviceReport>({
+      file: workerFile("wireguard-worker"),
+      name: "WireGuard",
+      resourceLimits: RESOURCE_LIMITS,
+      workerData: (port): WireguardWorkerData => ({ port, clockFile }),
+      onReport,
+    }),
   serveUapi: (device, answer) => serveUapi({ directory: uapiDirectory, device, logger, answer }),
 });
-
-function startThread(clockFile: string | undefined, onReport: (report: DeviceReport) => void): DeviceThread {
-  const { port1, port2 } = new MessageChannel();
-  port1.on("message", onReport);
-  const worker = new Worker(THREAD, {
-    workerData: { port: port2, clockFile } satisfies WireguardWorkerData,
-    transferList: [port2],
-    resourceLimits: RESOURCE_LIMITS,
-    name: "WireGuard",
-  });
-  let error: Error | undefined;
-  worker.on("error", (reason) => {
-    error = reason instanceof Error ? reason : new Error(String(reason));
-  });
-  const ended = new Promise<Error | undefined>((resolve) => {
-    worker.on("exit", () => {
-      port1.close();
-      resolve(error);
-    });
-  });
-  return { post: (order) => port1.postMessage(order), ended };
-}

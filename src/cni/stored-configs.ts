@@ -25,7 +25,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { hasCode, isAlreadyExists, isNotFound, messageOf } from "../base/error.ts";
 import { makeDirectory } from "../base/make-directory.ts";
 import { readRegularFile } from "../base/regular-file.ts";

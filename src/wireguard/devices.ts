@@ -1,6 +1,7 @@
 /** The port of the WireGuard provider to what implements the devices: the kernel, or this process. */
 
 import type { FlannelError } from "../base/error.ts";
+import type { WireguardDevice } from "../netlink/wireguard.ts";
 
 /** A peer as it is set, always as a whole. */
 interface PeerSetting {
@@ -24,23 +25,8 @@ export type DeviceChange =
   | { readonly type: "peer"; readonly device: string; readonly peer: PeerSetting }
   | { readonly type: "remove peer"; readonly device: string; readonly publicKey: Uint8Array };
 
-export interface ObservedDevice {
-  /** Undefined = it has no key yet. */
-  readonly publicKey: Uint8Array | undefined;
-  readonly listenPort: number;
-  readonly peers: readonly {
-    readonly publicKey: Uint8Array;
-    readonly presharedKey: Uint8Array | undefined;
-    readonly endpoint: string | undefined;
-    readonly keepaliveSeconds: number;
-    /** "10.5.2.0/24". */
-    readonly allowedIps: readonly string[];
-    /** Seconds since the epoch, with fractions where they are known; 0 = never. */
-    readonly lastHandshakeSeconds: number;
-    readonly receivedBytes: bigint;
-    readonly sentBytes: bigint;
-  }[];
-}
+/** What a device has, in the kernel's terms; a device of this process knows fractions of `lastHandshakeSeconds`. */
+export type ObservedDevice = WireguardDevice;
 
 export interface WireguardDevices {
   /** Undefined = it has no such device. Throws FlannelError. */

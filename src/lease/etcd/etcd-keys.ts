@@ -15,7 +15,7 @@ import {
   type RequestOpSchema,
   type TxnResponse,
 } from "../../etcd-api/rpc_pb.ts";
-import { completePorts, type KeyStorePorts } from "../keys/key-store-ports.ts";
+import type { KeyStorePorts } from "../keys/key-store-ports.ts";
 import {
   type CreatedKey,
   FOREVER,
@@ -29,6 +29,7 @@ import {
   type WrittenKey,
 } from "../keys/key-value-store.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
+import { EtcdKeyBase } from "./etcd-key-base.ts";
 import { type EtcdOptions, type EtcdSettings, readEtcdSettings } from "./etcd-options.ts";
 import { type Position, positionOf } from "./etcd-position.ts";
 import { keysUnder, listRange, rangeOf, recordOf, toBytes, toText } from "./etcd-range.ts";
@@ -41,47 +42,36 @@ const CONCURRENT_TTL_REQUESTS = 32;
 export const openEtcdKeys = (options: EtcdOptions, ports: KeyStorePorts): KeyValueStore<Position> =>
   new EtcdKeys(readEtcdSettings(options, ports.logger), ports);
 
-class EtcdKeys implements KeyValueStore<Position> {
+class EtcdKeys extends EtcdKeyBase<EtcdConnection> implements KeyValueStore<Position> {
   readonly name = "etcd";
   readonly putCommand = "etcdctl put";
   readonly createsAtomically = true;
-  readonly prefix: string;
-  readonly lostDataGraceMs: number;
-  readonly #connection: EtcdConnection;
-  readonly #ports: Required<KeyStorePorts>;
 
   constructor(settings: EtcdSettings, ports: KeyStorePorts) {
-    this.#ports = completePorts(ports);
-    this.#connection = new EtcdConnection(settings, this.#ports.random);
-    this.prefix = settings.prefix;
-    this.lostDataGraceMs = settings.timings.lostDataGraceMs;
-  }
-
-  get requestCount(): number {
-    return this.#connection.requestCount;
+    super(settings, ports, EtcdConnection);
   }
 
   async list(path: string): Promise<KeyListing<Position>> {
-    const listing = await listRange(this.#connection, rangeOf(path));
+    const listing = await listRange(this.connection, rangeOf(path));
     return { records: listing.records, position: positionOf(listing) };
   }
 
   async read(key: string): Promise<KeyRecord | undefined> {
     const request = { key: toBytes(key) };
-    const { kvs } = await this.#connection.call(({ kv }, options) => kv.range(request, options));
+    const { kvs } = await this.connection.call(({ kv }, options) => kv.range(request, options));
     return kvs[0] && recordOf(kvs[0]);
   }
 
   async grant(): Promise<KeyLife> {
-    const startMs = this.#ports.wallClockMs();
-    const request = { TTL: BigInt(this.#connection.settings.timings.leaseTtlSeconds) };
-    const granted = await this.#connection.call(({ lease }, options) => lease.leaseGrant(request, options));
+    const startMs = this.ports.wallClockMs();
+    const request = { TTL: BigInt(this.connection.settings.timings.leaseTtlSeconds) };
+    const granted = await this.connection.call(({ lease }, options) => lease.leaseGrant(request, options));
     return { lifeId: String(granted.ID), expiresAtMs: startMs + Number(granted.TTL) * 1000 };
   }
 
   async revoke({ lifeId }: KeyLife): Promise<void> {
     const request = { ID: leaseIdOf(lifeId) };
-    await this.#connection.call(({ lease }, options) => lease.leaseRevoke(request, options));
+    await this.connection.call(({ lease }, options) => lease.leaseRevoke(request, options));
   }
 
   async create(
@@ -153,8 +143,8 @@ class EtcdKeys implements KeyValueStore<Position> {
     const pending = lifeIds.values();
     const work = async (): Promise<void> => {
       for (const lifeId of pending) {
-        const nowMs = this.#ports.wallClockMs();
-        const { TTL } = await this.#connection.call(({ lease }, options) =>
+        const nowMs = this.ports.wallClockMs();
+        const { TTL } = await this.connection.call(({ lease }, options) =>
           lease.leaseTimeToLive({ ID: leaseIdOf(lifeId) }, options),
         );
         if (TTL >= 0n) expiries.set(lifeId, nowMs + Number(TTL) * 1000); // -1 = it has ended
@@ -165,29 +155,25 @@ class EtcdKeys implements KeyValueStore<Position> {
   }
 
   watch(watch: KeyWatch<Position>): KeyUpdates {
-    return watchRange(this.#connection, watch, this.#ports);
+    return watchRange(this.connection, watch, this.ports);
   }
 
   reconnect(): void {
-    this.#connection.reconnect();
-  }
-
-  [Symbol.dispose](): void {
-    this.#connection[Symbol.dispose]();
+    this.connection.reconnect();
   }
 
   /** Keeps an etcd lease alive, or replaces it if it was granted for a shorter life. Undefined = it has ended. */
   async #prolong(lifeId: string | undefined): Promise<KeyLife | undefined> {
     if (lifeId === undefined) return FOREVER;
-    const startMs = this.#ports.wallClockMs();
+    const startMs = this.ports.wallClockMs();
     const request = { ID: leaseIdOf(lifeId) };
-    const ttlSeconds = await this.#connection.call(async ({ lease }, options) => {
+    const ttlSeconds = await this.connection.call(async ({ lease }, options) => {
       let answered = 0;
       for await (const answer of lease.leaseKeepAlive(once(request), options)) answered = Number(answer.TTL);
       return answered;
     });
     if (ttlSeconds <= 0) return undefined;
-    if (ttlSeconds < this.#connection.settings.timings.leaseTtlSeconds) return this.grant();
+    if (ttlSeconds < this.connection.settings.timings.leaseTtlSeconds) return this.grant();
     return { lifeId, expiresAtMs: startMs + ttlSeconds * 1000 };
   }
 
@@ -199,7 +185,7 @@ class EtcdKeys implements KeyValueStore<Position> {
       result: Compare_CompareResult.EQUAL,
       targetUnion: { case: "modRevision", value: revision },
     };
-    return this.#connection.call(({ kv }, options) => kv.txn({ compare: [unchanged], success }, options));
+    return this.connection.call(({ kv }, options) => kv.txn({ compare: [unchanged], success }, options));
   }
 }
 

@@ -7,8 +7,9 @@
  */
 
 import { posix } from "node:path";
+import { EtcdKeyBase } from "../etcd/etcd-key-base.ts";
 import { type EtcdOptions, type EtcdSettings, readEtcdSettings } from "../etcd/etcd-options.ts";
-import { completePorts, type KeyStorePorts } from "../keys/key-store-ports.ts";
+import type { KeyStorePorts } from "../keys/key-store-ports.ts";
 import {
   type CreatedKey,
   FOREVER,
@@ -47,33 +48,22 @@ export function openEtcd2Keys(options: EtcdOptions, ports: KeyStorePorts): KeyVa
   return new Etcd2Keys(settings, ports);
 }
 
-class Etcd2Keys implements KeyValueStore<KeysPosition> {
+class Etcd2Keys extends EtcdKeyBase<Etcd2Connection> implements KeyValueStore<KeysPosition> {
   readonly name = "etcd (v2)";
   readonly putCommand = "ETCDCTL_API=2 etcdctl set";
   readonly createsAtomically = false;
-  readonly prefix: string;
-  readonly lostDataGraceMs: number;
-  readonly #connection: Etcd2Connection;
-  readonly #ports: Required<KeyStorePorts>;
 
   constructor(settings: EtcdSettings, ports: KeyStorePorts) {
-    this.#ports = completePorts(ports);
-    this.#connection = new Etcd2Connection(settings, this.#ports.random);
-    this.prefix = settings.prefix;
-    this.lostDataGraceMs = settings.timings.lostDataGraceMs;
-  }
-
-  get requestCount(): number {
-    return this.#connection.requestCount;
+    super(settings, ports, Etcd2Connection);
   }
 
   async list(path: string): Promise<KeyListing<KeysPosition>> {
-    const position = await listKeys(this.#connection, keyOf(path));
+    const position = await listKeys(this.connection, keyOf(path));
     return { records: position.records, position };
   }
 
   async read(key: string): Promise<KeyRecord | undefined> {
-    const { body } = await this.#connection.call({ method: "GET", key, query: { quorum: "true" } });
+    const { body } = await this.connection.call({ method: "GET", key, query: { quorum: "true" } });
     return isRefusal(body) ? undefined : recordOf(body.node);
   }
 
@@ -105,7 +95,7 @@ class Etcd2Keys implements KeyValueStore<KeysPosition> {
   }
 
   async remove({ key, revision }: KeyVersion): Promise<boolean> {
-    const { body } = await this.#connection.call({ method: "DELETE", key, query: unchangedSince(revision) });
+    const { body } = await this.connection.call({ method: "DELETE", key, query: unchangedSince(revision) });
     return !isRefusal(body);
   }
 
@@ -120,11 +110,7 @@ class Etcd2Keys implements KeyValueStore<KeysPosition> {
   }
 
   watch(watch: KeyWatch<KeysPosition>): KeyUpdates {
-    return watchKeys(this.#connection, { ...watch, path: keyOf(watch.path) }, this.#ports);
-  }
-
-  [Symbol.dispose](): void {
-    this.#connection[Symbol.dispose]();
+    return watchKeys(this.connection, { ...watch, path: keyOf(watch.path) }, this.ports);
   }
 
   async #put(
@@ -133,11 +119,11 @@ class Etcd2Keys implements KeyValueStore<KeysPosition> {
     condition: KeysRequest["query"],
     { lifeId }: Pick<KeyLife, "lifeId">,
   ): Promise<WrittenKey | undefined> {
-    const { leaseTtlSeconds } = this.#connection.settings.timings;
+    const { leaseTtlSeconds } = this.connection.settings.timings;
     const expires = lifeId !== undefined;
-    const startMs = this.#ports.wallClockMs();
+    const startMs = this.ports.wallClockMs();
     const form = { value, ...(expires && { ttl: String(leaseTtlSeconds) }) };
-    const { body } = await this.#connection.call({ method: "PUT", key, query: condition, form });
+    const { body } = await this.connection.call({ method: "PUT", key, query: condition, form });
     if (isRefusal(body)) return undefined;
     const expiresAtMs = expires ? startMs + leaseTtlSeconds * 1000 : undefined;
     return { record: recordOf(body.node), expiresAtMs };
