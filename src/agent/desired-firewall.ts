@@ -5,14 +5,14 @@ import type { FamilyConfig } from "../config/network-family.ts";
 import type { FirewallOptions } from "../config/options.ts";
 import type { PrefixPair } from "../config/subnet-env.ts";
 import { type FirewallNetwork, type FirewallRules, firewallRules } from "../firewall/rules.ts";
-import type { Listener } from "../firewall/tunnel-packets.ts";
+import type { TunnelListener } from "../firewall/tunnel-packets.ts";
 
 /** The desired firewall. */
 export interface DesiredFirewall {
   readonly mode: "iptables" | "nftables";
   readonly rules: FirewallRules;
   /** Where the tunnel receives packets. */
-  readonly listeners?: readonly Listener[];
+  readonly listeners?: readonly TunnelListener[];
 }
 
 /** The firewall that options, network config and the host's own subnets ask for. */

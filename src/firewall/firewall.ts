@@ -28,7 +28,7 @@ import {
   type PlaceNetworks,
 } from "./place.ts";
 import type { FirewallRules } from "./rules.ts";
-import type { Listener } from "./tunnel-packets.ts";
+import type { TunnelListener } from "./tunnel-packets.ts";
 
 /** Attempts while foreign programs change the rules between dump and write. */
 const MAX_ROUNDS = 3;
@@ -71,7 +71,7 @@ export class Firewall {
   #sweptFor: string | undefined;
   #own: Readonly<Record<FamilyName, readonly Prefix[]>>;
   #current: CurrentNetworks = {};
-  #listeners: readonly Listener[] = [];
+  #listeners: readonly TunnelListener[] = [];
   readonly #findings: FindingLog;
 
   constructor(options: FirewallOptions) {
@@ -114,7 +114,7 @@ export class Firewall {
    * @returns one line for each object that was created, repaired or deleted; empty = in sync, nothing was written.
    * @throws {FirewallError} with the tool's message; the call may be repeated at any time.
    */
-  ensure(rules: FirewallRules, listeners: readonly Listener[] = []): Promise<readonly string[]> {
+  ensure(rules: FirewallRules, listeners: readonly TunnelListener[] = []): Promise<readonly string[]> {
     return this.#inTurn(() => {
       this.#listeners = listeners;
       return this.#ensure(rules);

@@ -25,7 +25,7 @@ import {
 } from "./ownership.ts";
 import { type FamilyRules, type FirewallRules, sameRules } from "./rules.ts";
 import { findNftTunnelDrops } from "./tunnel-findings.ts";
-import type { Listener } from "./tunnel-packets.ts";
+import type { TunnelListener } from "./tunnel-packets.ts";
 
 /**
  * `own`: only flanneld's own tables, when iptables mode does the rest. `all`: also what iptables mode, ours or Go
@@ -40,7 +40,7 @@ export interface NftNetworks {
   /** This daemon's networks, whose drops are findings. */
   readonly current: CurrentNetworks;
   /** Where its tunnel receives packets, whose drops are findings, too. */
-  readonly listeners: readonly Listener[];
+  readonly listeners: readonly TunnelListener[];
 }
 
 const ALL_NETWORKS: NftNetworks = { own: undefined, current: {}, listeners: [] };

@@ -12,7 +12,7 @@ import { type NftScope, planNft } from "./nft-plan.ts";
 import type { OwnNetworks } from "./ownership.ts";
 import { type FirewallRules, NO_RULES, withoutRandomFully } from "./rules.ts";
 import { findIptablesTunnelDrops } from "./tunnel-findings.ts";
-import type { Listener } from "./tunnel-packets.ts";
+import type { TunnelListener } from "./tunnel-packets.ts";
 
 /** Whose rules a place is planned for. */
 export interface PlaceNetworks {
@@ -21,7 +21,7 @@ export interface PlaceNetworks {
   /** This daemon's networks, whose drops are findings. */
   readonly current: CurrentNetworks;
   /** Where its tunnel receives packets, whose drops are findings, too. */
-  readonly listeners: readonly Listener[];
+  readonly listeners: readonly TunnelListener[];
 }
 
 /** One place: a dump gives the plan, and the plan's script applies it. Each costs one process. */

@@ -4,15 +4,15 @@ import { parseIp } from "../address/ip.ts";
 import { parseIptablesSave } from "./iptables-save.ts";
 import { parseNftListing } from "./nft-listing.ts";
 import { findIptablesTunnelDrops, findNftTunnelDrops } from "./tunnel-findings.ts";
-import type { Listener } from "./tunnel-packets.ts";
+import type { TunnelListener } from "./tunnel-packets.ts";
 
-const VXLAN: Listener = {
+const VXLAN: TunnelListener = {
   protocol: "udp",
   port: 8472,
   address: parseIp("192.0.2.11")!,
   device: "eth0",
 };
-const IPIP: Listener = { protocol: "ipip", address: parseIp("192.0.2.11")!, device: "eth0" };
+const IPIP: TunnelListener = { protocol: "ipip", address: parseIp("192.0.2.11")!, device: "eth0" };
 
 const UFW_RULES = `-A INPUT -j ufw-before-input
 -A INPUT -j ufw-after-input

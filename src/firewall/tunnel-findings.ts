@@ -8,7 +8,7 @@ import type { SavedTables } from "./iptables-save.ts";
 import { iptablesChains, readIptablesRule } from "./iptables-walk.ts";
 import type { NftRuleset } from "./nft-listing.ts";
 import { nftChains } from "./nft-walk.ts";
-import { describeListener, type Listener, tunnelPacket } from "./tunnel-packets.ts";
+import { describeListener, type TunnelListener, tunnelPacket } from "./tunnel-packets.ts";
 import { Walker } from "./walk.ts";
 
 type Direction = "in" | "out";
@@ -42,7 +42,7 @@ export interface TunnelDrops {
 export function findIptablesTunnelDrops(
   tool: string,
   seen: SavedTables,
-  listeners: readonly Listener[],
+  listeners: readonly TunnelListener[],
 ): TunnelDrops {
   const findings = new Set<string>();
   const visited = new Set<string>();
@@ -73,7 +73,7 @@ export function findIptablesTunnelDrops(
 /** @param isSkipped names the tables that are checked elsewhere */
 export function findNftTunnelDrops(
   seen: NftRuleset,
-  listeners: readonly Listener[],
+  listeners: readonly TunnelListener[],
   isSkipped: (address: string) => boolean,
 ): TunnelDrops {
   const findings = new Set<string>();
@@ -111,16 +111,16 @@ interface Drop {
   readonly direction: Direction;
   /** "policy drop". */
   readonly reason: string;
-  readonly listener: Listener;
+  readonly listener: TunnelListener;
   readonly remedy: keyof typeof REMEDIES;
 }
 
 const REMEDIES = {
-  ufw: ({ protocol, port }: Listener, direction: Direction) =>
+  ufw: ({ protocol, port }: TunnelListener, direction: Direction) =>
     protocol === "udp"
       ? `run "ufw allow ${direction} ${port}/udp"`
       : "accept the protocol in /etc/ufw/before.rules",
-  firewalld: ({ protocol, port }: Listener) =>
+  firewalld: ({ protocol, port }: TunnelListener) =>
     `run "firewall-cmd --permanent ${protocol === "udp" ? `--add-port=${port}/udp` : "--add-protocol=ipip"}" and "firewall-cmd --reload"`,
   other: () => "accept them there",
 } as const;

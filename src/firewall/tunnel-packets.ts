@@ -7,8 +7,8 @@ import { bitsOf, type Ip } from "../address/ip.ts";
 import { containsPrefix, type Prefix } from "../address/prefix.ts";
 import { anyOf, type Match, negate, type Packet, type Truth } from "./walk.ts";
 
-/** Where a backend receives the packets of its peers. */
-export interface Listener {
+/** Where a backend receives the packets of its peers, and the device that they arrive on. */
+export interface TunnelListener {
   /** `ipip`: IP in IP, protocol 4 (RFC 2003), without ports. */
   readonly protocol: "udp" | "ipip";
   /** UDP port. */
@@ -20,11 +20,11 @@ export interface Listener {
 }
 
 /** "UDP port 8472". */
-export const describeListener = ({ protocol, port }: Listener): string =>
+export const describeListener = ({ protocol, port }: TunnelListener): string =>
   protocol === "udp" ? `UDP port ${port}` : "IP protocol 4 (ipip)";
 
 /** The packets that arrive at a listener (`in`), or leave for those of the peers (`out`). */
-export function tunnelPacket(listener: Listener, direction: "in" | "out"): Packet {
+export function tunnelPacket(listener: TunnelListener, direction: "in" | "out"): Packet {
   const { address, device, protocol, port } = listener;
   const own: Prefix = { family: address.family, base: address.value, length: bitsOf(address.family) };
   const ownSide = direction === "in" ? "destination" : "source";
