@@ -18,7 +18,7 @@ import { type Forwarding, NO_FORWARDING } from "./forwarding.ts";
 import type { Order, Report } from "./messages.ts";
 
 /** The thread that moves the packets. */
-export interface TunnelThread {
+interface TunnelThread {
   /** Queues an order; the caller wakes the thread if it has been started. */
   post(order: Order): void;
   /** Resolves when it has ended, with the error that ended it. */

@@ -11,7 +11,7 @@ import type { DeviceChange, ObservedDevice, WireguardDevices } from "./devices.t
 import { parseSocketAddress } from "./socket-address.ts";
 import { answerUapi } from "./uapi.ts";
 
-export interface DeviceThread {
+interface DeviceThread {
   post(order: DeviceOrder): void;
   /** Resolves when it has ended, with the error that ended it. */
   readonly ended: Promise<Error | undefined>;

@@ -7,7 +7,8 @@ import { after, before } from "node:test";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { openEtcdStore } from "../support/etcd-store.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
-import { describeLeaseStore, type LeaseStoreHarness } from "./lease-store.suite.ts";
+import { describeLeaseStore } from "./lease-store.suite.ts";
+import type { LeaseStoreHarness } from "./lease-store-harness.ts";
 
 /** How the tests reach the server's keys. */
 export interface KeyAccess {

@@ -16,7 +16,7 @@ import { readOwnNodeRecord } from "../../src/lease/kube/node-record.ts";
 import { encodeLeaseValue, isProblem } from "../../src/lease/lease-codec.ts";
 import { annotated, openKubeStore, PREFIX, temporaryDirectory } from "../support/kube-store.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
-import { describeWatching } from "./lease-store.suite.ts";
+import { describeWatching } from "./lease-store-watching.suite.ts";
 
 /** The annotations for a lease's value, invalid where that is invalid. */
 function annotationsOf(value: string): Record<string, string | null> {
