@@ -56,8 +56,8 @@ export const createWireguardSystem = ({
       const [ipv4, ipv6] = [udp(4), udp(6)];
       const tun = store.open(
         names.tun,
-        (fd) => adoptTun(fd, device, true, false),
-        () => openTun(device, true, false),
+        (fd) => adoptTun(fd, device, true, true),
+        () => openTun(device, true, true),
       );
       const { hasVirtioHeader, joinsTcp, joinsUdp } = tun;
       return {

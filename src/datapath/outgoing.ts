@@ -3,6 +3,7 @@
  * sends the batch with one system call.
  */
 
+import { completeChecksum } from "../packet/checksum-offload.ts";
 import { lookUpPeer, NO_PEER } from "../packet/forwarding-table.ts";
 import { FRAGMENTATION_NEEDED, NET_UNREACHABLE, TIME_EXCEEDED } from "../packet/icmp.ts";
 import {
@@ -34,11 +35,7 @@ import {
   sendApart,
 } from "../packet/send-queue.ts";
 import {
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_NONE,
-  VNET_CSUM_OFFSET,
-  VNET_CSUM_START,
-  VNET_FLAGS,
   VNET_GSO_SIZE,
   VNET_GSO_TYPE,
   VNET_HEADER_BYTES,
@@ -153,26 +150,13 @@ export class Outgoing {
       this.#cutUp(peer, offset, length, virtio);
       return;
     }
-    if (hasVirtioHeader && (bytes[virtio + VNET_FLAGS]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
-      if (!this.#completeChecksum(offset, length, virtio)) {
-        this.#count(COUNTER.droppedMalformed);
-        return;
-      }
+    if (hasVirtioHeader && !completeChecksum(memory, offset, length, virtio)) {
+      this.#count(COUNTER.droppedMalformed);
+      return;
     }
     if (!hasRoom(this.#queue)) this.#send();
     addDatagram(this.#queue, peer, length);
     addPiece(this.#queue, offset, length);
-  }
-
-  /** The kernel left the checksum of TCP or UDP to the device. */
-  #completeChecksum(offset: number, length: number, virtio: number): boolean {
-    const { view, sum } = this.#memory;
-    const start = view.getUint16(virtio + VNET_CSUM_START, true);
-    const field = start + view.getUint16(virtio + VNET_CSUM_OFFSET, true);
-    if (start < 20 || field + 2 > length) return false;
-    // The field holds the sum of the pseudo-header. 0 would mean “no checksum” for UDP, and is the same to TCP.
-    view.setUint16(offset + field, ~sum(offset + start, length - start) & 0xffff || 0xffff);
-    return true;
   }
 
   #cutUp(peer: number, offset: number, length: number, virtio: number): void {

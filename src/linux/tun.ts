@@ -20,6 +20,7 @@ const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 0x01;
 const TUN_F_TSO4 = 0x02;
+const TUN_F_TSO6 = 0x04;
 const TUN_F_USO4 = 0x20;
 const TUN_F_USO6 = 0x40;
 
@@ -52,14 +53,14 @@ export function makePersistentTun(name: string): void {
 
 /**
  * Opens an existing or new TUN device for packets, non-blocking and persistent. `wantOffloads`: with the offloads that the
- * kernel supports; without `wantUdp` it hands out no super-packets of UDP. Only one process can have it open. Throws as {@link makePersistentTun}.
+ * kernel supports; `wantTcp6`: also those of TCP over IPv6. Only one process can have it open. Throws as {@link makePersistentTun}.
  */
-export function openTun(name: string, wantOffloads: boolean, wantUdp = true): OpenTun {
+export function openTun(name: string, wantOffloads: boolean, wantTcp6 = false): OpenTun {
   const fd = openCloneDevice();
   try {
     const hasVirtioHeader = wantOffloads && attachWithHeader(fd, name);
     if (!hasVirtioHeader) attach(fd, name, IFF_TUN | IFF_NO_PI);
-    return configure(fd, name, hasVirtioHeader, wantUdp);
+    return configure(fd, name, hasVirtioHeader, wantTcp6);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -74,7 +75,7 @@ export function adoptTun(
   fd: number,
   name: string,
   wantOffloads: boolean,
-  wantUdp = true,
+  wantTcp6 = false,
 ): OpenTun | undefined {
   const ifreq = new Uint8Array(IFREQ_BYTES);
   if (sys.ioctl(fd, TUNGETIFF, ifreq) < 0) return undefined; // not a TUN device, or a deleted one
@@ -85,16 +86,17 @@ export function adoptTun(
   const isAlike = (flags & (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE)) === wanted;
   if (itsName !== name || !isAlike || !isOfOwnNetns(fd, TUNGETDEVNETNS)) return undefined;
   check(sys.fcntl(fd, F_SETFL, O_NONBLOCK), "fcntl(F_SETFL)", name);
-  return configure(fd, name, wantOffloads, wantUdp);
+  return configure(fd, name, wantOffloads, wantTcp6);
 }
 
-function configure(fd: number, name: string, hasVirtioHeader: boolean, wantUdp = true): OpenTun {
+function configure(fd: number, name: string, hasVirtioHeader: boolean, wantTcp6: boolean): OpenTun {
   // The device keeps the sizes and offloads that an earlier process set.
   if (hasVirtioHeader) check(sys.ioctl(fd, TUNSETVNETHDRSZ, HEADER_SIZE), "ioctl(TUNSETVNETHDRSZ)", name);
   const setOffloads = (flags: number): boolean =>
     hasVirtioHeader && sys.ioctlValue(fd, TUNSETOFFLOAD, flags) === 0;
-  const joinsUdp = setOffloads(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_USO4 | TUN_F_USO6); // since Linux 6.2
-  const joinsTcp = (joinsUdp && wantUdp) || setOffloads(TUN_F_CSUM | TUN_F_TSO4);
+  const tcp = TUN_F_CSUM | TUN_F_TSO4 | (wantTcp6 ? TUN_F_TSO6 : 0);
+  const joinsUdp = setOffloads(tcp | TUN_F_USO4 | TUN_F_USO6); // since Linux 6.2, only both together
+  const joinsTcp = joinsUdp || setOffloads(tcp);
   if (!joinsTcp) sys.ioctlValue(fd, TUNSETOFFLOAD, 0);
   check(sys.ioctlValue(fd, TUNSETPERSIST, 1), "ioctl(TUNSETPERSIST)", name);
   return { fd, hasVirtioHeader, joinsTcp, joinsUdp };

@@ -1,13 +1,14 @@
 /**
  * Joins consecutive packets of one flow into one super-packet for the kernel, whose network stack then processes
  * them at once: the reverse of segmentation.ts, by the rules of the kernel's own GRO
- * (net/ipv4/tcp_offload.c, udp_offload.c). Packets are joined only if segmentation would split them into exactly the packets
+ * (net/ipv4/tcp_offload.c, udp_offload.c, net/ipv6/ip6_offload.c). Packets are joined only if segmentation would split them into exactly the packets
  * that were received (see joinable.ts). Payloads stay where they are; packets of one flow keep their order.
  */
 
 import {
   foldSum,
   IPPROTO_TCP,
+  IPPROTO_UDP,
   IPV4_CHECKSUM,
   IPV4_DESTINATION,
   IPV4_HEADER_BYTES,
@@ -17,7 +18,15 @@ import {
   IPV4_TOTAL_LENGTH,
   sumOfPlainHeader,
 } from "./ipv4.ts";
-import { continuesHeaders, joinableHeaderBytes } from "./joinable.ts";
+import {
+  IPV6_DESTINATION,
+  IPV6_HEADER_BYTES,
+  IPV6_NEXT_HEADER,
+  IPV6_PAYLOAD_LENGTH,
+  IPV6_SOURCE,
+  isIpv6At,
+} from "./ipv6.ts";
+import { continuesHeaders, haveSamePrefixes, joinableHeaderBytes } from "./joinable.ts";
 import type { PacketMemory } from "./packet-memory.ts";
 import {
   pseudoHeaderSum,
@@ -32,6 +41,7 @@ import {
 import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_TCPV6,
   VIRTIO_NET_HDR_GSO_UDP_L4,
   VNET_CSUM_OFFSET,
   VNET_CSUM_START,
@@ -48,7 +58,7 @@ const MOST_FLOWS = 16;
 const MOST_PACKETS = 127;
 const PIECES_PER_FLOW = MOST_PACKETS + 1;
 const SINGLE = MOST_FLOWS * PIECES_PER_FLOW;
-/** Largest total length of an IPv4 packet. */
+/** Largest total length of an IPv4 packet; IPv6 packets are kept to it too. */
 const MOST_BYTES = 0xffff;
 const VIRTIO_SLOT_BYTES = 16;
 
@@ -77,7 +87,8 @@ export class Coalescer implements PieceList {
   /** The open flows are the first #openCount of #order, which holds the numbers of all. */
   readonly #order = Uint8Array.from({ length: MOST_FLOWS }, (_, flow) => flow);
   #openCount = 0;
-  // Of each flow: its key and its progress.
+  // Of each flow: its key and its progress. Of IPv6 addresses, the last 32 bits.
+  readonly #ipHeaderBytes = new Uint8Array(MOST_FLOWS);
   readonly #source = new Int32Array(MOST_FLOWS);
   readonly #destination = new Int32Array(MOST_FLOWS);
   readonly #ports = new Int32Array(MOST_FLOWS);
@@ -102,14 +113,19 @@ export class Coalescer implements PieceList {
     }
   }
 
-  /** Adds a packet to be written, checked and complete. Its bytes must not change until {@link flush}. */
+  /** Adds a packet of IPv4 or IPv6 to be written, checked and complete. Its bytes must not change until {@link flush}. */
   add(offset: number, length: number): void {
     const memory = this.#memory;
     const { bytes, view } = memory;
-    const isTcp = bytes[offset + IPV4_PROTOCOL] === IPPROTO_TCP;
+    const isIpv6 = isIpv6At(bytes, offset);
+    const ipHeaderBytes = isIpv6 ? IPV6_HEADER_BYTES : IPV4_HEADER_BYTES;
+    const protocol = bytes[offset + (isIpv6 ? IPV6_NEXT_HEADER : IPV4_PROTOCOL)]!;
+    const isTcp = protocol === IPPROTO_TCP;
+    // Behind extension headers there may be a packet of any flow, so that nothing may be written after it.
+    if (isIpv6 && !isTcp && protocol !== IPPROTO_UDP) this.flush();
     const headerBytes = joinableHeaderBytes(memory, offset, length);
     const isWanted = headerBytes > 0 && (isTcp ? this.joinsTcp : this.joinsUdp);
-    const at = this.#find(offset);
+    const at = this.#find(offset, isIpv6, protocol);
     if (at >= 0) {
       const flow = this.#order[at]!;
       if (isWanted && this.#continues(flow, offset, length, headerBytes)) {
@@ -125,10 +141,11 @@ export class Coalescer implements PieceList {
     }
     if (this.#openCount === MOST_FLOWS) this.#close(0);
     const flow = this.#order[this.#openCount++]!;
-    this.#source[flow] = view.getInt32(offset + IPV4_SOURCE);
-    this.#destination[flow] = view.getInt32(offset + IPV4_DESTINATION);
-    this.#ports[flow] = view.getInt32(offset + IPV4_HEADER_BYTES);
-    this.#protocol[flow] = bytes[offset + IPV4_PROTOCOL]!;
+    this.#ipHeaderBytes[flow] = ipHeaderBytes;
+    this.#source[flow] = view.getInt32(offset + (isIpv6 ? IPV6_SOURCE + 12 : IPV4_SOURCE));
+    this.#destination[flow] = view.getInt32(offset + (isIpv6 ? IPV6_DESTINATION + 12 : IPV4_DESTINATION));
+    this.#ports[flow] = view.getInt32(offset + ipHeaderBytes);
+    this.#protocol[flow] = protocol;
     this.#first[flow] = offset;
     this.#headerBytes[flow] = headerBytes;
     this.#segmentBytes[flow] = length - headerBytes;
@@ -138,7 +155,7 @@ export class Coalescer implements PieceList {
     this.pieceOffset[piece] = offset;
     this.pieceBytes[piece] = length;
     if (isTcp) {
-      const transport = offset + IPV4_HEADER_BYTES;
+      const transport = offset + ipHeaderBytes;
       this.#nextSequence[flow] = (view.getInt32(transport + TCP_SEQUENCE) + length - headerBytes) | 0;
     }
     if (this.#isEnd(flow, offset, length)) this.#close(this.#openCount - 1);
@@ -150,20 +167,22 @@ export class Coalescer implements PieceList {
   }
 
   /** The place in #order of the packet's flow, or -1. For protocols without ports the bytes at their offset are compared. */
-  #find(offset: number): number {
+  #find(offset: number, isIpv6: boolean, protocol: number): number {
     if (this.#openCount === 0) return -1;
-    const { bytes, view } = this.#memory;
-    const source = view.getInt32(offset + IPV4_SOURCE);
-    const destination = view.getInt32(offset + IPV4_DESTINATION);
-    const ports = view.getInt32(offset + IPV4_HEADER_BYTES);
-    const protocol = bytes[offset + IPV4_PROTOCOL];
+    const { view } = this.#memory;
+    const ipHeaderBytes = isIpv6 ? IPV6_HEADER_BYTES : IPV4_HEADER_BYTES;
+    const source = view.getInt32(offset + (isIpv6 ? IPV6_SOURCE + 12 : IPV4_SOURCE));
+    const destination = view.getInt32(offset + (isIpv6 ? IPV6_DESTINATION + 12 : IPV4_DESTINATION));
+    const ports = view.getInt32(offset + ipHeaderBytes);
     for (let at = this.#openCount - 1; at >= 0; at--) {
       const flow = this.#order[at]!;
       if (
         this.#ports[flow] === ports &&
         this.#source[flow] === source &&
         this.#destination[flow] === destination &&
-        this.#protocol[flow] === protocol
+        this.#protocol[flow] === protocol &&
+        this.#ipHeaderBytes[flow] === ipHeaderBytes &&
+        (!isIpv6 || haveSamePrefixes(this.#memory, this.#first[flow]!, offset))
       )
         return at;
     }
@@ -175,13 +194,15 @@ export class Coalescer implements PieceList {
     const first = this.#first[flow]!;
     const packets = this.#packets[flow]!;
     const payloadBytes = length - headerBytes;
-    const transport = offset + IPV4_HEADER_BYTES;
+    const ipHeaderBytes = this.#ipHeaderBytes[flow]!;
+    const transport = offset + ipHeaderBytes;
     return (
       headerBytes === this.#headerBytes[flow] &&
       payloadBytes <= this.#segmentBytes[flow]! &&
       packets < MOST_PACKETS &&
       this.#totalBytes[flow]! + payloadBytes <= MOST_BYTES &&
-      view.getUint16(offset + IPV4_ID) === ((view.getUint16(first + IPV4_ID) + packets) & 0xffff) &&
+      (ipHeaderBytes === IPV6_HEADER_BYTES ||
+        view.getUint16(offset + IPV4_ID) === ((view.getUint16(first + IPV4_ID) + packets) & 0xffff)) &&
       (this.#protocol[flow] !== IPPROTO_TCP ||
         view.getInt32(transport + TCP_SEQUENCE) === this.#nextSequence[flow]) &&
       continuesHeaders(this.#memory, first, offset, headerBytes)
@@ -200,8 +221,9 @@ export class Coalescer implements PieceList {
     this.#nextSequence[flow] = (this.#nextSequence[flow]! + payloadBytes) | 0;
     if (this.#protocol[flow] === IPPROTO_TCP) {
       const { bytes } = this.#memory;
-      const last = bytes[offset + IPV4_HEADER_BYTES + TCP_FLAGS]! & (TCP_PSH | TCP_FIN);
-      const flags = this.#first[flow]! + IPV4_HEADER_BYTES + TCP_FLAGS;
+      const place = this.#ipHeaderBytes[flow]! + TCP_FLAGS;
+      const last = bytes[offset + place]! & (TCP_PSH | TCP_FIN);
+      const flags = this.#first[flow]! + place;
       bytes[flags] = bytes[flags]! | last;
     }
   }
@@ -210,7 +232,7 @@ export class Coalescer implements PieceList {
   #isEnd(flow: number, offset: number, length: number): boolean {
     if (length - this.#headerBytes[flow]! < this.#segmentBytes[flow]!) return true;
     if (this.#protocol[flow] !== IPPROTO_TCP) return false;
-    return (this.#memory.bytes[offset + IPV4_HEADER_BYTES + TCP_FLAGS]! & (TCP_PSH | TCP_FIN)) !== 0;
+    return (this.#memory.bytes[offset + this.#ipHeaderBytes[flow]! + TCP_FLAGS]! & (TCP_PSH | TCP_FIN)) !== 0;
   }
 
   /** Writes the flow at this place of #order and removes it. */
@@ -238,13 +260,18 @@ export class Coalescer implements PieceList {
     const memory = this.#memory;
     const { view } = memory;
     const first = this.#first[flow]!;
-    const transport = first + IPV4_HEADER_BYTES;
+    const ipHeaderBytes = this.#ipHeaderBytes[flow]!;
+    const isIpv6 = ipHeaderBytes === IPV6_HEADER_BYTES;
+    const transport = first + ipHeaderBytes;
     const isTcp = this.#protocol[flow] === IPPROTO_TCP;
     const totalBytes = this.#totalBytes[flow]!;
-    const transportBytes = totalBytes - IPV4_HEADER_BYTES;
-    view.setUint16(first + IPV4_TOTAL_LENGTH, totalBytes);
-    view.setUint16(first + IPV4_CHECKSUM, 0);
-    view.setUint16(first + IPV4_CHECKSUM, ~sumOfPlainHeader(view, first) & 0xffff);
+    const transportBytes = totalBytes - ipHeaderBytes;
+    if (isIpv6) view.setUint16(first + IPV6_PAYLOAD_LENGTH, transportBytes);
+    else {
+      view.setUint16(first + IPV4_TOTAL_LENGTH, totalBytes);
+      view.setUint16(first + IPV4_CHECKSUM, 0);
+      view.setUint16(first + IPV4_CHECKSUM, ~sumOfPlainHeader(view, first) & 0xffff);
+    }
     if (!isTcp) view.setUint16(transport + UDP_LENGTH, transportBytes);
     // Where the kernel is to complete a checksum, the field holds the sum of the pseudo-header.
     const checksumOffset = isTcp ? TCP_CHECKSUM : UDP_CHECKSUM;
@@ -253,10 +280,11 @@ export class Coalescer implements PieceList {
 
     const virtio = this.pieceOffset[flow * PIECES_PER_FLOW]!;
     view.setUint8(virtio + VNET_FLAGS, VIRTIO_NET_HDR_F_NEEDS_CSUM);
-    view.setUint8(virtio + VNET_GSO_TYPE, isTcp ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_UDP_L4);
+    const tcpType = isIpv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+    view.setUint8(virtio + VNET_GSO_TYPE, isTcp ? tcpType : VIRTIO_NET_HDR_GSO_UDP_L4);
     view.setUint16(virtio + VNET_HEADER_LENGTH, this.#headerBytes[flow]!, true);
     view.setUint16(virtio + VNET_GSO_SIZE, this.#segmentBytes[flow]!, true);
-    view.setUint16(virtio + VNET_CSUM_START, IPV4_HEADER_BYTES, true);
+    view.setUint16(virtio + VNET_CSUM_START, ipHeaderBytes, true);
     view.setUint16(virtio + VNET_CSUM_OFFSET, checksumOffset, true);
   }
 }

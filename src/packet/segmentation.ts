@@ -1,7 +1,7 @@
 /**
  * Splits a super-packet of the kernel (TCP or UDP segmentation offload) into the packets that are sent, as the
- * kernel itself does (net/ipv4/tcp_offload.c, udp_offload.c): each with its own IP id, length, sequence number, flags
- * and complete checksums. Only headers are written; payloads stay where they are.
+ * kernel itself does (net/ipv4/tcp_offload.c, udp_offload.c, net/ipv6/ip6_offload.c): each with its own IPv4 id, length,
+ * sequence number, flags and complete checksums. Only headers are written; payloads stay where they are.
  */
 
 import {
@@ -14,6 +14,7 @@ import {
   IPV4_PROTOCOL,
   IPV4_TOTAL_LENGTH,
 } from "./ipv4.ts";
+import { IPV6_HEADER_BYTES, IPV6_NEXT_HEADER, IPV6_PAYLOAD_LENGTH, isIpv6At } from "./ipv6.ts";
 import type { PacketMemory } from "./packet-memory.ts";
 import {
   pseudoHeaderSum,
@@ -32,6 +33,7 @@ import {
 import {
   VIRTIO_NET_HDR_GSO_ECN,
   VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_TCPV6,
   VIRTIO_NET_HDR_GSO_UDP_L4,
 } from "./virtio-net-header.ts";
 
@@ -50,11 +52,13 @@ export interface Segmentation {
   /** Number of segments, at least 1. */
   count: number;
   ipHeaderBytes: number;
+  isIpv6: boolean;
   isTcp: boolean;
+  /** Of IPv4. */
   id: number;
   sequence: number;
   flags: number;
-  /** Sums of everything in the headers that all segments have in common. */
+  /** Sums of everything in the headers that all segments have in common; IPv6 has no header checksum. */
   ipSum: number;
   transportSum: number;
 }
@@ -67,6 +71,7 @@ export const createSegmentation = (): Segmentation => ({
   payloadBytes: 0,
   count: 0,
   ipHeaderBytes: 0,
+  isIpv6: false,
   isTcp: true,
   id: 0,
   sequence: 0,
@@ -76,9 +81,9 @@ export const createSegmentation = (): Segmentation => ({
 });
 
 /**
- * Begins to split the IPv4 packet of `length` bytes at `offset`, already checked, into payloads of `gsoSize`. False
+ * Begins to split the packet of `length` bytes at `offset` into payloads of `gsoSize`: IPv4, already checked, or IPv6. False
  * if it is malformed: its protocol is not that of its virtio type, its headers are longer than the packet, or it has no
- * segment size.
+ * segment size; or if it has extension headers of IPv6.
  */
 export function beginSegmentation(
   segmentation: Segmentation,
@@ -90,10 +95,18 @@ export function beginSegmentation(
 ): boolean {
   const { bytes, view } = memory;
   const type = gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
-  const protocol = bytes[offset + IPV4_PROTOCOL]!;
-  const isTcp = type === VIRTIO_NET_HDR_GSO_TCPV4 && protocol === IPPROTO_TCP;
+  const isIpv6 = isIpv6At(bytes, offset);
+  if (
+    isIpv6 &&
+    (length < IPV6_HEADER_BYTES ||
+      view.getUint16(offset + IPV6_PAYLOAD_LENGTH) + IPV6_HEADER_BYTES !== length)
+  )
+    return false;
+  const protocol = bytes[offset + (isIpv6 ? IPV6_NEXT_HEADER : IPV4_PROTOCOL)]!;
+  const tcpType = isIpv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+  const isTcp = type === tcpType && protocol === IPPROTO_TCP;
   if (!isTcp && !(type === VIRTIO_NET_HDR_GSO_UDP_L4 && protocol === IPPROTO_UDP)) return false;
-  const ipHeaderBytes = headerBytesOf(bytes, offset);
+  const ipHeaderBytes = isIpv6 ? IPV6_HEADER_BYTES : headerBytesOf(bytes, offset);
   const transport = offset + ipHeaderBytes;
   if (length < ipHeaderBytes + (isTcp ? TCP_HEADER_BYTES : UDP_HEADER_BYTES) || gsoSize === 0) return false;
   const transportBytes = isTcp ? (bytes[transport + TCP_DATA_OFFSET]! >> 4) * 4 : UDP_HEADER_BYTES;
@@ -106,12 +119,15 @@ export function beginSegmentation(
   segmentation.payloadBytes = payloadBytes;
   segmentation.segmentBytes = gsoSize;
   segmentation.count = Math.max(1, Math.ceil(payloadBytes / gsoSize));
+  segmentation.isIpv6 = isIpv6;
   segmentation.isTcp = isTcp;
-  segmentation.id = view.getUint16(offset + IPV4_ID);
-  view.setUint16(offset + IPV4_TOTAL_LENGTH, 0);
-  view.setUint16(offset + IPV4_ID, 0);
-  view.setUint16(offset + IPV4_CHECKSUM, 0);
-  segmentation.ipSum = memory.sum(offset, ipHeaderBytes);
+  if (!isIpv6) {
+    segmentation.id = view.getUint16(offset + IPV4_ID);
+    view.setUint16(offset + IPV4_TOTAL_LENGTH, 0);
+    view.setUint16(offset + IPV4_ID, 0);
+    view.setUint16(offset + IPV4_CHECKSUM, 0);
+    segmentation.ipSum = memory.sum(offset, ipHeaderBytes);
+  }
   if (isTcp) {
     segmentation.sequence = view.getUint32(transport + TCP_SEQUENCE);
     segmentation.flags = bytes[transport + TCP_FLAGS]!;
@@ -150,10 +166,13 @@ export function writeSegmentHeaders(
   }
   const payloadBytes = payloadBytesOf(segmentation, index);
   const totalBytes = headerBytes + payloadBytes;
-  const id = (segmentation.id + index) & 0xffff;
-  view.setUint16(target + IPV4_TOTAL_LENGTH, totalBytes);
-  view.setUint16(target + IPV4_ID, id);
-  view.setUint16(target + IPV4_CHECKSUM, ~foldSum(segmentation.ipSum + totalBytes + id) & 0xffff);
+  if (segmentation.isIpv6) view.setUint16(target + IPV6_PAYLOAD_LENGTH, totalBytes - IPV6_HEADER_BYTES);
+  else {
+    const id = (segmentation.id + index) & 0xffff;
+    view.setUint16(target + IPV4_TOTAL_LENGTH, totalBytes);
+    view.setUint16(target + IPV4_ID, id);
+    view.setUint16(target + IPV4_CHECKSUM, ~foldSum(segmentation.ipSum + totalBytes + id) & 0xffff);
+  }
 
   const transport = target + ipHeaderBytes;
   const payloadSum = memory.sum(offset + headerBytes + index * segmentBytes, payloadBytes);

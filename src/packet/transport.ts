@@ -1,6 +1,7 @@
 /** TCP and UDP headers in packet memory (RFC 9293 §3.1, RFC 768): where the fields are, and their checksum. */
 
 import { foldSum, IPV4_SOURCE } from "./ipv4.ts";
+import { IPV6_ADDRESSES_BYTES, IPV6_SOURCE, isIpv6At } from "./ipv6.ts";
 import type { PacketMemory } from "./packet-memory.ts";
 
 export const TCP_SEQUENCE = 4;
@@ -23,13 +24,14 @@ export const UDP_LENGTH = 4;
 export const UDP_CHECKSUM = 6;
 export const UDP_HEADER_BYTES = 8;
 
-/** Sum of the pseudo-header (RFC 9293 §3.1) for `length` bytes of `protocol` in the IPv4 packet at `ip`; not complemented. */
-export function pseudoHeaderSum(
-  { view }: PacketMemory,
-  ip: number,
-  protocol: number,
-  length: number,
-): number {
+/**
+ * Sum of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1) for `length` bytes, below 2^16, of `protocol` in the IPv4 packet at `ip`,
+ * or the IPv6 packet without extension headers; not complemented.
+ */
+export function pseudoHeaderSum(memory: PacketMemory, ip: number, protocol: number, length: number): number {
+  const { bytes, view } = memory;
+  if (isIpv6At(bytes, ip))
+    return foldSum(memory.sum(ip + IPV6_SOURCE, IPV6_ADDRESSES_BYTES) + protocol + length);
   const source = view.getUint32(ip + IPV4_SOURCE);
   const destination = view.getUint32(ip + IPV4_SOURCE + 4);
   return foldSum(

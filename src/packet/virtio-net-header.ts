@@ -18,7 +18,8 @@ export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
 
 export const VIRTIO_NET_HDR_GSO_NONE = 0;
 export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
-/** UDP segmentation (Linux 6.2). */
+export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
+/** UDP segmentation of both families (Linux 6.2). */
 export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
 /** Set in addition to the type: the TCP segments carry ECN's congestion marks. */
 export const VIRTIO_NET_HDR_GSO_ECN = 0x80;

@@ -6,7 +6,7 @@
 /** A virtio header's fields (linux/virtio_net.h). */
 export interface Virtio {
   readonly needsChecksum: boolean;
-  readonly type: "none" | "tcp" | "udp";
+  readonly type: "none" | "tcp" | "tcp6" | "udp";
   readonly segmentBytes: number;
   readonly checksumStart: number;
   readonly checksumOffset: number;
@@ -20,7 +20,7 @@ export const NO_OFFLOAD: Virtio = {
   checksumOffset: 0,
 };
 
-const TYPE_NUMBERS = { none: 0, tcp: 1, udp: 5 } as const;
+const TYPE_NUMBERS = { none: 0, tcp: 1, tcp6: 4, udp: 5 } as const;
 
 export function encodeVirtio(virtio: Virtio): Uint8Array {
   const view = new DataView(new ArrayBuffer(10));

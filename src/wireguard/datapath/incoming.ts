@@ -5,6 +5,7 @@
 
 import { COALESCER_BYTES, Coalescer } from "../../packet/coalescing.ts";
 import { checkIpv4, IPV4_HEADER_BYTES, IPV4_OK, IPV4_SOURCE, IPV4_TOTAL_LENGTH } from "../../packet/ipv4.ts";
+import { IPV6_HEADER_BYTES, IPV6_PAYLOAD_LENGTH, IPV6_SOURCE } from "../../packet/ipv6.ts";
 import type { PacketMemory } from "../../packet/packet-memory.ts";
 import type { WireguardDevice } from "../protocol/device.ts";
 import {
@@ -20,9 +21,6 @@ import type { AllowedIps } from "./allowed-ips.ts";
 import type { DatagramBatch, WireguardIo } from "./wireguard-io.ts";
 
 const MOST_RECEIVED = 8;
-const IPV6_HEADER_BYTES = 40;
-const IPV6_PAYLOAD_LENGTH = 4;
-const IPV6_SOURCE = 8;
 /** Counters are exact numbers below 2^53. */
 const MOST_COUNTER_HIGH = 2 ** 21;
 

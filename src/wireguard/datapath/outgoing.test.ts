@@ -6,6 +6,7 @@ import { createPacketMemory } from "../../packet/packet-memory.ts";
 import type { SendQueue } from "../../packet/send-queue.ts";
 import { Chance, superPacket, withVirtio } from "../../testing/random-packets.ts";
 import { segment } from "../../testing/slow-ip.ts";
+import { ipv6Address, segment6, superPacket6 } from "../../testing/slow-ipv6.ts";
 import { WireguardDevice } from "../protocol/device.ts";
 import { COUNTER, TRANSPORT_HEADER_BYTES, u32 } from "../protocol/messages.ts";
 import { AllowedIps } from "./allowed-ips.ts";
@@ -15,6 +16,7 @@ import type { WireguardIo } from "./wireguard-io.ts";
 const EIO = 5;
 const EAGAIN = 11;
 const ENDS = { source: 0x0a050102, destination: 0x0a050202 };
+const ENDS6 = { source: ipv6Address(1, 2), destination: ipv6Address(2, 2) };
 
 /** A sender with one session, and the packets that its peer decrypts. */
 function sender(splits: boolean) {
@@ -59,7 +61,7 @@ function sender(splits: boolean) {
   device.receiveHandshake(sent[1]!, new Uint8Array(0));
   const session = back.next!;
   const allowedIps = new AllowedIps();
-  allowedIps.set(0, [parsePrefix("10.5.2.0/24")!]);
+  allowedIps.set(0, [parsePrefix("10.5.2.0/24")!, parsePrefix("fc00:0:0:2::/64")!]);
   const outgoing = new Outgoing({ io, device: () => device, allowedIps, peers: [peer] });
 
   function receive(queue: SendQueue, message: number): void {
@@ -71,7 +73,8 @@ function sender(splits: boolean) {
       const inner = room + TRANSPORT_HEADER_BYTES;
       assert.ok(session.receiving.open(u32(datagram, COUNTER), inner, length));
       const packet = memory.bytes.slice(inner, inner + length - 16);
-      const totalBytes = (packet[2]! << 8) | packet[3]!;
+      const isIpv6 = packet[0]! >> 4 === 6;
+      const totalBytes = isIpv6 ? 40 + ((packet[4]! << 8) | packet[5]!) : (packet[2]! << 8) | packet[3]!;
       assert.ok(packet.subarray(totalBytes).every((byte) => byte === 0));
       received.push(packet.subarray(0, totalBytes));
     }
@@ -86,11 +89,13 @@ test("super-packets arrive as the packets that the kernel would send, with and w
   for (let times = 0; times < 2_000; times++) {
     // Segments as long as the MTU are not padded.
     outgoing.mtuBytes = chance.oneIn(2) ? 100 : 1420;
-    const { virtio, packet } = superPacket(chance, ENDS);
+    const isIpv6 = chance.oneIn(2);
+    const { virtio, packet } = isIpv6 ? superPacket6(chance, ENDS6) : superPacket(chance, ENDS);
+    const expected = isIpv6 ? segment6(packet, virtio) : segment(packet, virtio);
     pending.push(withVirtio(virtio, packet));
     outgoing.turn();
     outgoing.flush();
-    assert.deepEqual(received.splice(0), segment(packet, virtio));
+    assert.deepEqual(received.splice(0), expected);
   }
 });
 

@@ -3,7 +3,9 @@
  * packet is encrypted into its datagram, and datagrams of one peer are sent together.
  */
 
+import { completeChecksum } from "../../packet/checksum-offload.ts";
 import { checkIpv4, IPV4_DESTINATION, IPV4_OK } from "../../packet/ipv4.ts";
+import { IPV6_DESTINATION, IPV6_HEADER_BYTES } from "../../packet/ipv6.ts";
 import type { PacketMemory } from "../../packet/packet-memory.ts";
 import {
   beginSegmentation,
@@ -21,11 +23,7 @@ import {
   sendApart,
 } from "../../packet/send-queue.ts";
 import {
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_NONE,
-  VNET_CSUM_OFFSET,
-  VNET_CSUM_START,
-  VNET_FLAGS,
   VNET_GSO_SIZE,
   VNET_GSO_TYPE,
   VNET_HEADER_BYTES,
@@ -44,8 +42,6 @@ const OUT_BYTES = 512 * 1024;
 const MOST_READS = 128;
 const MOST_MESSAGES = 64;
 const MOST_PIECES = 512;
-const IPV6_DESTINATION = 24;
-const IPV6_HEADER_BYTES = 40;
 /** Packets are padded to a multiple of this. */
 const PADDING_BYTES = 16;
 /** Most that fits into a datagram over IPv4 with its overhead. */
@@ -123,7 +119,7 @@ export class Outgoing {
   }
 
   #take(offset: number, length: number, hasVirtioHeader: boolean): void {
-    const { bytes, view } = this.#memory;
+    const { bytes } = this.#memory;
     const version = length > 0 ? bytes[offset]! >> 4 : 0;
     const { allowedIps, peers } = this.#parts;
     let slot = -1;
@@ -135,17 +131,10 @@ export class Outgoing {
     if (peer === undefined || length > MOST_PACKET_BYTES) return;
     const virtio = offset - VNET_HEADER_BYTES;
     if (hasVirtioHeader && bytes[virtio + VNET_GSO_TYPE] !== VIRTIO_NET_HDR_GSO_NONE) {
-      if (version === 4) this.#split(peer, offset, length, virtio);
+      this.#split(peer, offset, length, virtio);
       return;
     }
-    if (hasVirtioHeader && (bytes[virtio + VNET_FLAGS]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
-      const start = view.getUint16(virtio + VNET_CSUM_START, true);
-      const field = start + view.getUint16(virtio + VNET_CSUM_OFFSET, true);
-      if (start < 20 || field + 2 > length) return;
-      // The field holds the sum of the pseudo-header. 0 would mean "no checksum" for UDP, and is the same to TCP.
-      const sum = this.#memory.sum(offset + start, length - start);
-      view.setUint16(offset + field, ~sum & 0xffff || 0xffff);
-    }
+    if (hasVirtioHeader && !completeChecksum(this.#memory, offset, length, virtio)) return;
     this.#emit(peer, offset, length);
   }
 
