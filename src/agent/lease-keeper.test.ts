@@ -5,8 +5,9 @@ import { parsePrefix } from "../address/prefix.ts";
 import { StoreError } from "../base/error.ts";
 import { parseNetworkConfig } from "../config/network-config.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "../lease/lease.ts";
-import type { AcquireRequest, LeaseStore } from "../lease/lease-store.ts";
+import type { AcquireRequest } from "../lease/lease-store.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
+import { ScriptedLeaseStore } from "../testing/scripted-lease-store.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 
 const MINUTE_MS = 60_000;
@@ -21,73 +22,16 @@ const MINE: LeaseAttributes = {
   backendV6Data: undefined,
 };
 
-/** A scripted store on the clock of the test. */
-class ScriptedStore implements LeaseStore {
-  readonly timers: FakeTimers;
-  /** How far the wall clock is ahead of the monotonic one. */
-  wallOffsetMs = 0;
-  /** Third octet of the subnet that the next acquire gives. */
-  next = 1;
-  /** Life of what it gives out; undefined = reservations. */
-  lifeMs: number | undefined = DAY_MS;
-  /** While set, requests fail with it. */
-  failure: StoreError | undefined;
-  readonly requests: (AcquireRequest | "renew")[] = [];
-
-  constructor(timers: FakeTimers) {
-    this.timers = timers;
-  }
-
-  #expiry(): number | undefined {
-    return this.lifeMs === undefined ? undefined : this.wallClockMs() + this.lifeMs;
-  }
-
-  wallClockMs(): number {
-    return this.timers.nowMs() + this.wallOffsetMs;
-  }
-
-  async acquire(request: AcquireRequest): Promise<OwnLease> {
-    this.requests.push(request);
-    if (this.failure !== undefined) throw this.failure;
-    const ipv4 = parsePrefix(`10.5.${this.next}.0/24`);
-    return {
-      key: `10.5.${this.next}.0-24`,
-      subnets: { ipv4, ipv6: undefined },
-      attributes: request.attributes,
-      expiresAtMs: this.#expiry(),
-    };
-  }
-
-  async renew(lease: OwnLease, attributes: LeaseAttributes): Promise<OwnLease> {
-    this.requests.push("renew");
-    if (this.failure !== undefined) throw this.failure;
-    return { ...lease, attributes, expiresAtMs: this.#expiry() };
-  }
-
-  get renewals(): number {
-    return this.requests.filter((request) => request === "renew").length;
-  }
-
-  get acquisitions(): number {
-    return this.requests.length - this.renewals;
-  }
-
-  readNetworkConfig = unused;
-  watchNetworkConfig = unused;
-  watchLeases = unused;
-  [Symbol.asyncDispose] = unused;
-}
-
-function unused(): never {
-  throw new Error("the keeper does not ask for this");
-}
-
 const unavailable = new StoreError("UNAVAILABLE", "etcd is away");
 
 /** A keeper that runs on a scripted store until the test ends. */
-function start(t: TestContext, prepare: (store: ScriptedStore) => void = () => {}, renewMarginMs = HOUR_MS) {
+function start(
+  t: TestContext,
+  prepare: (store: ScriptedLeaseStore) => void = () => {},
+  renewMarginMs = HOUR_MS,
+) {
   const timers = new FakeTimers();
-  const store = new ScriptedStore(timers);
+  const store = new ScriptedLeaseStore(timers);
   prepare(store);
   const log: string[] = [];
   const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
@@ -451,7 +395,7 @@ test("a rival in IPv6 only is a rival too", async (t) => {
 
 test("F1 evidence of an earlier run counts for the first lease only", async (t) => {
   const timers = new FakeTimers();
-  const store = new ScriptedStore(timers);
+  const store = new ScriptedLeaseStore(timers);
   const keeper = new LeaseKeeper({
     ...{ store, network: NETWORK, attributes: MINE, previous: undefined, renewMarginMs: HOUR_MS, timers },
     identity: { isKept: true, isInUse: async () => false },

@@ -1,83 +1,21 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
-import fc from "fast-check";
-import { parsePrefix } from "../address/prefix.ts";
+import { test } from "node:test";
 import { FlannelError } from "../base/error.ts";
-import type { Logger } from "../base/logger.ts";
 import { MemoryKernel } from "../recorder/memory-kernel.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
-import { ADDRESS, LINK, stateOf } from "../testing/sample-objects.ts";
 import {
-  deviceOf,
-  keyOf,
-  linkKey,
-  type Route,
-  RTPROT_FLANNEL,
-  type State,
-  type StateObject,
-  sameObject,
-} from "./objects.ts";
-import type { Ownership } from "./operation.ts";
-import { Reconciler, type ReconcilerOptions, type Repair } from "./reconciler.ts";
-
-const OWNERSHIP: Ownership = { devices: new Set(["flannel.1"]), networks: [parsePrefix("10.5.0.0/16")!] };
-const RTPROT_STATIC = 4;
-const RESYNC_MS = 60_000;
-
-const BRIDGE: StateObject = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
-
-const routeTo = (number: number, changes: Partial<Route> = {}): Route => ({
-  kind: "route",
-  destination: `10.5.${number}.0/24`,
-  device: "flannel.1",
-  via: `10.5.${number}.0`,
-  onlink: true,
-  protocol: RTPROT_FLANNEL,
-  ...changes,
-});
-
-/** Another's route to the same destination. */
-const theirRouteTo = (number: number): Route =>
-  routeTo(number, { device: "eth0", via: "192.168.7.250", onlink: false, protocol: RTPROT_STATIC });
-
-function peerObjects(number: number, macNumber = number): StateObject[] {
-  const mac = `02:00:00:00:01:0${macNumber}`;
-  return [
-    { kind: "fdb", device: "flannel.1", mac, destination: `192.168.7.${number}` },
-    { kind: "neighbour", device: "flannel.1", address: `10.5.${number}.0`, mac },
-    routeTo(number),
-  ];
-}
-
-const stateFor = (...peers: readonly number[]) =>
-  stateOf([LINK, ADDRESS, ...peers.flatMap((number) => peerObjects(number))]);
-
-/** A reconciler at work on a fake kernel, until the test ends. */
-function start(t: TestContext, kernel = new MemoryKernel()) {
-  const timers = new FakeTimers();
-  const log: string[] = [];
-  const note = (level: string) => (message: string) => void log.push(`${level} ${message}`);
-  const logger: Logger = { info: note("I"), warn: note("W"), error: note("E"), debug: note("D") };
-  const repairs: Repair[] = [];
-  const onRepair: ReconcilerOptions["onRepair"] = (repair) => {
-    repairs.push(repair);
-    logger.warn(`Repaired drift: ${repair.operations.length}`);
-  };
-  const providers = [kernel];
-  const reconciler = new Reconciler({ providers, logger, timers, resyncIntervalMs: RESYNC_MS, onRepair });
-  const stop = new AbortController();
-  const running = reconciler.run(stop.signal);
-  const end = async () => {
-    stop.abort();
-    await running;
-  };
-  t.after(end);
-  const hold = async (state: State, keepOthers = false) => {
-    reconciler.setTarget({ state, ownership: OWNERSHIP, keepOthers });
-    await settle();
-  };
-  return { kernel, timers, log, reconciler, hold, end, repairs, status: () => reconciler.status };
-}
+  BRIDGE,
+  OWNERSHIP,
+  peerObjects,
+  RESYNC_MS,
+  routeTo,
+  startReconciler,
+  stateFor,
+  theirRouteTo,
+} from "../testing/reconciler-bed.ts";
+import { LINK, stateOf } from "../testing/sample-objects.ts";
+import { keyOf, sameObject } from "./objects.ts";
+import { Reconciler } from "./reconciler.ts";
 
 /** The keys of whatever the kernel holds but settings. */
 const held = (kernel: MemoryKernel) =>
@@ -87,7 +25,7 @@ const held = (kernel: MemoryKernel) =>
     .sort();
 
 test("creates everything, and then has nothing to do", async (t) => {
-  const { kernel, hold, status } = start(t);
+  const { kernel, hold, status } = startReconciler(t);
   await hold(stateFor(2, 3));
   assert.deepEqual(held(kernel), [...stateFor(2, 3).keys()].sort());
   assert.equal(status().converged, true);
@@ -98,7 +36,7 @@ test("creates everything, and then has nothing to do", async (t) => {
 });
 
 test("a changed peer costs only the changes of its entries", async (t) => {
-  const { kernel, hold } = start(t);
+  const { kernel, hold } = startReconciler(t);
   await hold(stateFor(2, 3));
   const { length } = kernel.operations;
   await hold(stateOf([...stateFor(2).values(), ...peerObjects(3, 9)]));
@@ -109,7 +47,7 @@ test("a changed peer costs only the changes of its entries", async (t) => {
 });
 
 test("W43 a further peer costs its own entries, and no observation of the others", async (t) => {
-  const { kernel, hold } = start(t);
+  const { kernel, hold } = startReconciler(t);
   await hold(stateFor(2));
   const { looks } = kernel;
   for (const last of [3, 4, 5, 6]) {
@@ -121,7 +59,7 @@ test("W43 a further peer costs its own entries, and no observation of the others
 });
 
 test("W18 W19 deleted objects are restored, and each repair is reported", async (t) => {
-  const { kernel, hold, log, status } = start(t);
+  const { kernel, hold, log, status } = startReconciler(t);
   const state = stateFor(2, 3);
   await hold(state);
   for (const object of [...state.values()].reverse()) {
@@ -134,7 +72,7 @@ test("W18 W19 deleted objects are restored, and each repair is reported", async 
 });
 
 test("W18 W19 a restored object is a repair if an equal target was set meanwhile, and none if another was", async (t) => {
-  const { kernel, hold, status } = start(t);
+  const { kernel, hold, status } = startReconciler(t);
   const state = stateFor(2, 3);
   await hold(state);
   const device = [...state.values()].find(({ kind }) => kind === "link")!;
@@ -148,7 +86,7 @@ test("W18 W19 a restored object is a repair if an equal target was set meanwhile
 });
 
 test("W21 after an overrun everything is observed again", async (t) => {
-  const { kernel, hold, timers } = start(t);
+  const { kernel, hold, timers } = startReconciler(t);
   await hold(stateFor(2));
   const { looks } = kernel;
   kernel.overrun();
@@ -163,7 +101,7 @@ test("W21 after an overrun everything is observed again", async (t) => {
 test("W41 removes nothing until the peers are known", async (t) => {
   const kernel = new MemoryKernel();
   for (const object of stateFor(2, 9).values()) kernel.put(object);
-  const { hold, status } = start(t, kernel);
+  const { hold, status } = startReconciler(t, kernel);
   await hold(stateOf([LINK]), true);
   assert.equal(status().converged, true);
   assert.deepEqual(kernel.operations, []);
@@ -173,7 +111,7 @@ test("W41 removes nothing until the peers are known", async (t) => {
 });
 
 test("W24 a refused operation delays no other, is logged at its second failure, and retried at growing intervals", async (t) => {
-  const { kernel, hold, timers, log, status } = start(t);
+  const { kernel, hold, timers, log, status } = startReconciler(t);
   kernel.refuse = ({ object }) =>
     keyOf(object) === "route 10.5.2.0/24" ? new FlannelError("EPERM", "not permitted") : undefined;
   await hold(stateFor(2, 3));
@@ -194,7 +132,7 @@ test("W24 a refused operation delays no other, is logged at its second failure, 
 });
 
 test("F25 a foreign route that replaces ours is replaced in turn, at growing intervals if it comes again", async (t) => {
-  const { kernel, hold, timers, status, log } = start(t);
+  const { kernel, hold, timers, status, log } = startReconciler(t);
   await hold(stateFor(2, 3));
   const isOurs = () => sameObject(kernel.objects.get("route 10.5.2.0/24")!, routeTo(2));
   kernel.put(theirRouteTo(2));
@@ -219,7 +157,7 @@ test("F25 a foreign route that replaces ours is replaced in turn, at growing int
 });
 
 test("F19 a repair took as long as the object was lost, also where its repair was postponed or refused", async (t) => {
-  const { kernel, hold, timers, repairs } = start(t);
+  const { kernel, hold, timers, repairs } = startReconciler(t);
   await hold(stateFor(2, 3));
   const tookMs = () => repairs.at(-1)!.tookMs.get("route 10.5.2.0/24");
   kernel.put(theirRouteTo(2));
@@ -241,7 +179,7 @@ test("F19 a repair took as long as the object was lost, also where its repair wa
 });
 
 test("F25 a route that we removed ourselves is not reclaimed from a foreign one", async (t) => {
-  const { kernel, hold, timers } = start(t);
+  const { kernel, hold, timers } = startReconciler(t);
   await hold(stateFor(2, 3));
   await hold(stateFor(3));
   kernel.put(theirRouteTo(2));
@@ -251,7 +189,7 @@ test("F25 a route that we removed ourselves is not reclaimed from a foreign one"
 });
 
 test("F10 an operation that was refused for long is retried as soon as something on the host changes", async (t) => {
-  const { kernel, hold, timers, status } = start(t);
+  const { kernel, hold, timers, status } = startReconciler(t);
   let isBlocked = true;
   kernel.refuse = ({ object }) =>
     isBlocked && keyOf(object) === "route 10.5.2.0/24"
@@ -272,7 +210,7 @@ test("F10 a port that another program holds is retried every second", async (t) 
   let isHeld = true;
   kernel.refuse = ({ object }) =>
     isHeld && object.kind === "link" ? new FlannelError("EADDRINUSE", "in use") : undefined;
-  const { hold, timers, status } = start(t, kernel);
+  const { hold, timers, status } = startReconciler(t, kernel);
   await hold(stateFor(2));
   await timers.advance(40_000);
   isHeld = false;
@@ -283,7 +221,7 @@ test("F10 a port that another program holds is retried every second", async (t) 
 test("a foreign route with our destination is reported and not touched; ours is created as soon as it goes", async (t) => {
   const kernel = new MemoryKernel();
   kernel.put(theirRouteTo(2));
-  const { hold, timers, status } = start(t, kernel);
+  const { hold, timers, status } = startReconciler(t, kernel);
   await hold(stateFor(2, 3));
   await timers.advance(10_000);
   assert.equal(status().converged, false);
@@ -298,7 +236,7 @@ test("W23 a foreign device of our name is logged once and not touched; everythin
   const kernel = new MemoryKernel();
   kernel.put(BRIDGE);
   kernel.put({ kind: "address", device: "flannel.1", address: "10.5.77.1/24" });
-  const { hold, log, status } = start(t, kernel);
+  const { hold, log, status } = startReconciler(t, kernel);
   await hold(stateFor(), true); // before the peers are known
   await hold(stateFor(2));
   assert.deepEqual(kernel.operations, []);
@@ -310,7 +248,7 @@ test("W23 a foreign device of our name is logged once and not touched; everythin
 });
 
 test("a kernel that does not answer is retried", async (t) => {
-  const { kernel, hold, timers, status } = start(t);
+  const { kernel, hold, timers, status } = startReconciler(t);
   kernel.failure = new FlannelError("ETIMEDOUT", "no answer");
   await hold(stateFor(2));
   assert.match(status().problems.join(), /the kernel does not answer: no answer/);
@@ -338,164 +276,10 @@ test("an error that is not the kernel's ends the run", async () => {
 });
 
 test("stopping is prompt and leaves everything as it is", async (t) => {
-  const { kernel, hold, end, reconciler } = start(t);
+  const { kernel, hold, end, reconciler } = startReconciler(t);
   await hold(stateFor(2));
   const before = held(kernel);
   await end();
   assert.deepEqual(held(kernel), before);
   await reconciler.whenConverged(AbortSignal.abort());
-});
-
-/** One thing that may happen on a host. */
-type Step =
-  | {
-      readonly type: "target";
-      readonly peers: readonly number[];
-      readonly macShift: number;
-      readonly mtuBytes: number;
-    }
-  | { readonly type: "delete"; readonly pick: number }
-  | { readonly type: "put"; readonly object: StateObject }
-  /** Somebody puts a bridge, in use, in the place of our device. */
-  | { readonly type: "usurp" }
-  | { readonly type: "overrun" }
-  | { readonly type: "refuse"; readonly kind: StateObject["kind"] }
-  | { readonly type: "wait"; readonly ms: number };
-
-const peerNumber = fc.integer({ min: 2, max: 6 });
-const strangerObject = fc.oneof(
-  peerNumber.map((number): StateObject => theirRouteTo(number)),
-  peerNumber.map((number): StateObject => routeTo(number, { protocol: 3, via: undefined, onlink: false })),
-  fc.tuple(peerNumber, peerNumber).map(([a, b]) => peerObjects(a, b)[0]!),
-  fc.tuple(peerNumber, peerNumber).map(([a, b]) => peerObjects(a, b)[1]!),
-  fc.constantFrom<StateObject>(
-    BRIDGE,
-    { ...LINK, mtuBytes: 1300 },
-    { ...LINK, up: false },
-    { ...LINK, mac: "02:00:00:00:99:99" },
-    { ...LINK, vni: 7 },
-    { ...LINK, learning: true },
-    { kind: "address", device: "flannel.1", address: "10.5.66.1/24" },
-    routeTo(200, { device: "eth0", via: "192.168.7.9", onlink: false, protocol: RTPROT_STATIC }),
-  ),
-);
-const step: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({
-    type: fc.constant("target" as const),
-    peers: fc.uniqueArray(peerNumber),
-    macShift: fc.integer({ min: 0, max: 2 }),
-    mtuBytes: fc.constantFrom(1450, 1400),
-  }),
-  fc.record({ type: fc.constant("delete" as const), pick: fc.nat(30) }),
-  fc.record({ type: fc.constant("put" as const), object: strangerObject }),
-  fc.constant({ type: "usurp" as const }),
-  fc.constant({ type: "overrun" as const }),
-  fc.record({
-    type: fc.constant("refuse" as const),
-    kind: fc.constantFrom<StateObject["kind"]>("link", "route", "neighbour", "fdb", "address"),
-  }),
-  fc.record({ type: fc.constant("wait" as const), ms: fc.constantFrom(0, 50, 5000) }),
-);
-
-/** Whether an object is another's, so that no operation may ever concern it. */
-const isTheirs = (object: StateObject, kernel: MemoryKernel): boolean => {
-  if (object.kind === "route" && object.protocol !== RTPROT_FLANNEL && object.device !== "flannel.1")
-    return true;
-  const link = kernel.objects.get(linkKey(deviceOf(object)));
-  return link?.kind === "link" && link.type === "foreign";
-};
-
-test("random events: the desired state is reached in the end, and foreign objects were never touched", async (t) => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
-      const kernel = new MemoryKernel();
-      const trespasses: string[] = [];
-      /** Keys under which ours was in place: what replaces it there is drift. */
-      const established = new Set<string>();
-      const noteEstablished = () => {
-        for (const [key, object] of kernel.objects) if (!isTheirs(object, kernel)) established.add(key);
-      };
-      let refused: StateObject["kind"] | undefined;
-      kernel.refuse = (operation) =>
-        operation.object.kind === refused ? new FlannelError("EBUSY", "busy") : undefined;
-      const apply = kernel.apply.bind(kernel);
-      kernel.apply = async (operations) => {
-        const theirs = [...kernel.objects.values()].filter((object) => isTheirs(object, kernel));
-        const results = await apply(operations);
-        for (const object of theirs) {
-          const isReclaim = object.kind === "route" && established.has(keyOf(object));
-          if (kernel.objects.get(keyOf(object)) !== object && !isReclaim) trespasses.push(keyOf(object));
-        }
-        noteEstablished();
-        return results;
-      };
-      const { hold, timers, status, end } = start(t, kernel);
-      let state = stateFor();
-      await hold(state);
-      for (const each of steps) {
-        switch (each.type) {
-          case "target":
-            state = stateOf([
-              { ...LINK, mtuBytes: each.mtuBytes },
-              ADDRESS,
-              ...each.peers.flatMap((number) => peerObjects(number, number + each.macShift)),
-            ]);
-            await hold(state);
-            break;
-          case "delete": {
-            const present = [...kernel.objects.values()].filter(({ kind }) => kind !== "setting");
-            const object = present[each.pick % Math.max(1, present.length)];
-            if (object !== undefined) kernel.delete(object);
-            break;
-          }
-          case "put":
-            try {
-              kernel.put(each.object);
-            } catch (error) {
-              assert.ok(error instanceof FlannelError, String(error)); // the meddler was refused too
-            }
-            break;
-          case "usurp": {
-            const link = kernel.objects.get(linkKey("flannel.1"));
-            if (link !== undefined) kernel.delete(link);
-            kernel.put(BRIDGE);
-            kernel.put({ kind: "address", device: "flannel.1", address: "10.5.77.1/24" });
-            break;
-          }
-          case "overrun":
-            kernel.overrun();
-            break;
-          case "refuse":
-            refused = each.kind;
-            break;
-          case "wait":
-            await timers.advance(each.ms);
-            break;
-        }
-      }
-      refused = undefined;
-      await timers.advance(2 * RESYNC_MS);
-      assert.deepEqual(trespasses, []);
-      const isBlocked = kernel.objects.get(linkKey("flannel.1"))?.kind === "link" && isTheirs(LINK, kernel);
-      const problems = status().problems.length;
-      let missing = 0;
-      for (const [key, object] of state) {
-        const have = kernel.objects.get(key);
-        if (have !== undefined && sameObject(have, object)) continue;
-        missing++;
-        assert.ok(isBlocked || (have !== undefined && isTheirs(have, kernel)), `${key} is missing`);
-      }
-      assert.equal(problems > 0, missing > 0, "a missing object is reported, and nothing else");
-      for (const [key, object] of kernel.objects) {
-        if (object.kind === "setting" || isTheirs(object, kernel)) continue;
-        assert.ok(state.has(key), `${key} is left over`);
-      }
-      const { length } = kernel.operations;
-      kernel.overrun();
-      await settle();
-      if (missing === 0) assert.equal(kernel.operations.length, length, "and then there is nothing to do");
-      await end();
-    }),
-    { numRuns: 300 },
-  );
 });

@@ -78,7 +78,7 @@ const MAY_IMPORT: Table = {
   // It checks the network config of a lab as flanneld will, before it makes any host.
   lab: ["address", "config", "lease", "backend", "netlink", "ipsec", "cni", "linux", "kube-server"],
   // Fakes: no program imports them.
-  testing: ["address", "packet", "datapath", "netlink", "lease", "state", "probe"],
+  testing: ["address", "packet", "datapath", "netlink", "lease", "state", "recorder", "probe"],
   cmd: [
     "address",
     "netlink",
