@@ -52,6 +52,20 @@ test("1,000 peers are probed with at most 20 packets a second", async () => {
   assert.ok(perSecond <= 20 && perSecond > 15, String(perSecond));
 });
 
+for (const { peers, perSecond } of [
+  { peers: 100, perSecond: 4 },
+  { peers: 1_000, perSecond: 1 },
+  { peers: 5_000, perSecond: 2 },
+]) {
+  test(`probes of ${peers} healthy peers leave in ${perSecond} batches a second`, async () => {
+    const world = await settle(peers);
+    const before = world.ticks;
+    await world.run(60_000);
+    const ticks = world.ticks - before;
+    assert.ok(ticks <= 60 * perSecond + 1, String(ticks));
+  });
+}
+
 test("a peer is not probed more often than the interval says, and ten times less beside the tunnel", async () => {
   const world = await settle(3, 5_000);
   const before = world.sent;

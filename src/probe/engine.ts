@@ -104,7 +104,9 @@ export class ProbeEngine {
     this.#examine(nowMs, urgent);
     while (this.#budget.available > 0 && this.#isNextDue(nowMs)) this.#probeNext(nowMs);
     if (this.#table.size === 0) return 1_000;
-    return Math.max(TICK_MS, Math.min(this.#quietMs(nowMs), this.#nextDueMs() - nowMs));
+    // A peer that is due now waits for the budget: the next batch. Each wake costs more than the packets.
+    const dueMs = this.#isNextDue(nowMs) ? batchMs(this.#table.size) : this.#nextDueMs() - nowMs;
+    return Math.max(TICK_MS, Math.min(this.#quietMs(nowMs), dueMs));
   }
 
   /** Takes an echo reply. Ignored: one that is forged, a duplicate, or from another host. */

@@ -37,6 +37,8 @@ export class ProbedPeers {
   readonly engine: ProbeEngine;
   nowMs: number;
   sent = 0;
+  /** Calls of the engine's tick: each wakes the process on a real host. */
+  ticks = 0;
   /** The latest probe to an address, whether it is answered or not. */
   readonly latest = new Map<bigint, Omit<Answer, "atMs">>();
   hasDeviceAddress = true;
@@ -92,7 +94,10 @@ export class ProbedPeers {
       const due = this.#answers.filter(({ atMs }) => atMs <= this.nowMs);
       this.#answers = this.#answers.filter(({ atMs }) => atMs > this.nowMs);
       for (const { source, sequence, nonce } of due) this.engine.onReply(source, sequence, nonce, this.nowMs);
-      if (this.nowMs >= tickMs) tickMs = this.nowMs + this.engine.tick(this.nowMs);
+      if (this.nowMs >= tickMs) {
+        this.ticks++;
+        tickMs = this.nowMs + this.engine.tick(this.nowMs);
+      }
       await undefined; // what was asked by TCP
     }
     return this.nowMs - startMs;
