@@ -1,69 +1,17 @@
-/** The Kubernetes store: what it makes of nodes, and what it does with its own. */
+/** The Kubernetes store: what it makes of nodes, and what it writes of its own. */
 
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { formatIp, parseIp } from "../../src/address/ip.ts";
-import { formatPrefix } from "../../src/address/prefix.ts";
 import { hasCode } from "../../src/base/error.ts";
-import { parseNetworkConfig } from "../../src/config/network-config.ts";
-import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
 import { makeNode } from "../../src/kube-server/objects/node-object.ts";
-import type { KubeStoreOptions } from "../../src/lease/kube/kube-lease-store.ts";
-import type { Lease } from "../../src/lease/lease.ts";
 import { follow } from "../support/follow.ts";
-import { call, mergePatch } from "../support/kube-client.ts";
-import {
-  addPeer,
-  annotated,
-  annotationsIn,
-  attributesOf,
-  DUAL_NETWORK,
-  keepLog,
-  macOf,
-  NETWORK,
-  networkUnavailable,
-  openKubeStore,
-} from "../support/kube-store.ts";
+import { addPeer, annotationsIn, attributesOf, DUAL_NETWORK, macOf, NETWORK } from "../support/kube-store.ts";
+import { makeKubeBed, subnetsOf } from "../support/kube-store-bed.ts";
 import { until } from "../support/until.ts";
 
-/** A server, and the store of the host on node-1, by default with 10.5.1.0/24. */
-async function makeBed(
-  t: TestContext,
-  {
-    podCIDRs = ["10.5.1.0/24"],
-    options = {},
-  }: { podCIDRs?: readonly string[]; options?: Partial<KubeStoreOptions> } = {},
-) {
-  const api = await KubeApiServer.start();
-  t.after(() => api[Symbol.asyncDispose]());
-  api.nodes.create(makeNode("node-1", { podCIDRs }));
-  const log = keepLog();
-  const open = () => openKubeStore(api.url, "node-1", options, { logger: log });
-  const store = await open();
-  t.after(() => store[Symbol.asyncDispose]());
-  const requests = (verb: string, resource = "nodes") =>
-    api.requests.filter((request) => request.verb === verb && request.resource === resource).length;
-  return {
-    api,
-    log,
-    open,
-    store,
-    requests,
-    annotate: (annotations: Record<string, string | null>, name = "node-1") =>
-      void api.nodes.patch(name, annotated(annotations)),
-    assign: (...cidrs: string[]) =>
-      void api.nodes.patch("node-1", { spec: { podCIDR: cidrs[0] ?? null, podCIDRs: cidrs } }),
-    acquire: () => store.acquire({ network: NETWORK, attributes: attributesOf(1), previous: undefined }),
-  };
-}
-
-const subnetsOf = (lease: Lease | undefined): string[] =>
-  [lease?.subnets.ipv4, lease?.subnets.ipv6].flatMap((subnet) =>
-    subnet === undefined ? [] : [formatPrefix(subnet)],
-  );
-
 test("a start takes the same few requests however many nodes there are", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   for (let host = 2; host < 200; host++) addPeer(bed.api, host);
   await bed.store.readHost();
   await bed.acquire();
@@ -82,7 +30,7 @@ test("a start takes the same few requests however many nodes there are", async (
 });
 
 test("writes the annotations exactly as Go flannel does, and nothing if they are so already", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   bed.annotate({ "public-ipv6": "fd00::1", "backend-v6-data": "null", "node-public-ip": "192.168.0.1" });
   const lease = await bed.acquire();
   assert.deepEqual(annotationsIn(bed.api, "node-1"), {
@@ -105,7 +53,7 @@ test("writes the annotations exactly as Go flannel does, and nothing if they are
 });
 
 test("writes no data as null, and both families side by side", async (t) => {
-  const bed = await makeBed(t, { podCIDRs: ["fc00:0:0:1::/64", "10.5.1.0/24"] });
+  const bed = await makeKubeBed(t, { podCIDRs: ["fc00:0:0:1::/64", "10.5.1.0/24"] });
   const lease = await bed.store.acquire({
     network: DUAL_NETWORK,
     attributes: {
@@ -129,7 +77,7 @@ test("writes no data as null, and both families side by side", async (t) => {
 });
 
 test("another prefix, another flannel: both use one node", async (t) => {
-  const bed = await makeBed(t, { options: { annotationPrefix: "example.com/blue" } });
+  const bed = await makeKubeBed(t, { options: { annotationPrefix: "example.com/blue" } });
   bed.annotate({ "public-ip": "192.168.0.77" });
   await bed.acquire();
   const annotations = bed.api.nodes.get("node-1")!.metadata.annotations!;
@@ -138,7 +86,7 @@ test("another prefix, another flannel: both use one node", async (t) => {
 });
 
 test("reads what operators and earlier runs have written of this host", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   bed.annotate({
     "node-public-ip": "203.0.113.1",
     "public-ip-overwrite": "203.0.113.7",
@@ -166,7 +114,7 @@ test("reads what operators and earlier runs have written of this host", async (t
 });
 
 test("W13 a change in only one family is reported, in either", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   addPeer(bed.api, 2, ["10.5.2.0/24", "fc00:0:0:2::/64"]);
   bed.annotate(
     { "public-ipv6": "fd00::2", "backend-v6-data": '{"VNI":1,"VtepMAC":"02:00:00:00:06:02"}' },
@@ -184,7 +132,7 @@ test("W13 a change in only one family is reported, in either", async (t) => {
 });
 
 test("W14 a peer's new podCIDR is reported, and a node that flannel no longer manages", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   addPeer(bed.api, 2);
   await using watch = follow(bed.store);
   await until(() => watch.table.size === 1, "the peer");
@@ -203,7 +151,7 @@ test("W14 a peer's new podCIDR is reported, and a node that flannel no longer ma
 });
 
 test("W14 the own podCIDR changed, or the own node deleted: reported, the old lease is lost, a new one can be acquired", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   const lease = await bed.acquire();
   await using watch = follow(bed.store);
   await until(() => watch.table.size === 1, "the own lease");
@@ -225,55 +173,8 @@ test("W14 the own podCIDR changed, or the own node deleted: reported, the old le
   assert.equal(annotationsIn(bed.api, "node-1")["kube-subnet-manager"], "true");
 });
 
-test("W15 NetworkUnavailable is taken back until it holds, and again when it is undone", async (t) => {
-  const bed = await makeBed(t);
-  const abort = new AbortController();
-  bed.api.inject({ verb: "patch", resource: "nodes/status", times: 3, answer: { status: 500 } });
-  const done = bed.store.keepAvailable(abort.signal);
-  const holds = () => networkUnavailable(bed.api, "node-1")?.status === "False";
-  await until(holds, "the condition");
-  const { reason, message } = networkUnavailable(bed.api, "node-1")!;
-  assert.deepEqual([reason, message], ["FlannelIsUp", "Flannel is running on this node"]);
-  const complaints = bed.log.lines.filter((line) =>
-    /Failed to report to Kubernetes that the network of this node works; retrying: /.test(line),
-  );
-  assert.equal(complaints.length, 1, bed.log.text);
-  const conditions = bed.api.nodes.get("node-1")!.status!.conditions!;
-  const undone = conditions.map((condition) =>
-    condition.type === "NetworkUnavailable"
-      ? { ...condition, status: "True", reason: "NoRoute" }
-      : { ...condition },
-  );
-  bed.api.nodes.patch("node-1", { status: { conditions: undone } });
-  await until(holds, "the condition again");
-  const others = bed.api.nodes
-    .get("node-1")!
-    .status!.conditions!.filter(({ type }) => type !== "NetworkUnavailable");
-  assert.equal(others.length, conditions.length - 1);
-  abort.abort();
-  await done;
-});
-
-test("W15 a condition that is already false is not written, also if another client sets it later", async (t) => {
-  const bed = await makeBed(t);
-  const keep = async (condition: () => boolean) => {
-    const abort = new AbortController();
-    const done = bed.store.keepAvailable(abort.signal);
-    await until(condition, "the condition to be dealt with");
-    abort.abort();
-    await done;
-  };
-  await keep(() => networkUnavailable(bed.api, "node-1")?.reason === "FlannelIsUp");
-  const patches = bed.requests("patch", "nodes/status");
-  const reads = bed.requests("get");
-  await keep(() => bed.requests("get") > reads);
-  assert.equal(bed.requests("patch", "nodes/status"), patches);
-  await using off = await openKubeStore(bed.api.url, "node-1", { setNodeNetworkUnavailable: false });
-  await off.keepAvailable(new AbortController().signal);
-});
-
 test("W16 nodes without annotations or with invalid ones are no peers, and reported once", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   const { metadata, ...rest } = makeNode("bare", { podCIDRs: ["10.5.40.0/24"] });
   bed.api.nodes.create({ ...rest, metadata: { name: metadata.name } });
   addPeer(bed.api, 2);
@@ -309,7 +210,7 @@ test("W16 nodes without annotations or with invalid ones are no peers, and repor
 });
 
 test("W16 a wrong setting on hundreds of nodes is a few lines, not hundreds", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   for (let host = 2; host < 250; host++) {
     addPeer(bed.api, host);
     bed.annotate({ "public-ip": "here" }, `node-${host}`);
@@ -321,7 +222,7 @@ test("W16 a wrong setting on hundreds of nodes is a few lines, not hundreds", as
 });
 
 test("heartbeats are no news", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   addPeer(bed.api, 2);
   await bed.acquire();
   await using watch = follow(bed.store);
@@ -335,170 +236,8 @@ test("heartbeats are no news", async (t) => {
   assert.equal(bed.requests("patch", "nodes/status"), 1);
 });
 
-test("W39 stripped or changed annotations are written again, and this host sees one lease all the time", async (t) => {
-  const bed = await makeBed(t);
-  await bed.acquire();
-  const wanted = annotationsIn(bed.api, "node-1");
-  await using watch = follow(bed.store);
-  await until(() => watch.table.size === 1, "the own lease");
-  bed.annotate({
-    "public-ip": null,
-    "backend-data": null,
-    "kube-subnet-manager": null,
-    "backend-type": null,
-  });
-  await until(() => bed.store.counters.annotationRepairs === 1, "the repair");
-  assert.deepEqual(annotationsIn(bed.api, "node-1"), wanted);
-  const url = `${bed.api.url}/api/v1/nodes/node-1?fieldManager=some-operator`;
-  await call(url, mergePatch(annotated({ "public-ip": "192.0.2.99" })));
-  await until(() => bed.store.counters.annotationRepairs === 2, "the second repair");
-  assert.deepEqual(annotationsIn(bed.api, "node-1"), wanted);
-  assert.equal(watch.updates.length, 1);
-  assert.match(
-    bed.log.text,
-    /W flannel\.alpha\.coreos\.com\/kube-subnet-manager, .*public-ip of node node-1 were changed or removed; writing them again/,
-  );
-  assert.match(
-    bed.log.text,
-    /public-ip of node node-1 was changed or removed by some-operator; writing it again/,
-  );
-});
-
-test("W39 a failing repair is tried again until it succeeds", async (t) => {
-  const bed = await makeBed(t);
-  await bed.acquire();
-  bed.api.inject({ verb: "patch", resource: "nodes/status", times: 3, answer: { status: 503 } });
-  bed.annotate({ "backend-data": null });
-  await until(() => annotationsIn(bed.api, "node-1")["backend-data"] !== undefined, "the repair");
-  const complaints = bed.log.lines.filter((line) =>
-    /Failed to write the annotations of node node-1 again; retrying: /.test(line),
-  );
-  assert.equal(complaints.length, 1, bed.log.text);
-});
-
-test("W39 annotations that are removed again and again are restored at growing intervals, and reported as a problem", async (t) => {
-  const bed = await makeBed(t, { options: { timings: { contestMaxMs: 400 } } });
-  await bed.acquire();
-  const isWhole = () => annotationsIn(bed.api, "node-1")["public-ip"] !== undefined;
-  const tookMs: number[] = [];
-  for (let round = 0; round < 6; round++) {
-    const sinceMs = performance.now();
-    bed.annotate({ "public-ip": null });
-    await until(isWhole, "the repair");
-    tookMs.push(performance.now() - sinceMs);
-  }
-  assert.ok(tookMs[5]! >= 395, tookMs.join(", "));
-  const warnings = bed.log.lines.filter((line) => line.startsWith("W"));
-  assert.equal(warnings.length, 2, bed.log.text);
-  assert.match(warnings[1]!, /repeatedly; .*--show-managed-fields/);
-});
-
-test("W40 without a podCIDR it waits on the watch, logs why, and continues as soon as there is one", async (t) => {
-  const bed = await makeBed(t, { podCIDRs: [] });
-  const reasons: string[] = [];
-  const taking = bed.store.acquire({
-    network: NETWORK,
-    attributes: attributesOf(1),
-    previous: undefined,
-    onWait: (reason) => reasons.push(reason),
-  });
-  await until(() => reasons.length === 1, "the reason");
-  assert.match(reasons[0]!, /^node node-1 has no podCIDR yet: .*--allocate-node-cidrs=true.*--cluster-cidr/);
-  await until(() => bed.requests("watch") === 1, "the watch");
-  bed.assign("10.9.1.0/24");
-  await until(() => reasons.length === 2, "another reason");
-  assert.match(
-    reasons[1]!,
-    /^node node-1 has podCIDR 10\.9\.1\.0\/24, which is not inside the network 10\.5\.0\.0\/16 of net-conf\.json/,
-  );
-  assert.deepEqual(annotationsIn(bed.api, "node-1"), {});
-  const sinceMs = performance.now();
-  bed.assign("10.5.1.0/24");
-  assert.deepEqual(subnetsOf(await taking), ["10.5.1.0/24"]);
-  assert.ok(performance.now() - sinceMs < 1_000);
-  assert.equal(bed.log.lines.filter((line) => /^W Waiting for a subnet: node node-1/.test(line)).length, 2);
-});
-
-test("W40 it stops when aborted, and periodically, so that a changed network config is applied", async (t) => {
-  const bed = await makeBed(t, { podCIDRs: ["10.9.1.0/24"], options: { timings: { waitReportMs: 100 } } });
-  await assert.rejects(
-    bed.acquire(),
-    (error) => hasCode(error, "UNAVAILABLE") && /not inside the network/.test(String(error)),
-  );
-  const network = parseNetworkConfig('{"Network":"10.9.0.0/16","Backend":{"Type":"vxlan"}}');
-  const lease = await bed.store.acquire({ network, attributes: attributesOf(1), previous: undefined });
-  assert.deepEqual(subnetsOf(lease), ["10.9.1.0/24"]);
-  bed.assign();
-  const slow = await makeBed(t, { podCIDRs: [] });
-  const abort = new AbortController();
-  const taking = slow.store.acquire({
-    network,
-    attributes: attributesOf(1),
-    previous: undefined,
-    signal: abort.signal,
-  });
-  const ended = assert.rejects(taking, (error) => hasCode(error, "UNAVAILABLE"));
-  await until(() => slow.requests("watch") === 1, "the watch");
-  abort.abort();
-  await ended;
-});
-
-test("W40 dual stack needs a podCIDR of each family", async (t) => {
-  const bed = await makeBed(t);
-  const attributes = { ...attributesOf(1), publicIpv6: parseIp("fd00::1"), backendV6Data: { VNI: 1 } };
-  const reasons: string[] = [];
-  const taking = bed.store.acquire({
-    network: DUAL_NETWORK,
-    attributes,
-    previous: undefined,
-    onWait: (reason) => reasons.push(reason),
-  });
-  await until(() => reasons.length === 1, "the reason");
-  assert.match(
-    reasons[0]!,
-    /^node node-1 has no IPv6 podCIDR, only 10\.5\.1\.0\/24, but net-conf\.json enables IPv6/,
-  );
-  bed.assign("10.5.1.0/24", "fc00:0:0:1::/64", "10.5.2.0/24");
-  await until(() => reasons.length === 2, "another reason");
-  assert.match(reasons[1]!, /^node node-1 cannot be used: it has 3 podCIDRs/);
-  bed.assign("10.5.1.0/24", "fc00:0:0:1::/64");
-  assert.deepEqual(subnetsOf(await taking), ["10.5.1.0/24", "fc00:0:0:1::/64"]);
-});
-
-test("a network of one family takes no notice of a podCIDR of the other", async (t) => {
-  const bed = await makeBed(t, { podCIDRs: ["fc00:0:0:1::/64", "10.5.1.0/24"] });
-  assert.deepEqual(subnetsOf(await bed.acquire()), ["10.5.1.0/24"]);
-  await using watch = follow(bed.store);
-  await until(() => watch.table.size === 1, "the own lease");
-  assert.deepEqual(subnetsOf(watch.table.get("node-1")), ["10.5.1.0/24"]);
-});
-
-test("F1 a node that starts with the MAC of another node takes a fresh one", async (t) => {
-  const mac = (address: string) => ({ ...attributesOf(1), backendData: { VNI: 1, VtepMAC: address } });
-  const fresh = mac("0e:00:00:00:00:01");
-  for (const [what, isKept, given, published, listings] of [
-    ["the MAC of another node", true, mac(macOf(7)), fresh, 2],
-    ["a MAC just drawn", false, attributesOf(1), attributesOf(1), 1],
-    ["a kept MAC that no other node has", true, attributesOf(1), attributesOf(1), 2],
-  ] as const) {
-    const bed = await makeBed(t);
-    addPeer(bed.api, 7);
-    const isInUse = async () => assert.fail("the node's name says whose lease it is");
-    const request = { network: NETWORK, attributes: given, previous: undefined };
-    const identity = { isKept, isInUse, replace: () => fresh };
-    assert.deepEqual((await bed.store.acquire({ ...request, identity })).attributes, published, what);
-    const data = annotationsIn(bed.api, "node-1")["backend-data"];
-    assert.equal(data, JSON.stringify(published.backendData), what);
-    await until(() => bed.requests("watch") === 1, "the watch on the own node");
-    assert.equal(bed.requests("list"), listings, what);
-    const again = { ...request, attributes: published, identity };
-    assert.deepEqual((await bed.store.acquire(again)).attributes, published, `${what}, again`);
-    assert.equal(bed.requests("list"), listings, `${what}: the node has published it by itself`);
-  }
-});
-
 test("F2 a lease is as old as its node", async (t) => {
-  const bed = await makeBed(t);
+  const bed = await makeKubeBed(t);
   const node = makeNode("older", { podCIDRs: ["10.5.9.0/24"] });
   const creationTimestamp = "2020-01-01T00:00:00Z";
   bed.api.nodes.create({ ...node, metadata: { ...node.metadata, creationTimestamp } });
