@@ -16,9 +16,7 @@ export const OWNERSHIP: Ownership = {
 };
 
 export const RTPROT_STATIC = 4;
-
 export const RESYNC_MS = 60_000;
-
 export const BRIDGE: StateObject = { kind: "link", name: "flannel.1", type: "foreign", linkKind: "bridge" };
 
 export const routeTo = (number: number, changes: Partial<Route> = {}): Route => ({

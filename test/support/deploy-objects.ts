@@ -15,9 +15,7 @@ import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
 import { helm, type KubeObject, readObjects, schemaFaults } from "./kube-tools.ts";
 
 export const DEPLOY = fileURLToPath(new URL("../../deploy", import.meta.url));
-
 export const CHART = join(DEPLOY, "chart/flannel");
-
 export const NAMESPACE = "kube-flannel";
 
 export const { version } = JSON.parse(readFileSync(join(DEPLOY, "../package.json"), "utf8")) as {
@@ -66,7 +64,6 @@ export const ofKind = (objects: readonly AnyObject[], kind: string): AnyObject =
   objects.find((object) => object.kind === kind) ?? assert.fail(`no ${kind}`);
 
 export const podOf = (objects: readonly AnyObject[]) => ofKind(objects, "DaemonSet").spec!.template.spec;
-
 export const flanneldOf = (objects: readonly AnyObject[]): Container => podOf(objects).containers[0]!;
 
 /** Of the Secret where there is one, else of the ConfigMap; never of both. */
