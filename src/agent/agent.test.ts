@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { formatIp, parseIp } from "../address/ip.ts";
+import { NO_KEYS } from "../backend/backend.ts";
 import { ConfigError } from "../base/error.ts";
 import { parseFlags } from "../config/flags.ts";
 import { readOptions } from "../config/options.ts";
@@ -11,6 +12,9 @@ import { FLANNELD_FLAGS } from "../config/options-table.ts";
 import { encodeLeaseValue } from "../lease/lease-codec.ts";
 import { RT_SCOPE_HOST } from "../netlink/route.ts";
 import { MemoryKernel } from "../recorder/memory-kernel.ts";
+import { Recorder } from "../recorder/recorder.ts";
+import { formatRecording, parseRecording } from "../recorder/recording-file.ts";
+import { replay } from "../recorder/replay.ts";
 import { Outages } from "../status/outages.ts";
 import { FakeHost } from "../testing/fake-host.ts";
 import { FakeTimers, settle } from "../testing/fake-timers.ts";
@@ -18,9 +22,11 @@ import { createMemoryLeaseStore, MemoryDatastore } from "../testing/memory-lease
 import { runAgent } from "./agent.ts";
 import { AgentStatus } from "./agent-status.ts";
 import { DriftLedger } from "./drift.ts";
+import { recordAgent } from "./flight-recorder.ts";
 import { build } from "./parts.ts";
 import type { AgentPorts } from "./ports.ts";
 import { Readiness } from "./readiness.ts";
+import { type PlanDifference, PlanReplay } from "./replay-plans.ts";
 import { resolve } from "./resolve.ts";
 
 const CONFIG = { Network: "10.5.0.0/16", Backend: { Type: "vxlan", VNI: 1 } };
@@ -107,7 +113,13 @@ function start(t: TestContext, config?: unknown, ...args: string[]) {
     },
     ...{ outages: new Outages(world.timers), udpCounters: () => ({}), wallClockMs: () => 0 },
   });
-  const attach: Parameters<typeof runAgent>[4] = (parts) => status.attach(parts);
+  const recorder = new Recorder();
+  const attach: Parameters<typeof runAgent>[4] = (parts) => {
+    recordAgent(recorder, parts, {
+      ...{ readiness, wallClockMs: () => world.timers.nowMs(), keys: NO_KEYS, blackholeRoute: false },
+    });
+    status.attach(parts);
+  };
   const ended = runAgent(optionsOf(...args), world.ports, readiness, stop.signal, attach).then(
     () => undefined,
     (error: unknown) => error,
@@ -123,7 +135,7 @@ function start(t: TestContext, config?: unknown, ...args: string[]) {
   };
   const ready = () => until("ready", () => readiness.reasons.length === 0 && world.counts.ready > 0);
   const env = () => world.files.get(ENV_PATH) ?? "";
-  return { ...world, readiness, status, stop, ended, until, ready, env };
+  return { ...world, readiness, status, recorder, stop, ended, until, ready, env };
 }
 
 const PEER = encodeLeaseValue({
@@ -184,6 +196,56 @@ test("W8 a deleted lease is acquired again", async (t) => {
   await agent.until("the lease", () => agent.data.entries.has(key));
   assert.ok(agent.log.some((line) => line.startsWith("W Lost lease")));
   await agent.ready();
+});
+
+test("a recorded run is planned again as it was: peers that come, return, move and leave, another config", async (t) => {
+  for (const backend of [{ Type: "vxlan", VNI: 1 }, { Type: "host-gw" }]) {
+    const agent = start(t, { ...CONFIG, Backend: backend });
+    const { data, until } = agent;
+    const value = PEER.replace('"vxlan"', JSON.stringify(backend.Type));
+    const has = (subnet: string) =>
+      agent.kernel.objects
+        .values()
+        .some((object) => object.kind === "route" && object.destination === subnet);
+    data.put("10.5.99.0-24", value);
+    await agent.ready();
+    await until("the route", () => has("10.5.99.0/24"));
+    // It returns within the second in which its lease still counts; then it has another subnet.
+    data.delete("10.5.99.0-24");
+    await agent.timers.advance(300);
+    data.put("10.5.99.0-24", value);
+    data.put("10.5.98.0-24", value.replace("192.168.7.2", "192.168.7.3").replace(":02", ":03"));
+    await until("the second peer", () => has("10.5.98.0/24"));
+    data.delete("10.5.98.0-24");
+    await agent.timers.advance(100);
+    data.put("10.5.97.0-24", value.replace("192.168.7.2", "192.168.7.3").replace(":02", ":03"));
+    await until("its other subnet", () => has("10.5.97.0/24") && !has("10.5.98.0/24"));
+    data.delete(ownKey(agent)!);
+    data.setConfig(JSON.stringify({ ...CONFIG, Backend: { ...backend, MTU: 1400 } }));
+    data.cut();
+    await agent.timers.advance(2_000);
+    data.delete("10.5.99.0-24");
+    data.reconnect();
+    await until("the first peer to be gone", () => !has("10.5.99.0/24"));
+    await agent.ready();
+
+    const header = { host: "h1", flannel: "v1", startedAt: "2026-01-01", savedAt: "2026-01-01" };
+    const { entries } = parseRecording(formatRecording(header, agent.recorder.entries()));
+    const plans = new PlanReplay();
+    const differences: PlanDifference[] = [];
+    let planned = 0;
+    const { desired } = await replay(entries, {
+      onStep({ entry, desired: recorded }) {
+        if (entry.type !== "target") return;
+        differences.push(...plans.step(entry, recorded));
+        if (entry.inputs !== undefined) planned++;
+      },
+    });
+    assert.deepEqual(differences, []);
+    assert.ok(planned >= 6, String(planned));
+    const isPeer = (key: string) => key.includes("10.5.97.0/24");
+    assert.ok([...desired.keys()].some(isPeer), [...desired.keys()].join());
+  }
 });
 
 test("a peer that leaves loses its route", async (t) => {

@@ -3,7 +3,9 @@
  * the drift ledger) subscribe. Delivery is synchronous and in the order of subscription.
  */
 
+import type { NextHop } from "../backend/backend.ts";
 import type { Lease, OwnLease } from "../lease/lease.ts";
+import type { LeaseChanges } from "../recorder/input-changes.ts";
 import type { Pass } from "../state/pass.ts";
 import type { Repair } from "../state/reconciler.ts";
 
@@ -22,6 +24,12 @@ export type AgentEvent =
   | { readonly type: "peer"; readonly message: string; readonly lease?: Lease }
   /** The own lease was acquired, lost, contested or settled. */
   | { readonly type: "lease" }
+  /** The same as data, also renewals; after it, the leases count for plans. */
+  | { readonly type: "leases"; readonly changes: LeaseChanges }
+  /** The kernel was asked for a next hop, or its answer changed: null = no route, undefined = no longer of interest. */
+  | { readonly type: "next-hop"; readonly address: string; readonly hop: NextHop | null | undefined }
+  /** The desired state was planned from what is known now. */
+  | { readonly type: "planned" }
   /** The next hop of a peer changed. */
   | { readonly type: "next-hops" }
   /** A peer became unreachable for probes, or reachable again. */

@@ -23,10 +23,16 @@ export class NextHops {
   readonly #rtnetlink: Pick<Rtnetlink, "link" | "lookupRoute">;
   readonly #cache = new Map<string, CachedHop>();
   readonly #names = new Map<number, string | undefined>();
+  readonly #onAnswer: (address: string, hop: NextHop | null | undefined) => void;
   #lookup: NextHopLookup = this.#newLookup();
 
-  constructor(rtnetlink: Pick<Rtnetlink, "link" | "lookupRoute">) {
+  /** `onAnswer` receives each new result (null = no route), and undefined for an address that is forgotten. */
+  constructor(
+    rtnetlink: Pick<Rtnetlink, "link" | "lookupRoute">,
+    onAnswer: (address: string, hop: NextHop | null | undefined) => void = () => {},
+  ) {
     this.#rtnetlink = rtnetlink;
+    this.#onAnswer = onAnswer;
   }
 
   /** Looks up next hops. A new function whenever a result that it returned has changed. Throws NetlinkError. */
@@ -54,7 +60,11 @@ export class NextHops {
   /** Looks all of `addresses` up again and forgets the others; true as for {@link update}. */
   refresh(addresses: Iterable<Ip>): boolean {
     const keep = new Set(Array.from(addresses, formatIp));
-    for (const key of this.#cache.keys()) if (!keep.has(key)) this.#cache.delete(key);
+    for (const key of this.#cache.keys()) {
+      if (keep.has(key)) continue;
+      this.#cache.delete(key);
+      this.#onAnswer(key, undefined);
+    }
     this.#names.clear();
     return this.#lookUpAgain(() => true);
   }
@@ -64,8 +74,10 @@ export class NextHops {
     for (const [key, cached] of this.#cache) {
       if (!isConcerned(cached)) continue;
       const now = this.#lookUp(cached.ip);
-      isChanged ||= !isSameHop(now.hop, cached.hop);
       this.#cache.set(key, now);
+      if (isSameHop(now.hop, cached.hop)) continue;
+      isChanged = true;
+      this.#onAnswer(key, now.hop ?? null);
     }
     if (isChanged) this.#lookup = this.#newLookup();
     return isChanged;
@@ -78,6 +90,7 @@ export class NextHops {
       if (cached === undefined) {
         cached = this.#lookUp(ip);
         this.#cache.set(key, cached);
+        this.#onAnswer(key, cached.hop ?? null);
       }
       return cached.hop;
     };

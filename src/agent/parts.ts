@@ -55,7 +55,9 @@ export function build(
 ): AgentParts {
   const { store, logger, timers } = ports;
   const events = new AgentEvents();
-  const nextHops = new NextHops(ports.rtnetlink);
+  const nextHops = new NextHops(ports.rtnetlink, (address, hop) =>
+    events.emit({ type: "next-hop", address, hop }),
+  );
   const reconciler = new Reconciler({
     providers: ports.providers,
     logger,
@@ -84,6 +86,7 @@ export function build(
     keeper,
     () => events.emit({ type: "peers" }),
     (message, lease) => events.emit({ type: "peer", message, ...(lease && { lease }) }),
+    (changes) => events.emit({ type: "leases", changes }),
   );
   const planner = new Planner(config, {
     blackholeRoute: options.blackholeRoute,
@@ -93,7 +96,10 @@ export function build(
     peers: () => (follower.isKnown ? follower.peers() : undefined),
     sharedIps: () => follower.table.sharedPublicIps(),
     nextHop: () => nextHops.lookup,
-    setTarget: (target) => reconciler.setTarget(target),
+    setTarget(target) {
+      reconciler.setTarget(target);
+      events.emit({ type: "planned" });
+    },
     logger,
   });
   const firewall = new FirewallKeeper({

@@ -16,6 +16,7 @@ import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable, type LeaseTable, type SharedPublicIp } from "../lease/lease-table.ts";
 import { replaces } from "../lease/lost-data.ts";
 import { byEstablishment } from "../lease/precedence.ts";
+import type { LeaseChanges } from "../recorder/input-changes.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
 export interface PeerFollowerPorts {
@@ -43,18 +44,20 @@ export class PeerFollower {
   readonly #timers: Timers;
   readonly #replan: () => void;
   readonly #onNews: (message: string, lease?: Lease) => void;
+  readonly #onLeases: (changes: LeaseChanges) => void;
   #isKnown = false;
   #isReplanDue = false;
 
   /**
    * `replan` is called in the turn after a change: a burst of changes costs one plan. `onNews` receives what is logged, with
-   * the lease if it is about one.
+   * the lease if it is about one; `onLeases` receives what counts from then on.
    */
   constructor(
     { store, logger, timers }: PeerFollowerPorts,
     keeper: Pick<LeaseKeeper, "own" | "observe">,
     replan: () => void,
     onNews: (message: string, lease?: Lease) => void = () => {},
+    onLeases: (changes: LeaseChanges) => void = () => {},
   ) {
     this.#store = store;
     this.#keeper = keeper;
@@ -62,6 +65,7 @@ export class PeerFollower {
     this.#timers = timers;
     this.#replan = replan;
     this.#onNews = onNews;
+    this.#onLeases = onLeases;
   }
 
   /** Whether the leases were received yet: until then it is unknown which routes of an earlier run are stale. */
@@ -93,17 +97,49 @@ export class PeerFollower {
     const ownKey = this.#keeper.own?.key;
     const isChanged = this.table.apply(update);
     const hasReturned = update.type === "put" && this.#departed.has(update.lease.key);
-    const isDisplaced = this.#displaceDeparted(update);
-    const gone = update.type === "delete" ? (before === undefined ? [] : [before]) : listedBefore;
-    for (const lease of gone) {
-      if (lease.key !== ownKey && this.table.get(lease.key) === undefined) this.#depart(lease);
-    }
+    const displaced = this.#displaceDeparted(update);
+    const gone = (update.type === "delete" ? (before === undefined ? [] : [before]) : listedBefore).filter(
+      (lease) => this.table.get(lease.key) === undefined,
+    );
+    for (const lease of gone) if (lease.key !== ownKey) this.#depart(lease);
+    this.#onLeases({
+      ...this.#writtenBy(update, { isChanged, before, listedBefore }),
+      gone: [...displaced, ...gone.filter(({ key }) => key === ownKey)]
+        .map(({ key }) => key)
+        .filter((key) => this.table.get(key) === undefined),
+    });
     // The first snapshot may be the listing before the own lease was acquired: it need not contain the lease yet.
     const concernsOwn = key === undefined ? this.#isKnown : key === ownKey;
     if (ownKey !== undefined && concernsOwn) this.#keeper.observe(this.table.get(ownKey));
     if (isChanged && key !== ownKey) this.#reportUpdate(update, before, hasReturned);
-    if (isChanged || isDisplaced || !this.#isKnown) this.#replanSoon();
+    if (isChanged || displaced.length > 0 || !this.#isKnown) this.#replanSoon();
     this.#isKnown = true;
+  }
+
+  /** The leases that an update wrote, by whether anything but the time of their renewal changed. */
+  #writtenBy(
+    update: LeaseUpdate,
+    {
+      isChanged,
+      before,
+      listedBefore,
+    }: {
+      readonly isChanged: boolean;
+      readonly before: Lease | undefined;
+      readonly listedBefore: readonly Lease[];
+    },
+  ): Pick<LeaseChanges, "changed" | "renewed"> {
+    const { table } = this;
+    if (update.type === "delete") return { changed: [], renewed: [] };
+    if (update.type === "put") {
+      const lease = table.get(update.lease.key)!;
+      if (lease === before) return { changed: [], renewed: [] };
+      const isRenewal = !isChanged && lease.establishedAt === before?.establishedAt;
+      return isRenewal ? { changed: [], renewed: [lease] } : { changed: [lease], renewed: [] };
+    }
+    const known = new Map(listedBefore.map((lease) => [lease.key, lease]));
+    const changed = table.peers(undefined).filter((lease) => known.get(lease.key) !== lease);
+    return { changed, renewed: [] };
   }
 
   #report(message: string, lease?: Lease): void {
@@ -123,15 +159,17 @@ export class PeerFollower {
   #depart(lease: Lease): void {
     const callOff = this.#timers.after(RETURN_MS, () => {
       this.#departed.delete(lease.key);
+      if (this.table.get(lease.key) === undefined)
+        this.#onLeases({ changed: [], renewed: [], gone: [lease.key] });
       this.#report(`Peer left: ${describePeer(lease)}`, lease);
       this.#replanSoon();
     });
     this.#departed.set(lease.key, { lease, callOff });
   }
 
-  /** Ends what contradicts the update; true = there was something. */
-  #displaceDeparted(update: LeaseUpdate): boolean {
-    if (this.#departed.size === 0 || update.type === "delete") return false;
+  /** Ends what contradicts the update, and returns it. */
+  #displaceDeparted(update: LeaseUpdate): readonly Lease[] {
+    if (this.#departed.size === 0 || update.type === "delete") return [];
     const leases = update.type === "put" ? [update.lease] : update.leases;
     const displaced = [...this.#departed.values()].filter((departed) =>
       leases.some((lease) => replaces(lease, departed.lease)),
@@ -140,7 +178,7 @@ export class PeerFollower {
       callOff();
       this.#departed.delete(lease.key);
     }
-    return displaced.length > 0;
+    return displaced.map(({ lease }) => lease);
   }
 
   #replanSoon(): void {

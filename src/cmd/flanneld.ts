@@ -49,7 +49,7 @@ import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { createIpsecProviders } from "./ipsec-providers.ts";
 import { openLeaseStore } from "./open-store.ts";
-import { saveRecordingAtExit } from "./save-recording.ts";
+import { recordingNow, saveRecordingAtExit } from "./save-recording.ts";
 import { serveStatus } from "./serve-status.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
 import { REVISION, VERSION } from "./version.ts";
@@ -180,7 +180,10 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   saveRecordingAtExit(recorder, { subnetFile: options.subnetFile, logger });
   const status = openStatus();
   await using _serving =
-    status && serveStatus(status, options.status, { readiness, logger, timers: systemTimers });
+    status &&
+    serveStatus(status, options.status, {
+      ...{ readiness, logger, timers: systemTimers, recording: () => recordingNow(recorder) },
+    });
   // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
   const memory = {
@@ -256,7 +259,9 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     readiness,
     signal,
     (parts) => {
-      recordAgent(recorder, parts, { readiness, wallClockMs: Date.now });
+      recordAgent(recorder, parts, {
+        ...{ readiness, wallClockMs: Date.now, keys, blackholeRoute: options.blackholeRoute },
+      });
       status?.attach(parts);
     },
   );

@@ -7,8 +7,17 @@ import { messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { makeDirectory } from "../base/make-directory.ts";
 import type { Recorder } from "../recorder/recorder.ts";
-import { formatRecording, recordingPathOf } from "../recorder/recording-file.ts";
+import { recordingPathOf, recordingPieces } from "../recorder/recording-file.ts";
 import { VERSION } from "./version.ts";
+
+const STARTED_AT = new Date().toISOString();
+
+/** What `recorder` has now, as the text of a file in pieces; later changes are not in it. */
+export function recordingNow(recorder: Recorder): Iterable<string> {
+  const savedAt = new Date().toISOString();
+  const header = { host: hostname(), flannel: VERSION, startedAt: STARTED_AT, savedAt };
+  return recordingPieces(header, [...recorder.entries()]);
+}
 
 /** The file is root's, and replaced as a whole. It is written at once on SIGUSR2, too. */
 export function saveRecordingAtExit(
@@ -16,15 +25,13 @@ export function saveRecordingAtExit(
   { subnetFile, logger }: { readonly subnetFile: string; readonly logger: Logger },
 ): void {
   const path = recordingPathOf(subnetFile);
-  const startedAt = new Date().toISOString();
   const save = (): void => {
-    const header = { host: hostname(), flannel: VERSION, startedAt, savedAt: new Date().toISOString() };
     if (recorder.isEmpty) return; // it ended before it did anything: the previous recording says more
     const temporary = `${path}.${process.pid}.tmp`;
     try {
       makeDirectory(dirname(path));
       rmSync(temporary, { force: true });
-      writeFileSync(temporary, formatRecording(header, recorder.entries()), { mode: 0o600, flag: "wx" });
+      writeFileSync(temporary, [...recordingNow(recorder)].join(""), { mode: 0o600, flag: "wx" });
       chmodSync(temporary, 0o600);
       renameSync(temporary, path);
     } catch (error) {

@@ -16,7 +16,7 @@ import { TokenFile } from "../status/access.ts";
 import { listen } from "../status/bounded-server.ts";
 import { fetchRow } from "../status/fetch-row.ts";
 import { PeerRows, type RowRequests } from "../status/peer-rows.ts";
-import { type StatusAccess, StatusServer } from "../status/status-server.ts";
+import { StatusServer, type StatusServerOptions } from "../status/status-server.ts";
 import type { StatusSource } from "../status/status-source.ts";
 import { listenOnSocket } from "../status/unix-socket.ts";
 
@@ -24,6 +24,8 @@ interface Ports {
   readonly readiness: Readiness;
   readonly logger: Logger;
   readonly timers: Timers;
+  /** The flight recorder's text in pieces, for root only. */
+  readonly recording: () => Iterable<string>;
 }
 
 /** How long a host that is not ready is without a status server. */
@@ -35,7 +37,7 @@ const RETRY_MS = 10_000;
 export function serveStatus(
   source: StatusSource,
   options: StatusOptions,
-  { readiness, logger, timers }: Ports,
+  { readiness, logger, timers, recording }: Ports,
 ): AsyncDisposable {
   const stop = new AbortController();
   const servers = new AsyncDisposableStack();
@@ -43,7 +45,7 @@ export function serveStatus(
   const start = async (
     place: string,
     bind: (server: Server) => Promise<void>,
-    access: () => StatusAccess = () => ({}),
+    access: () => StatusServerOptions = () => ({}),
   ): Promise<void> => {
     const server = await retry(
       {
@@ -72,7 +74,13 @@ export function serveStatus(
       tls,
     });
     await Promise.all([
-      socket === undefined ? undefined : start(socket, (server) => listenOnSocket(server, socket)),
+      socket === undefined
+        ? undefined
+        : start(
+            socket,
+            (server) => listenOnSocket(server, socket),
+            () => ({ recording }),
+          ),
       address === undefined
         ? undefined
         : start(describe(address), (server) => listenOnPort(server, address), access),

@@ -4,12 +4,12 @@ import { ConfigError } from "../base/error.ts";
 import { printable, printableJson } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, defineCommand } from "../config/command.ts";
-import { recordingPathOf } from "../recorder/recording-file.ts";
+import { encodeEntry, type Recording } from "../recorder/recording-file.ts";
 import type { DriftReport, StatusEvent } from "../status/api.ts";
 import { askDaemon, readEvents } from "../status/status-client.ts";
 import type { DiagnosePorts } from "./diagnose/diagnose-ports.ts";
 import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
-import { describeEntry, describeHeader, readRecording } from "./recording-text.ts";
+import { currentRecording, describeEntry, describeHeader } from "./recording-text.ts";
 import { withDaemon } from "./status-command.ts";
 
 export const driftCommand = (): Command =>
@@ -31,37 +31,67 @@ export const eventsCommand = ({
 }: Pick<DiagnosePorts, "untilInterrupted" | "readFile">): Command =>
   defineCommand({
     summary:
-      "print what happened: peers, lease, drift, readiness; --follow: and what happens; --recorded: in the last run",
-    synopsis: "[--follow|--recorded] [--json]",
+      "print what happened: peers, lease, drift, readiness; --follow: and what happens; --recorded: in detail, also of a crash",
+    synopsis: "[--follow|--recorded] [-o table|json|yaml | --json]",
     flags: {
       follow: { kind: "bool", help: "print events as they happen, until Ctrl-C" },
       recorded: {
         kind: "bool",
-        help: "print what the flight recorder kept of the last run, also of a flanneld that crashed",
+        help: "print what the flight recorder has: of the running flanneld, else of the last run, also if it crashed",
       },
       json: { kind: "bool", help: "print one JSON object per line" },
+      ...OUTPUT_FLAGS,
       ...DAEMON_FLAGS,
     },
-    run: ({ values: { follow, recorded, json, socket } }, { print, printError }) =>
+    run: ({ values: { follow, recorded, json, o, socket } }, { print, printError }) =>
       withDaemon(printError, async () => {
         if (follow && recorded) throw new ConfigError("give --follow or --recorded, not both");
+        if (json && o !== "table") throw new ConfigError("give --json or -o, not both");
+        await formatOutput(o, [], () => []); // an unknown format is refused before anything is printed
         if (recorded) {
-          const { header, entries } = readRecording(recordingPathOf(socket), readFile);
-          if (!json) print(printable(describeHeader(header)));
-          for (const entry of entries)
-            print(json ? printableJson(JSON.stringify(entry)) : printable(describeEntry(entry)));
+          await printRecording(await currentRecording(socket, readFile), { json, o, print });
           return 0;
         }
-        const signal = untilInterrupted();
-        for await (const event of readEvents(socket, { isFollowing: follow, signal })) {
-          const { at, type, message } = event as StatusEvent;
-          print(
-            json ? printableJson(JSON.stringify(event)) : printable(`${at}  ${type.padEnd(9)}  ${message}`),
-          );
-        }
+        const events = readEvents(socket, { isFollowing: follow, signal: untilInterrupted() });
+        const toText = json ? lineOf : follow ? formatEvent(o) : o === "table" ? rowOf : undefined;
+        if (toText === undefined) print(await formatOutput(o, await Array.fromAsync(events), () => []));
+        else for await (const event of events) print(await toText(event));
         return 0;
       }),
   });
+
+const lineOf = (value: unknown): string => printableJson(JSON.stringify(value));
+
+function rowOf(event: unknown): string {
+  const { at, type, message } = event as StatusEvent;
+  return printable(`${at}  ${type.padEnd(9)}  ${message}`);
+}
+
+/** One event of a stream: a line, or a YAML document. */
+const formatEvent =
+  (format: string) =>
+  async (event: unknown): Promise<string> =>
+    format === "table"
+      ? rowOf(event)
+      : format === "json"
+        ? lineOf(event)
+        : `---\n${await formatOutput(format, event, () => [])}`;
+
+async function printRecording(
+  { header, entries }: Recording,
+  { json, o, print }: { readonly json: boolean; readonly o: string; readonly print: (line: string) => void },
+): Promise<void> {
+  if (json) for (const entry of entries) print(lineOf(encodeEntry(entry)));
+  else {
+    const value = { ...header, entries: entries.map(encodeEntry) };
+    print(
+      await formatOutput(o, value, () => [
+        printable(describeHeader(header)),
+        ...entries.flatMap(describeEntry).map(printable),
+      ]),
+    );
+  }
+}
 
 function describeDrift({ counts, entries }: DriftReport): string[] {
   if (entries.length === 0) return ["No drift since flanneld was started."];

@@ -1,14 +1,38 @@
 /** Recordings of the flight recorder for people: reading the file, and one line for each entry. */
 
-import { ConfigError, messageOf } from "../base/error.ts";
+import { ConfigError, FlannelError, messageOf } from "../base/error.ts";
 import type { RecorderEntry } from "../recorder/entries.ts";
+import type { PlanInputs } from "../recorder/plan-inputs.ts";
 import {
   MAX_RECORDING_BYTES,
   parseRecording,
   type Recording,
   type RecordingHeader,
+  recordingPathOf,
 } from "../recorder/recording-file.ts";
 import { describeObject } from "../state/objects.ts";
+import { askDaemonText } from "../status/status-client.ts";
+
+/** The text of what the running flanneld has recorded. Throws FlannelError: none answers, or it is one that does not give it out. */
+export const askRecording = (socket: string): Promise<string> => askDaemonText(socket, "/v1/recorder");
+
+/**
+ * The recording of the running flanneld; of the last run from its file if none answers. Throws ConfigError that names the file, and
+ * says what is wrong with it.
+ */
+export async function currentRecording(
+  socket: string,
+  readFile: (path: string) => string | undefined,
+): Promise<Recording> {
+  let text: string;
+  try {
+    text = await askRecording(socket);
+  } catch (error) {
+    if (!(error instanceof FlannelError)) throw error;
+    return readRecording(recordingPathOf(socket), readFile);
+  }
+  return parse(text, `the recording of the flanneld at ${socket}`);
+}
 
 /** Throws ConfigError that names the file, and says what is wrong with it. */
 export function readRecording(path: string, readFile: (path: string) => string | undefined): Recording {
@@ -17,12 +41,16 @@ export function readRecording(path: string, readFile: (path: string) => string |
     throw new ConfigError(
       `failed to read ${path}: there is no recording; flanneld writes it when it ends, and on SIGUSR2`,
     );
+  return parse(text, path);
+}
+
+function parse(text: string, where: string): Recording {
   if (text.length > MAX_RECORDING_BYTES)
-    throw new ConfigError(`failed to read ${path}: it is larger than any recording of flanneld`);
+    throw new ConfigError(`failed to read ${where}: it is larger than any recording of flanneld`);
   try {
     return parseRecording(text);
   } catch (error) {
-    throw new ConfigError(`failed to read ${path}: ${messageOf(error)}`, { cause: error });
+    throw new ConfigError(`failed to read ${where}: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -33,9 +61,38 @@ export const describeHeader = ({ host, flannel, startedAt, savedAt }: RecordingH
 /** ISO 8601; a time outside of what a date can be is shown as a number. */
 const timeText = (ms: number): string => (Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : String(ms));
 
-/** Time, type, and what happened. */
-export const describeEntry = (entry: RecorderEntry): string =>
-  `${timeText(entry.atMs)}  ${entry.type.padEnd(9)}  ${describe(entry)}`;
+/** Time, type, and what happened; one line more for what a desired state was planned from. */
+export function describeEntry(entry: RecorderEntry): readonly string[] {
+  const line = (type: string, what: string) => `${timeText(entry.atMs)}  ${type.padEnd(9)}  ${what}`;
+  const inputs = entry.type === "target" ? entry.inputs : undefined;
+  return [
+    ...(inputs === undefined ? [] : [line("inputs", describeInputs(inputs))]),
+    line(entry.type, describe(entry)),
+  ];
+}
+
+function describeInputs({ config, own, isKnown, ...lists }: PlanInputs): string {
+  const names = {
+    leases: "leases set",
+    renewals: "leases renewed",
+    goneLeases: "leases gone",
+    hops: "next hops found",
+    goneHops: "next hops forgotten",
+  } as const;
+  const counts = Object.entries(names).flatMap(([name, what]) => {
+    const count = lists[name as keyof typeof names]?.length ?? 0;
+    return count === 0 ? [] : [`${count} ${what}`];
+  });
+  const parts = [
+    ...(config === undefined
+      ? []
+      : [`config of ${config.network.backend.type} on ${config.host.interfaceName}`]),
+    ...(own === undefined ? [] : [own === null ? "no own lease" : `own lease ${own.key}`]),
+    ...(isKnown === undefined ? [] : [isKnown ? "leases known" : "leases not known"]),
+    ...counts,
+  ];
+  return `planned from: ${parts.join(", ")}`;
+}
 
 function describe(entry: RecorderEntry): string {
   switch (entry.type) {

@@ -1,6 +1,7 @@
 /** What the flight recorder keeps: what flanneld learned, wanted and did, as plain data that can be replayed. */
 
 import type { StateObject, StateOperation } from "../state/objects.ts";
+import type { PlanInputs } from "./plan-inputs.ts";
 
 /** The desired state changed: the difference to the one before. */
 export interface TargetEntry {
@@ -14,6 +15,8 @@ export interface TargetEntry {
   readonly devices: readonly string[];
   readonly networks: readonly string[];
   readonly keepOthers: boolean;
+  /** What the planner made it from, as a difference, too; missing if nothing of it changed. */
+  readonly inputs?: PlanInputs;
 }
 
 /** One operation that was tried; `problem` = it was refused. */

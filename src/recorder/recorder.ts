@@ -5,9 +5,18 @@
  */
 
 import { formatPrefix } from "../address/prefix.ts";
-import { keyOf, type State, type StateObject } from "../state/objects.ts";
+import type { Lease } from "../lease/lease.ts";
+import { keyOf, type State, type StateObject, sameObject } from "../state/objects.ts";
 import { sameOwnership, type Target } from "../state/target.ts";
 import type { RecorderEntry, TargetEntry } from "./entries.ts";
+import {
+  applyInputs,
+  emptyInputs,
+  type InputState,
+  type PlanInputs,
+  shareLease,
+  wholeInputs,
+} from "./plan-inputs.ts";
 
 /** Bounds of a recording. */
 export interface RecorderLimits {
@@ -20,6 +29,10 @@ const LIMITS: RecorderLimits = { entries: 5_000, bytes: 1_500_000 };
 /** Estimated memory of an entry, and of each object in it. */
 const ENTRY_BYTES = 200;
 const OBJECT_BYTES = 250;
+/** Of what plans are made from. */
+const CONFIG_BYTES = 2_000;
+const LEASE_BYTES = 600;
+const CHANGE_BYTES = 100;
 
 export class Recorder {
   readonly #limits: RecorderLimits;
@@ -28,7 +41,9 @@ export class Recorder {
   #evicted = 0;
   #bytes = 0;
   /** The state before the first entry. */
-  #base: { readonly state: Map<string, StateObject>; last: TargetEntry } | undefined;
+  #base:
+    | { readonly state: Map<string, StateObject>; readonly inputs: InputState; last: TargetEntry }
+    | undefined;
   #target: Target | undefined;
 
   constructor(limits: RecorderLimits = LIMITS) {
@@ -47,10 +62,10 @@ export class Recorder {
     }
   }
 
-  /** Records how this target differs from the last one, if it does. */
-  addTarget(target: Target, atMs: number): void {
+  /** Records how this target differs from the last one, if it does, and how what it was planned from differs. */
+  addTarget(target: Target, atMs: number, inputs?: PlanInputs): void {
     const before = this.#target;
-    if (before === target) return;
+    if (before === target && inputs === undefined) return;
     this.#target = target;
     const set: StateObject[] = [];
     const gone: string[] = [];
@@ -58,7 +73,9 @@ export class Recorder {
     for (const [key, object] of target.state) {
       const old = before?.state.get(key);
       if (old !== undefined) kept++;
-      if (old !== object) set.push(object);
+      if (old === object) continue;
+      if (old === undefined || !sameObject(old, object)) set.push(object);
+      else this.#shareObject(key, object);
     }
     // Mostly nothing is gone, or the state is small.
     if (before !== undefined && kept < before.state.size)
@@ -67,13 +84,24 @@ export class Recorder {
       before !== undefined &&
       before.keepOthers === target.keepOthers &&
       sameOwnership(before.ownership, target.ownership);
-    if (isSame && set.length === 0 && gone.length === 0) return;
+    if (isSame && set.length === 0 && gone.length === 0 && inputs === undefined) return;
     this.add({
       ...{ atMs, type: "target", set, gone },
       devices: [...target.ownership.devices],
       networks: target.ownership.networks.map(formatPrefix),
       keepOthers: target.keepOthers,
+      ...(inputs && { inputs }),
     });
+  }
+
+  /** After a renewal the lease table has another object: the recording shares its content. */
+  shareLease(lease: Lease): void {
+    if (this.#base !== undefined) shareLease(this.#base.inputs, lease);
+  }
+
+  #shareObject(key: string, object: StateObject): void {
+    const kept = this.#base?.state.get(key);
+    if (kept !== undefined && sameObject(kept, object)) this.#base!.state.set(key, object);
   }
 
   get isEmpty(): boolean {
@@ -83,8 +111,9 @@ export class Recorder {
   /** All entries, oldest first; the first one is the state that the recording begins with. */
   *entries(): Generator<RecorderEntry> {
     if (this.#base !== undefined) {
-      const { state, last } = this.#base;
-      yield { ...last, set: [...state.values()], gone: [] };
+      const { state, inputs, last } = this.#base;
+      const whole = wholeInputs(inputs);
+      yield { ...last, set: [...state.values()], gone: [], ...(whole && { inputs: whole }) };
     }
     for (let index = this.#evicted; index < this.#entries.length; index++) yield this.#entries[index]!;
   }
@@ -99,9 +128,11 @@ export class Recorder {
     // The place stays until enough of them are free; what it refers to does not.
     this.#entries[this.#evicted++] = FREE;
     if (entry.type !== "target") return;
-    this.#base ??= { state: new Map(), last: entry };
-    this.#base.last = { ...entry, set: [], gone: [] };
+    const { inputs, ...rest } = entry;
+    this.#base ??= { state: new Map(), inputs: emptyInputs(), last: rest };
+    this.#base.last = { ...rest, set: [], gone: [] };
     applyTarget(this.#base.state, entry);
+    if (inputs !== undefined) applyInputs(this.#base.inputs, inputs);
   }
 }
 
@@ -117,7 +148,11 @@ export function applyTarget(state: Map<string, StateObject>, { set, gone }: Targ
 function costOf(entry: RecorderEntry): number {
   switch (entry.type) {
     case "target":
-      return ENTRY_BYTES + (entry.set.length + entry.gone.length) * OBJECT_BYTES;
+      return (
+        ENTRY_BYTES +
+        (entry.set.length + entry.gone.length) * OBJECT_BYTES +
+        (entry.inputs === undefined ? 0 : costOfInputs(entry.inputs))
+      );
     case "pass":
       return ENTRY_BYTES + entry.operations.length * OBJECT_BYTES;
     case "drift":
@@ -125,4 +160,15 @@ function costOf(entry: RecorderEntry): number {
     default:
       return ENTRY_BYTES + entry.message.length * 2;
   }
+}
+
+function costOfInputs({ config, leases = [], hops = [], ...others }: PlanInputs): number {
+  const { renewals = [], goneLeases = [], goneHops = [] } = others;
+  const changes = renewals.length + goneLeases.length + goneHops.length + 2 * hops.length;
+  const addresses = config?.host.localAddresses?.length ?? 0;
+  return (
+    (config === undefined ? 0 : CONFIG_BYTES + addresses * CHANGE_BYTES) +
+    leases.length * LEASE_BYTES +
+    changes * CHANGE_BYTES
+  );
 }

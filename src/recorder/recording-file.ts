@@ -9,6 +9,7 @@ import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
 import { KINDS } from "../state/objects.ts";
 import type { RecorderEntry } from "./entries.ts";
+import { decodeInputs, encodeInputs, encodeLease } from "./input-codec.ts";
 
 const FORMAT = "flannel-recorder";
 const VERSION = 1;
@@ -30,13 +31,79 @@ export interface Recording {
   readonly entries: readonly RecorderEntry[];
 }
 
+/** An entry as a value for JSON.stringify. */
+export const encodeEntry = (entry: RecorderEntry): object =>
+  entry.type === "target" && entry.inputs !== undefined
+    ? { ...entry, inputs: encodeInputs(entry.inputs) }
+    : entry;
+
 /** The file's text. */
-export function formatRecording(header: RecordingHeader, entries: Iterable<RecorderEntry>): string {
-  const lines: string[] = [];
-  for (const entry of entries) lines.push(JSON.stringify(entry));
-  const body = lines.map((line) => `${line}\n`).join("");
-  const first = JSON.stringify({ format: FORMAT, version: VERSION, ...header });
-  return `${first}\n${body}${JSON.stringify({ entries: lines.length, crc32: crc32(body) })}\n`;
+export const formatRecording = (header: RecordingHeader, entries: Iterable<RecorderEntry>): string =>
+  [...recordingPieces(header, entries)].join("");
+
+/** The file's text in pieces, none of which is much work: the first entry may have thousands of objects. */
+export function* recordingPieces(
+  header: RecordingHeader,
+  entries: Iterable<RecorderEntry>,
+): Generator<string> {
+  yield `${JSON.stringify({ format: FORMAT, version: VERSION, ...header })}\n`;
+  let count = 0;
+  let checksum = 0;
+  for (const entry of entries) {
+    count++;
+    for (const piece of entryPieces(entry)) {
+      checksum = crc32(piece, checksum);
+      yield piece;
+    }
+  }
+  yield trailerOf(count, checksum);
+}
+
+const trailerOf = (entries: number, checksum: number): string =>
+  `${JSON.stringify({ entries, crc32: checksum })}\n`;
+
+function* entryPieces(entry: RecorderEntry): Generator<string> {
+  if (entry.type !== "target") {
+    yield `${JSON.stringify(entry)}\n`;
+    return;
+  }
+  const { set, inputs, ...rest } = entry;
+  yield `${JSON.stringify(rest).slice(0, -1)},"set":[`;
+  yield* itemPieces(set, (object) => object);
+  yield "]";
+  if (inputs !== undefined) {
+    const { leases = [], ...others } = inputs;
+    const head = JSON.stringify(encodeInputs(others)).slice(0, -1);
+    yield `,"inputs":${head}${head === "{" ? "" : ","}"leases":[`;
+    yield* itemPieces(leases, encodeLease);
+    yield "]}";
+  }
+  yield "}\n";
+}
+
+const ITEMS_PER_PIECE = 100;
+
+function* itemPieces<T>(items: readonly T[], encode: (item: T) => object): Generator<string> {
+  for (let start = 0; start < items.length; start += ITEMS_PER_PIECE) {
+    const texts = items.slice(start, start + ITEMS_PER_PIECE).map((item) => JSON.stringify(encode(item)));
+    yield `${start === 0 ? "" : ","}${texts.join()}`;
+  }
+}
+
+/**
+ * Changes the text of a valid recording and gives it a checksum that matches; any other text is only changed. `change` keeps
+ * the lines.
+ */
+export function changeRecording(text: string, change: (text: string) => string): string {
+  try {
+    parseRecording(text);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return change(text);
+  }
+  const lines = change(text).split("\n").slice(0, -2);
+  const body = lines.slice(1).map((line) => `${line}\n`);
+  return `${lines[0]}\n${body.join("")}${trailerOf(body.length, crc32(body.join("")))}`;
 }
 
 /** Reads it. Throws ConfigError that says what is wrong with the file. */
@@ -58,8 +125,8 @@ export function parseRecording(text: string): Recording {
   if (lines.length !== trailer.entries || crc32(body) !== trailer.crc32)
     throw new ConfigError("it is corrupt: its checksum does not match its contents");
   const entries = lines.map((line, index) => {
-    const entry = parseLine(line);
-    if (!isEntry(entry))
+    const entry = readEntry(parseLine(line));
+    if (entry === undefined)
       throw new ConfigError(`it is corrupt: entry ${index + 1} is none that this version knows`);
     return entry;
   });
@@ -108,6 +175,13 @@ const isOperation = (value: unknown): boolean =>
   (value.action !== "replace" || isObject(value.previous));
 const isTried = (value: unknown): boolean =>
   isFields(value) && isText(value.action) && isText(value.key) && isText(value.object);
+
+function readEntry(fields: Fields | undefined): RecorderEntry | undefined {
+  if (!isEntry(fields)) return undefined;
+  if (fields.type !== "target" || fields.inputs === undefined) return fields;
+  const inputs = decodeInputs(fields.inputs);
+  return inputs && { ...fields, inputs };
+}
 
 function isEntry(entry: Fields | undefined): entry is Fields & RecorderEntry {
   if (entry === undefined || !Number.isFinite(entry.atMs)) return false;

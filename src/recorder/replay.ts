@@ -17,6 +17,8 @@ import { applyTarget } from "./recorder.ts";
 export interface ReplayStep {
   readonly entry: RecorderEntry;
   readonly operations: readonly StateOperation[];
+  /** The desired state after it; it changes with the next step. */
+  readonly desired: ReadonlyMap<string, StateObject>;
 }
 
 /** The end of a replay. */
@@ -74,7 +76,7 @@ export async function replay(
       meddle(kernel, entry);
     }
     await settle(() => passes);
-    onStep({ entry, operations: kernel.operations.slice(first) });
+    onStep({ entry, operations: kernel.operations.slice(first), desired });
   }
   const { problems } = reconciler.status;
   stop.abort();

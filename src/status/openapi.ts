@@ -7,6 +7,11 @@ const TEXT_PATHS = {
   "/metrics": "Metrics in Prometheus' text format.",
 } as const;
 
+/** Served on the unix socket only: it names all hosts, and everything that was done on this one. */
+export const RECORDER_PATH = "/v1/recorder";
+const RECORDER =
+  "What the flight recorder has: a header, one JSON object a line for each entry, and a line with their number and checksum. On the unix socket only.";
+
 const EVENT_PARAMETERS = [
   {
     name: "Last-Event-ID",
@@ -67,8 +72,8 @@ const PARAMETERS: Readonly<Record<string, readonly unknown[]>> = {
   ],
 };
 
-/** The document; `version` is flanneld's. */
-export function openApiDocument(version: string): unknown {
+/** The document; `version` is flanneld's. `hasRecorder`: of the unix socket. */
+export function openApiDocument(version: string, { hasRecorder = false } = {}): unknown {
   const paths: Record<string, unknown> = {};
   const schemas: Record<string, unknown> = {};
   for (const [path, { name, schema }] of Object.entries(ENDPOINTS)) {
@@ -89,6 +94,8 @@ export function openApiDocument(version: string): unknown {
       "text/plain": { schema: { type: "string" } },
       ...(path === "/" ? { "text/html": { schema: { type: "string" } } } : {}),
     });
+  if (hasRecorder)
+    paths[RECORDER_PATH] = operation(RECORDER, { "application/x-ndjson": { schema: { type: "string" } } });
   return {
     openapi: "3.1.0",
     info: { title: "flanneld status API", version, description: "Read-only." },

@@ -1,4 +1,4 @@
-/** Sends a list as JSON in slices, so that thousands of items neither hold up the event loop nor are in memory at once. */
+/** Sends a list as JSON, or text in pieces, in slices, so that thousands of items neither hold up the event loop nor are in memory at once. */
 
 import type { ServerResponse } from "node:http";
 import { printableJson } from "../base/printable.ts";
@@ -9,18 +9,34 @@ const SLICE_MS = 1;
 const CHUNK_CHARACTERS = 32 * 1024;
 
 /** Resolves when all is sent or the client has left. Rejects with what `items` throws. */
-export async function sendList(response: ServerResponse, items: Iterable<unknown>): Promise<void> {
-  response.writeHead(200, headersOf("application/json"));
+export const sendList = (response: ServerResponse, items: Iterable<unknown>): Promise<void> =>
+  sendPieces(response, listPieces(items), "application/json");
+
+function* listPieces(items: Iterable<unknown>): Generator<string> {
+  yield "[";
+  let isFirst = true;
+  for (const item of items) {
+    yield `${isFirst ? "" : ",\n"}${printableJson(JSON.stringify(item))}`;
+    isFirst = false;
+  }
+  yield "]\n";
+}
+
+/** The same for any text in pieces. */
+export async function sendPieces(
+  response: ServerResponse,
+  pieces: Iterable<string>,
+  type: string,
+): Promise<void> {
+  response.writeHead(200, headersOf(type));
   if (response.req.method === "HEAD") {
     response.end();
     return;
   }
-  let text = "[";
-  let isFirst = true;
+  let text = "";
   let sliceEndsMs = performance.now() + SLICE_MS;
-  for (const item of items) {
-    text += `${isFirst ? "" : ",\n"}${printableJson(JSON.stringify(item))}`;
-    isFirst = false;
+  for (const piece of pieces) {
+    text += piece;
     const isLate = performance.now() >= sliceEndsMs;
     if (text.length < CHUNK_CHARACTERS && !isLate) continue;
     const isTaken = response.write(text);
@@ -30,7 +46,7 @@ export async function sendList(response: ServerResponse, items: Iterable<unknown
     if (response.destroyed) return;
     if (!isTaken || isLate) sliceEndsMs = performance.now() + SLICE_MS;
   }
-  response.end(`${text}]\n`);
+  response.end(text);
 }
 
 /** Resolves when the client has read enough, or has left: one that does not read is cut by the server's timeout. */

@@ -44,7 +44,7 @@ const PATH: PathReport = {
   ],
 };
 
-const start = (changes: Partial<StatusSource> = {}) =>
+const start = (changes: Partial<StatusSource> = {}, recording?: () => Iterable<string>) =>
   StatusServer.start(
     {
       version: "v1",
@@ -64,6 +64,7 @@ const start = (changes: Partial<StatusSource> = {}) =>
       ...changes,
     },
     (server) => listen(server, { host: "0.0.0.0", port: 0 }),
+    { recording },
   );
 
 interface Question {
@@ -132,6 +133,37 @@ test("each answer matches the schema in the OpenAPI document", async () => {
     listed.toSorted(),
     [...Object.keys(document.paths).filter((path) => path !== "/"), "/v1/openapi.json"].toSorted(),
   );
+});
+
+test("the flight recorder is given out by a server that may, in pieces, and is documented there only", async () => {
+  let taken = 0;
+  const pieces = function* () {
+    for (; taken < 40_000; taken++) yield `${"x".repeat(999)}\n`;
+  };
+  await using server = await start({}, pieces);
+  const head = await get(server, "/v1/recorder", { method: "HEAD" });
+  assert.deepEqual([head.status, head.body, taken], [200, "", 0]);
+  const slow = await open(server, "/v1/recorder");
+  slow.pause();
+  await until(() => taken > 0, "the first piece");
+  await until(async () => {
+    const before = taken;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return taken === before;
+  }, "the pieces to wait for the client");
+  assert.ok(taken < 40_000, "a client that does not read has no whole copy in memory");
+  assert.equal((await text(slow)).length, 40_000_000);
+  assert.match(slow.headers["content-type"]!, /^application\/x-ndjson/);
+  const pathsOf = async (from: StatusServer) =>
+    Object.keys(JSON.parse((await get(from, "/v1/openapi.json")).body).paths);
+  assert.ok((await pathsOf(server)).includes("/v1/recorder"));
+  assert.match((await get(server, "/")).body, /^\/v1\/recorder$/m);
+
+  await using other = await start();
+  const refused = await get(other, "/v1/recorder");
+  assert.equal(refused.status, 404);
+  assert.ok(!refused.body.includes("recorder"));
+  assert.ok(!(await pathsOf(other)).includes("/v1/recorder"));
 });
 
 test("the check of schemas finds faults", () => {

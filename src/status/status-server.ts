@@ -13,9 +13,9 @@ import { closeServer, createBoundedServer, pathOf, queryOf, send } from "./bound
 import { EventStreams } from "./event-stream.ts";
 import { namesThisHost } from "./host-header.ts";
 import { formatMetrics, METRICS_TYPE } from "./metrics-text.ts";
-import { openApiDocument } from "./openapi.ts";
+import { openApiDocument, RECORDER_PATH } from "./openapi.ts";
 import { PeerRows } from "./peer-rows.ts";
-import { sendList } from "./send-list.ts";
+import { sendList, sendPieces } from "./send-list.ts";
 import { sendPage } from "./send-page.ts";
 import type { StatusSource } from "./status-source.ts";
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
@@ -29,6 +29,13 @@ export interface StatusAccess {
   readonly tls?: TlsFiles | undefined;
 }
 
+export interface StatusServerOptions extends StatusAccess {
+  /** Servers of one source share them. */
+  readonly rows?: PeerRows;
+  /** The flight recorder's text in pieces; undefined = this server does not give it out. */
+  readonly recording?: (() => Iterable<string>) | undefined;
+}
+
 /** How often the TLS files are read again. */
 const RELOAD_MS = 60_000;
 const PEER_PREFIX = "/v1/peers/";
@@ -36,16 +43,13 @@ const PEER_PREFIX = "/v1/peers/";
 export class StatusServer implements AsyncDisposable {
   readonly #server: Server;
 
-  /**
-   * `listen` makes the server listen. Rejects with its error, or with ConfigError if a TLS file is unusable. Servers of one
-   * source share its `rows`.
-   */
+  /** `listen` makes the server listen. Rejects with its error, or with ConfigError if a TLS file is unusable. */
   static async start(
     source: StatusSource,
     listen: (server: Server) => Promise<void>,
-    { token, tls, rows = new PeerRows(source, "") }: StatusAccess & { readonly rows?: PeerRows } = {},
+    { token, tls, rows = new PeerRows(source, ""), recording }: StatusServerOptions = {},
   ): Promise<StatusServer> {
-    const handlers = handlersOf(source, rows);
+    const handlers = handlersOf(source, rows, recording);
     const server = createBoundedServer(
       (request, response) => answer(request, response, handlers, { token, tls }),
       tls && { https: await import("node:https"), options: tlsOptions(tls) },
@@ -124,9 +128,17 @@ function decode(segment: string): string | undefined {
   }
 }
 
-function handlersOf(source: StatusSource, rows: PeerRows): Record<string, Handler> {
+function handlersOf(
+  source: StatusSource,
+  rows: PeerRows,
+  recording: StatusServerOptions["recording"],
+): Record<string, Handler> {
   const streams = new EventStreams(source.events);
-  const paths = ["/metrics", "/v1/openapi.json", ...Object.keys(ENDPOINTS)];
+  const isPrivate = recording !== undefined;
+  const paths = [
+    ...["/metrics", "/v1/openapi.json", ...Object.keys(ENDPOINTS)],
+    ...(isPrivate ? [RECORDER_PATH] : []),
+  ];
   const list =
     (items: () => Iterable<unknown> | undefined): Handler =>
     (_, response) => {
@@ -151,7 +163,7 @@ function handlersOf(source: StatusSource, rows: PeerRows): Record<string, Handle
         send(response, 200, `flanneld ${source.version}\n\n${paths.join("\n")}\n`);
     },
     "/metrics": (_, response) => send(response, 200, formatMetrics(source.metrics()), METRICS_TYPE),
-    "/v1/openapi.json": json(() => openApiDocument(source.version)),
+    "/v1/openapi.json": json(() => openApiDocument(source.version, { hasRecorder: isPrivate })),
     "/v1/status": json(() => source.status()),
     "/v1/lease": json(() => source.lease()),
     "/v1/routes": checked("probes", /^(?:true|false)$/, "true or false", (probes) =>
@@ -167,6 +179,11 @@ function handlersOf(source: StatusSource, rows: PeerRows): Record<string, Handle
     "/v1/path": json((_, query) => source.path(query.get("to") ?? "")),
     "/v1/drift": json(() => source.drift()),
     "/v1/events": (request, response) => streams.serve(request, response),
+    ...(isPrivate && {
+      [RECORDER_PATH]: (_: IncomingMessage, response: ServerResponse) => {
+        sendPieces(response, recording(), "application/x-ndjson").catch(() => response.destroy());
+      },
+    }),
   };
 }
 

@@ -65,6 +65,7 @@ test("a bug report has everything but the secrets, and only root reads it", asyn
     ...[
       "flanneld/metrics.txt",
       "flanneld/recorder",
+      "flanneld/recorder-last-run",
       "kernel/links.json",
       "kernel/routes.json",
       "rules/nft.txt",
@@ -78,6 +79,11 @@ test("a bug report has everything but the secrets, and only root reads it", asyn
   }
   assert.match(all, /"VtepMAC":\s*"1e:2a:60:53:0c:5d"/, "what is no secret is there");
   assert.match(all, /FLANNEL_SUBNET=10\.5\./);
+  const recording = join(host!.directory, "from-report");
+  writeFileSync(recording, execFileSync("tar", ["-xzOf", archive, "--wildcards", "*/flanneld/recorder"]));
+  const replayed = await flannelctl(host!, ["replay", recording]);
+  assert.equal(replayed.code, 0, replayed.err);
+  assert.match(replayed.out, /^planning again gave the recorded desired states$/m);
   const again = await flannelctl(host!, ["bugreport", "--output", archive, "--socket", socket]);
   assert.equal(again.code, 1);
   assert.match(again.err, /report\.tar\.gz: .*; choose another name with --output$/m);

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { changeRecording } from "../../src/recorder/recording-file.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { readyFlanneld } from "../support/flanneld.ts";
@@ -39,6 +40,36 @@ test("a run is recorded, shown, replayed at any moment, and survives a crash", a
   await flanneld.logged(/Repaired drift/);
   await etcd.ctl("del", "/coreos.com/network/subnets/10.5.77.0-24");
   await flanneld.until(() => !hasRoute(), "the route to be removed");
+  // What the running flanneld has, over its socket; the same can be replayed without a file.
+  const live = await run("events", "--recorded", "--socket", socket);
+  assert.match(live.out, /^recorded on \S+ by flanneld v/, live.err);
+  assert.match(live.out, /Z {2}inputs {5}planned from: 1 leases set$/m);
+  assert.match(live.out, /Z {2}inputs {5}planned from: 1 leases gone$/m);
+  assert.ok(!existsSync(file), "it was not from the file");
+  const liveReplay = await run("replay", "--socket", socket);
+  assert.equal(liveReplay.code, 0, liveReplay.out + liveReplay.err);
+  assert.match(liveReplay.out, /^planning again gave the recorded desired states$/m);
+  const yaml = (await run("events", "-o", "yaml", "--socket", socket)).out;
+  assert.match(yaml, /^- at: .*\n {2}type: peer\n {2}message: /m);
+  const listed = JSON.parse((await run("events", "-o", "json", "--socket", socket)).out);
+  assert.ok(
+    listed.some(({ type }: { type: string }) => type === "drift"),
+    JSON.stringify(listed),
+  );
+  const recorded = JSON.parse((await run("events", "--recorded", "-o", "json", "--socket", socket)).out);
+  assert.equal(recorded.entries[0].inputs.config.network.backend.type, "vxlan");
+  for (const [words, reason] of [
+    [["-o", "xml"], /-o: "xml" is not table, json or yaml/],
+    [["-o", "json", "--json"], /give --json or -o, not both/],
+  ] as const) {
+    const refused = await run("events", ...words, "--socket", socket);
+    assert.deepEqual([refused.code, refused.out], [1, ""]);
+    assert.match(refused.err, reason);
+  }
+  const get = (...where: string[]) =>
+    host!.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", ...where);
+  assert.equal(get("--unix-socket", socket, "http://localhost/v1/recorder"), "200");
+  assert.equal(get("http://127.0.0.1:7000/v1/recorder"), "404", "not where others may ask");
   assert.equal((await flanneld.stop()).code, 0);
 
   assert.equal(statSync(file).mode & 0o777, 0o600);
@@ -61,6 +92,7 @@ test("a run is recorded, shown, replayed at any moment, and survives a crash", a
   // The replay ends as the host did, and has the peer in between.
   const end = JSON.parse((await run("replay", file, "-o", "json")).out);
   assert.deepEqual(end.problems, []);
+  assert.equal(end.planning, "same");
   assert.ok(!end.state.some((line: string) => line.includes("10.5.77.0")), end.state.join("\n"));
   assert.ok(
     end.state.some((line: string) => line.startsWith("device flannel.1 vxlan")),
@@ -72,6 +104,20 @@ test("a run is recorded, shown, replayed at any moment, and survives a crash", a
   const middle = await run("replay", file, "--at", new Date(drift.atMs).toISOString());
   assert.equal(middle.code, 0, middle.err);
   assert.match(middle.out, /^state at [\s\S]*^ {4}route 10\.5\.77\.0\/24 /m);
+
+  // A desired state that the planner does not plan is reported, as if it had a bug.
+  const other = join(host!.directory, "other");
+  const bug = (text: string) =>
+    text.replace(/("kind":"route","destination":"10\.5\.77\.0\/24","device":")/, "$1x");
+  writeFileSync(other, changeRecording(readFileSync(file, "utf8"), bug));
+  const different = await run("replay", other);
+  assert.equal(different.code, 1);
+  assert.match(
+    different.out,
+    /^ {4}planned differently: route 10\.5\.77\.0\/24 .*; recorded: route 10\.5\.77/m,
+  );
+  assert.match(different.out, /^planning again gave other desired states than recorded/m);
+  assert.equal((await run("replay", file, other)).code, 2);
 
   const foreign = join(host!.directory, "foreign");
   for (const [text, reason] of [

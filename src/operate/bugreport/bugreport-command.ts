@@ -11,11 +11,12 @@ import { hideSecrets } from "../../admin/config-report.ts";
 import { FlannelError, messageOf } from "../../base/error.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { type Command, defineCommand } from "../../config/command.ts";
-import { recordingPathOf } from "../../recorder/recording-file.ts";
+import { changeRecording, MAX_RECORDING_BYTES, recordingPathOf } from "../../recorder/recording-file.ts";
 import { askDaemonText } from "../../status/status-client.ts";
 import type { DiagnosePorts } from "../diagnose/diagnose-ports.ts";
 import type { OperatePorts } from "../operate-ports.ts";
 import { DAEMON_FLAGS } from "../output-format.ts";
+import { askRecording } from "../recording-text.ts";
 import { type DaemonConfig, readDaemonConfig } from "./daemon-config.ts";
 import { redact } from "./redact.ts";
 import { API_SOURCES, FILE_SOURCES, KERNEL_SOURCES, PROGRAM_SOURCES } from "./sources.ts";
@@ -23,6 +24,8 @@ import { writeTar } from "./tar.ts";
 
 /** Longer texts (a full routing table, a log) keep their end. */
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
+
+const RECORDER = "flanneld/recorder";
 
 interface Piece {
   readonly path: string;
@@ -51,7 +54,7 @@ export const bugreportCommand = (ports: OperatePorts, diagnose: DiagnosePorts, v
       const files = pieces.flatMap(({ path: file, text }) =>
         text === undefined
           ? []
-          : [{ path: file, content: Buffer.from(redact(tailOf(text), daemon.secrets)) }],
+          : [{ path: file, content: Buffer.from(withoutSecrets(file, text, daemon.secrets)) }],
       );
       const sizes = new Map(files.map(({ path: file, content }) => [file, content.length]));
       const manifest = describeManifest(pieces, sizes, { host: hostname(), nowMs });
@@ -89,13 +92,17 @@ async function collect(
   const recorder = recordingPathOf(socket);
   const files = [
     { path: "config/subnet.env", what: "what containers get", file: subnetFile },
-    { path: "flanneld/recorder", what: "flight recorder of the last run", file: recorder },
+    { path: "flanneld/recorder-last-run", what: "flight recorder of the last run", file: recorder },
     ...FILE_SOURCES,
   ];
   for (const { path, what, file } of files)
     pieces.push({ path, what, text: readFile(file), missing: `no file ${file}` });
+  pieces.push({
+    ...{ path: RECORDER, what: "flight recorder of the running flanneld" },
+    ...(await answerOf(() => askRecording(socket))),
+  });
   for (const { path, what, request } of API_SOURCES)
-    pieces.push({ path, what, ...(await ask(socket, request)) });
+    pieces.push({ path, what, ...(await answerOf(() => askDaemonText(socket, request))) });
   using rtnetlink = openRtnetlink();
   for (const { path, what, read } of KERNEL_SOURCES) {
     try {
@@ -150,13 +157,19 @@ async function readStore(ports: OperatePorts, { options }: DaemonConfig): Promis
   }
 }
 
-async function ask(socket: string, request: string): Promise<Pick<Piece, "text" | "missing">> {
+async function answerOf(ask: () => Promise<string>): Promise<Pick<Piece, "text" | "missing">> {
   try {
-    return { text: await askDaemonText(socket, request) };
+    return { text: await ask() };
   } catch (error) {
     return { text: undefined, missing: messageOf(error) };
   }
 }
+
+/** A recording can be replayed without its secrets, too. */
+const withoutSecrets = (path: string, text: string, secrets: DaemonConfig["secrets"]): string =>
+  path.startsWith(RECORDER) && text.length <= MAX_RECORDING_BYTES
+    ? changeRecording(text, (whole) => redact(whole, secrets))
+    : redact(tailOf(text), secrets);
 
 const tailOf = (text: string): string =>
   text.length <= MAX_FILE_BYTES ? text : `(the beginning is left out)\n${text.slice(-MAX_FILE_BYTES)}`;
