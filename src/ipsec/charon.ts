@@ -13,6 +13,7 @@ import { printable } from "../base/printable.ts";
 import { sleep, type Timers } from "../base/timers.ts";
 import { ViciClient } from "./vici-client.ts";
 
+/** How charon is started and found. */
 export interface CharonOptions {
   /** The VICI socket. */
   readonly socketPath: string;
@@ -67,6 +68,7 @@ const MAX_SILENCES = 2;
 /** A child that lived so long counts as one that works. */
 const STABLE_MS = 60_000;
 
+/** One charon: this process's child, or one that was running already. */
 export class Charon implements Disposable {
   readonly #options: CharonOptions;
   #client: ViciClient | undefined;

@@ -27,6 +27,7 @@ import { SaWatch } from "./sa-watch.ts";
 import type { Tunnel } from "./tunnel.ts";
 import type { ViciClient } from "./vici-client.ts";
 
+/** What the provider needs of its process. */
 export interface ConnectionProviderOptions {
   readonly charon: Pick<Charon, "client" | "existing">;
   /** The preshared key with a fingerprint; undefined = unknown. */
@@ -46,6 +47,7 @@ const PATIENCE_MS = 100;
 /** Events after which the tunnels are listed. */
 const EVENTS = ["ike-updown", "child-updown"];
 
+/** The provider of connections in charon, over VICI. It waits 100 ms at most for charon, and continues in the background. */
 export class ConnectionProvider implements Provider {
   readonly name = "charon";
   readonly kinds: ReadonlySet<StateKind> = new Set(["ipsec-connection"]);

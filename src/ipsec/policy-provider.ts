@@ -24,6 +24,7 @@ import type { Notice, Provider } from "../state/provider.ts";
 /** Go flannel's number, which its leases' hosts have in common with ours. */
 export const REQID = 11;
 
+/** How the provider reaches the kernel. */
 export interface PolicyProviderOptions {
   /** Opens a connection to NETLINK_XFRM. Throws SyscallError EPROTONOSUPPORT on a kernel without it. */
   readonly open: () => NetlinkConnection;
@@ -31,6 +32,7 @@ export interface PolicyProviderOptions {
   readonly openNotifications: () => NotificationSource;
 }
 
+/** The provider of the kernel's IPsec policies. Its connection is opened when it is first needed. */
 export class PolicyProvider implements Provider, Disposable {
   readonly name = "the kernel's IPsec";
   readonly kinds: ReadonlySet<StateKind> = new Set(["xfrm-policy"]);

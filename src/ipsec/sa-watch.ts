@@ -24,6 +24,7 @@ interface Missing {
   isReported: boolean;
 }
 
+/** The security associations of charon as they were last listed, by connection. */
 export class SaWatch {
   readonly #logger: Logger;
   readonly #timers: Timers;

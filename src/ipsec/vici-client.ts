@@ -18,6 +18,7 @@ import {
 /** How long charon may take to answer. */
 const TIMEOUT_MS = 10_000;
 
+/** A connection to charon's VICI socket. Requests throw FlannelError. */
 export class ViciClient implements Disposable {
   readonly #socket: Socket;
   /** Aborted when either side closes the connection, with the reason. */

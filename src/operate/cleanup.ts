@@ -18,6 +18,7 @@ import { findFlanneld } from "./running.ts";
 /** An object may be blocked by one that is removed after it. */
 const ROUNDS = 3;
 
+/** `flannelctl cleanup`. */
 export const cleanupCommand = (ports: OperatePorts): Command =>
   defineCommand({
     summary:

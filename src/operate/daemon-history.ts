@@ -12,6 +12,7 @@ import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
 import { currentRecording, describeEntry, describeHeader } from "./recording-text.ts";
 import { withDaemon } from "./status-command.ts";
 
+/** `flannelctl drift`. */
 export const driftCommand = (): Command =>
   defineCommand({
     summary: "print what something else changed of flannel's objects and flanneld repaired",
@@ -25,6 +26,7 @@ export const driftCommand = (): Command =>
       }),
   });
 
+/** `flannelctl events`. */
 export const eventsCommand = ({
   untilInterrupted,
   readFile,

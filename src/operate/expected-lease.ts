@@ -10,6 +10,7 @@ import type { AssignedHost, LeaseRecord } from "../lease/lease-admin.ts";
 import type { AcquireRequest } from "../lease/lease-store.ts";
 import { isOwn } from "../lease/ownership.ts";
 
+/** The lease that flanneld would have, and why. */
 export interface ExpectedLease {
   readonly subnets: SubnetPair;
   readonly lease: OwnLease;

@@ -41,6 +41,7 @@ export interface Leftover {
   readonly removal: StateOperation | NetlinkRequest;
 }
 
+/** What an earlier flanneld has left on this host. */
 export interface Leftovers {
   /** In the order of their removal. */
   readonly objects: readonly Leftover[];

@@ -7,6 +7,7 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { SettingName } from "../state/device-settings.ts";
 import type { Provider } from "../state/provider.ts";
 
+/** The datastore, the kernel, the firewall and the processes of this host. */
 export interface OperatePorts {
   readonly admin: AdminPorts;
   /** Opens this host's kernel; the key file is read when a key is needed, never created. Throws SyscallError. */
@@ -22,6 +23,7 @@ export interface OperatePorts {
   removeFile(path: string): void;
 }
 
+/** The kernel of this host, opened for one command. */
 export interface HostKernel extends Disposable {
   readonly rtnetlink: Rtnetlink;
   /** The provider of rtnetlink's objects. */
@@ -35,6 +37,7 @@ export interface HostKernel extends Disposable {
   isInProcess(device: string): boolean;
 }
 
+/** A process of this host. */
 export interface ProcessEntry {
   readonly pid: number;
   /** The program's own name first; empty for kernel threads. */

@@ -39,6 +39,7 @@ import type { HostKernel, OperatePorts } from "./operate-ports.ts";
 
 const EXIT_CHANGES = 3;
 
+/** `flannelctl plan`. */
 export const planCommand = (ports: OperatePorts): Command =>
   defineCommand({
     summary:

@@ -21,6 +21,7 @@ const EXIT_USAGE = 2;
 /** Operations of one step in the table; JSON has all. */
 const SHOWN = 10;
 
+/** `flannelctl replay`. */
 export const replayCommand = ({ readFile }: Pick<DiagnosePorts, "readFile">): Command =>
   defineCommand({
     summary:

@@ -17,6 +17,7 @@ import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
 const EXIT_PROBLEMS = 1;
 const EXIT_NO_DAEMON = 2;
 
+/** `flannelctl status`. */
 export const statusCommand = (terminal: Pick<Terminal, "hasColours">): Command =>
   defineCommand({
     summary:

@@ -13,6 +13,7 @@ export interface Bisection {
 /** A lost packet is not too large yet: the path may lose packets of all sizes. */
 const LOSSES = 3;
 
+/** Begins a search between a size that passed and one that did not, in bytes of whole IP packets. */
 export const startBisection = (passed: number, failed: number): Bisection => ({ passed, failed, losses: 0 });
 
 /** The size to try next; undefined = found: `passed`. */

@@ -14,6 +14,7 @@ const NONCE_BYTES = 4;
 /** A small probe as a whole IP packet: what ping(8) sends. */
 export const SMALL_BYTES = { 4: 84, 6: 104 } as const;
 
+/** What identifies a probe and its answer. */
 export interface Echo {
   /** 16 bits each. */
   readonly identifier: number;
@@ -48,6 +49,7 @@ export function writeEchoRequest(
   return sizeBytes - IP_HEADER_BYTES[family];
 }
 
+/** An echo message as it was received. */
 export interface ReceivedEcho extends Echo {
   readonly type: "request" | "reply";
 }

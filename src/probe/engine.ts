@@ -27,6 +27,7 @@ const URGENT_SHARE = 0.75;
 /** A peer that was heard so lately sends through the overlay. */
 const HEARD_MS = 10_000;
 
+/** Probes all peers of a host. The caller calls {@link ProbeEngine.tick} when it is due, and passes on what is received. */
 export class ProbeEngine {
   readonly #ports: ProbePorts;
   readonly #intervalMs: number;

@@ -27,6 +27,7 @@ interface Sizes {
   readonly overlay: number;
 }
 
+/** A probe to send now; the size in bytes of the whole IP packet. */
 export interface ProbeOrder {
   readonly path: Path;
   readonly sizeBytes: number;
@@ -46,6 +47,7 @@ const emptyRecord = (): PathRecord => ({
   ...{ hasPassedFullSize: false, fullSizeLosses: 0, bisection: undefined },
 });
 
+/** The examination of one peer, from its reason until nothing is in doubt. Times are monotonic. */
 export class Examination {
   /** When to probe next. */
   nextMs: number;

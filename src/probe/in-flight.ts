@@ -8,6 +8,7 @@ import type { Path } from "./path.ts";
 /** More than are sent in the longest time for which an answer counts. */
 const CAPACITY = 2_048;
 
+/** A probe that was sent; the size in bytes of the whole IP packet, the time monotonic. */
 export interface SentProbe {
   readonly slot: number;
   readonly path: Path;
@@ -19,6 +20,7 @@ const FREE = 0;
 const PENDING = 1;
 const EXPIRED = 2;
 
+/** The latest 2,048 probes; an older one counts as never sent. */
 export class InFlight {
   readonly #state = new Uint8Array(CAPACITY);
   readonly #slots = new Int32Array(CAPACITY);

@@ -2,6 +2,7 @@
 
 export const UNDERLAY = 0;
 export const OVERLAY = 1;
+/** One of the two ways. */
 export type Path = typeof UNDERLAY | typeof OVERLAY;
 
 /** What the probes of one path saw. filtered: the peer does not answer probes there, although packets get through. */

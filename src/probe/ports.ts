@@ -16,6 +16,7 @@ export interface ProbeContext {
   readonly ownAddress: (family: Family) => string;
 }
 
+/** The host of the engine: what it sends with, and where it reports. */
 export interface ProbePorts {
   /** A random number of 32 bits. */
   readonly random: () => number;
@@ -27,6 +28,7 @@ export interface ProbePorts {
   readonly onVerdict: (change: VerdictChange) => void;
 }
 
+/** A verdict that changed; also "unknown" when a target with a fault is removed. */
 export interface VerdictChange {
   readonly slot: number;
   readonly target: ProbeTarget;
@@ -34,6 +36,7 @@ export interface VerdictChange {
   readonly verdict: Verdict;
 }
 
+/** All that the probes say about a target. */
 export interface TargetReport {
   readonly target: ProbeTarget;
   readonly verdict: Verdict;

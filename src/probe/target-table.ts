@@ -19,6 +19,7 @@ export interface ProbeTarget {
   readonly isRefused: boolean;
 }
 
+/** What the probes of one path say; undefined = not measured. Round-trip times in milliseconds, the loss from 0 to 1. */
 export interface PathReport {
   readonly state: PathState;
   /** Monotonic; undefined = unknown. */
@@ -34,6 +35,7 @@ const VERDICTS: readonly Verdict[] = [
   ...(["packets too large", "one direction"] as const),
 ];
 
+/** All targets. A slot is used again after its target is removed. */
 export class TargetTable {
   readonly windows = new Windows();
   readonly #targets: (ProbeTarget | undefined)[] = [];

@@ -2,6 +2,7 @@
 
 import type { PathState } from "./path.ts";
 
+/** Whether packets get through to a peer, and if not, what is wrong. */
 export type Verdict =
   | "unknown"
   | "reachable"
@@ -10,6 +11,7 @@ export type Verdict =
   | "packets too large"
   | "one direction";
 
+/** What is known about a peer. */
 export interface Evidence {
   /** Undefined = the backend has no overlay. */
   readonly overlay: PathState | undefined;
@@ -22,6 +24,7 @@ export interface Evidence {
   readonly isHeard: boolean;
 }
 
+/** The verdict on a peer; "unknown" as long as the evidence is incomplete. */
 export function verdictOf({ overlay, underlay, isRefused, isTooLarge, isHeard }: Evidence): Verdict {
   if (overlay === "up") return isTooLarge ? "packets too large" : "reachable";
   if (underlay === "down") return overlay === "unknown" ? "unknown" : "underlay down";
@@ -33,6 +36,7 @@ export function verdictOf({ overlay, underlay, isRefused, isTooLarge, isHeard }:
 /** Whether an operator has to act. */
 export const isFault = (verdict: Verdict): boolean => verdict !== "reachable" && verdict !== "unknown";
 
+/** What advice depends on. */
 export interface AdviceInput {
   readonly verdict: Verdict;
   /** Public IPs of this host and of the peer. */

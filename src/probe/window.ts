@@ -15,6 +15,7 @@ export interface RttStatistics {
   readonly p99: number;
 }
 
+/** The windows of all slots. A slot is valid below the count that was reserved. */
 export class Windows {
   #rttMs = new Float32Array(0);
   /** Answers that were recorded, up to twice the window: where the next goes, and how many there are. */

@@ -26,6 +26,7 @@ interface Current {
   readonly isKnown: boolean;
 }
 
+/** The changes since the latest recorded plan. */
 export class InputChanges {
   /** Since the latest plan. */
   #pending = new Changes();

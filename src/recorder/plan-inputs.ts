@@ -63,6 +63,7 @@ export interface InputState {
   readonly hops: Map<string, NextHop | null>;
 }
 
+/** What a plan is made from before anything is known. */
 export const emptyInputs = (): InputState => ({
   config: undefined,
   ...{ own: null, isKnown: false, leases: new Map(), hops: new Map() },

@@ -34,6 +34,7 @@ const CONFIG_BYTES = 2_000;
 const LEASE_BYTES = 600;
 const CHANGE_BYTES = 100;
 
+/** Records entries, and drops the oldest at either bound. Adding an entry does no I/O. */
 export class Recorder {
   readonly #limits: RecorderLimits;
   #entries: RecorderEntry[] = [];

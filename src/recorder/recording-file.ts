@@ -26,6 +26,7 @@ export interface RecordingHeader {
   readonly savedAt: string;
 }
 
+/** A recording as it was read; the oldest entry first. */
 export interface Recording {
   readonly header: RecordingHeader;
   readonly entries: readonly RecorderEntry[];

@@ -237,19 +237,33 @@ const DRIFT = object("The latest repairs.", {
   entries: list(DRIFT_ENTRY, "The latest 1,000, oldest first."),
 });
 
+/** The answer of /v1/status. */
 export type Status = Infer<typeof STATUS>;
+/** The answer of /v1/lease. */
 export type LeaseReport = Infer<typeof LEASE>;
+/** An item of /v1/routes. */
 export type RouteReport = Infer<typeof ROUTE>;
+/** An item of /v1/peers. */
 export type PeerReport = Infer<typeof PEER>;
+/** The answer of /v1/peers/KEY. */
 export type PeerDetail = Infer<typeof PEER_DETAIL>;
+/** An item of /v1/plan. */
 export type PendingChange = Infer<typeof PENDING_CHANGE>;
+/** The state of the tunnel to a peer, with the ipsec backend. */
 export type TunnelReport = Infer<typeof TUNNEL>;
+/** What the probes say about a peer, in one family. */
 export type ProbeReport = Infer<typeof PROBE>;
+/** The answer of /v1/drift. */
 export type DriftReport = Infer<typeof DRIFT>;
+/** A cell of the matrix: one host probes another. */
 export type Cell = Infer<typeof CELL>;
+/** The answer of /v1/probes: the row of one host. */
 export type Row = Infer<typeof ROW>;
+/** An item of /v1/matrix. */
 export type MatrixRow = Infer<typeof MATRIX_ROW>;
+/** The answer of /v1/path. */
 export type PathReport = Infer<typeof PATH>;
+/** The data of an event of /v1/events. */
 export type StatusEvent = Infer<typeof EVENT>;
 
 /** What each path answers, by its name in the OpenAPI document. */

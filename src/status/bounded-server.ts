@@ -82,6 +82,7 @@ export const headersOf = (type: string): Record<string, string> => ({
   "X-Content-Type-Options": "nosniff",
 });
 
+/** Sends a whole answer. `type` is a media type of text, without its charset. */
 export function send(response: ServerResponse, status: number, body: string, type = "text/plain"): void {
   response.writeHead(status, { ...headersOf(type), "Content-Length": Buffer.byteLength(body) });
   response.end(body); // node:http omits the body for HEAD

@@ -7,6 +7,7 @@ import type { StatusEvent } from "./api.ts";
 
 const CAPACITY = 1_000;
 
+/** The latest 1,000 events. `run` is part of their ids, so that a reader notices a restart. */
 export class EventLog {
   /** Tells the numbers of one run from those of another. */
   readonly #run: string;

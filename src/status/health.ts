@@ -12,6 +12,7 @@ import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import { closeServer, createBoundedServer, listen, pathOf, send } from "./bounded-server.ts";
 import { namesThisHost } from "./host-header.ts";
 
+/** Where the health server listens, and what it reports. */
 export interface HealthOptions {
   readonly ip: Ip;
   /** TCP port; 0 lets the kernel choose (for tests: as a flag it means “off”). */
@@ -24,6 +25,7 @@ export interface HealthOptions {
   readonly reports: Readonly<Record<string, () => unknown>>;
 }
 
+/** The health server, from its start until it is disposed. */
 export class HealthServer implements AsyncDisposable {
   readonly #server: Server;
 

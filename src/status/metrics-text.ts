@@ -5,6 +5,7 @@
 
 export const METRICS_TYPE = "text/plain; version=0.0.4";
 
+/** One line of a metric. */
 export interface Sample {
   /** Appended to the metric's name: "_bucket". */
   readonly suffix?: string;
@@ -12,6 +13,7 @@ export interface Sample {
   readonly value: number;
 }
 
+/** A metric with its samples. */
 export interface Metric {
   /** With its unit at the end, and `_total` for counters: "flannel_drift_repairs_total". */
   readonly name: string;

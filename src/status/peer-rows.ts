@@ -37,6 +37,7 @@ interface Kept {
   readonly reason?: string;
 }
 
+/** The rows of the matrix: this host's own, and those of other hosts while the matrix is requested. */
 export class PeerRows {
   readonly #source: Pick<StatusSource, "status" | "peers">;
   readonly #requests: RowRequests | undefined;

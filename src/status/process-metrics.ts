@@ -6,6 +6,7 @@ import { type Metric, single } from "./metrics-text.ts";
 /** Wall-clock time of the start in ms since the epoch. */
 export const PROCESS_START_MS = Date.now() - Math.round(process.uptime() * 1_000);
 
+/** CPU seconds, resident bytes, start time and open files of this process. */
 export function processMetrics(): Metric[] {
   const { user, system } = process.cpuUsage();
   return [

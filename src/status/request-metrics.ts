@@ -5,6 +5,7 @@ import { Histogram, type Metric, type Sample } from "./metrics-text.ts";
 /** Upper bounds of the buckets in seconds: a datastore nearby answers within milliseconds, one that fails in seconds. */
 const BUCKETS_SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
 
+/** Counters and histograms of requests, since startup. */
 export class RequestMetrics {
   readonly #results = new Map<string, Sample & { value: number }>();
   readonly #durations = new Map<string, Histogram>();

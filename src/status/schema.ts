@@ -11,6 +11,7 @@ export interface Schema<T> {
   readonly type?: T;
 }
 
+/** The part of JSON Schema that the API uses. */
 export interface JsonSchema {
   readonly type: "string" | "integer" | "number" | "boolean" | "array" | "object";
   readonly description: string;
@@ -33,6 +34,7 @@ type ObjectOf<F extends Fields> = {
   readonly [N in Exclude<keyof F, OptionalNames<F>>]: Infer<F[N]>;
 } & { readonly [N in OptionalNames<F>]?: Infer<F[N]> | undefined };
 
+/** A string. */
 export const text = (description: string): Schema<string> => ({ json: { type: "string", description } });
 
 /** RFC 3339, in UTC. */
@@ -40,16 +42,21 @@ export const time = (description: string): Schema<string> => ({
   json: { type: "string", format: "date-time", description },
 });
 
+/** A whole number. */
 export const integer = (description: string): Schema<number> => ({ json: { type: "integer", description } });
 
+/** A number. */
 export const number = (description: string): Schema<number> => ({ json: { type: "number", description } });
 
+/** A boolean. */
 export const flag = (description: string): Schema<boolean> => ({ json: { type: "boolean", description } });
 
+/** One of these strings. */
 export const oneOf = <const V extends string>(values: readonly V[], description: string): Schema<V> => ({
   json: { type: "string", enum: values, description },
 });
 
+/** An array of such items. */
 export const list = <T>(items: Schema<T>, description: string): Schema<readonly T[]> => ({
   json: { type: "array", items: items.json, description },
 });

@@ -29,6 +29,7 @@ export interface StatusAccess {
   readonly tls?: TlsFiles | undefined;
 }
 
+/** What a status server has beside its source. */
 export interface StatusServerOptions extends StatusAccess {
   /** Servers of one source share them. */
   readonly rows?: PeerRows;
@@ -40,6 +41,7 @@ export interface StatusServerOptions extends StatusAccess {
 const RELOAD_MS = 60_000;
 const PEER_PREFIX = "/v1/peers/";
 
+/** The status server on one address or socket, from its start until it is disposed. */
 export class StatusServer implements AsyncDisposable {
   readonly #server: Server;
 

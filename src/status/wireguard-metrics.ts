@@ -13,6 +13,7 @@ export interface DeviceTraffic {
   readonly receivedBytes: number;
 }
 
+/** The metrics of these devices, with the device as their label. */
 export function wireguardMetrics(devices: readonly DeviceTraffic[]): Metric[] {
   const metric = (
     type: "counter" | "gauge",

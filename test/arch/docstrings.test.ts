@@ -10,7 +10,10 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 const src = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "src");
-const FOLDERS = ["address", "netlink", "packet", "state", "lease", "backend", "firewall"];
+const FOLDERS = [
+  ...["address", "netlink", "packet", "state", "lease", "backend", "firewall"],
+  ...["recorder", "probe", "status", "operate", "ipsec"],
+];
 const EXPORT = /^export (?:async )?(?:abstract )?(?:function\*?|class|interface|type|const) (\w+)/;
 const CONSTANT = /^export const [A-Z][A-Z0-9_]*\b/;
 

@@ -35,6 +35,7 @@ interface Piece {
   readonly missing?: string;
 }
 
+/** `flannelctl bugreport`. `version` is that of this program. */
 export const bugreportCommand = (ports: OperatePorts, diagnose: DiagnosePorts, version: string): Command =>
   defineCommand({
     summary:

@@ -19,6 +19,7 @@ const EXIT_FAULTS = 1;
 /** Peers that are checked at the same time. */
 const CONCURRENT = 8;
 
+/** `flannelctl check`. */
 export const checkCommand = (ports: DiagnosePorts): Command =>
   defineCommand({
     summary: "find out step by step why packets do not reach a peer, and what to do; exit code 1 if anything",

@@ -28,8 +28,11 @@ export interface PeerCheck {
 /** What a step found. */
 export type Finding = Omit<Step, "name">;
 
+/** A step that passed. */
 export const ok = (seen: string): Finding => ({ state: "ok", seen });
+/** A step that failed, with the remedy. */
 export const failed = (seen: string, advice: string): Finding => ({ state: "failed", seen, advice });
+/** A step that was not run, with the reason. */
 export const skipped = (seen: string): Finding => ({ state: "skipped", seen });
 
 /** One subnet of a peer. */

@@ -20,6 +20,7 @@ export const SMALLEST_ECHO_BYTES = 64;
 /** What a port answered: "refused" = the host answers that nothing listens there. */
 type PortAnswer = "open" | "refused" | "unreachable" | "silent";
 
+/** Sockets, programs and files of this host, for the commands that examine it. */
 export interface DiagnosePorts {
   openRtnetlink(): Rtnetlink;
   /** Throws FlannelError without the capability CAP_NET_RAW, or if `source` is no address of this host. */

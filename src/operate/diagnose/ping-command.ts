@@ -17,6 +17,7 @@ const EXIT_LOSS = 1;
 const INTERVAL_MS = 200;
 const LARGEST_PACKET_BYTES = 65_535;
 
+/** `flannelctl ping`. */
 export const pingCommand = (ports: DiagnosePorts): Command =>
   defineCommand({
     summary: "send ICMP echos through the tunnel to a peer; --sweep finds the largest packet that passes",

@@ -21,6 +21,7 @@ const HOME = "\u001b[H";
 const CLEAR_LINE = "\u001b[K";
 const CLEAR_BELOW = "\u001b[J";
 
+/** `flannelctl top`. */
 export const topCommand = (ports: DiagnosePorts): Command =>
   defineCommand({
     summary: "show this host and its peers, problems first, drawn again every second until Ctrl-C",

@@ -22,6 +22,7 @@ const EXIT_DIES = 1;
 const PEER_TIMEOUT_MS = 1_000;
 const STATUS_PORT = 7_000;
 
+/** `flannelctl trace`. */
 export const traceCommand = (ports: DiagnosePorts): Command =>
   defineCommand({
     summary: 'follow a packet from an address (or "host") to a peer, object by object, to where it dies',

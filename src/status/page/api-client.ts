@@ -26,15 +26,18 @@ export async function askAll(): Promise<Answers> {
   return { status, peers: peers ?? [], routes: routes ?? [], rows: rows ?? [] };
 }
 
+/** The state of this host. Rejects if flanneld does not answer. */
 export async function askStatus(): Promise<Status> {
   const status = await ask<Status>("/v1/status");
   if (status === undefined) throw new Error("/v1/status: not known");
   return status;
 }
 
+/** The path to a peer; undefined = not known. `key` is the key of a lease, a subnet, or an address in one. */
 export const askPath = (key: string): Promise<PathReport | undefined> =>
   ask<PathReport>(`/v1/path?to=${encodeURIComponent(key)}`);
 
+/** What the page does with events. */
 export interface EventHandlers {
   readonly onEvent: (event: StatusEvent) => void;
   /** Some events are missing. */

@@ -7,6 +7,7 @@ import { formatTime, t } from "./view.ts";
 const MAX_SHOWN = 100;
 const TYPES: readonly StatusEvent["type"][] = ["probe", "peer", "lease", "drift", "readiness"];
 
+/** The section of the page with the events. */
 export class Events {
   readonly element: HTMLElement;
   readonly #list = h("ol");

@@ -14,6 +14,7 @@ const MAX_PAIRS = 25;
 /** Unknown rows with the same reason are listed once, with so many names. */
 const MAX_NAMES = 3;
 
+/** The section of the page with the matrix. */
 export class Matrix {
   readonly element: HTMLElement;
   readonly #body = h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": t("matrix") });

@@ -3,6 +3,7 @@
 import type { Cell, MatrixRow, PeerReport, ProbeReport, RouteReport, Status, StatusEvent } from "../api.ts";
 import { compareCells } from "../probe-row.ts";
 
+/** How the page marks what it shows. */
 export type Health = "good" | "warn" | "bad" | "unknown";
 
 /** A peer with all that the table shows. */
@@ -19,6 +20,7 @@ export interface PeerView {
   readonly haystack: string;
 }
 
+/** One answer of each path of the API that the page requests. */
 export interface Answers {
   readonly status: Status;
   readonly peers: readonly PeerReport[];
@@ -88,6 +90,7 @@ const cellOf = ({ family, verdict, overlay }: ProbeReport): Cell => ({
 const worstProbe = (probes: readonly ProbeReport[]): ProbeReport | undefined =>
   probes.toSorted((a, b) => compareCells(cellOf(a), cellOf(b)))[0];
 
+/** How a cell of the matrix is marked. */
 export const cellHealth = ({ verdict, lossRatio = 0 }: Cell): Health =>
   verdict === "unknown" ? "unknown" : verdict !== "reachable" ? "bad" : lossRatio > 0 ? "warn" : "good";
 
@@ -110,6 +113,7 @@ export function cellsByPeer({ cells }: MatrixRow): ReadonlyMap<string, Cell> {
   return found;
 }
 
+/** The numbers at the top of the page. */
 export interface Summary {
   readonly medianMs: number | undefined;
   readonly worstMs: number | undefined;

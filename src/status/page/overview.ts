@@ -7,6 +7,7 @@ import { formatCount, formatLoss, formatRtt, formatTime, t } from "./view.ts";
 
 const MAX_PROBLEMS = 5;
 
+/** The header of the page, its tiles, and what needs attention. */
 export class Overview {
   readonly header: HTMLElement;
   readonly tiles = h("dl", { class: "tiles" });

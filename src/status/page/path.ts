@@ -7,6 +7,7 @@ import { formatLoss, formatRtt, t } from "./view.ts";
 
 const MAX_OPTIONS = 200;
 
+/** The section of the page with the path of a packet. */
 export class Path {
   readonly element: HTMLElement;
   readonly #ways = h("div", { class: "ways" });

@@ -20,6 +20,7 @@ const COLUMNS = [
 type Column = Exclude<(typeof COLUMNS)[number], "peer">;
 const FURTHER = COLUMNS.filter((word): word is Column => word !== "peer");
 
+/** The section of the page with the table of peers. */
 export class Peers {
   readonly element: HTMLElement;
   readonly #rows = h("tbody");

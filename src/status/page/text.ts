@@ -95,6 +95,7 @@ const ENGLISH = {
   skip: "Skip to peers",
 } as const;
 
+/** The name of a text. */
 export type Word = keyof typeof ENGLISH;
 
 const CHINESE: Readonly<Record<Word, string>> = {

@@ -21,6 +21,7 @@ const HEIGHT = 190;
 const MARGIN = { left: 40, right: 12, top: 12, bottom: 42 };
 const LINES = 4;
 
+/** The section of the page with the plot. */
 export class Timeline {
   readonly element: HTMLElement;
   readonly #plot = h("div", { class: "plot" });

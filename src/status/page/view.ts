@@ -20,13 +20,16 @@ const dateAndClock = new Intl.DateTimeFormat(LANGUAGE, {
 });
 const DAY_MS = 86_400_000;
 
+/** A count in the style of the language. */
 export const formatCount = (count: number): string => counts.format(count);
 
 /** Milliseconds with two or three digits that mean something: 0.42, 4.2, 42. */
 export const formatMs = (ms: number): string => ms.toFixed(ms < 1 ? 2 : ms < 10 ? 1 : 0);
 
+/** A round-trip time; "–" = not measured. */
 export const formatRtt = (ms: number | undefined): string => (ms === undefined ? "–" : `${formatMs(ms)} ms`);
 
+/** A loss from 0 to 1 as a percentage; "–" = not measured. */
 export const formatLoss = (ratio: number | undefined): string =>
   ratio === undefined
     ? "–"
@@ -43,6 +46,7 @@ export const shortName = (key: string): string =>
 /** Classes of a cell, from the best to the worst, by round-trip time. */
 const RTT_STEPS_MS = [1, 5, 20, 100];
 
+/** The CSS class for a round-trip time in milliseconds. */
 export const rttClass = (ms: number): string => {
   const step = RTT_STEPS_MS.findIndex((limit) => ms <= limit);
   return `r${step < 0 ? RTT_STEPS_MS.length : step}`;
