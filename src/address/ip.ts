@@ -11,6 +11,13 @@ export interface Ip {
   readonly value: bigint;
 }
 
+/** An address in network byte order, 4 or 16 bytes at a place of a larger block: for those that handle thousands. */
+export interface AddressBytes {
+  readonly family: Family;
+  readonly bytes: Uint8Array;
+  readonly at: number;
+}
+
 /** Number of bits in an address of the family. */
 export const bitsOf = (family: Family): number => (family === 4 ? 32 : 128);
 

@@ -1,6 +1,6 @@
 /** Everything outside of the agent: `cmd` provides it on a real host, tests in memory. */
 
-import type { Family, Ip } from "../address/ip.ts";
+import type { AddressBytes, Family, Ip } from "../address/ip.ts";
 import type { HostKeys } from "../backend/backend.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timers } from "../base/timers.ts";
@@ -14,13 +14,15 @@ import type { FirewallSystem } from "./firewall-keeper.ts";
 import type { Memory } from "./memory-keeper.ts";
 import type { NameClaims } from "./network-claim.ts";
 
-/** Receives ICMP messages; `message` is valid during the call only. */
-type EchoReader = (source: Ip, message: Uint8Array, start: number, length: number) => void;
+/** Receives ICMP messages; `source` and `message` are valid during the call only. */
+type EchoReader = (source: AddressBytes, message: Uint8Array, start: number, length: number) => void;
 
 /** A raw ICMP socket. */
 export interface EchoSocket extends Disposable {
-  /** Sends an ICMP message, not to be fragmented; what the kernel refuses is lost. */
-  send(to: Ip, message: Uint8Array, length: number): void;
+  /** Queues an ICMP message, not to be fragmented: `head`, and zeros up to `length`. What the kernel refuses is lost. */
+  queue(to: AddressBytes, head: Uint8Array, length: number): void;
+  /** Sends what is queued. */
+  flush(): void;
   /** Whether echo requests of others are received, besides replies. */
   receiveRequests(isWanted: boolean): void;
 }
@@ -34,8 +36,10 @@ export interface AgentPorts {
   readonly rtnetlink: Rtnetlink;
   /** Whether a host with this address answers; resolves within seconds. */
   readonly hostAnswers: (ip: Ip) => Promise<boolean>;
-  /** Opens a raw ICMP socket for probes; undefined = not possible here. No function: no probes. */
-  readonly openEcho?: ((family: Family, onMessage: EchoReader) => EchoSocket | undefined) | undefined;
+  /** Opens a raw ICMP socket for probes with this identifier; undefined = not possible here. No function: no probes. */
+  readonly openEcho?:
+    | ((family: Family, identifier: number, onMessage: EchoReader) => EchoSocket | undefined)
+    | undefined;
   /** Whether a host answers a TCP connection, be it by refusing it; resolves within a second. */
   readonly answersTcp?: ((ip: Ip) => Promise<boolean>) | undefined;
   /** Subscribes to the kernel's notifications from this call on. */

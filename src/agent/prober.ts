@@ -4,11 +4,11 @@
  * the host unready.
  */
 
-import type { Family, Ip } from "../address/ip.ts";
+import type { AddressBytes, Family, Ip } from "../address/ip.ts";
 import { messageOf } from "../base/error.ts";
-import { sleep } from "../base/timers.ts";
+import { repeat } from "../base/timers.ts";
 import type { Lease, SubnetPair } from "../lease/lease.ts";
-import { readEcho, writeEchoRequest } from "../probe/echo.ts";
+import { ECHO_HEAD_BYTES, readEcho, writeEchoRequest } from "../probe/echo.ts";
 import { ProbeEngine } from "../probe/engine.ts";
 import type { ProbeContext, TargetReport, VerdictChange } from "../probe/ports.ts";
 import type { PathReport, ProbeTarget } from "../probe/target-table.ts";
@@ -31,8 +31,6 @@ export interface PeerProberOptions
   readonly events: AgentEvents;
 }
 
-/** Largest IP packet that is sent. */
-const BUFFER_BYTES = 9_000;
 /** Notes; a cut network takes thousands of peers along. */
 const NOTES = 10;
 
@@ -67,7 +65,7 @@ export class PeerProber {
   readonly #faults = new Map<number, { readonly sinceMs: number }>();
   readonly #identifier: number;
   readonly #sockets = new Map<number, EchoSocket>();
-  readonly #message = new Uint8Array(BUFFER_BYTES);
+  readonly #head = new Uint8Array(ECHO_HEAD_BYTES);
   readonly #lines: LineLimit;
   #random = new Uint32Array(0);
   #randomUsed = 0;
@@ -109,15 +107,20 @@ export class PeerProber {
     events.subscribe(({ type }) => {
       if (type === "peers" || type === "subnets" || type === "next-hops") isStale = true;
     });
-    try {
-      while (!signal.aborted) {
-        if (isStale) this.#update();
-        isStale = false;
-        const waitMs = this.#engine.tick(timers.nowMs());
-        for (const socket of this.#sockets.values()) socket.receiveRequests(this.#faults.size > 0);
-        this.#lines.flush(timers.nowMs());
-        await sleep(timers, waitMs, signal);
+    const turn = (): number => {
+      if (isStale) this.#update();
+      isStale = false;
+      const nowMs = timers.nowMs();
+      const waitMs = this.#engine.tick(nowMs);
+      for (const socket of this.#sockets.values()) {
+        socket.flush();
+        socket.receiveRequests(this.#faults.size > 0);
       }
+      this.#lines.flush(nowMs);
+      return waitMs;
+    };
+    try {
+      await repeat(timers, turn, signal);
     } finally {
       for (const socket of this.#sockets.values()) socket[Symbol.dispose]();
     }
@@ -127,7 +130,7 @@ export class PeerProber {
   #open(family: Family): EchoSocket | undefined {
     const { openEcho, timers, logger } = this.#options;
     try {
-      return openEcho?.(family, (source, message, start, length) => {
+      return openEcho?.(family, this.#identifier, (source, message, start, length) => {
         const echo = readEcho(message, family, start, length);
         if (echo?.type === "request") this.#engine.onRequest(source, timers.nowMs());
         else if (echo?.identifier === this.#identifier)
@@ -213,10 +216,10 @@ export class PeerProber {
     return targets;
   }
 
-  #send(to: Ip, sequence: number, nonce: number, sizeBytes: number): void {
+  #send(to: AddressBytes, sequence: number, nonce: number, sizeBytes: number): void {
     const echo = { identifier: this.#identifier, sequence, nonce };
-    const length = writeEchoRequest(this.#message, to.family, echo, Math.min(sizeBytes, BUFFER_BYTES));
-    this.#sockets.get(to.family)?.send(to, this.#message, length);
+    const length = writeEchoRequest(this.#head, to.family, echo, sizeBytes);
+    this.#sockets.get(to.family)?.queue(to, this.#head, length);
   }
 
   #askByTcp(ip: Ip): Promise<boolean> | undefined {

@@ -15,6 +15,32 @@ export const systemTimers: Timers = {
   },
 };
 
+/**
+ * Calls `turn`, and again after as many milliseconds as it returned, until aborted. Rejects with what it throws. For what runs
+ * for ever: a turn costs one timer, no promise and no listener.
+ */
+export function repeat(timers: Timers, turn: () => number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return resolve();
+    let cancel = (): void => {};
+    const abort = (): void => {
+      cancel();
+      resolve();
+    };
+    const next = (): void => {
+      try {
+        const delayMs = turn();
+        if (!signal.aborted) cancel = timers.after(delayMs, next);
+      } catch (error) {
+        signal.removeEventListener("abort", abort);
+        reject(error);
+      }
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    next();
+  });
+}
+
 /** Resolves after `delayMs`, or at once when aborted. */
 export function sleep(timers: Timers, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

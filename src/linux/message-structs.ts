@@ -5,7 +5,7 @@
  */
 
 import type { PieceList } from "../packet/coalescing.ts";
-import type { PacketMemory } from "../packet/packet-memory.ts";
+import type { StructMemory } from "../packet/packet-memory.ts";
 import type { SendQueue } from "../packet/send-queue.ts";
 import { addressOf } from "./ffi.ts";
 import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./udp-socket.ts";
@@ -16,12 +16,12 @@ const POLLFD_BYTES = 8;
 const POLLFD_REVENTS = 6;
 
 // bits/types/struct_iovec.h, bits/socket.h
-const IOVEC_BYTES = 16;
+export const IOVEC_BYTES = 16;
 export const MMSGHDR_BYTES = 64;
 export const MSG_NAME = 0;
 export const MSG_NAMELEN = 8;
-const MSG_IOV = 16;
-const MSG_IOVLEN = 24;
+export const MSG_IOV = 16;
+export const MSG_IOVLEN = 24;
 const MSG_CONTROL = 32;
 const MSG_CONTROLLEN = 40;
 export const MSG_LEN = 56;
@@ -39,11 +39,11 @@ const RECEIVE_BYTES = 64 * 1024;
 export class MessageStructs {
   /** Address of the memory. */
   readonly base: number;
-  readonly #memory: PacketMemory;
+  readonly #memory: StructMemory;
   readonly #baseLow: number;
   readonly #baseHigh: number;
 
-  constructor(memory: PacketMemory) {
+  constructor(memory: StructMemory) {
     this.#memory = memory;
     this.base = addressOf(memory.bytes);
     this.#baseLow = this.base % 2 ** 32;

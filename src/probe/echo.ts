@@ -10,6 +10,8 @@ const ECHO_REPLY = { 4: 0, 6: 129 } as const;
 const IP_HEADER_BYTES = { 4: 20, 6: 40 } as const;
 const ICMP_HEADER_BYTES = 8;
 const NONCE_BYTES = 4;
+/** All of a request that is not zero. */
+export const ECHO_HEAD_BYTES = ICMP_HEADER_BYTES + NONCE_BYTES;
 
 /** A small probe as a whole IP packet: what ping(8) sends. */
 export const SMALL_BYTES = { 4: 84, 6: 104 } as const;
@@ -24,8 +26,8 @@ export interface Echo {
 }
 
 /**
- * Writes the ICMP message of a packet of `sizeBytes` in all into `buffer`, whose data after the nonce is zero, and returns its
- * length. For IPv6 the kernel computes the checksum.
+ * Writes the head of the ICMP message of a packet of `sizeBytes` in all into `buffer` ({@link ECHO_HEAD_BYTES}) and returns
+ * the length of the message; the rest is zero. For IPv6 the kernel computes the checksum.
  */
 export function writeEchoRequest(
   buffer: Uint8Array,
@@ -35,13 +37,15 @@ export function writeEchoRequest(
 ): number {
   buffer[0] = ECHO_REQUEST[family];
   buffer[1] = 0;
-  const words = [identifier, sequence, nonce >>> 16, nonce & 0xffff];
-  let sum = ECHO_REQUEST[family] << 8;
-  for (const [index, word] of words.entries()) {
-    buffer[4 + 2 * index] = word >>> 8;
-    buffer[5 + 2 * index] = word & 0xff;
-    sum += word;
-  }
+  buffer[4] = identifier >>> 8;
+  buffer[5] = identifier & 0xff;
+  buffer[6] = sequence >>> 8;
+  buffer[7] = sequence & 0xff;
+  buffer[8] = nonce >>> 24;
+  buffer[9] = (nonce >>> 16) & 0xff;
+  buffer[10] = (nonce >>> 8) & 0xff;
+  buffer[11] = nonce & 0xff;
+  let sum = (ECHO_REQUEST[family] << 8) + identifier + sequence + (nonce >>> 16) + (nonce & 0xffff);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   const checksum = family === 4 ? ~sum & 0xffff : 0;
   buffer[2] = checksum >>> 8;

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseIp } from "../address/ip.ts";
-import { ProbedPeers } from "../testing/probed-peers.ts";
+import { bytesOf, ProbedPeers } from "../testing/probed-peers.ts";
 
 /** Runs until all peers are reachable. */
 async function settle(count: number, intervalMs?: number): Promise<ProbedPeers> {
@@ -159,9 +159,9 @@ test("a peer whose packets arrive while ours do not is a fault of one direction"
   world.peers[0]!.overlay.isUp = false;
   await world.run(4_000);
   assert.equal(world.engine.verdict(0), "overlay down");
-  world.engine.onRequest(parseIp("10.64.0.0")!, world.nowMs);
+  world.engine.onRequest(bytesOf(parseIp("10.64.0.0")!), world.nowMs);
   assert.equal(world.engine.verdict(0), "one direction");
-  world.engine.onRequest(parseIp("10.99.0.0")!, world.nowMs); // a stranger
+  world.engine.onRequest(bytesOf(parseIp("10.99.0.0")!), world.nowMs); // a stranger
   await world.run(15_000);
   assert.equal(world.engine.verdict(0), "overlay down");
 });
@@ -179,18 +179,18 @@ test("answers of another host, with another nonce, or a second time count for no
   };
   for (let round = 0; round < 3; round++) {
     const { source, sequence, nonce } = await nextProbe();
-    world.engine.onReply(parseIp("10.64.1.0")!, sequence, nonce, world.nowMs);
-    world.engine.onReply(source, sequence, nonce ^ 1, world.nowMs);
-    world.engine.onReply(source, sequence ^ 1, nonce, world.nowMs);
+    world.engine.onReply(bytesOf(parseIp("10.64.1.0")!), sequence, nonce, world.nowMs);
+    world.engine.onReply(bytesOf(source), sequence, nonce ^ 1, world.nowMs);
+    world.engine.onReply(bytesOf(source), sequence ^ 1, nonce, world.nowMs);
   }
   assert.equal(report(world).overlay.state, "down");
   const { source, sequence, nonce } = await nextProbe();
-  for (let copy = 0; copy < 5; copy++) world.engine.onReply(source, sequence, nonce, world.nowMs);
+  for (let copy = 0; copy < 5; copy++) world.engine.onReply(bytesOf(source), sequence, nonce, world.nowMs);
   assert.equal(world.engine.verdict(0), "overlay down", "one answer does not end a fault");
   for (let count = 0; count < 2; count++) {
     const late = await nextProbe();
     world.nowMs += 900;
-    world.engine.onReply(late.source, late.sequence, late.nonce, world.nowMs);
+    world.engine.onReply(bytesOf(late.source), late.sequence, late.nonce, world.nowMs);
   }
   assert.equal(world.engine.verdict(0), "reachable");
 });

@@ -3,7 +3,7 @@
  * is monotonic, in milliseconds. A peer without trouble costs no object, only its place in the arrays.
  */
 
-import { formatIp, type Ip, sameIp } from "../address/ip.ts";
+import { type AddressBytes, formatIp } from "../address/ip.ts";
 import { Examination } from "./examination.ts";
 import { InFlight, type SentProbe } from "./in-flight.ts";
 import { OVERLAY, type Path, type PathState, UNDERLAY } from "./path.ts";
@@ -111,12 +111,11 @@ export class ProbeEngine {
   }
 
   /** Takes an echo reply. Ignored: one that is forged, a duplicate, or from another host. */
-  onReply(source: Ip, sequence: number, nonce: number, nowMs: number): void {
+  onReply(source: AddressBytes, sequence: number, nonce: number, nowMs: number): void {
     const probe = this.#inFlight.find(sequence, nonce);
     if (probe === undefined) return;
     const { slot, path, sizeBytes, sentMs } = probe;
-    const address = this.#table.addressOf(slot, path);
-    if (address === undefined || !sameIp(address, source)) return;
+    if (!this.#table.hasAddress(slot, path, source)) return;
     const isInTime = this.#inFlight.take(sequence, nonce);
     if (isInTime) this.#table.windows.recordAnswer(slot, path, nowMs - sentMs);
     const examination = this.#examinations.get(slot);
@@ -128,10 +127,9 @@ export class ProbeEngine {
   }
 
   /** Takes an echo request of a peer that arrived through the overlay. */
-  onRequest(source: Ip, nowMs: number): void {
+  onRequest(source: AddressBytes, nowMs: number): void {
     for (const [slot, examination] of this.#examinations) {
-      const overlay = this.#table.get(slot)!.overlay;
-      if (overlay === undefined || !sameIp(overlay, source)) continue;
+      if (!this.#table.hasAddress(slot, OVERLAY, source)) continue;
       examination.heardMs = nowMs;
       this.#conclude(slot, nowMs);
       return;
@@ -204,13 +202,12 @@ export class ProbeEngine {
 
   #send(slot: number, path: Path, sizeBytes: number, nowMs: number): void {
     this.#budget.spend();
-    const address = this.#table.addressOf(slot, path)!;
     const nonce = this.#ports.random();
-    const rtt = this.#table.windows.rtt(slot, path);
-    const timeoutMs = Math.min(TIMEOUT_MS.most, Math.max(TIMEOUT_MS.least, 4 * (rtt?.p99 ?? 0) + 50));
+    const longestMs = this.#table.windows.longest(slot, path);
+    const timeoutMs = Math.min(TIMEOUT_MS.most, Math.max(TIMEOUT_MS.least, 4 * longestMs + 50));
     const sequence = this.#inFlight.add({ slot, path, sizeBytes, sentMs: nowMs }, nowMs + timeoutMs, nonce);
     this.#sent++;
-    this.#ports.send(address, sequence, nonce, sizeBytes);
+    this.#ports.send(this.#table.addressOf(slot, path), sequence, nonce, sizeBytes);
   }
 
   #onLost({ slot, path, sizeBytes, sentMs }: SentProbe, nowMs: number): void {

@@ -16,6 +16,8 @@ export interface SentProbe {
   readonly sentMs: number;
 }
 
+type MutableProbe = { -readonly [Name in keyof SentProbe]: SentProbe[Name] };
+
 const FREE = 0;
 const PENDING = 1;
 const EXPIRED = 2;
@@ -29,6 +31,9 @@ export class InFlight {
   readonly #sentMs = new Float64Array(CAPACITY);
   readonly #deadlineMs = new Float64Array(CAPACITY);
   readonly #nonces = new Uint32Array(CAPACITY);
+  /** Of the answer that was found last, and of the probe that expired last: nothing is allocated for a probe. */
+  readonly #found: MutableProbe = { slot: 0, path: 0, sizeBytes: 0, sentMs: 0 };
+  readonly #expired: MutableProbe = { slot: 0, path: 0, sizeBytes: 0, sentMs: 0 };
   #next = 0;
   #oldest = 0;
 
@@ -37,7 +42,7 @@ export class InFlight {
     return this.#oldest === this.#next;
   }
 
-  /** Adds a probe and returns its sequence number (16 bits). */
+  /** Adds a copy of a probe and returns its sequence number (16 bits). */
   add(probe: SentProbe, deadlineMs: number, nonce: number): number {
     const index = this.#next % CAPACITY;
     this.#state[index] = PENDING;
@@ -51,10 +56,10 @@ export class InFlight {
     return this.#next++ & 0xffff;
   }
 
-  /** The probe that an answer belongs to; undefined if none, or it does not carry its nonce. */
+  /** The probe that an answer belongs to; undefined if none, or it does not carry its nonce. Valid until the next call. */
   find(sequence: number, nonce: number): SentProbe | undefined {
     const index = this.#indexOf(sequence, nonce);
-    return index === undefined ? undefined : this.#probe(index);
+    return index === undefined ? undefined : this.#read(index, this.#found);
   }
 
   /** Takes a probe out because it was answered. True = in time; false = it had expired. */
@@ -66,14 +71,14 @@ export class InFlight {
     return isInTime;
   }
 
-  /** Calls back for each probe whose deadline has passed. An answer that comes later still finds it. */
+  /** Calls back for each probe whose deadline has passed. An answer that comes later still finds it. The probe is valid during the call. */
   expire(nowMs: number, onExpired: (probe: SentProbe) => void): void {
     let isOldest = true;
     for (let number = this.#oldest; number < this.#next; number++) {
       const index = number % CAPACITY;
       if (this.#state[index] === PENDING && nowMs >= this.#deadlineMs[index]!) {
         this.#state[index] = EXPIRED;
-        onExpired(this.#probe(index));
+        onExpired(this.#read(index, this.#expired));
       }
       if (isOldest && this.#state[index] !== PENDING) this.#oldest = number + 1;
       else isOldest = false;
@@ -93,12 +98,11 @@ export class InFlight {
     return this.#state[index] === FREE || this.#nonces[index] !== nonce ? undefined : index;
   }
 
-  #probe(index: number): SentProbe {
-    return {
-      slot: this.#slots[index]!,
-      path: this.#paths[index] as Path,
-      sizeBytes: this.#sizes[index]!,
-      sentMs: this.#sentMs[index]!,
-    };
+  #read(index: number, probe: MutableProbe): SentProbe {
+    probe.slot = this.#slots[index]!;
+    probe.path = this.#paths[index] as Path;
+    probe.sizeBytes = this.#sizes[index]!;
+    probe.sentMs = this.#sentMs[index]!;
+    return probe;
   }
 }

@@ -1,6 +1,6 @@
 /** What the engine needs of its host, and what it reports. */
 
-import type { Family, Ip } from "../address/ip.ts";
+import type { AddressBytes, Family, Ip } from "../address/ip.ts";
 import type { PathReport, ProbeTarget } from "./target-table.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -20,8 +20,8 @@ export interface ProbeContext {
 export interface ProbePorts {
   /** A random number of 32 bits. */
   readonly random: () => number;
-  /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. */
-  readonly send: (to: Ip, sequence: number, nonce: number, sizeBytes: number) => void;
+  /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. `to` is valid during the call. */
+  readonly send: (to: AddressBytes, sequence: number, nonce: number, sizeBytes: number) => void;
   /** Whether the host answers anything else than ICMP; undefined = too many are being asked. */
   readonly answersOtherwise: (ip: Ip) => Promise<boolean> | undefined;
   readonly context: () => ProbeContext;

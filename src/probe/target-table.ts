@@ -1,6 +1,6 @@
 /** What is known about each peer, in arrays indexed by its slot: thousands of peers cost no object each. */
 
-import type { Family, Ip } from "../address/ip.ts";
+import { type AddressBytes, type Family, type Ip, ipToBytes } from "../address/ip.ts";
 import { SMALL_BYTES } from "./echo.ts";
 import { OVERLAY, type Path, type PathState, UNDERLAY } from "./path.ts";
 import { isFault, type Verdict } from "./verdict.ts";
@@ -29,6 +29,9 @@ export interface PathReport {
   readonly largestPacketBytes: number | undefined;
 }
 
+type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
+
+const ADDRESS_BYTES = 16;
 const STATES: readonly PathState[] = ["unknown", "up", "down", "filtered"];
 const VERDICTS: readonly Verdict[] = [
   ...(["unknown", "reachable", "underlay down", "overlay down"] as const),
@@ -47,6 +50,9 @@ export class TargetTable {
   #verdicts = new Uint8Array(0);
   #rounds = new Uint8Array(0);
   #lastMs = new Float64Array(0);
+  /** Network byte order; 16 bytes for each path, of which IPv4 uses 4. */
+  #addresses = new Uint8Array(0);
+  readonly #address: Mutable<AddressBytes> = { family: 4, bytes: this.#addresses, at: 0 };
 
   /** Targets that are there. */
   get size(): number {
@@ -72,6 +78,8 @@ export class TargetTable {
     const slot = this.#free.pop() ?? this.#targets.length;
     if (slot >= this.#verdicts.length) this.#reserve(Math.max(16, slot * 2));
     this.#targets[slot] = target;
+    for (const [path, ip] of [target.underlay, target.overlay].entries())
+      if (ip !== undefined) this.#addresses.set(ipToBytes(ip), (slot * 2 + path) * ADDRESS_BYTES);
     this.#rounds[slot] = -1;
     return slot;
   }
@@ -90,10 +98,24 @@ export class TargetTable {
     return this.#targets[slot];
   }
 
-  /** Undefined if there is no such target or path. */
-  addressOf(slot: number, path: Path): Ip | undefined {
+  /** Valid until the next call. */
+  addressOf(slot: number, path: Path): AddressBytes {
+    const address = this.#address;
+    address.family = this.#targets[slot]!.family;
+    address.bytes = this.#addresses;
+    address.at = (slot * 2 + path) * ADDRESS_BYTES;
+    return address;
+  }
+
+  /** Whether a target has this address on the path; false if there is no such target or path. */
+  hasAddress(slot: number, path: Path, { family, bytes, at }: AddressBytes): boolean {
     const target = this.#targets[slot];
-    return path === OVERLAY ? target?.overlay : target?.underlay;
+    if (target?.family !== family || (path === OVERLAY && target.overlay === undefined)) return false;
+    const own = (slot * 2 + path) * ADDRESS_BYTES;
+    const length = family === 4 ? 4 : 16;
+    for (let index = 0; index < length; index++)
+      if (this.#addresses[own + index] !== bytes[at + index]) return false;
+    return true;
   }
 
   hasOverlay(slot: number): boolean {
@@ -191,6 +213,7 @@ export class TargetTable {
     this.#verdicts = copy(this.#verdicts, new Uint8Array(count));
     this.#rounds = copy(this.#rounds, new Uint8Array(count));
     this.#lastMs = copy(this.#lastMs, new Float64Array(count));
+    this.#addresses = copy(this.#addresses, new Uint8Array(count * 2 * ADDRESS_BYTES));
   }
 }
 

@@ -76,6 +76,16 @@ export class Windows {
     return { min, mean: sum / count, p99 };
   }
 
+  /** Longest round-trip time in milliseconds, which is the 99th percentile; 0 before the first answer. */
+  longest(slot: number, path: Path): number {
+    const index = slot * 2 + path;
+    const count = Math.min(this.#answers[index]!, WINDOW_PROBES);
+    let longest = 0;
+    for (let at = index * WINDOW_PROBES; at < index * WINDOW_PROBES + count; at++)
+      longest = Math.max(longest, this.#rttMs[at]!);
+    return longest;
+  }
+
   /** Mean round-trip time in milliseconds; 0 before the first answer. */
   mean(slot: number, path: Path): number {
     const index = slot * 2 + path;

@@ -1,6 +1,6 @@
 /** Peers in memory that answer probes, for tests of the engine: loss, delay and size limits by path, and a clock of their own. */
 
-import { type Ip, parseIp } from "../address/ip.ts";
+import { type AddressBytes, type Ip, ipFromBytes, ipToBytes, parseIp } from "../address/ip.ts";
 import { ProbeEngine } from "../probe/engine.ts";
 import type { VerdictChange } from "../probe/ports.ts";
 
@@ -28,6 +28,14 @@ interface Answer {
   readonly sequence: number;
   readonly nonce: number;
 }
+
+/** The address as a socket gives it: in the middle of a block. */
+export const bytesOf = (ip: Ip): AddressBytes => {
+  const address = ipToBytes(ip);
+  const bytes = new Uint8Array(40).fill(0xff);
+  bytes.set(address, 7);
+  return { family: ip.family, bytes, at: 7 };
+};
 
 const path = (): SimulatedPath => ({ isUp: true, rttMs: 1, mostBytes: 1_500, lossRatio: 0 });
 
@@ -93,7 +101,8 @@ export class ProbedPeers {
       this.nowMs = Math.max(this.nowMs, next);
       const due = this.#answers.filter(({ atMs }) => atMs <= this.nowMs);
       this.#answers = this.#answers.filter(({ atMs }) => atMs > this.nowMs);
-      for (const { source, sequence, nonce } of due) this.engine.onReply(source, sequence, nonce, this.nowMs);
+      for (const { source, sequence, nonce } of due)
+        this.engine.onReply(bytesOf(source), sequence, nonce, this.nowMs);
       if (this.nowMs >= tickMs) {
         this.ticks++;
         tickMs = this.nowMs + this.engine.tick(this.nowMs);
@@ -107,7 +116,8 @@ export class ProbedPeers {
     return this.peers.map(({ slot }) => this.engine.verdict(slot));
   }
 
-  #send(to: Ip, sequence: number, nonce: number, sizeBytes: number): void {
+  #send({ bytes, at }: AddressBytes, sequence: number, nonce: number, sizeBytes: number): void {
+    const to = ipFromBytes(bytes.subarray(at, at + 4))!;
     this.sent++;
     this.latest.set(to.value, { source: to, sequence, nonce });
     const { isUp, rttMs, mostBytes, lossRatio } = this.#paths.get(String(to.value))!;
