@@ -78,13 +78,16 @@ export function runLoop({ io, primitives, timestampMs, nextOrder, report, tidyUp
   const incoming = new Incoming(parts);
 
   let isOpen = false;
-  const openAtMs = io.nowMs() + LONGEST_CLOSED_MS;
+  let readyMs = io.nowMs();
+  const openAtMs = readyMs + LONGEST_CLOSED_MS;
   for (let turns = 0; ; turns++) {
     device.nowMs = io.nowMs();
     const idleMs = Math.max(0, Math.min(LONGEST_WAIT_MS, Math.ceil(device.dueMs - device.nowMs)));
     const ready = io.wait(idleMs);
     device.nowMs = io.nowMs();
-    if (ready === 0 && turns > UNTIDY_TURNS) {
+    if (ready !== 0) readyMs = device.nowMs;
+    // A wait that ended for a timer says nothing: packets may come a moment later, and this blocks.
+    else if (turns > UNTIDY_TURNS && device.nowMs - readyMs >= LONGEST_WAIT_MS) {
       tidyUp();
       turns = 0;
     }
