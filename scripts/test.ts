@@ -14,18 +14,31 @@ import { spec } from "node:test/reporters";
 interface Layer {
   readonly name: string;
   readonly pattern: string;
+  /** Files that run one after the other, when nothing else runs. */
+  readonly alone?: readonly string[];
   /** Test files that run in parallel; 1 where tests measure, or use the whole machine. */
   readonly concurrency: number;
   /** Whether its files run in a virtual machine, which boots once for all of them (test/vm/machine/boot.ts). */
   readonly inMachine?: true;
 }
 
+/** What measures memory, or has a Docker daemon or a service manager of its own. */
+const ALONE = [
+  "deploy-image",
+  "deploy-systemd",
+  "docker-masquerade",
+  "docker-ordering",
+  "docker-udp",
+  "docker",
+  "embedded-memory",
+].map((name) => `test/e2e/${name}.test.ts`);
+
 const LAYERS: readonly Layer[] = [
   { name: "unit", pattern: "src/**/*.test.ts", concurrency: 2 },
   { name: "arch", pattern: "test/arch/*.test.ts", concurrency: 2 },
   { name: "conformance", pattern: "test/conformance/*.test.ts", concurrency: 1 },
   { name: "netns", pattern: "test/netns/*.test.ts", concurrency: 2 },
-  { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 1 },
+  { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 2, alone: ALONE },
   { name: "vm", pattern: "test/vm/*.test.ts", concurrency: 1, inMachine: true },
 ];
 const LONGEST = "e2e";
@@ -76,13 +89,23 @@ function check(title: string, command: string, args: string[]): boolean {
   return status === 0;
 }
 
-async function runLayer(layer: Layer): Promise<void> {
-  const files = globSync(layer.pattern).sort();
+async function runLayer({ name, pattern, concurrency, alone = [] }: Layer): Promise<void> {
+  const files = globSync(pattern).sort();
+  await runFiles(
+    name,
+    files.filter((file) => !alone.includes(file)),
+    concurrency,
+  );
+  const rest = files.filter((file) => alone.includes(file));
+  if (rest.length > 0) await runFiles(`${name}, one by one`, rest, 1);
+}
+
+async function runFiles(name: string, files: readonly string[], concurrency: number): Promise<void> {
   const startedMs = Date.now();
   let tests = 0;
-  console.log(`\n==> ${layer.name}: ${files.length} files`);
+  console.log(`\n==> ${name}: ${files.length} files`);
   using _watchdog = endOverdueChildren();
-  const stream = run({ files, concurrency: layer.concurrency, timeout: FILE_TIMEOUT_MS });
+  const stream = run({ files, concurrency, timeout: FILE_TIMEOUT_MS });
   const isTest = (event: { details: { type?: string | undefined } }) => event.details.type !== "suite";
   stream.on("test:pass", (event) => {
     if (!isTest(event)) return;
@@ -96,9 +119,9 @@ async function runLayer(layer: Layer): Promise<void> {
     totals.failed++;
   });
   for await (const chunk of stream.compose(spec)) process.stdout.write(chunk as Buffer);
-  console.log(`==> ${layer.name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
+  console.log(`==> ${name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
   if (tests === 0) {
-    console.log(`✖ layer ${layer.name} has no test`);
+    console.log(`✖ layer ${name} has no test`);
     isGood = false;
   }
 }
