@@ -16,7 +16,7 @@ const PROJECT = join(import.meta.dirname, "../../..");
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
 const TERMINAL_CODES = /\x1bc|\x1b\[[?\d;]*[a-zA-Z]/g;
 /** The emulated processor is some twenty times slower than this machine's. */
-const TIME_LIMIT_MS = 300_000;
+const TIME_LIMIT_MS = 600_000;
 
 const tests = process.argv.slice(2);
 process.exitCode = await runInMachine(tests);
