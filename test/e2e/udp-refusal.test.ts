@@ -17,26 +17,35 @@ const SOL_SOCKET = 1;
 const SO_NO_CHECK = 11;
 const REFUSAL = /sends datagrams one by one, which is slower: the kernel refused UDP_SEGMENT/;
 
-/** Sends `count` numbered datagrams, 40 at once every few milliseconds; the numbers as they come in. */
+/** Datagrams sent at once: fewer than the default receive buffer of a socket holds. */
+const WINDOW = 40;
+
+/** Sends `count` numbered datagrams, each window once the one before has come; the numbers as they come in. */
 async function sendNumbers(from: Site, to: Site, count: number): Promise<number[]> {
   const server = `
     const numbers = [];
-    const socket = require("node:dgram").createSocket("udp4").on("message", (message) => {
+    const socket = require("node:dgram").createSocket("udp4").on("message", (message, { port, address }) => {
       if (message.length > 4) numbers.push(message.readUInt32BE()); else { console.log(JSON.stringify(numbers)); process.exit(); }
+      if (numbers.length % ${WINDOW} === 0) socket.send("next", port, address);
     }).bind(7008, () => console.log("bound"));`;
+  // What is lost, or comes twice, stops the windows: then the numbers so far are the answer.
   const client = `
-    const socket = require("node:dgram").createSocket("udp4"); let number = 0;
+    const socket = require("node:dgram").createSocket("udp4"); let number = 0; let timer;
     const send = (bytes) => socket.send(bytes, 7008, "${to.container.address}");
-    const timer = setInterval(() => {
-      for (let index = 0; index < 40 && number < ${count}; index++) {
+    const end = () => setInterval(() => send("end"), 50);
+    const next = () => {
+      clearTimeout(timer);
+      if (number === ${count}) return end();
+      for (let index = 0; index < ${WINDOW}; index++) {
         const bytes = Buffer.alloc(300, number); bytes.writeUInt32BE(number++); send(bytes);
       }
-      if (number === ${count}) { clearInterval(timer); setInterval(() => send("end"), 50); }
-    }, 4);`;
+      timer = setTimeout(end, 5_000);
+    };
+    socket.on("message", next); next();`;
   await using receiver = new TestProcess(process.execPath, ["-e", server], { netns: to.container.path });
   await receiver.brings("a receiver", () => receiver.stdout.includes("bound"));
   await using _ = new TestProcess(process.execPath, ["-e", client], { netns: from.container.path });
-  await receiver.brings("the numbers", () => receiver.stdout.includes("]"), 20_000);
+  await receiver.brings("the numbers", () => receiver.stdout.includes("]"), 30_000);
   return JSON.parse(receiver.stdout.split("\n")[1]!);
 }
 

@@ -25,7 +25,7 @@ const root = import.meta.dirname;
 
 /** How far pings of this size come with DF set (`size`: of the IP packet). */
 const pingSize = (from: TestNetns, address: string, size: number, args: readonly string[] = []) =>
-  ping(from.path, address, { count: 3, args: ["-M", "do", "-s", String(size - 28), ...args] });
+  ping(from.path, address, { count: 3, args: ["-W", "5", "-M", "do", "-s", String(size - 28), ...args] });
 
 for (const offloads of [true, false]) {
   test(`containers of two hosts talk, offloads ${offloads ? "on" : "off"}: sizes, streams, subnet.env`, async (t) => {
