@@ -102,3 +102,27 @@ test("a refresh asks for the addresses that there are, and forgets the others", 
   hops.lookup(A);
   assert.deepEqual(routing.asked, ["192.168.8.2", "192.168.7.2"]);
 });
+
+test("each new answer is reported, and each address that is forgotten", () => {
+  const routing = new Routing();
+  const reported: unknown[] = [];
+  const hops = new NextHops(routing, (...answer) => reported.push(answer));
+  const take = () => reported.splice(0);
+  for (const ip of [A, B, A]) hops.lookup(ip);
+  hops.lookup(parseIp("10.1.1.1")!);
+  assert.deepEqual(take(), [
+    ["192.168.7.2", { device: "eth0", via: undefined }],
+    ["192.168.8.2", { device: "eth0", via: "192.168.7.254" }],
+    ["10.1.1.1", null],
+  ]);
+  hops.update([route("192.168.7.0/24")]);
+  assert.deepEqual(take(), [], "the same as before");
+  routing.ways.delete("192.168.7.2");
+  hops.update([route("192.168.7.0/24")]);
+  hops.refresh([A]);
+  assert.deepEqual(take(), [
+    ["192.168.7.2", null],
+    ["192.168.8.2", undefined],
+    ["10.1.1.1", undefined],
+  ]);
+});

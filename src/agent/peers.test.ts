@@ -6,6 +6,7 @@ import { silentLogger } from "../base/logger.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { LeaseStore, LeaseUpdate } from "../lease/lease-store.ts";
 import { createLeaseTable } from "../lease/lease-table.ts";
+import type { LeaseChanges } from "../recorder/input-changes.ts";
 import { FakeTimers } from "../testing/fake-timers.ts";
 import { ownSubnetProblems, PeerFollower, sharedAddressProblems } from "./peers.ts";
 
@@ -83,6 +84,7 @@ async function startFollower(t: TestContext) {
   }
   const log: string[] = [];
   const observed: (Lease | undefined)[] = [];
+  const reported: LeaseChanges[] = [];
   const follower = new PeerFollower(
     {
       store: { watchLeases } as unknown as LeaseStore,
@@ -91,6 +93,8 @@ async function startFollower(t: TestContext) {
     },
     { own: { ...leaseOf(1), expiresAtMs: undefined }, observe: (lease) => void observed.push(lease) },
     () => {},
+    () => {},
+    (changes) => reported.push(changes),
   );
   const running = follower.run(abort.signal);
   t.after(async () => {
@@ -105,7 +109,7 @@ async function startFollower(t: TestContext) {
   };
   await send({ type: "snapshot", leases: [leaseOf(1), leaseOf(2), leaseOf(3)] });
   const keys = () => follower.peers().map(({ key }) => key);
-  return { timers, follower, send, keys, log, observed };
+  return { timers, follower, send, keys, log, observed, reported };
 }
 
 test("F25 a peer whose lease was deleted counts for one more second, and stays if it acquires the lease again", async (t) => {
@@ -138,4 +142,47 @@ test("F25 the same for peers that a new snapshot lacks, and never for the own le
   assert.equal(observed.at(-1), undefined);
   await timers.advance(1_000);
   assert.deepEqual(keys(), ["10.5.3.0-24"]);
+});
+
+test("the reported changes add up to the leases that count, after any updates, and renewals are told apart", async (t) => {
+  const { timers, follower, send, reported } = await startFollower(t);
+  const counted = new Map<string, Lease>();
+  let random = 1;
+  const draw = (limit: number) => {
+    random = (random * 48_271) % 2_147_483_647; // Park and Miller's generator
+    return random % limit;
+  };
+  let renewedAt = 1n;
+  const leaseNow = () => ({
+    ...leaseOf(1 + draw(6), `192.0.2.${1 + draw(8)}`),
+    renewedAt: renewedAt++,
+  });
+  let renewals = 0;
+  for (let step = 0; step < 400; step++) {
+    const known = [...follower.table.peers(undefined)];
+    const [some] = known.slice(draw(known.length + 1));
+    const updates: LeaseUpdate[] = [
+      { type: "put", lease: leaseNow() },
+      { type: "put", lease: some === undefined ? leaseNow() : { ...some, renewedAt: renewedAt++ } },
+      { type: "delete", key: leaseNow().key },
+      { type: "snapshot", leases: known.slice(1) },
+    ];
+    await send(updates[draw(updates.length)]!);
+    if (draw(3) === 0) await timers.advance(draw(1_200));
+    for (const { changed, renewed, gone } of reported.splice(0)) {
+      for (const key of gone) counted.delete(key);
+      for (const lease of changed) counted.set(lease.key, lease);
+      for (const lease of renewed) {
+        const { subnets, attributes } = counted.get(lease.key)!;
+        assert.deepEqual([subnets, attributes], [lease.subnets, lease.attributes]);
+        counted.set(lease.key, lease);
+        renewals++;
+      }
+    }
+    const byKey = (a: Lease, b: Lease) => (a.key < b.key ? -1 : 1);
+    const peers = [...counted.values()].filter(({ key }) => key !== leaseOf(1).key);
+    assert.deepEqual(peers.sort(byKey), [...follower.peers()].sort(byKey), `step ${step}`);
+    assert.deepEqual(counted.get(leaseOf(1).key), follower.table.get(leaseOf(1).key), `step ${step}`);
+  }
+  assert.ok(renewals > 20, String(renewals));
 });
