@@ -119,10 +119,12 @@ test("what plans are made from is a difference, too, and is whole where the reco
     ['"isKnown":false', '"isKnown":0'],
     ['{"prefix":"10.5.0.0/16"}', '{"prefix":"all"}'],
     ['"inputs":{', '"inputs":[],"others":{'],
+    ['"config":{', `"config":${"[".repeat(50_000)}${"]".repeat(50_000)},"others":{`],
+    ['"backendData":{', `"backendData":${"[".repeat(50_000)}${"]".repeat(50_000)},"others":{`],
   ] as const) {
     assert.ok(text.includes(from), `${from} in ${text}`);
     const changed = changeRecording(text, (whole) => whole.replace(from, to));
-    assert.throws(() => parseRecording(changed), /it is corrupt: entry \d is none/, to);
+    assert.throws(() => parseRecording(changed), /it is corrupt: entry \d is none/, to.slice(0, 60));
   }
 });
 

@@ -7,12 +7,15 @@ import { basename, dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { parsePrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
+import { isShallow } from "../config/json-members.ts";
 import { KINDS } from "../state/objects.ts";
 import type { RecorderEntry } from "./entries.ts";
 import { decodeInputs, encodeInputs, encodeLease } from "./input-codec.ts";
 
 const FORMAT = "flannel-recorder";
 const VERSION = 1;
+/** Nesting of an entry; a real one has 7. */
+const MAX_DEPTH = 20;
 /** Far above any recording. */
 export const MAX_RECORDING_BYTES = 64 * 1024 * 1024;
 
@@ -178,7 +181,7 @@ const isTried = (value: unknown): boolean =>
   isFields(value) && isText(value.action) && isText(value.key) && isText(value.object);
 
 function readEntry(fields: Fields | undefined): RecorderEntry | undefined {
-  if (!isEntry(fields)) return undefined;
+  if (!isEntry(fields) || !isShallow(fields, MAX_DEPTH)) return undefined;
   if (fields.type !== "target" || fields.inputs === undefined) return fields;
   const inputs = decodeInputs(fields.inputs);
   return inputs && { ...fields, inputs };

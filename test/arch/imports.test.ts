@@ -31,7 +31,7 @@ const MAY_IMPORT: Table = {
   firewall: ["address"],
   backend: ["address", "config", "lease", "state"],
   // What happened and what it was planned from, replayed on a kernel in memory.
-  recorder: ["address", "lease", "backend", "state"],
+  recorder: ["address", "config", "lease", "backend", "state"],
   // A thread of its own behind the reconciler's port; what it needs of the system comes in through ports.
   datapath: ["address", "packet", "state"],
   // The CNI plugin is a program of its own that every start of a container waits for: it drags in nothing of the daemon.
