@@ -1,7 +1,7 @@
 /**
  * Bundles each command into one file in dist/, so that a start reads one file instead of hundreds. Only koffi's native
  * part stays in node_modules, where the bundle finds it from dist/. The status page is a file of its own: it is read when
- * somebody looks at it.
+ * it is requested.
  */
 
 import { spawnSync } from "node:child_process";

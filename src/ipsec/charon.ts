@@ -1,6 +1,6 @@
 /**
  * strongSwan's IKE daemon charon: the one that listens on the VICI socket, or a child of this process with a configuration of
- * its own. A child that dies is started again when it is asked for next, at growing intervals; it ends with this process.
+ * its own. A child that dies is started again when it is next needed, at growing intervals; it ends with this process.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

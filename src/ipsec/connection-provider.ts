@@ -1,9 +1,9 @@
 /**
- * The provider of IKE connections to peers, held by charon over VICI. charon reports names only, so that the provider
+ * The provider of IKE connections to peers, which charon has; over VICI. charon reports names only, so that the provider
  * remembers what it loaded; what a charon has from elsewhere (an earlier flanneld) is loaded again, or unloaded if no peer
  * needs it. A charon that restarted has nothing, and gets everything again.
  *
- * charon is asked beside the reconciler: one that hangs delays nothing but its own connections.
+ * Requests to charon run beside the reconciler: a charon that hangs delays only its own connections.
  */
 
 import { FlannelError, hasCode, messageOf } from "../base/error.ts";

@@ -52,7 +52,7 @@ export class SaWatch {
     else for (const subnet of this.#tunnels.keys()) this.#tunnels.set(subnet, MISSING);
   }
 
-  /** Rejects with FlannelError if charon cannot be asked. */
+  /** Rejects with FlannelError if charon does not answer. */
   async check(client: ViciClient, connections: readonly IpsecConnection[]): Promise<void> {
     const tunnels = tunnelsOf(await client.stream("list-sas", "list-sa"));
     const names = new Set(connections.map(connectionName));

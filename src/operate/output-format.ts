@@ -4,7 +4,7 @@ import { ConfigError } from "../base/error.ts";
 import { printableJson } from "../base/printable.ts";
 import type { FlagTable } from "../config/flags.ts";
 
-/** Flags of every command that asks a running flanneld. */
+/** Flags of every command that queries a running flanneld. */
 export const DAEMON_FLAGS = {
   socket: {
     kind: "string",

@@ -69,7 +69,7 @@ export const planCommand = (ports: OperatePorts): Command =>
     },
   });
 
-/** What the device's owner holds, the kernel or flanneld. */
+/** Kinds that the owner of the device has: the kernel or flanneld. */
 const WIREGUARD_KINDS: ReadonlySet<string> = new Set(["wireguard", "wireguard-peer", "allowed-ip"]);
 
 interface Situation {

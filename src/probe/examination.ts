@@ -1,5 +1,5 @@
 /**
- * A closer look at one peer: a new one, one that did not answer, or one in trouble. Counts what is lost and answered on each
+ * The examination of one peer: a new one, one that did not answer, or one with a fault. Counts what is lost and answered on each
  * path until the state of both is certain, and searches for the largest packet if only large ones are lost.
  */
 
@@ -17,7 +17,7 @@ const RECOVERY_ANSWERS = 2;
 const FULL_SIZE_LOSSES = 4;
 const RETRY_MS = 100;
 const FAULT_INTERVAL_MS = 1_000;
-/** How long an answer about another protocol than ICMP holds. */
+/** How long the answer about a protocol other than ICMP is valid. */
 const OTHERWISE_MS = 30_000;
 
 /** Sizes in bytes of whole IP packets. */
@@ -146,7 +146,7 @@ export class Examination {
     return bisection !== undefined && nextSize(bisection) === undefined;
   }
 
-  /** Whether the next probes will tell more about a fault. */
+  /** Whether the next probes will say more about a fault. */
   isUnsettled(nowMs: number): boolean {
     return (this.isFaulty && this.#isInDoubt(OVERLAY, nowMs)) || this.#isInDoubt(UNDERLAY, nowMs);
   }
@@ -160,7 +160,7 @@ export class Examination {
     return path === UNDERLAY && (this.#otherwise === "unknown" || this.#otherwise === "asking");
   }
 
-  /** Whether nothing is in doubt; to be asked while the verdict is good. */
+  /** Whether nothing is in doubt; only meaningful while the verdict is no fault. */
   isFinished(hasOverlay: boolean, nowMs: number): boolean {
     const underlay = this.#records[UNDERLAY];
     const overlay = this.#records[OVERLAY];
@@ -172,7 +172,7 @@ export class Examination {
     return overlay.answersInRow > 0 && overlay.bisection === undefined && !this.#wantsFullSize(OVERLAY);
   }
 
-  /** Whether the host answers anything but ICMP; asks again when the answer is old. */
+  /** Whether the host answers a protocol other than ICMP; tests again when the result is old. */
   otherwise(nowMs: number, ask: () => Promise<boolean> | undefined): "unknown" | "answers" | "silent" {
     if (this.#otherwise !== "asking" && nowMs - this.#askedMs >= OTHERWISE_MS) {
       const answer = ask();

@@ -1,6 +1,6 @@
 /**
  * The probes that may still be answered, in a ring: a probe is found by its sequence number. An answer has to carry the random
- * number of its probe, so that nobody who has not seen the probe can forge one.
+ * number of its probe, so that only a host that saw the probe can forge one.
  */
 
 import type { Path } from "./path.ts";

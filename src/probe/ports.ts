@@ -4,7 +4,7 @@ import type { AddressBytes, Family, Ip } from "../address/ip.ts";
 import type { PathReport, ProbeTarget } from "./target-table.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** What holds for all peers. */
+/** What is the same for all peers. */
 export interface ProbeContext {
   /** MTU for containers, and of the external interface. */
   readonly mtuBytes: number;
@@ -22,7 +22,7 @@ export interface ProbePorts {
   readonly random: () => number;
   /** Sends an echo request in an IP packet of this size, not to be fragmented; what cannot be sent is lost. `to` is valid during the call. */
   readonly send: (to: AddressBytes, sequence: number, nonce: number, sizeBytes: number) => void;
-  /** Whether the host answers anything else than ICMP; undefined = too many are being asked. */
+  /** Whether the host answers a protocol other than ICMP; undefined = too many hosts are being tested. */
   readonly answersOtherwise: (ip: Ip) => Promise<boolean> | undefined;
   readonly context: () => ProbeContext;
   readonly onVerdict: (change: VerdictChange) => void;

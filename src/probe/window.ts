@@ -5,7 +5,7 @@
 
 import type { Path } from "./path.ts";
 
-/** Probes that a window holds: as many as the bits of a number. */
+/** Probes in a window: as many as the bits of a number. */
 const WINDOW_PROBES = 32;
 
 /** In milliseconds. */
@@ -63,7 +63,7 @@ export class Windows {
     const index = slot * 2 + path;
     const count = Math.min(this.#answers[index]!, WINDOW_PROBES);
     if (count === 0) return undefined;
-    // Nothing is copied or sorted: an answer about 5,000 peers asks 10,000 times. The 99th percentile of 100 or fewer is the longest.
+    // Nothing is copied or sorted: an answer about 5,000 peers calls this 10,000 times. The 99th percentile of 100 or fewer is the longest.
     let sum = 0;
     let min = Number.POSITIVE_INFINITY;
     let p99 = 0;

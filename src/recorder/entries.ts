@@ -1,4 +1,4 @@
-/** What the flight recorder keeps: what flanneld learned, wanted and did, as plain data that can be replayed. */
+/** What the flight recorder keeps: what flanneld learned, desired and did, as plain data that can be replayed. */
 
 import type { StateObject, StateOperation } from "../state/objects.ts";
 import type { PlanInputs } from "./plan-inputs.ts";

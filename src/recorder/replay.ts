@@ -1,6 +1,7 @@
 /**
- * Replays a recording: the reconciler that ran on the host gets the recorded desired states, on a kernel in memory that is changed
- * by others and refuses operations as recorded. What it then does and what the kernel has can be looked at for any moment.
+ * Replays a recording: the reconciler that ran on the host gets the recorded desired states, on a kernel in memory
+ * in which the recorded drift occurs again and the recorded failures fail again. What it does and what the kernel has is known for
+ * any moment.
  */
 
 import { parsePrefix } from "../address/prefix.ts";
@@ -73,7 +74,7 @@ export async function replay(
       kernel.refuse = ({ object }) => errorOf(refused.get(keyOf(object)));
       clock.expireAll();
     } else if (entry.type === "drift") {
-      meddle(kernel, entry);
+      repeatDrift(kernel, entry);
     }
     await settle(() => passes);
     onStep({ entry, operations: kernel.operations.slice(first), desired });
@@ -131,7 +132,7 @@ const errorOf = (problem: string | undefined): FlannelError | undefined =>
   problem === undefined ? undefined : new FlannelError("EIO", problem);
 
 /** Undoes what the recorded repair did; what the kernel in memory refuses was not there in the replay. */
-function meddle(kernel: MemoryKernel, { operations }: DriftEntry): void {
+function repeatDrift(kernel: MemoryKernel, { operations }: DriftEntry): void {
   for (const operation of operations.toReversed()) {
     try {
       if (operation.action === "create") kernel.delete(operation.object);

@@ -44,7 +44,7 @@ export class TokenFile {
           .toString("utf8")
           .replace(/^[^:]*:/, "")
       : credentials;
-    // Digests have one length, whatever the length of what was sent.
+    // Digests have one length, independent of the length of what was sent.
     if (!timingSafeEqual(digestOf(token), this.#digest)) return "none";
     return isBasic ? "basic" : "bearer";
   }

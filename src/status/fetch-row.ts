@@ -1,4 +1,4 @@
-/** Asks another host's status server for its row of the matrix, with bounds on time and size: it may be hostile. */
+/** Requests another host's row of the matrix from its status server, with bounds on time and size: it may be hostile. */
 
 import { type IncomingMessage, request } from "node:http";
 import { FlannelError, hasCode, messageOf } from "../base/error.ts";

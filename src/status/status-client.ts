@@ -1,4 +1,4 @@
-/** Asks a running flanneld over its unix socket. */
+/** Queries a running flanneld over its unix socket. */
 
 import { type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";

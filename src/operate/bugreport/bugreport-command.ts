@@ -1,5 +1,5 @@
 /**
- * `flannelctl bugreport`: one archive with what somebody who was not there needs to understand a problem on this host, without
+ * `flannelctl bugreport`: one archive with what a person without access to the host needs to understand a problem on this host, without
  * secrets. It is written for root only. Works also where no flanneld runs. Exit codes: 0 written, 1 failed.
  */
 

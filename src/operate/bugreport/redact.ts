@@ -3,7 +3,7 @@
  * IPsec as tools print them), by the name beside them, and by value where the value is known.
  */
 
-/** What stands in place of a secret. */
+/** Replaces a secret. */
 const HIDDEN = "***";
 
 const NAME =

@@ -1,4 +1,4 @@
-/** Asks this host's flanneld, and nobody else: /v1/… for answers, /v1/events for what happens. */
+/** Requests to this host's flanneld, and to no other host: /v1/… for answers, /v1/events for what happens. */
 
 import type { MatrixRow, PathReport, PeerReport, RouteReport, Status, StatusEvent } from "../api.ts";
 import type { Answers } from "./model.ts";
@@ -59,7 +59,7 @@ export function followEvents({ onEvent, onGap, onState }: EventHandlers): void {
     source.addEventListener("open", () => onState(true));
     source.addEventListener("error", () => {
       onState(false);
-      // Closed for good, e.g. because there are too many streams.
+      // Closed permanently, e.g. because there are too many streams.
       if (source.readyState === EventSource.CLOSED) setTimeout(open, REOPEN_MS);
     });
   };

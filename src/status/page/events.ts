@@ -14,7 +14,7 @@ export class Events {
   readonly #type = h("select", { "aria-label": t("eventType") }, h("option", { value: "" }, t("allEvents")));
   readonly #events: StatusEvent[];
 
-  /** `events`: all that are kept, oldest first; shared with whoever records them. */
+  /** `events`: all that are kept, oldest first; shared with the code that records them. */
   constructor(events: StatusEvent[]) {
     this.#events = events;
     for (const type of TYPES) this.#type.append(h("option", { value: type }, t(`e:${type}`)));

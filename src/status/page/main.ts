@@ -1,4 +1,4 @@
-/** The status page: asks flanneld for everything, follows its events, and draws. */
+/** The status page: requests everything from flanneld, follows its events, and draws. */
 
 import type { StatusEvent } from "../api.ts";
 import { askAll, askPath, askStatus, followEvents } from "./api-client.ts";
@@ -75,7 +75,7 @@ async function drawPath(): Promise<void> {
     );
 }
 
-/** Asks for everything soon: at once, or when the last answers are old enough. Requests never overlap. */
+/** Requests everything soon: at once, or when the last answers are old enough. Requests never overlap. */
 function refresh(): void {
   isWanted = true;
   if (isRefreshing || timer !== undefined) return;
