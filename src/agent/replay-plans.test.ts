@@ -186,12 +186,12 @@ async function planAgain(text: string) {
   const { entries } = parseRecording(text);
   const plans = new PlanReplay();
   const differences: PlanDifference[] = [];
-  const { desired } = await replay(entries, {
+  const { desired, problems } = await replay(entries, {
     onStep({ entry, desired: recorded }) {
       if (entry.type === "target") differences.push(...plans.step(entry, recorded));
     },
   });
-  return { plans, differences, entries, desired };
+  return { plans, differences, entries, desired, problems };
 }
 
 for (const type of BACKEND_TYPES) {
@@ -199,8 +199,8 @@ for (const type of BACKEND_TYPES) {
     const { recorder, world } = run(type);
     const text = formatRecording(HEADER, recorder.entries());
     assert.ok(!text.includes(SECRET), text.slice(Math.max(0, text.indexOf(SECRET) - 200)));
-    const { plans, differences, entries, desired } = await planAgain(text);
-    assert.deepEqual(differences, []);
+    const { plans, differences, entries, desired, problems } = await planAgain(text);
+    assert.deepEqual([differences, problems], [[], []]);
     assert.ok(plans.hasInputs);
     assert.ok(entries.length >= 8, String(entries.length));
     assert.deepEqual([...desired.keys()].toSorted(), [...world.target!.state.keys()].toSorted());

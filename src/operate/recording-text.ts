@@ -73,15 +73,15 @@ export function describeEntry(entry: RecorderEntry): readonly string[] {
 
 function describeInputs({ config, own, isKnown, ...lists }: PlanInputs): string {
   const names = {
-    leases: "leases set",
-    renewals: "leases renewed",
-    goneLeases: "leases gone",
-    hops: "next hops found",
-    goneHops: "next hops forgotten",
+    leases: ["lease", "set"],
+    renewals: ["lease", "renewed"],
+    goneLeases: ["lease", "gone"],
+    hops: ["next hop", "found"],
+    goneHops: ["next hop", "forgotten"],
   } as const;
-  const counts = Object.entries(names).flatMap(([name, what]) => {
+  const counts = Object.entries(names).flatMap(([name, [what, change]]) => {
     const count = lists[name as keyof typeof names]?.length ?? 0;
-    return count === 0 ? [] : [`${count} ${what}`];
+    return count === 0 ? [] : [`${count} ${what}${count === 1 ? "" : "s"} ${change}`];
   });
   const parts = [
     ...(config === undefined

@@ -168,7 +168,7 @@ export class MemoryKernel implements Provider {
     }
     const device = this.#objects.get(linkKey(deviceOf(object)));
     const isOnLower = object.kind === "route" && this.#lowers.has(object.device);
-    if (device === undefined && !isOnLower) return "ENODEV";
+    if (device === undefined && !isOnLower && hasDevice(object)) return "ENODEV";
     if (object.kind === "address" && have !== undefined) return "EEXIST";
     if (object.kind === "route") {
       if (device?.kind === "link" && device.type === "vxlan" && !device.up) return "ENETDOWN";
@@ -220,7 +220,8 @@ export class MemoryKernel implements Provider {
     const key = keyOf(object);
     const have = this.#objects.get(key);
     if (have === undefined) {
-      const isOnNothing = object.kind !== "link" && !this.#objects.has(linkKey(deviceOf(object)));
+      const isOnNothing =
+        object.kind !== "link" && hasDevice(object) && !this.#objects.has(linkKey(deviceOf(object)));
       if (isOnNothing && !this.#lowers.has(deviceOf(object))) return "ENODEV";
       return { link: "ENODEV", route: "ESRCH", address: "EADDRNOTAVAIL", neighbour: "ENOENT", fdb: "ENOENT" }[
         object.kind as string
@@ -257,6 +258,9 @@ export class MemoryKernel implements Provider {
     for (const listen of this.#listeners) listen(notice);
   }
 }
+
+/** Blackhole routes, IPsec policies and connections, and what commands of the extension backend made are on no device. */
+const hasDevice = (object: StateObject): boolean => deviceOf(object) !== "";
 
 const isSameRoute = (a: Route, b: Route): boolean =>
   a.device === b.device && a.via === b.via && a.protocol === b.protocol;

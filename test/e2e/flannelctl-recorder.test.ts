@@ -43,8 +43,8 @@ test("a run is recorded, shown, replayed at any moment, and survives a crash", a
   // What the running flanneld has, over its socket; the same can be replayed without a file.
   const live = await run("events", "--recorded", "--socket", socket);
   assert.match(live.out, /^recorded on \S+ by flanneld v/, live.err);
-  assert.match(live.out, /Z {2}inputs {5}planned from: 1 leases set$/m);
-  assert.match(live.out, /Z {2}inputs {5}planned from: 1 leases gone$/m);
+  assert.match(live.out, /Z {2}inputs {5}planned from: 1 lease set$/m);
+  assert.match(live.out, /Z {2}inputs {5}planned from: 1 lease gone$/m);
   assert.ok(!existsSync(file), "it was not from the file");
   const liveReplay = await run("replay", "--socket", socket);
   assert.equal(liveReplay.code, 0, liveReplay.out + liveReplay.err);
