@@ -36,7 +36,7 @@ const NOTES = 10;
 
 /** A wall clock that is this far off was stepped. */
 const CLOCK_STEP_MS = 1_000;
-/** Hosts that are asked by TCP at the same time. */
+/** Hosts that are tested by TCP at the same time. */
 const MOST_ASKED = 32;
 
 interface Entry {

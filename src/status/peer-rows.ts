@@ -1,7 +1,7 @@
 /**
- * The rows of the matrix. This host knows its own; those of others it requests from their status servers while the matrix
- * is requested. The number of requests does not grow with the cluster: above MAX_ROWS peers only their worst
- * cells are requested, the peers that look worst from here first, and all others in turn.
+ * The rows of the matrix. This host knows its own, and requests those of other hosts from their status servers while a client
+ * requests the matrix. The number of requests does not grow with the cluster: above MAX_ROWS peers only their worst cells are
+ * requested, from the peers that look worst from here first, and from all others in turn.
  */
 
 import { messageOf } from "../base/error.ts";
