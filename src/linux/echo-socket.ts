@@ -8,17 +8,9 @@ import { formatIp, type Ip } from "../address/ip.ts";
 import { errnoName } from "../netlink/errno.ts";
 import { check, lastErrno, lastError, sys } from "./ffi.ts";
 import { internetChecksum } from "./host-probe.ts";
-import { ADDRESS_FAMILY, socketAddressOf } from "./socket-address.ts";
+import { ECHO_REPLY, ECHO_REQUEST, messageStart, openRawIcmp, probePathMtu } from "./icmp.ts";
+import { socketAddressOf } from "./socket-address.ts";
 
-// bits/socket.h, netinet/in.h, bits/in.h
-const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0o4000 | 0o2000000;
-const PROTOCOL = { 4: 1, 6: 58 } as const; // IPPROTO_ICMP, IPPROTO_ICMPV6
-const SOL = { 4: 0, 6: 41 } as const; // IPPROTO_IP, IPPROTO_IPV6
-const MTU_DISCOVER = { 4: 10, 6: 23 } as const; // IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
-const IP_PMTUDISC_PROBE = 3;
-// netinet/ip_icmp.h, netinet/icmp6.h
-const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
-const ECHO_REPLY = { 4: 0, 6: 129 } as const;
 /** Header of IP without options. */
 const IP_HEADER_BYTES = { 4: 20, 6: 40 } as const;
 const ICMP_HEADER_BYTES = 8;
@@ -38,18 +30,13 @@ interface EchoSocket extends Disposable {
 export function openEchoSocket(target: Ip, source?: Ip): EchoSocket {
   const { family } = target;
   const what = `echo to ${formatIp(target)}`;
-  const fd = check(
-    sys.socket(ADDRESS_FAMILY[family], SOCK_RAW_NONBLOCK_CLOEXEC, PROTOCOL[family]),
-    "socket",
-    what,
-  );
+  const fd = check(openRawIcmp(family), "socket", what);
   try {
     if (source !== undefined) {
       const from = socketAddressOf(source);
       check(sys.bind(fd, from, from.length), "bind", formatIp(source));
     }
-    const probe = new Uint8Array(Uint32Array.of(IP_PMTUDISC_PROBE).buffer);
-    check(sys.setsockopt(fd, SOL[family], MTU_DISCOVER[family], probe, probe.length), "setsockopt", what);
+    probePathMtu(fd, family);
     const to = socketAddressOf(target);
     // Connected: the socket then receives from this address only (raw(7)).
     if (sys.connect(fd, to, to.length) < 0) throw lastError("connect", what);
@@ -74,8 +61,7 @@ export function openEchoSocket(target: Ip, source?: Ip): EchoSocket {
         // An error that an earlier packet caused (ICMP) is reported once; packets may follow.
         if (length < 0 && !["EAGAIN", "EWOULDBLOCK"].includes(errnoName(lastErrno()))) continue;
         if (length <= 0) return sequences;
-        // With IPv4 the header precedes the message.
-        const start = family === 4 ? (received[0]! & 0x0f) * 4 : 0;
+        const start = messageStart(family, received, 0);
         const message = Buffer.from(received.buffer, start, Math.max(0, length - start));
         if (message.length < ICMP_HEADER_BYTES + TOKEN_BYTES || message[0] !== ECHO_REPLY[family]) continue;
         const isOurs =

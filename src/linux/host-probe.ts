@@ -12,16 +12,9 @@ import { isNotFound } from "../base/error.ts";
 import { deleteNeighbour, NUD_PERMANENT, NUD_REACHABLE } from "../netlink/neighbour.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { sys } from "./ffi.ts";
-import { ADDRESS_FAMILY, socketAddressOf } from "./socket-address.ts";
+import { ECHO_REPLY, ECHO_REQUEST, messageStart, openRawIcmp } from "./icmp.ts";
+import { socketAddressOf } from "./socket-address.ts";
 
-// bits/socket.h, netinet/in.h
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const PROTOCOL = { 4: 1, 6: 58 } as const; // IPPROTO_ICMP, IPPROTO_ICMPV6
-// netinet/ip_icmp.h, netinet/icmp6.h
-const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
-const ECHO_REPLY = { 4: 0, 6: 129 } as const;
 /** RFC 863: practically never open. */
 const DISCARD_PORT = 9;
 
@@ -73,7 +66,7 @@ interface Probe extends Disposable {
 /** ICMP echo; undefined without the capability CAP_NET_RAW. */
 function openEcho(ip: Ip): Probe | undefined {
   const { family } = ip;
-  const fd = sys.socket(ADDRESS_FAMILY[family], SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, PROTOCOL[family]);
+  const fd = openRawIcmp(family);
   if (fd < 0) return undefined;
   const address = socketAddressOf(ip);
   // Connected: the socket then receives from this address only (raw(7)).
@@ -89,8 +82,7 @@ function openEcho(ip: Ip): Probe | undefined {
       for (;;) {
         const length = sys.recv(fd, reply, reply.length, 0);
         if (length <= 0) return false;
-        // With IPv4 the header precedes the message.
-        const start = family === 4 ? (reply[0]! & 0x0f) * 4 : 0;
+        const start = messageStart(family, reply, 0);
         const payload = Buffer.from(
           reply.buffer,
           start + 4,

@@ -7,6 +7,7 @@
 import type { AddressBytes, Family } from "../address/ip.ts";
 import { createStructMemory } from "../packet/packet-memory.ts";
 import { check, EINTR, lastErrno, sys } from "./ffi.ts";
+import { ECHO_REPLY, ECHO_REQUEST, messageStart, openRawIcmp, probePathMtu } from "./icmp.ts";
 import {
   IOVEC_BYTES,
   MessageStructs,
@@ -20,25 +21,13 @@ import {
 import { watchReadable } from "./poller.ts";
 import { ADDRESS_FAMILY } from "./socket-address.ts";
 
-// bits/socket.h, asm-generic/socket.h, netinet/in.h, linux/in6.h, linux/icmp.h, netinet/icmp6.h
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
+// asm-generic/socket.h, netinet/in.h, linux/icmp.h, netinet/icmp6.h
 const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
-const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
-const IPPROTO_IP = 0;
-const IPPROTO_IPV6 = 41;
 const SOL_RAW = 255;
 const ICMP_FILTER = 1;
 const ICMP6_FILTER = 1;
-const IP_MTU_DISCOVER = 10;
-const IPV6_MTU_DISCOVER = 23;
-/** Sets DF, and ignores what the kernel has learned of the path: linux/in.h, linux/in6.h. */
-const PMTUDISC_PROBE = 3;
-const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
-const ECHO_REPLY = { 4: 0, 6: 129 } as const;
 // linux/bpf_common.h, linux/filter.h: BPF_LDX|BPF_B|BPF_MSH, BPF_LDX|BPF_IMM, BPF_LD|BPF_B|BPF_IND, BPF_LD|BPF_H|BPF_IND, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
 const LOAD_HEADER_LENGTH = 0xb1;
 const LOAD_ZERO = 0x01;
@@ -80,11 +69,9 @@ export type IcmpReader = (source: AddressBytes, message: Uint8Array, start: numb
  * or if the kernel does not have the family.
  */
 export function openIcmp(family: Family, identifier: number, onMessage: IcmpReader): IcmpSocket | undefined {
-  const protocol = family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
-  const fd = sys.socket(ADDRESS_FAMILY[family], SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+  const fd = openRawIcmp(family);
   if (fd < 0) return undefined;
-  if (family === 4) setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);
-  else setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
+  probePathMtu(fd, family);
   let wantsRequests = false;
   setTypeFilter(fd, family, false);
   const memory = createStructMemory(MEMORY_BYTES);
@@ -115,8 +102,7 @@ export function openIcmp(family: Family, identifier: number, onMessage: IcmpRead
     for (let index = 0; index < count; index++) {
       const length = words[(receiving.headers + index * MMSGHDR_BYTES + MSG_LEN) >> 2]!;
       const at = receiving.data + index * receiving.stride;
-      // With IPv4 the header precedes the message.
-      const headerBytes = family === 4 ? (bytes[at]! & 0x0f) * 4 : 0;
+      const headerBytes = messageStart(family, bytes, at) - at;
       source.at = receiving.names + index * NAME_BYTES[6] + NAME_ADDRESS[family];
       if (length > headerBytes) onMessage(source, bytes, at + headerBytes, length - headerBytes);
     }
@@ -172,11 +158,6 @@ function reserveMessages(
     structs.setPiece(piece, 0, data + index * stride, stride);
   }
   return { headers, names, data, pieces, stride };
-}
-
-function setOption(fd: number, level: number, name: number, value: number): void {
-  const bytes = new Uint8Array(Int32Array.of(value).buffer);
-  check(sys.setsockopt(fd, level, name, bytes, bytes.length), "setsockopt");
 }
 
 /** A bit for each type that is not received: `struct icmp_filter`, `struct icmp6_filter`. */

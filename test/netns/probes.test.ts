@@ -41,7 +41,10 @@ async function startPair(
   const hosts = await makeHosts(t, etcd, 2);
   hosts.forEach(prepare);
   const sides = [];
-  for (const host of hosts) sides.push({ host, ...(await readyFlanneld(t, host, { args })) });
+  for (const host of hosts) {
+    const env = { WIREGUARD_KEY_FILE: join(host.directory, "wgkey") };
+    sides.push({ host, ...(await readyFlanneld(t, host, { args, env })) });
+  }
   const [a, b] = sides as [(typeof sides)[0], (typeof sides)[0]];
   for (const { host, flanneld } of sides)
     await flanneld.until(async () => (await probeOf(host))?.verdict === "reachable", "a reachable peer");
@@ -157,6 +160,17 @@ test("peers of the udp backend are probed through its tunnel", async (t) => {
   assert.equal((await probeOf(a.host))?.overlay.state, "up");
   addRules(b.host, "input", "udp dport 8285 drop");
   await a.flanneld.logged(/is unreachable: .*: UDP port 8285 closed or filtered/);
+  removeRules(b.host);
+  await a.flanneld.logged(/is reachable again/);
+});
+
+test("peers of WireGuard in this process are probed through its tunnel", async (t) => {
+  await using etcd = await startEtcd();
+  const config = '{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard","Implementation":"userspace"}}';
+  const { a, b } = await startPair(t, etcd, config);
+  assert.equal((await probeOf(a.host))?.overlay.state, "up");
+  addRules(b.host, "input", "udp dport 51820 drop");
+  await a.flanneld.logged(/is unreachable: .*: UDP port 51820 closed or filtered/);
   removeRules(b.host);
   await a.flanneld.logged(/is reachable again/);
 });
