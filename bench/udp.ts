@@ -13,7 +13,15 @@ import type { NetworkKind } from "./support/etcd.ts";
 import { type Measurement, median } from "./support/measurement.ts";
 import type { Peer } from "./support/peers.ts";
 import { Site } from "./support/site.ts";
-import { compileTools, type Ends, lossFreeRate, roundTripUs, tcp, UdpLoops } from "./support/traffic.ts";
+import {
+  compileTools,
+  type Ends,
+  lossFreeRate,
+  roundTripUs,
+  tcp,
+  tunSetupOf,
+  UdpLoops,
+} from "./support/traffic.ts";
 import { privateMb, processorMs, residentMb } from "./support/usage.ts";
 import { steady } from "./support/wait.ts";
 
@@ -190,11 +198,12 @@ function waysOf(
   let running: "on" | "off" | "c" = "on";
   const become = async (next: typeof running): Promise<void> => {
     if (next === running) return;
+    const hosts = [a, b].map(({ host }) => [host, tunSetupOf(host)] as const);
     if (running === "c") await loops.stop();
     else await Promise.all([a.stop(), b.stop()]);
     running = next;
     const args = next === "off" ? ["--udp-offloads=false"] : [];
-    if (next === "c") await loops.start(a.host, b.host);
+    if (next === "c") await loops.start(hosts[0]!, hosts[1]!);
     else await Promise.all([a.start(args), b.start(args)]);
   };
   const containers = (from: Site, to: Site): Ends => ({

@@ -23,7 +23,7 @@ const SECONDS = 2;
 const PORT = "51820";
 const MTU_BYTES = "1420";
 /** Path of another wireguard-go, for instance the newest. */
-const OTHER = process.env["FLANNEL_BENCH_WIREGUARD_GO"];
+const OTHER = process.env.FLANNEL_BENCH_WIREGUARD_GO;
 
 const BARS = {
   debian: { stream: 4, packets: 1, roundTripAboveUs: 20 },

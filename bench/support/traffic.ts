@@ -11,6 +11,7 @@ import { rest, waitFor } from "./wait.ts";
 
 const BENCH = join(import.meta.dirname, "..");
 const PORT = 8285;
+const TUN = "flannel0";
 
 /** Who sends, who receives, at which address. */
 export interface Ends {
@@ -47,6 +48,28 @@ export function compileTools(): {
 }
 
 /** The C loop on two hosts, on the devices that flanneld left. */
+/** How a host has its TUN device, which goes when flanneld stops. */
+interface TunSetup {
+  readonly address: string;
+  readonly mtuBytes: string;
+  readonly route: string;
+}
+
+/** Reads it from a host whose flanneld runs. */
+export function tunSetupOf(host: BenchHost): TunSetup {
+  const link = host.run("ip", "-o", "-4", "address", "show", "dev", TUN);
+  const find = (text: string, pattern: RegExp): string => {
+    const [, value] = pattern.exec(text) ?? [];
+    if (value === undefined) throw new Error(`${TUN} has no ${pattern}: ${text}`);
+    return value;
+  };
+  return {
+    address: find(link, /inet (\S+)/),
+    mtuBytes: find(host.run("ip", "-o", "link", "show", "dev", TUN), /mtu (\d+)/),
+    route: find(host.run("ip", "-4", "route", "show", "dev", TUN), /^(\S+)/),
+  };
+}
+
 export class UdpLoops implements AsyncDisposable {
   readonly #program: string;
   #running: ChildProcess[] = [];
@@ -59,12 +82,16 @@ export class UdpLoops implements AsyncDisposable {
     return this.#running.map((child) => child.pid!);
   }
 
-  async start(a: BenchHost, b: BenchHost): Promise<void> {
-    for (const [host, peer] of [
-      [a, b],
-      [b, a],
+  /** On two hosts, with the devices that their flannelds had. */
+  async start(
+    [a, aSetup]: readonly [BenchHost, TunSetup],
+    [b, bSetup]: readonly [BenchHost, TunSetup],
+  ): Promise<void> {
+    for (const [host, peer, setup] of [
+      [a, b, aSetup],
+      [b, a, bSetup],
     ] as const) {
-      const child = host.spawn(this.#program, ["flannel0", host.address, peer.address, String(PORT)], {
+      const child = host.spawn(this.#program, [TUN, host.address, peer.address, String(PORT)], {
         stdio: ["ignore", "pipe", "inherit"],
       });
       const kill = () => void child.kill("SIGKILL");
@@ -72,6 +99,9 @@ export class UdpLoops implements AsyncDisposable {
       child.once("exit", () => process.removeListener("exit", kill));
       this.#running.push(child);
       await once(child.stdout!, "data");
+      host.run("ip", "address", "replace", setup.address, "dev", TUN);
+      host.run("ip", "link", "set", TUN, "up", "mtu", setup.mtuBytes);
+      host.run("ip", "route", "replace", setup.route, "dev", TUN);
     }
   }
 
