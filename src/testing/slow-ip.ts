@@ -86,18 +86,32 @@ export function ipv4(fields: Ipv4Fields, payload: Uint8Array): Uint8Array {
   return packet;
 }
 
-export interface TcpFields extends Omit<Ipv4Fields, "protocol"> {
+/** A TCP header's fields (RFC 9293); both ports are one number. */
+export interface TcpHeader {
   readonly ports: number;
   readonly sequence: number;
   readonly acknowledgement?: number;
   readonly flags?: number;
   readonly window?: number;
+}
+
+export interface TcpFields extends Omit<Ipv4Fields, "protocol">, TcpHeader {
   readonly tcpOptions?: Uint8Array;
 }
 
 /** A TCP segment with correct checksums. */
 export function tcp(fields: TcpFields, payload: Uint8Array): Uint8Array {
-  const options = fields.tcpOptions ?? new Uint8Array();
+  const packet = ipv4({ ...fields, protocol: 6 }, tcpSegment(fields, fields.tcpOptions, payload));
+  fixTransportChecksum(packet);
+  return packet;
+}
+
+/** A TCP segment without its checksum, which depends on the addresses. */
+export function tcpSegment(
+  fields: TcpHeader,
+  options: Uint8Array = new Uint8Array(),
+  payload: Uint8Array,
+): Uint8Array {
   const segment = new Uint8Array(20 + options.length + payload.length);
   const view = viewOf(segment);
   view.setUint32(0, fields.ports);
@@ -108,22 +122,25 @@ export function tcp(fields: TcpFields, payload: Uint8Array): Uint8Array {
   view.setUint16(14, fields.window ?? 1000);
   segment.set(options, 20);
   segment.set(payload, 20 + options.length);
-  const packet = ipv4({ ...fields, protocol: 6 }, segment);
-  fixTransportChecksum(packet);
-  return packet;
+  return segment;
 }
 
 export function udp(
   fields: Omit<Ipv4Fields, "protocol"> & { readonly ports: number },
   payload: Uint8Array,
 ): Uint8Array {
-  const datagram = new Uint8Array(8 + payload.length);
-  viewOf(datagram).setUint32(0, fields.ports);
-  viewOf(datagram).setUint16(4, datagram.length);
-  datagram.set(payload, 8);
-  const packet = ipv4({ ...fields, protocol: 17 }, datagram);
+  const packet = ipv4({ ...fields, protocol: 17 }, udpDatagram(fields.ports, payload));
   fixTransportChecksum(packet);
   return packet;
+}
+
+/** A UDP datagram without its checksum. */
+export function udpDatagram(ports: number, payload: Uint8Array): Uint8Array {
+  const datagram = new Uint8Array(8 + payload.length);
+  viewOf(datagram).setUint32(0, ports);
+  viewOf(datagram).setUint16(4, datagram.length);
+  datagram.set(payload, 8);
+  return datagram;
 }
 
 export const viewOf = (bytes: Uint8Array): DataView =>

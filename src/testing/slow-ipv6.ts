@@ -1,7 +1,7 @@
 /** TCP and UDP over IPv6 in the slow, obvious way: the oracle for segmentation and joining, with which it shares no code. */
 
 import { type Chance, mutate } from "./random-packets.ts";
-import { checksum, type Virtio, viewOf } from "./slow-ip.ts";
+import { checksum, type TcpHeader, tcpSegment, udpDatagram, type Virtio, viewOf } from "./slow-ip.ts";
 
 export interface Ipv6Ends {
   readonly source: Uint8Array;
@@ -51,28 +51,12 @@ function checksum6(packet: Uint8Array): number {
   return checksum(transport, 0xffff - checksum(pseudo));
 }
 
-export interface Tcp6Fields extends Omit<Ipv6Fields, "nextHeader"> {
-  readonly ports: number;
-  readonly sequence: number;
-  readonly acknowledgement?: number;
-  readonly flags?: number;
-  readonly window?: number;
+export interface Tcp6Fields extends Omit<Ipv6Fields, "nextHeader">, TcpHeader {
   readonly options?: Uint8Array;
 }
 
 export function tcp6(fields: Tcp6Fields, payload: Uint8Array): Uint8Array {
-  const options = fields.options ?? new Uint8Array();
-  const segment = new Uint8Array(20 + options.length + payload.length);
-  const view = viewOf(segment);
-  view.setUint32(0, fields.ports);
-  view.setUint32(4, fields.sequence >>> 0);
-  view.setUint32(8, fields.acknowledgement ?? 1);
-  segment[12] = (5 + options.length / 4) << 4;
-  segment[13] = fields.flags ?? 0x10;
-  view.setUint16(14, fields.window ?? 1000);
-  segment.set(options, 20);
-  segment.set(payload, 20 + options.length);
-  const packet = ipv6({ ...fields, nextHeader: 6 }, segment);
+  const packet = ipv6({ ...fields, nextHeader: 6 }, tcpSegment(fields, fields.options, payload));
   fixChecksum6(packet);
   return packet;
 }
@@ -81,11 +65,7 @@ export function udp6(
   fields: Omit<Ipv6Fields, "nextHeader"> & { readonly ports: number },
   payload: Uint8Array,
 ): Uint8Array {
-  const datagram = new Uint8Array(8 + payload.length);
-  viewOf(datagram).setUint32(0, fields.ports);
-  viewOf(datagram).setUint16(4, datagram.length);
-  datagram.set(payload, 8);
-  const packet = ipv6({ ...fields, nextHeader: 17 }, datagram);
+  const packet = ipv6({ ...fields, nextHeader: 17 }, udpDatagram(fields.ports, payload));
   fixChecksum6(packet);
   return packet;
 }
