@@ -103,7 +103,9 @@ function openRefusal(ip: Ip): Probe {
     isRefused ||= error.code === "ECONNREFUSED";
   });
   let isConnected = false;
-  socket.connect(DISCARD_PORT, formatIp(ip), () => {
+  // Node.js calls back also if it fails (no route, a broadcast address), which its types do not say.
+  socket.connect(DISCARD_PORT, formatIp(ip), (error?: Error) => {
+    if (error !== undefined && error !== null) return;
     isConnected = true;
     socket.send(new Uint8Array(1));
   });
