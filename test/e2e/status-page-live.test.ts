@@ -53,6 +53,7 @@ test("three hosts see each other in the matrix of one; a host whose tunnel is cu
   assert.deepEqual((await hops.allInnerTexts()).slice(0, 6), [
     ...["Containers here", "route", "neighbour", "fdb", "link", "External interface"],
   ]);
+  await page.locator(".hops li.good").nth(6).waitFor({ timeout: SHOWN_MS });
   assert.equal(await page.locator(".hops li.good").count(), 7);
 
   hosts[2]!.run("nft", "add table inet cut");

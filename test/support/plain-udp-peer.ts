@@ -19,8 +19,18 @@ const buffer = new Uint8Array(65536);
 socket.on("message", (packet, { address: from, port: fromPort }) => {
   if (from !== peer || fromPort !== Number(port)) console.log(`from ${from}:${fromPort}`);
   else if (!isWholeIpv4(packet)) console.log(`not one IPv4 packet: ${packet.toString("hex")}`);
-  else if (decrementTtl(packet)) writeSync(fd, packet);
+  else if (decrementTtl(packet)) writeToDevice(packet);
 });
+
+/** The device may not be up yet when the other host's first probe comes. */
+function writeToDevice(packet: Uint8Array): void {
+  try {
+    writeSync(fd, packet);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EIO") throw error;
+  }
+}
+
 socket.bind({ address, port: Number(port) }, () => console.log("ready"));
 watchReadable(fd, () => {
   for (;;) {
