@@ -41,7 +41,6 @@ const LAYERS: readonly Layer[] = [
   { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 2, alone: ALONE },
   { name: "vm", pattern: "test/vm/*.test.ts", concurrency: 1, inMachine: true },
 ];
-const LONGEST = "e2e";
 /** Number of tests that may be skipped. None: a machine that runs `make test` can run all of them. */
 const EXPECTED_SKIPS = 0;
 const FILE_TIMEOUT_MS = 180_000;
@@ -50,8 +49,6 @@ const wanted = process.argv.slice(2);
 const layers = wanted.length === 0 ? LAYERS : LAYERS.filter((layer) => wanted.includes(layer.name));
 const totals = { passed: 0, failed: 0, skipped: 0 };
 let isGood = true;
-/** The virtual machine's, which has a time limit of its own (test/vm/machine/boot.ts). */
-let machinePid: number | undefined;
 
 if (wanted.length === 0) {
   isGood = check("type check", "tsc", ["-p", "."]) && isGood;
@@ -66,15 +63,7 @@ if (wanted.length === 0) {
       ...globSync(["bin/*", "scripts/*.sh", "deploy/**/*.sh", ".ci/run"]),
     ]) && isGood;
 }
-// The machine needs nothing of this one's kernel: it runs beside the longest layer, and is printed after it.
-const inMachine = layers.find((layer) => layer.inMachine);
-let machine: Promise<void> | undefined;
-for (const layer of layers) {
-  if (layer.inMachine) continue;
-  if (layer.name === LONGEST && inMachine !== undefined) machine = runInMachine(inMachine);
-  await runLayer(layer);
-}
-if (inMachine !== undefined) await (machine ?? runInMachine(inMachine));
+for (const layer of layers) await (layer.inMachine ? runInMachine(layer) : runLayer(layer));
 if (totals.skipped !== EXPECTED_SKIPS) {
   console.log(`✖ ${totals.skipped} tests skipped, expected ${EXPECTED_SKIPS}`);
   isGood = false;
@@ -132,20 +121,18 @@ async function runFiles(name: string, files: readonly string[], concurrency: num
 async function runInMachine({ name, pattern }: Layer): Promise<void> {
   const files = globSync(pattern).sort();
   const startedMs = Date.now();
-  const lines = [`\n==> ${name}: ${files.length} files`];
+  console.log(`\n==> ${name}: ${files.length} files`);
   const machine = spawn(process.execPath, ["test/vm/machine/boot.ts", ...files], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  machinePid = machine.pid;
   const exit = once(machine, "exit"); // may come after the end of its output
   const counts = { pass: 0, fail: 0, skipped: 0 };
   for await (const line of createInterface({ input: machine.stdout })) {
-    lines.push(line);
+    console.log(line);
     const [, what, count] = /^ℹ (pass|fail|skipped) (\d+)$/.exec(line) ?? [];
     if (what !== undefined) counts[what as keyof typeof counts] = Number(count);
   }
-  lines.push(`==> ${name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
-  console.log(lines.join("\n"));
+  console.log(`==> ${name} took ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
   totals.passed += counts.pass;
   totals.failed += counts.fail;
   totals.skipped += counts.skipped;
@@ -162,7 +149,6 @@ function endOverdueChildren(): Disposable {
     for (const task of readdirSync("/proc/self/task")) {
       const children = readFileSync(`/proc/self/task/${task}/children`, "utf8").trim().split(" ");
       for (const pid of children.filter((text) => text !== "").map(Number)) {
-        if (pid === machinePid) continue;
         const seenMs = firstSeenMs.get(pid) ?? Date.now();
         firstSeenMs.set(pid, seenMs);
         if (Date.now() - seenMs < FILE_TIMEOUT_MS + 10_000) continue;
