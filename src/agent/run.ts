@@ -91,7 +91,7 @@ export class RunningAgent {
         this.#change({ backend: this.#resolver.createFreshBackend(planner.config.network) });
         break;
       case "peers":
-        this.#ports.limitMemory();
+        if (!this.#isProgrammed) this.#ports.limitMemory(); // reading it takes a third of a millisecond
         planner.replan();
         if (this.#isProgrammed) foreignRoutes.schedule();
         break;
