@@ -6,8 +6,9 @@ import type { Order, Report, ThreadData } from "./messages.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type PacketIo, SOCKET_READY, TUN_READY, WOKEN } from "./packet-io.ts";
 
-/** Idle time without orders or packets before memory is released. */
 const LONGEST_WAIT_MS = 1000;
+/** Idle time before memory is released, once there is some: probes of peers leave no longer gaps. */
+const QUIET_MS = 100;
 /** Iterations after which there is memory to release: the compiler's, and a young generation grown to its full size. */
 const UNTIDY_TURNS = 20_000;
 
@@ -34,7 +35,7 @@ export function runLoop(
   );
   const incoming = new Incoming(io, counters, icmp, forwarding);
   for (let turns = 0; ; turns++) {
-    const ready = io.wait(LONGEST_WAIT_MS);
+    const ready = io.wait(turns > UNTIDY_TURNS ? QUIET_MS : LONGEST_WAIT_MS);
     if (ready === 0 && turns > UNTIDY_TURNS) {
       tidyUp();
       turns = 0;

@@ -64,7 +64,7 @@ function tidiedWith(packets: number) {
   return { ...tidied, handshakes };
 }
 
-test("memory is released in the first idle second after much traffic, not when a timer fires between two packets", () => {
+test("memory is released in the first pause after much traffic, not when a timer fires between two packets", () => {
   const { handshakes, ...tidied } = tidiedWith(25_000);
   assert.ok(handshakes > 10, `${handshakes} handshakes`);
   assert.deepEqual(tidied, { meanwhile: 0, afterwards: 1 });

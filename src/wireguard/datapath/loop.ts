@@ -12,7 +12,7 @@ import type { DeviceOrder, DeviceReport, PeerOrder } from "./orders.ts";
 import { Outgoing } from "./outgoing.ts";
 import { IPV4_READY, IPV6_READY, TUN_READY, type WireguardIo, WOKEN } from "./wireguard-io.ts";
 
-/** Idle time before memory is released, if there was traffic. */
+/** Longest time without a look at the timers. */
 const LONGEST_WAIT_MS = 1000;
 /**
  * Packets wait on the TUN device until there are peers, so that a restart loses none; for so long, because a host may be the
@@ -21,6 +21,8 @@ const LONGEST_WAIT_MS = 1000;
 const LONGEST_CLOSED_MS = 10_000;
 /** Pause instead of polling a device that is not read. */
 const CLOSED_PAUSE_MS = 5;
+/** Idle time before memory is released, once there is some: probes of peers leave no longer gaps. */
+const QUIET_MS = 100;
 const UNTIDY_TURNS = 20_000;
 /** Searches of all peers for the sender of a data message without a session: strangers cause them too. */
 const SEARCHES_PER_SECOND = 200;
@@ -82,12 +84,13 @@ export function runLoop({ io, primitives, timestampMs, nextOrder, report, tidyUp
   const openAtMs = readyMs + LONGEST_CLOSED_MS;
   for (let turns = 0; ; turns++) {
     device.nowMs = io.nowMs();
-    const idleMs = Math.max(0, Math.min(LONGEST_WAIT_MS, Math.ceil(device.dueMs - device.nowMs)));
+    const longestMs = turns > UNTIDY_TURNS ? QUIET_MS : LONGEST_WAIT_MS;
+    const idleMs = Math.max(0, Math.min(longestMs, Math.ceil(device.dueMs - device.nowMs)));
     const ready = io.wait(idleMs);
     device.nowMs = io.nowMs();
     if (ready !== 0) readyMs = device.nowMs;
     // A wait that ended for a timer says nothing: packets may come a moment later, and this blocks.
-    else if (turns > UNTIDY_TURNS && device.nowMs - readyMs >= LONGEST_WAIT_MS) {
+    else if (turns > UNTIDY_TURNS && device.nowMs - readyMs >= QUIET_MS) {
       tidyUp();
       turns = 0;
     }
