@@ -180,7 +180,7 @@ export const udp: Benchmark = {
         samples: residentMbs,
       },
       {
-        measure: "  before the idle second in which it gives memory back",
+        measure: "  before the pause in which it gives memory back",
         value: median(busyMbs),
         unit: "MB",
         samples: busyMbs,
@@ -198,12 +198,12 @@ function waysOf(
   let running: "on" | "off" | "c" = "on";
   const become = async (next: typeof running): Promise<void> => {
     if (next === running) return;
-    const hosts = [a, b].map(({ host }) => [host, tunSetupOf(host)] as const);
+    const setups = next === "c" ? ([tunSetupOf(a.host), tunSetupOf(b.host)] as const) : undefined;
     if (running === "c") await loops.stop();
     else await Promise.all([a.stop(), b.stop()]);
     running = next;
     const args = next === "off" ? ["--udp-offloads=false"] : [];
-    if (next === "c") await loops.start(hosts[0]!, hosts[1]!);
+    if (setups !== undefined) await loops.start([a.host, setups[0]], [b.host, setups[1]]);
     else await Promise.all([a.start(args), b.start(args)]);
   };
   const containers = (from: Site, to: Site): Ends => ({

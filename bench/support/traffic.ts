@@ -47,7 +47,6 @@ export function compileTools(): {
   };
 }
 
-/** The C loop on two hosts, on the devices that flanneld left. */
 /** How a host has its TUN device, which goes when flanneld stops. */
 interface TunSetup {
   readonly address: string;
@@ -70,6 +69,7 @@ export function tunSetupOf(host: BenchHost): TunSetup {
   };
 }
 
+/** The C loop on two hosts, with devices as their flannelds had them. */
 export class UdpLoops implements AsyncDisposable {
   readonly #program: string;
   #running: ChildProcess[] = [];
@@ -82,7 +82,6 @@ export class UdpLoops implements AsyncDisposable {
     return this.#running.map((child) => child.pid!);
   }
 
-  /** On two hosts, with the devices that their flannelds had. */
   async start(
     [a, aSetup]: readonly [BenchHost, TunSetup],
     [b, bSetup]: readonly [BenchHost, TunSetup],

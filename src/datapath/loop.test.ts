@@ -40,7 +40,7 @@ function run(runs: readonly (readonly [count: number, ready: number])[]) {
   return { tidied, reports };
 }
 
-test("memory is tidied up in the first idle second after much traffic, and again after as much", () => {
+test("memory is tidied up in the first pause after much traffic, and again after as much", () => {
   assert.equal(run([[5, 0]]).tidied, 0, "nothing to tidy");
   const [busy, idle] = [[25_000, TUN_READY] as const, [3, 0] as const];
   assert.equal(run([busy]).tidied, 0, "not while there is traffic");
