@@ -73,12 +73,14 @@ const MAY_IMPORT: Table = {
   wireguard: ["address", "packet", "netlink", "state"],
   // Commands of the operator's, for the extension backend.
   extension: ["address", "state"],
+  // Routes in a cloud's route tables, over its API.
+  cloud: ["address", "state"],
   linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
   // It checks the network config of a lab as flanneld will, before it makes any host.
   lab: ["address", "config", "lease", "backend", "netlink", "ipsec", "cni", "linux", "kube-server"],
   // Fakes: no program imports them.
-  testing: ["address", "packet", "datapath", "netlink", "lease", "state", "recorder", "probe"],
+  testing: ["address", "packet", "datapath", "netlink", "lease", "state", "recorder", "probe", "cloud"],
   cmd: [
     "address",
     "netlink",
@@ -92,6 +94,7 @@ const MAY_IMPORT: Table = {
     "datapath",
     "wireguard",
     "extension",
+    "cloud",
     "ipsec",
     "status",
     "agent",
