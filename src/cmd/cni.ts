@@ -3,6 +3,7 @@
 import { messageOf } from "../base/error.ts";
 import { CNI_CODE, CniError, formatError } from "../cni/cni-error.ts";
 import { runFlannelPlugin } from "../cni/cni-plugin.ts";
+import { nodeSystem } from "../cni/node-system.ts";
 import { CURRENT_VERSION } from "../cni/versions.ts";
 import { VERSION } from "./version.ts";
 
@@ -22,6 +23,10 @@ void main().then((exitCode) => {
 async function main(): Promise<number> {
   try {
     return await runFlannelPlugin({
+      system: nodeSystem({
+        forwardedSignals: ["SIGTERM", "SIGINT"],
+        onStderr: (text) => void process.stderr.write(text),
+      }),
       environment: process.env,
       readInput,
       readPromptInput,

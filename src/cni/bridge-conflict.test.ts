@@ -28,12 +28,16 @@ fc000005000000090000000000000001 06 40 00 80     br1
 `,
 };
 
+const procOf = (proc: Readonly<Record<string, string>>) => ({
+  readProcFile(path: string): string {
+    const text = proc[path];
+    if (text === undefined) throw new Error(`no ${path}`);
+    return text;
+  },
+});
+
 const explain = (message: string, proc = PROC): CniError => {
-  const error = explainBridgeConflict(
-    new CniError(999, message, "more"),
-    { type: "bridge" },
-    (path) => proc[path],
-  );
+  const error = explainBridgeConflict(new CniError(999, message, "more"), { type: "bridge" }, procOf(proc));
   assert.ok(error instanceof CniError);
   return error;
 };
@@ -81,15 +85,16 @@ test("F10 a bridge without a MAC address, which a failed ADD leaves", () => {
     explain(message).message,
     /^bridge "cni0" has no MAC address, .*ip link delete cni0; the next ADD creates it$/,
   );
-  const named = explainBridgeConflict(new CniError(999, message), {
-    type: "bridge",
-    bridge: "pods0",
-  }) as CniError;
+  const named = explainBridgeConflict(
+    new CniError(999, message),
+    { type: "bridge", bridge: "pods0" },
+    procOf({}),
+  ) as CniError;
   assert.match(named.message, /^bridge "pods0" .*ip link delete pods0/);
 });
 
 test("F10 all other errors stay as they are", () => {
   for (const error of [new CniError(11, "no IP addresses available"), new Error("x"), "x"]) {
-    assert.equal(explainBridgeConflict(error, { type: "bridge" }), error);
+    assert.equal(explainBridgeConflict(error, { type: "bridge" }, procOf({})), error);
   }
 });

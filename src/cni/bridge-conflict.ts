@@ -4,11 +4,11 @@
  * address that the device has and the remedy. Reads /proc/net, which is of the plugin's own network namespace (proc(5)).
  */
 
-import { readFileSync } from "node:fs";
 import { formatIp, ipFromBytes } from "../address/ip.ts";
 import { formatPrefix, parsePrefix, samePrefix } from "../address/prefix.ts";
 import { CniError } from "./cni-error.ts";
 import type { DelegateConfig } from "./delegate-config.ts";
+import type { System } from "./system.ts";
 
 /** bridge's ensureAddr: it quotes the device and names the address that it wants to set. */
 const OTHER_ADDRESS = /"([^"]+)" already has an IP address different from ([\d.]+\/\d+|[\da-fA-F:.]+\/\d+)/;
@@ -20,16 +20,14 @@ const NO_MAC = "could not set bridge's mac: invalid argument";
 /** The bridge plugin's default for `bridge`. */
 const DEFAULT_BRIDGE = "cni0";
 
-/** The text of a file below /proc; undefined = it cannot be read. */
-type ProcReader = (path: string) => string | undefined;
-
 /** The delegate's error with address, expected subnet and remedy if it is such a conflict; any other error as it is. */
 export function explainBridgeConflict(
   error: unknown,
   delegate: DelegateConfig,
-  readProc: ProcReader = readText,
+  system: Pick<System, "readProcFile">,
 ): unknown {
   if (!(error instanceof CniError)) return error;
+  const readProc = (path: string): string | undefined => readText(system, path);
   const details = [error.message, error.details].filter((text) => text !== "").join("; ");
   const other = OTHER_ADDRESS.exec(error.message);
   if (other !== null) {
@@ -69,17 +67,21 @@ export function explainBridgeConflict(
 }
 
 /** Addresses of a device with their prefix lengths, as far as /proc/net shows them. */
-function addressesOf(device: string, isIpv6: boolean, readProc: ProcReader): string[] {
+function addressesOf(
+  device: string,
+  isIpv6: boolean,
+  readProc: (path: string) => string | undefined,
+): string[] {
   return isIpv6 ? ipv6Addresses(device, readProc) : ipv4Addresses(device, readProc);
 }
 
 /** Lines of `address ifindex length scope flags device`, numbers in hexadecimal. Link-local addresses are left out. */
-function ipv6Addresses(device: string, readProc: ProcReader): string[] {
+function ipv6Addresses(device: string, readProc: (path: string) => string | undefined): string[] {
   const lines = (readProc("/proc/net/if_inet6") ?? "").split("\n").map((line) => line.trim().split(/\s+/));
   return lines
     .filter(([, , , scope, , name]) => name === device && scope !== "20")
     .map(([address = "", , length = ""]) => {
-      const ip = ipFromBytes(Buffer.from(address, "hex"));
+      const ip = ipFromBytes(bytesOf(address));
       return ip === undefined ? "" : `${formatIp(ip)}/${Number.parseInt(length, 16)}`;
     })
     .filter((text) => text !== "");
@@ -89,7 +91,7 @@ function ipv6Addresses(device: string, readProc: ProcReader): string[] {
  * The device's routes without a gateway give its subnets (/proc/net/route: little-endian hexadecimal), the local addresses
  * inside them are its own (/proc/net/fib_trie lists them without a device).
  */
-function ipv4Addresses(device: string, readProc: ProcReader): string[] {
+function ipv4Addresses(device: string, readProc: (path: string) => string | undefined): string[] {
   const routes = (readProc("/proc/net/route") ?? "").split("\n").map((line) => line.split(/\s+/));
   const subnets = routes
     .filter(([name, , gateway]) => name === device && gateway === "00000000")
@@ -105,6 +107,9 @@ function ipv4Addresses(device: string, readProc: ProcReader): string[] {
   return [...new Set(pairs)];
 }
 
+const bytesOf = (hexadecimal: string): Uint8Array =>
+  Uint8Array.from(hexadecimal.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16));
+
 const dotted = (hexadecimal: string): string =>
   (hexadecimal.match(/../g) ?? [])
     .reverse()
@@ -116,9 +121,10 @@ const bitsOf = (mask: string): number =>
     .toString(2)
     .replaceAll("0", "").length;
 
-function readText(path: string): string | undefined {
+/** undefined = it cannot be read. */
+function readText(system: Pick<System, "readProcFile">, path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return system.readProcFile(path);
   } catch {
     return undefined;
   }

@@ -17,16 +17,16 @@ import { FIRST_VERSION } from "./versions.ts";
 export async function add(call: Call): Promise<string> {
   const { config, parameters } = call;
   const { attachment } = parameters;
-  const delegate = delegateConfig(config, readSubnetFile(config.subnetFile, call.log));
-  const path = findPlugin(delegate.type, parameters.pluginPath);
-  const before = storeConfig(config.dataDir, attachment, formatStored(delegate));
+  const delegate = delegateConfig(config, readSubnetFile(call.system, config.subnetFile, call.log));
+  const path = findPlugin(call.system, delegate.type, parameters.pluginPath);
+  const before = storeConfig(call.system, config.dataDir, attachment, formatStored(delegate));
   try {
     return checkResult(path, await delegateTo(call, "ADD", delegate), config.cniVersion ?? FIRST_VERSION);
   } catch (error) {
     // Added before and not deleted since: the existing interface is in use.
-    if (before !== undefined && isAdded(before)) storeConfig(config.dataDir, attachment, before);
+    if (before !== undefined && isAdded(before)) storeConfig(call.system, config.dataDir, attachment, before);
     else if (error instanceof CniError) await undo(call, delegate, error);
-    throw explainBridgeConflict(error, delegate);
+    throw explainBridgeConflict(error, delegate, call.system);
   }
 }
 
@@ -37,13 +37,13 @@ async function undo(call: Call, delegate: DelegateConfig, addError: CniError): P
   const { dataDir } = call.config;
   const { attachment } = call.parameters;
   const text = formatStored(delegate, addError);
-  const stored = findConfig(dataDir, attachment);
+  const stored = findConfig(call.system, dataDir, attachment);
   if (stored === undefined) return;
   const content = parseStored({ ...stored, text }) as StoredDelegate;
   try {
     await deleteStored(call, { attachment, stored, content });
   } catch (error) {
-    storeConfig(dataDir, attachment, text);
+    storeConfig(call.system, dataDir, attachment, text);
     call.log(`failed to undo the failed ADD; DEL will retry: ${messageOf(error)}`);
   }
 }
@@ -52,7 +52,7 @@ async function undo(call: Call, delegate: DelegateConfig, addError: CniError): P
 export async function del(call: Call): Promise<string> {
   const { dataDir } = call.config;
   const { attachment } = call.parameters;
-  const stored = findConfig(dataDir, attachment);
+  const stored = findConfig(call.system, dataDir, attachment);
   if (stored === undefined) {
     call.log(
       `nothing is stored for ${attachment.containerId} in ${dataDir}: already deleted, or never added`,
@@ -66,7 +66,7 @@ export async function del(call: Call): Promise<string> {
 /** Has the delegate check the interface. Throws CniError if it differs from the result of ADD. */
 export async function check(call: Call): Promise<string> {
   const { config, parameters } = call;
-  const stored = findConfig(config.dataDir, parameters.attachment);
+  const stored = findConfig(call.system, config.dataDir, parameters.attachment);
   if (stored === undefined) {
     throw new CniError(
       CNI_CODE.unknownContainer,
@@ -101,7 +101,7 @@ export async function check(call: Call): Promise<string> {
 /** Whether an ADD could succeed: subnet.env is complete, the delegate is installed and ready. Throws CniError if not. */
 export async function status(call: Call): Promise<string> {
   try {
-    const delegate = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
+    const delegate = delegateConfig(call.config, readSubnetFile(call.system, call.config.subnetFile));
     const isKnown = await delegateIfKnown(call, "STATUS", delegate);
     if (!isKnown) await checkDelegateVersion(call, delegate);
   } catch (error) {
@@ -142,7 +142,7 @@ function readStored(call: Call, stored: StoredConfig): StoredDelegate {
   const content = parseStored(stored);
   if (content !== undefined) return content;
   try {
-    const delegate = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
+    const delegate = delegateConfig(call.config, readSubnetFile(call.system, call.config.subnetFile));
     call.log(`${stored.path} is damaged; using the network config and ${call.config.subnetFile} instead`);
     return { delegate, addError: undefined };
   } catch (error) {

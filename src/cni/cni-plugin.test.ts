@@ -289,7 +289,7 @@ test("delegates that are missing, broken, silent or print junk", async (t) => {
     ["junk", /^6 \S+junk printed no CNI result: "hello\\n"/],
     ["empty", /^6 \S+empty printed no CNI result: ""/],
     ["badjunk", /^999 \S+badjunk failed \(exit code 1\) and printed no CNI error: "hello\\n"/],
-    ["endless", /^999 \S+endless failed \(ended by SIGKILL\): it printed more than 16777216 characters/],
+    ["endless", /^999 \S+endless failed \(ended by SIGKILL\): it printed more than 16777216 bytes/],
     ["nocode", /^999 bad$/],
     ["noexec", /^999 cannot run \S+noexec: .*EACCES; is it executable/],
   ] as const) {

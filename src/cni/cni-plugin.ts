@@ -1,16 +1,17 @@
 /** One call of the plugin: from environment and standard input to standard output and exit code (CNI specification 1.1.0, section 2). */
 
-import { type Stats, statSync } from "node:fs";
 import { add, check, del, status } from "./cni-commands.ts";
 import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
 import { collectGarbage } from "./collect-garbage.ts";
 import type { Call } from "./delegate-call.ts";
 import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
 import { parsePluginConfig, versionOf } from "./plugin-config.ts";
+import type { System } from "./system.ts";
 import { checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
 
 /** What the plugin uses of its process. */
 export interface PluginPorts {
+  readonly system: System;
   readonly environment: Environment;
   /** All of standard input. */
   readonly readInput: () => Promise<string>;
@@ -37,8 +38,7 @@ const NEEDS_VALID_CONFIG: readonly Command[] = ["ADD", "STATUS"];
 /** Runs one command and returns the exit code, 0 or 1. Errors go to stdout as CNI error objects; anything but CniError is thrown. */
 export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {
   if ((ports.environment.CNI_COMMAND ?? "") === "") {
-    const architecture = process.arch === "x64" ? "amd64" : process.arch; // as images and other plugins call it
-    ports.printError(`CNI Plugin flannel version ${ports.version} (${process.platform}/${architecture})\n`);
+    ports.printError(`CNI Plugin flannel version ${ports.version} (${ports.system.platform})\n`);
     ports.printError(`CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(", ")}\n`);
     return 0;
   }
@@ -68,30 +68,22 @@ async function runCommand(
   const config = parsePluginConfig(input, NEEDS_VALID_CONFIG.includes(command));
   checkVersion(config.cniVersion ?? FIRST_VERSION, command);
   if ((command === "ADD" || command === "DEL") && !parameters.allowsOwnNetns)
-    refuseOwnNetns(parameters.netns);
-  const { environment, printError } = ports;
+    refuseOwnNetns(ports.system, parameters.netns);
+  const { system, environment, printError } = ports;
   const log = (line: string): void => printError(`flannel: ${line}\n`);
-  return COMMANDS[command]({ parameters, config, environment, log, onStderr: printError });
+  return COMMANDS[command]({ system, parameters, config, environment, log });
 }
 
 /** In the host's own namespace a delegate would configure or delete the host's interface. */
-function refuseOwnNetns(path: string): void {
-  const [container, own] = [inodeOf(path), inodeOf("/proc/self/ns/net")];
-  if (container === undefined || container.ino !== own?.ino || container.dev !== own.dev) return;
+function refuseOwnNetns(system: System, path: string): void {
+  const container = system.identityOf(path);
+  // A path that does not exist is reported by the delegate, if it matters.
+  if (container === undefined || container !== system.identityOf("/proc/self/ns/net")) return;
   throw new CniError(
     CNI_CODE.invalidNamespace,
     "plugin's netns and netns from CNI_NETNS should not be the same",
     `${path} is the network namespace of the host`,
   );
-}
-
-/** Undefined = it does not exist or stat(2) fails; the delegate reports that if it matters. */
-function inodeOf(path: string): Stats | undefined {
-  try {
-    return statSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The answer to VERSION, in the version of the request (specification, section 4); without one in the newest. */

@@ -35,12 +35,12 @@ export async function collectGarbage(call: Call): Promise<string> {
       faults.push(`${what}: ${messageOf(error)}${details}`);
     }
   };
-  for (const found of listConfigs(config.dataDir)) {
+  for (const found of listConfigs(call.system, config.dataDir)) {
     if (isValid(found, validAttachments)) continue;
     await attempt(found.path, () => removeStale(call, found));
   }
   await attempt("the delegate's own GC", () => {
-    const delegate = delegateConfig(config, readSubnetFile(config.subnetFile));
+    const delegate = delegateConfig(config, readSubnetFile(call.system, config.subnetFile));
     const attachments = validAttachments.map(({ containerId, ifName }) => ({
       containerID: containerId,
       ifname: ifName,

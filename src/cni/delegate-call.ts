@@ -6,17 +6,17 @@ import { formatGoJson } from "./go-json.ts";
 import type { Command, Environment, Parameters } from "./parameters.ts";
 import type { PluginConfig } from "./plugin-config.ts";
 import { findPlugin, runPlugin } from "./run-plugin.ts";
+import type { System } from "./system.ts";
 
 /** A call to the plugin. */
 export interface Call {
+  readonly system: System;
   readonly parameters: Parameters;
   readonly config: PluginConfig;
   /** Passed on to the delegate. */
   readonly environment: Environment;
   /** A line for stderr, which runtimes log. */
   readonly log: (line: string) => void;
-  /** The delegate's stderr. */
-  readonly onStderr: (text: string) => void;
 }
 
 /** For commands without a container. Older plugins check these variables first; libcni sets the same for VERSION. */
@@ -24,17 +24,15 @@ export const NO_ATTACHMENT: Environment = { CNI_CONTAINERID: "dummy", CNI_IFNAME
 
 /** Runs the delegate with the environment of the call, except for the command and `changes`; returns its stdout. Throws CniError. */
 export function delegateTo(
-  { parameters, environment, onStderr }: Call,
+  { system, parameters, environment }: Call,
   command: Command,
   delegate: DelegateConfig,
   changes: Environment = {},
 ): Promise<string> {
-  return runPlugin({
-    path: findPlugin(delegate.type, parameters.pluginPath),
+  return runPlugin(system, {
+    path: findPlugin(system, delegate.type, parameters.pluginPath),
     config: formatGoJson(delegate),
     environment: { ...environment, CNI_COMMAND: command, ...changes },
-    forwardedSignals: ["SIGTERM", "SIGINT"],
-    onStderr,
   });
 }
 

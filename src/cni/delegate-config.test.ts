@@ -16,9 +16,11 @@ import { CNI_CODE, CniError } from "./cni-error.ts";
 import { delegateConfig } from "./delegate-config.ts";
 import { formatGoJson } from "./go-json.ts";
 import { readSubnetFile } from "./node-network.ts";
+import { nodeSystem } from "./node-system.ts";
 import { parsePluginConfig } from "./plugin-config.ts";
 import vectors from "./vectors.json" with { type: "json" };
 
+const SYSTEM = nodeSystem();
 const IPV4 =
   "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
 
@@ -33,7 +35,7 @@ function writeEnv(t: TestContext, text: string): string {
 const configFor = (t: TestContext, config: object, env = IPV4) =>
   delegateConfig(
     parsePluginConfig(JSON.stringify({ name: "cbr0", ...config })),
-    readSubnetFile(writeEnv(t, env)),
+    readSubnetFile(SYSTEM, writeEnv(t, env)),
   );
 
 /** Code and message of the error. */
@@ -49,7 +51,7 @@ function refusal(action: () => unknown): string {
 
 for (const { name, config, subnetEnv, stored } of vectors) {
   test(`the delegate's config is Go's to the byte: ${name}`, (t) => {
-    const node = readSubnetFile(writeEnv(t, subnetEnv));
+    const node = readSubnetFile(SYSTEM, writeEnv(t, subnetEnv));
     const made = delegateConfig(parsePluginConfig(JSON.stringify(config)), node);
     assert.equal(formatGoJson(made), stored);
   });
@@ -140,12 +142,12 @@ test("subnet.env: reports what is missing, invalid or unreadable", (t) => {
     [IPV4.replace("10.5.72.1/24", "10.5.72.1"), /^11 .*invalid values for FLANNEL_SUBNET/],
   ] as const) {
     assert.match(
-      refusal(() => readSubnetFile(writeEnv(t, env))),
+      refusal(() => readSubnetFile(SYSTEM, writeEnv(t, env))),
       fault,
     );
   }
   assert.match(
-    refusal(() => readSubnetFile("/proc/self")),
+    refusal(() => readSubnetFile(SYSTEM, "/proc/self")),
     /^5 cannot read subnet\.env: EISDIR/,
   );
 });
@@ -156,17 +158,19 @@ test("F15 half a pair of IPv6 values: used as Go's plugin uses it, and reported"
     ["FLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64", ["10.5.72.0/24", "fc00:5:0:72::/64"], ["10.5.0.0/16"]],
   ] as const) {
     const lines: string[] = [];
-    const node = readSubnetFile(writeEnv(t, `${IPV4}${line}\n`), (text) => lines.push(text));
+    const node = readSubnetFile(SYSTEM, writeEnv(t, `${IPV4}${line}\n`), (text) => lines.push(text));
     assert.deepEqual(node.subnets.map(formatPrefix), subnets);
     assert.deepEqual(node.networks.map(formatPrefix), networks);
     assert.equal(lines.length, 1);
     assert.match(lines[0]!, /has (?:a network but no subnet|a subnet but no network) for IPv6: /);
   }
   const crossed = IPV4.replace("FLANNEL_SUBNET=10.5.72.1/24", "FLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64");
-  assert.deepEqual(readSubnetFile(writeEnv(t, crossed)).subnets.map(formatPrefix), ["fc00:5:0:72::/64"]);
+  assert.deepEqual(readSubnetFile(SYSTEM, writeEnv(t, crossed)).subnets.map(formatPrefix), [
+    "fc00:5:0:72::/64",
+  ]);
   const neither = IPV4.replace(/FLANNEL_SUBNET.*\n/, "");
   assert.match(
-    refusal(() => readSubnetFile(writeEnv(t, neither))),
+    refusal(() => readSubnetFile(SYSTEM, writeEnv(t, neither))),
     /^11 .* is missing FLANNEL_SUBNET:/,
   );
 });
@@ -175,23 +179,23 @@ test("F24 a subnetFile that is a FIFO, a device, a directory or huge is refused 
   const path = writeEnv(t, "");
   truncateSync(path, 2 ** 32);
   assert.match(
-    refusal(() => readSubnetFile(path)),
+    refusal(() => readSubnetFile(SYSTEM, path)),
     /^5 cannot read subnet\.env: EFBIG.*must name the regular file/,
   );
   rmSync(path);
   execFileSync("mkfifo", [path]);
   assert.match(
-    refusal(() => readSubnetFile(path)),
+    refusal(() => readSubnetFile(SYSTEM, path)),
     /^5 cannot read subnet\.env: is a FIFO/,
   );
   assert.match(
-    refusal(() => readSubnetFile("/dev/zero")),
+    refusal(() => readSubnetFile(SYSTEM, "/dev/zero")),
     /^5 cannot read subnet\.env: is a device/,
   );
 });
 
 test('W40 a subnet.env that flanneld has not written yet: the cause, and the code for "try again later"', () => {
-  const fault = refusal(() => readSubnetFile("/nonexistent/subnet.env"));
+  const fault = refusal(() => readSubnetFile(SYSTEM, "/nonexistent/subnet.env"));
   assert.match(fault, /^11 flanneld has not written \/nonexistent\/subnet\.env yet: is flanneld running/);
   assert.equal(CNI_CODE.tryAgainLater, 11);
 });

@@ -37,7 +37,7 @@ export async function deleteStored(call: Call, deletion: Deletion): Promise<void
     const isHarmless = content.addError !== undefined && (await isNothingLeft(call, error, deletion, run));
     if (!isHarmless) throw withLeak(error, deletion);
   }
-  removeConfig(call.config.dataDir, attachment, stored);
+  removeConfig(call.system, call.config.dataDir, attachment, stored);
 }
 
 /** After a failed ADD: whether the delegate rejects the config as such, or deletes with the present config. */
@@ -53,7 +53,7 @@ async function isNothingLeft(
     return true;
   }
   try {
-    const present = delegateConfig(call.config, readSubnetFile(call.config.subnetFile));
+    const present = delegateConfig(call.config, readSubnetFile(call.system, call.config.subnetFile));
     if (formatGoJson(present) === formatGoJson(content.delegate)) return false;
     await run(present);
     call.log(`deleted ${subject} by the network config: ${stored.path} is of an ADD that failed`);

@@ -6,9 +6,9 @@
 
 import type { Prefix } from "../address/prefix.ts";
 import { hasCode, messageOf } from "../base/error.ts";
-import { readRegularFile } from "../base/regular-file.ts";
 import { listNetworks, parseSubnetEnv } from "../config/subnet-env.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
+import type { System } from "./system.ts";
 
 /** A complete subnet.env. */
 export interface NodeNetwork {
@@ -31,8 +31,12 @@ const COMMON_NAMES: readonly string[] = ["FLANNEL_MTU", "FLANNEL_IPMASQ"];
  *
  * @param log takes a line for each half of a pair that is missing
  */
-export function readSubnetFile(path: string, log: (line: string) => void = () => {}): NodeNetwork {
-  const text = readText(path);
+export function readSubnetFile(
+  system: System,
+  path: string,
+  log: (line: string) => void = () => {},
+): NodeNetwork {
+  const text = readText(system, path);
   const { network, subnets, mtuBytes, ipMasq, missing, invalid } = parseSubnetEnv(text);
   const networks = listNetworks(text);
   const hasPair = networks.length > 0 && (subnets.ipv4 !== undefined || subnets.ipv6 !== undefined);
@@ -56,9 +60,9 @@ export function readSubnetFile(path: string, log: (line: string) => void = () =>
   };
 }
 
-function readText(path: string): string {
+function readText(system: System, path: string): string {
   try {
-    return readRegularFile(path, MAX_BYTES);
+    return system.readRegularFile(path, MAX_BYTES);
   } catch (error) {
     if (hasCode(error, "ENOENT")) {
       throw new CniError(

@@ -85,7 +85,7 @@ function checkAttachment({ containerId, ifName }: Attachment): void {
   if (!isIdentifier(containerId)) {
     throw invalid("invalid characters in CNI_CONTAINERID", JSON.stringify(containerId));
   }
-  if (Buffer.byteLength(ifName) >= IFNAMSIZ) {
+  if (encodedBytes(ifName).length >= IFNAMSIZ) {
     throw invalid("CNI_IFNAME is too long", `${JSON.stringify(ifName)}: at most ${IFNAMSIZ - 1} bytes`);
   }
   if (ifName === "." || ifName === ".." || /[/:\s]/.test(ifName)) {
@@ -99,20 +99,24 @@ function checkAttachment({ containerId, ifName }: Attachment): void {
  * changes what a terminal shows.
  */
 function checkForDelegate({ containerId, ifName }: Attachment): void {
-  if (containerId.length + 1 + Buffer.byteLength(ifName) > NAME_MAX) {
+  if (containerId.length + 1 + encodedBytes(ifName).length > NAME_MAX) {
     throw invalid(
       "CNI_CONTAINERID is too long",
       `${containerId.length} characters; at most ${NAME_MAX - IFNAMSIZ} are possible`,
     );
   }
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is searched for
-  if (/^-|[%\u0000-\u001f\u007f-\u009f]/.test(ifName) || Buffer.from(ifName).includes(0xa0)) {
+  if (/^-|[%\u0000-\u001f\u007f-\u009f]/.test(ifName) || encodedBytes(ifName).includes("%A0")) {
     throw invalid(
       "CNI_IFNAME cannot be an interface's name",
       `${JSON.stringify(ifName)}: no leading "-", no "%", no control characters`,
     );
   }
 }
+
+/** One text for each byte of the UTF-8 encoding: the character itself, or "%A0". */
+const encodedBytes = (text: string): string[] =>
+  encodeURIComponent(text.toWellFormed()).match(/%..|./g) ?? [];
 
 /** Both appear in logs and, for CNI_NETNS, as an argument of other programs. */
 function checkPrintable(name: string, value: string): void {

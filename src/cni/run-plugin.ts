@@ -3,13 +3,11 @@
  * specification 1.1.0, sections 2 and 4). Used by plugins that delegate and by callers that act as a runtime.
  */
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { statSync } from "node:fs";
-import { join } from "node:path";
 import { hasCode, messageOf } from "../base/error.ts";
 import { isObject } from "../config/json-members.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { Environment } from "./parameters.ts";
+import { joinPath, type System } from "./system.ts";
 
 /** One run of a plugin. */
 export interface PluginCall {
@@ -19,27 +17,24 @@ export interface PluginCall {
   readonly config: string;
   /** The whole environment: the CNI_* variables, PATH and others. */
   readonly environment: Environment;
-  /** Signals that are forwarded to the plugin while it runs, instead of ending this process. */
-  readonly forwardedSignals?: readonly NodeJS.Signals[];
-  /** Receives its stderr. */
-  readonly onStderr?: (text: string) => void;
-  /** Wraps the start, for instance to start it in another network namespace. */
-  readonly within?: <T>(start: () => T) => T;
 }
 
 /** Far above any result; a plugin that prints more is killed. */
-const MAX_OUTPUT_CHARACTERS = 16 * 1024 * 1024;
+const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 /** An executable cannot be started while it is written (ETXTBSY), for instance by an installation. */
 const BUSY_RETRIES = 5;
 const BUSY_RETRY_MS = 1_000;
 const EXCERPT_LENGTH = 300;
 
 /** The path of a plugin's executable: the first regular file of that name. Throws CniError. */
-export function findPlugin(type: string, directories: readonly string[]): string {
+export function findPlugin(system: System, type: string, directories: readonly string[]): string {
   if (type === "" || type.includes("/")) {
     throw new CniError(CNI_CODE.invalidConfig, `invalid plugin name: ${JSON.stringify(type)}`);
   }
-  const path = directories.map((directory) => join(directory, type)).find(isFile);
+  // A path that stat(2) refuses (a loop of links, a name that is too long) is skipped: another directory may have the plugin.
+  const path = directories
+    .map((directory) => joinPath(directory, type))
+    .find((candidate) => system.isFile(candidate));
   if (path !== undefined) return path;
   throw new CniError(
     CNI_CODE.internal,
@@ -48,74 +43,38 @@ export function findPlugin(type: string, directories: readonly string[]): string
   );
 }
 
-/** A path that stat(2) refuses (a loop of links, a name that is too long) is skipped: another directory may have the plugin. */
-function isFile(path: string): boolean {
-  try {
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
-}
-
 /**
  * Runs a plugin to its end and returns its stdout. Throws CniError: the plugin's own, with its code, message and details, or
  * one that says what is wrong with the plugin.
  */
-export async function runPlugin(call: PluginCall): Promise<string> {
+export async function runPlugin(system: System, call: PluginCall): Promise<string> {
   for (let attempt = 0; ; attempt++) {
     try {
-      return await runOnce(call);
+      return await runOnce(system, call);
     } catch (error) {
       if (!hasCode(error, "ETXTBSY") || attempt === BUSY_RETRIES) throw asCniError(error, call.path);
-      await new Promise((resolve) => setTimeout(resolve, BUSY_RETRY_MS));
+      await system.sleep(BUSY_RETRY_MS);
     }
   }
 }
 
-function runOnce(call: PluginCall): Promise<string> {
-  const { path, config, environment, forwardedSignals = [], onStderr } = call;
-  const within = call.within ?? ((start) => start());
-  return new Promise((resolve, reject) => {
-    const child = within((): ChildProcess => spawn(path, { env: { ...environment }, stdio: "pipe" }));
-    const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
-    for (const signal of forwardedSignals) process.on(signal, forward);
-    const finish = (settle: () => void): void => {
-      for (const signal of forwardedSignals) process.off(signal, forward);
-      settle();
-    };
-    let output = "";
-    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-      if (output.length <= MAX_OUTPUT_CHARACTERS) return;
-      child.kill("SIGKILL");
-      child.stdout?.destroy(); // its own children may still have it open
-    });
-    let complaint = "";
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      onStderr?.(text);
-      complaint = (complaint + text).slice(-EXCERPT_LENGTH);
-    });
-    child.stdin?.on("error", () => {}); // it ended without reading: the exit code decides
-    child.stdin?.end(config);
-    child.on("error", (error) => finish(() => reject(error)));
-    child.on("close", (exitCode, signal) =>
-      finish(() => {
-        const end = signal === null ? `exit code ${exitCode}` : `ended by ${signal}`;
-        if (exitCode === 0) resolve(output);
-        else reject(errorOf(`${path} failed (${end})`, output, complaint.trim()));
-      }),
-    );
+async function runOnce(system: System, { path, config, environment }: PluginCall): Promise<string> {
+  const { exitCode, signal, output, isOutputCut, complaint } = await system.run({
+    path,
+    input: config,
+    environment,
+    maxOutputBytes: MAX_OUTPUT_BYTES,
   });
+  if (exitCode === 0 && signal === undefined) return output;
+  const failure = `${path} failed (${signal === undefined ? `exit code ${exitCode}` : `ended by ${signal}`})`;
+  if (isOutputCut) {
+    throw new CniError(CNI_CODE.internal, `${failure}: it printed more than ${MAX_OUTPUT_BYTES} bytes`);
+  }
+  throw errorOf(failure, output, complaint.trim());
 }
 
 /** The error that a failed plugin printed, or one made from its exit code and output. */
 function errorOf(failure: string, output: string, complaint: string): CniError {
-  if (output.length > MAX_OUTPUT_CHARACTERS) {
-    return new CniError(
-      CNI_CODE.internal,
-      `${failure}: it printed more than ${MAX_OUTPUT_CHARACTERS} characters`,
-    );
-  }
   const said = parseJson(output);
   if (isObject(said) && typeof said.msg === "string") {
     const { code, msg, details } = said;

@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { CniError } from "./cni-error.ts";
+import { nodeSystem } from "./node-system.ts";
 import { findConfig, listConfigs, removeConfig, storeConfig } from "./stored-configs.ts";
 
+const SYSTEM = nodeSystem();
 const ETH0 = { containerId: "4f2a", ifName: "eth0" };
 const NET1 = { containerId: "4f2a", ifName: "net1" };
 
@@ -23,12 +25,12 @@ function makeBed(t: TestContext) {
     goAdd: (text: string) => writeFileSync(place, text, { mode: 0o600 }),
     goReads: () => readFileSync(place, "utf8"),
     goDel: () => rmSync(place),
-    store: (attachment: typeof ETH0, text: string) => storeConfig(dataDir, attachment, text),
-    find: (attachment: typeof ETH0) => findConfig(dataDir, attachment)?.text,
+    store: (attachment: typeof ETH0, text: string) => storeConfig(SYSTEM, dataDir, attachment, text),
+    find: (attachment: typeof ETH0) => findConfig(SYSTEM, dataDir, attachment)?.text,
     remove: (attachment: typeof ETH0) => {
-      const stored = findConfig(dataDir, attachment);
+      const stored = findConfig(SYSTEM, dataDir, attachment);
       assert.ok(stored);
-      removeConfig(dataDir, attachment, stored);
+      removeConfig(SYSTEM, dataDir, attachment, stored);
     },
   };
 }
@@ -132,20 +134,22 @@ test("two interfaces of a container at the same time, repeatedly", async (t) => 
   const rounds = 100;
   const shared = new Int32Array(new SharedArrayBuffer(4 * (rounds + 1)));
   const code = `
-    const { workerData: { module, dataDir, ifName, shared, rounds } } = require("node:worker_threads");
-    import(module).then(({ storeConfig }) => {
+    const { workerData: { modules, dataDir, ifName, shared, rounds } } = require("node:worker_threads");
+    Promise.all(modules.map((module) => import(module))).then(([{ storeConfig }, { nodeSystem }]) => {
       for (let round = 0; round < rounds; round++) {
         Atomics.add(shared, round, 1); // both begin each round together
         while (Atomics.load(shared, round) < 2);
-        storeConfig(dataDir, { containerId: "c" + round, ifName }, ifName + round);
+        storeConfig(nodeSystem(), dataDir, { containerId: "c" + round, ifName }, ifName + round);
       }
     });`;
-  const module = new URL("./stored-configs.ts", import.meta.url).href;
+  const modules = ["stored-configs", "node-system"].map(
+    (name) => new URL(`./${name}.ts`, import.meta.url).href,
+  );
   const workers = ["eth0", "net1"].map(
     (ifName) =>
       new Worker(code, {
         eval: true,
-        workerData: { module, dataDir: bed.dataDir, ifName, shared, rounds },
+        workerData: { modules, dataDir: bed.dataDir, ifName, shared, rounds },
       }),
   );
   await Promise.all(workers.map((worker) => once(worker, "exit")));
@@ -162,14 +166,14 @@ test("two interfaces of a container at the same time, repeatedly", async (t) => 
 
 test("lists what is stored, and removes what Go's plugin leaves", (t) => {
   const bed = makeBed(t);
-  assert.deepEqual(listConfigs(bed.dataDir), []);
+  assert.deepEqual(listConfigs(SYSTEM, bed.dataDir), []);
   bed.store(ETH0, "A");
   bed.store(NET1, "B");
-  storeConfig(bed.dataDir, { containerId: "77", ifName: "eth0" }, "C");
-  storeConfig(bed.dataDir, { containerId: "88", ifName: "net7" }, "D");
-  storeConfig(bed.dataDir, { containerId: "99", ifName: "net9" }, "E");
+  storeConfig(SYSTEM, bed.dataDir, { containerId: "77", ifName: "eth0" }, "C");
+  storeConfig(SYSTEM, bed.dataDir, { containerId: "88", ifName: "net7" }, "D");
+  storeConfig(SYSTEM, bed.dataDir, { containerId: "99", ifName: "net9" }, "E");
   rmSync(join(bed.dataDir, "99"));
-  const listed = listConfigs(bed.dataDir)
+  const listed = listConfigs(SYSTEM, bed.dataDir)
     .map(({ containerId, ifName, isGuess, text }) => `${containerId} ${ifName}${isGuess ? "?" : ""} ${text}`)
     .sort();
   assert.deepEqual(listed, ["4f2a eth0 A", "4f2a net1 B", "77 eth0? C", "88 net7 D"]);
@@ -180,7 +184,7 @@ test("a directory that cannot be written: the reason, and no partial file", (t) 
   const bed = makeBed(t);
   const refusal = (dataDir: string) => {
     try {
-      storeConfig(dataDir, ETH0, "A");
+      storeConfig(SYSTEM, dataDir, ETH0, "A");
     } catch (error) {
       assert.ok(error instanceof CniError);
       return `${error.cniCode} ${error.message}`;

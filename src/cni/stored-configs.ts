@@ -12,25 +12,10 @@
  * delegate's addresses are still reserved. What is not a regular file (a directory, a FIFO) is not a stored config.
  */
 
-import {
-  closeSync,
-  fchmodSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { join } from "node:path";
 import { hasCode, isAlreadyExists, isNotFound, messageOf } from "../base/error.ts";
-import { makeDirectory } from "../base/make-directory.ts";
-import { readRegularFile } from "../base/regular-file.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { Attachment } from "./parameters.ts";
+import { joinPath, type System } from "./system.ts";
 
 /** A stored config. */
 export interface StoredConfig {
@@ -57,55 +42,72 @@ const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
 /** Stores a config; returns the one that it replaces, undefined = none. Throws CniError (code 5). */
-export function storeConfig(dataDir: string, attachment: Attachment, text: string): string | undefined {
+export function storeConfig(
+  system: System,
+  dataDir: string,
+  attachment: Attachment,
+  text: string,
+): string | undefined {
   return describeFailure(`failed to store the delegate's config in ${dataDir}`, () => {
-    makeDirectory(dataDir, DIRECTORY_MODE);
-    const temporary = join(dataDir, `:${process.pid}.${Math.random().toString(36).slice(2)}`);
+    system.makeDirectory(dataDir, DIRECTORY_MODE);
+    const temporary = joinPath(dataDir, `:${system.pid}.${Math.random().toString(36).slice(2)}`);
     try {
-      writeDurably(temporary, text);
-      const before = placeConfig(dataDir, attachment, temporary);
-      syncDirectory(dataDir);
+      system.writeNewFile(temporary, text, FILE_MODE);
+      const before = placeConfig(system, dataDir, attachment, temporary);
+      system.syncDirectory(dataDir);
       return before;
     } finally {
-      rmSync(temporary, { force: true });
+      system.remove(temporary);
     }
   });
 }
 
 /** The config stored for an interface; undefined = none. Throws CniError (code 5) if it cannot be read. */
-export function findConfig(dataDir: string, attachment: Attachment): StoredConfig | undefined {
+export function findConfig(
+  system: System,
+  dataDir: string,
+  attachment: Attachment,
+): StoredConfig | undefined {
   return describeFailure("failed to read the stored config", () => {
-    const own = ownConfig(dataDir, attachment);
+    const own = ownConfig(system, dataDir, attachment);
     if (own !== undefined) return own;
     // Go's plugin does not store the name, and uses the config for any interface.
-    return readOwner(ownerLink(dataDir, attachment.containerId)) === undefined
-      ? readConfig(join(dataDir, attachment.containerId))
+    return readOwner(system, ownerLink(dataDir, attachment.containerId)) === undefined
+      ? readConfig(system, joinPath(dataDir, attachment.containerId))
       : undefined;
   });
 }
 
 /** Removes a config. Throws CniError (code 5). */
-export function removeConfig(dataDir: string, { containerId }: Attachment, { path }: StoredConfig): void {
+export function removeConfig(
+  system: System,
+  dataDir: string,
+  { containerId }: Attachment,
+  { path }: StoredConfig,
+): void {
   describeFailure(`cannot remove ${path}`, () => {
     // In this order, so that no link remains without its file.
-    if (path === join(dataDir, containerId)) rmSync(ownerLink(dataDir, containerId), { force: true });
-    rmSync(path, { force: true });
+    if (path === joinPath(dataDir, containerId)) system.remove(ownerLink(dataDir, containerId));
+    system.remove(path);
   });
 }
 
 /** All stored configs; removes stale links whose config Go's plugin has deleted. Throws CniError (code 5). */
-export function listConfigs(dataDir: string): FoundConfig[] {
+export function listConfigs(system: System, dataDir: string): FoundConfig[] {
   return describeFailure(`cannot list ${dataDir}`, () => {
     const found: FoundConfig[] = [];
-    for (const name of namesIn(dataDir)) {
+    for (const name of namesIn(system, dataDir)) {
       if (name.startsWith(":")) continue;
       if (name.startsWith(".")) {
-        const isDangling = readConfig(join(dataDir, name.slice(1))) === undefined;
-        if (isDangling) rmSync(join(dataDir, name), { force: true });
+        const isDangling = readConfig(system, joinPath(dataDir, name.slice(1))) === undefined;
+        if (isDangling) system.remove(joinPath(dataDir, name));
         continue;
       }
-      const config = readConfig(join(dataDir, name));
-      const [containerId = "", ifName = readOwner(ownerLink(dataDir, containerId))] = name.split(":", 2);
+      const config = readConfig(system, joinPath(dataDir, name));
+      const [containerId = "", ifName = readOwner(system, ownerLink(dataDir, containerId))] = name.split(
+        ":",
+        2,
+      );
       const isGuess = ifName === undefined;
       if (config !== undefined)
         found.push({ ...config, containerId, ifName: ifName ?? USUAL_INTERFACE, isGuess });
@@ -118,24 +120,29 @@ export function listConfigs(dataDir: string): FoundConfig[] {
  * Two interfaces of a container may be added at the same time: link(2) decides which of them gets the first file. The
  * symbolic link exists before an interface other than eth0 takes that file, and names eth0 before another one relies on that.
  */
-function placeConfig(dataDir: string, attachment: Attachment, temporary: string): string | undefined {
+function placeConfig(
+  system: System,
+  dataDir: string,
+  attachment: Attachment,
+  temporary: string,
+): string | undefined {
   const { containerId, ifName } = attachment;
-  const own = ownConfig(dataDir, attachment);
+  const own = ownConfig(system, dataDir, attachment);
   if (own !== undefined) {
-    renameSync(temporary, own.path);
+    system.rename(temporary, own.path);
     return own.text;
   }
   const isUsual = ifName === USUAL_INTERFACE;
   const owner = ownerLink(dataDir, containerId);
-  const isClaimed = isUsual || unlessTaken(() => symlinkSync(ifName, owner));
+  const isClaimed = isUsual || unlessTaken(() => system.symlink(ifName, owner));
   const isFirst =
-    (isClaimed || readOwner(owner) === ifName) &&
-    unlessTaken(() => linkSync(temporary, join(dataDir, containerId)));
-  if (!isFirst) renameSync(temporary, join(dataDir, `${containerId}:${ifName}`));
+    (isClaimed || readOwner(system, owner) === ifName) &&
+    unlessTaken(() => system.link(temporary, joinPath(dataDir, containerId)));
+  if (!isFirst) system.rename(temporary, joinPath(dataDir, `${containerId}:${ifName}`));
   const firstIsUsual = isFirst === isUsual;
-  if (firstIsUsual && isClaimed && readOwner(owner) !== undefined) {
-    symlinkSync(USUAL_INTERFACE, `${temporary}.owner`);
-    renameSync(`${temporary}.owner`, owner);
+  if (firstIsUsual && isClaimed && readOwner(system, owner) !== undefined) {
+    system.symlink(USUAL_INTERFACE, `${temporary}.owner`);
+    system.rename(`${temporary}.owner`, owner);
   }
   return undefined;
 }
@@ -152,43 +159,29 @@ function unlessTaken(make: () => void): boolean {
 }
 
 /** The config of this interface, certainly or most likely. */
-function ownConfig(dataDir: string, { containerId, ifName }: Attachment): StoredConfig | undefined {
-  const further = readConfig(join(dataDir, `${containerId}:${ifName}`));
+function ownConfig(
+  system: System,
+  dataDir: string,
+  { containerId, ifName }: Attachment,
+): StoredConfig | undefined {
+  const further = readConfig(system, joinPath(dataDir, `${containerId}:${ifName}`));
   if (further !== undefined) return further;
   // In this order: the link exists before the config.
-  const first = readConfig(join(dataDir, containerId));
-  const owner = readOwner(ownerLink(dataDir, containerId)) ?? USUAL_INTERFACE;
+  const first = readConfig(system, joinPath(dataDir, containerId));
+  const owner = readOwner(system, ownerLink(dataDir, containerId)) ?? USUAL_INTERFACE;
   return owner === ifName ? first : undefined;
 }
 
-const ownerLink = (dataDir: string, containerId: string): string => join(dataDir, `.${containerId}`);
+const ownerLink = (dataDir: string, containerId: string): string => joinPath(dataDir, `.${containerId}`);
 
-const readOwner = (link: string): string | undefined => unlessNotFound(() => readlinkSync(link));
+const readOwner = (system: System, link: string): string | undefined =>
+  unlessNotFound(() => system.readLink(link));
 
-const readConfig = (path: string): StoredConfig | undefined =>
-  unlessNotFound(() => ({ path, text: readRegularFile(path, MAX_CONFIG_BYTES) }));
+const readConfig = (system: System, path: string): StoredConfig | undefined =>
+  unlessNotFound(() => ({ path, text: system.readRegularFile(path, MAX_CONFIG_BYTES) }));
 
-const namesIn = (dataDir: string): string[] => unlessNotFound(() => readdirSync(dataDir)) ?? [];
-
-function writeDurably(path: string, text: string): void {
-  const file = openSync(path, "wx", FILE_MODE);
-  try {
-    fchmodSync(file, FILE_MODE); // whatever the umask says
-    writeFileSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-function syncDirectory(path: string): void {
-  const directory = openSync(path, "r");
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
-}
+const namesIn = (system: System, dataDir: string): string[] =>
+  unlessNotFound(() => system.list(dataDir)) ?? [];
 
 /** Names and places at which no ADD can have stored anything. */
 const NEVER_STORED = ["ENOTDIR", "ENAMETOOLONG", "EISDIR", "ENOTREG"];

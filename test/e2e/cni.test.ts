@@ -11,6 +11,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { nodeSystem } from "../../src/cni/node-system.ts";
 import { runPlugin } from "../../src/cni/run-plugin.ts";
 import { SUPPORTED_VERSIONS } from "../../src/cni/versions.ts";
 import { withNetns } from "../../src/linux/netns.ts";
@@ -30,7 +31,7 @@ import { TestProcess } from "../support/process.ts";
 
 // Without the plugin's own runner a bridge that ends before it reads stdin is an EPIPE.
 const delegateVersions: string[] = JSON.parse(
-  await runPlugin({
+  await runPlugin(nodeSystem(), {
     path: join(DEBIAN_PLUGINS, "bridge"),
     config: "{}",
     environment: { CNI_COMMAND: "VERSION" },
@@ -197,7 +198,7 @@ test("pods that Go's plugin has added: deleted by this one", async (t) => {
     `${JSON.stringify(node.network.plugins[0]!.ipam!.dataDir)},"ranges":[[{"subnet":"10.5.72.0/24"}]],"routes":` +
     '[{"dst":"10.5.0.0/16"}],"type":"host-local"},"isDefaultGateway":true,"isGateway":true,"mtu":1450,"name":"cbr0","type":"bridge"}';
   const bridge = (command: string, pod: Container, config: string) =>
-    runPlugin({
+    runPlugin(nodeSystem({ within: (start) => withNetns(node.host.path, start) }), {
       path: join(DEBIAN_PLUGINS, "bridge"),
       config,
       environment: {
@@ -208,7 +209,6 @@ test("pods that Go's plugin has added: deleted by this one", async (t) => {
         CNI_IFNAME: "eth0",
         CNI_PATH: DEBIAN_PLUGINS,
       },
-      within: (start) => withNetns(node.host.path, start),
     });
   mkdirSync(node.dataDir, { mode: 0o700 });
   writeFileSync(join(node.dataDir, made.id), text, { mode: 0o600 });

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { runFlannelPlugin } from "../../src/cni/cni-plugin.ts";
+import { nodeSystem } from "../../src/cni/node-system.ts";
 
 /** A complete subnet.env. */
 export const ENV =
@@ -64,6 +65,11 @@ export function makeBed(t: TestContext) {
             ...config,
           });
     const exitCode = await runFlannelPlugin({
+      system: nodeSystem({
+        onStderr: (text) => {
+          output.stderr += text;
+        },
+      }),
       environment: {
         PATH: process.env.PATH,
         CNI_COMMAND: command,

@@ -1,5 +1,6 @@
 /** A small container runtime as far as CNI goes: executes network configs (CNI specification 1.1.0, section 3). */
 
+import { nodeSystem } from "../../src/cni/node-system.ts";
 import { findPlugin, runPlugin } from "../../src/cni/run-plugin.ts";
 import { withNetns } from "../../src/linux/netns.ts";
 
@@ -48,14 +49,15 @@ export function cniRuntime(
   hostNetns: string,
   pluginPath: readonly string[],
 ): CniRuntime {
+  const system = nodeSystem({ within: (start) => withNetns(hostNetns, start) });
   const results = new Map<string, CniResult>();
   const keyOf = ({ id, ifName = "eth0" }: Container): string => `${id} ${ifName}`;
 
   const run = (command: string, entry: PluginEntry, container: Container | undefined, more: object) => {
     const { capabilities, ...config } = entry;
     const offered = Object.entries(container?.capabilities ?? {}).filter(([name]) => capabilities?.[name]);
-    return runPlugin({
-      path: findPlugin(entry.type, pluginPath),
+    return runPlugin(system, {
+      path: findPlugin(system, entry.type, pluginPath),
       config: JSON.stringify({
         ...config,
         cniVersion: network.cniVersion,
@@ -75,7 +77,6 @@ export function cniRuntime(
               CNI_IFNAME: container.ifName ?? "eth0",
             }),
       },
-      within: (start) => withNetns(hostNetns, start),
     });
   };
 

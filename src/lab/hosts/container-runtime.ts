@@ -4,6 +4,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { FlannelError, messageOf } from "../../base/error.ts";
 import { makeDirectory } from "../../base/make-directory.ts";
+import { nodeSystem } from "../../cni/node-system.ts";
 import { runPlugin } from "../../cni/run-plugin.ts";
 import { writeFileAtomic } from "../../linux/files.ts";
 import { netnsPath, withNetns } from "../../linux/netns.ts";
@@ -67,7 +68,8 @@ async function call(
     delegate: { hairpinMode: true, isDefaultGateway: true },
   };
   try {
-    return await runPlugin({
+    const system = nodeSystem({ within: (start) => withNetns(netnsPath(host.netns), start) });
+    return await runPlugin(system, {
       path: cniPlugin,
       config: JSON.stringify(config),
       environment: {
@@ -78,7 +80,6 @@ async function call(
         CNI_IFNAME: INTERFACE,
         CNI_PATH: [dirname(cniPlugin), ...PLUGIN_DIRECTORIES].join(":"),
       },
-      within: (start) => withNetns(netnsPath(host.netns), start),
     });
   } catch (error) {
     throw new FlannelError("CNI", `CNI ${command} of ${container.name}: ${messageOf(error)}`, {
