@@ -29,6 +29,8 @@ const MAY_IMPORT: Table = {
   "kube-server": [],
   state: ["address", "netlink"],
   firewall: ["address"],
+  // Network policies as a filter of nftables.
+  policy: ["address", "netlink"],
   backend: ["address", "config", "lease", "state"],
   // What happened and what it was planned from, replayed on a kernel in memory.
   recorder: ["address", "config", "lease", "backend", "state"],
@@ -143,6 +145,7 @@ const PURE = [
   "wireguard",
   "extension",
   "probe",
+  "policy",
 ];
 
 const FORBIDDEN_TEXT: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
