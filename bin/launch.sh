@@ -14,6 +14,8 @@ if [ ! -x "$node" ]; then
   echo "$name: $node is missing: run 'make build' in $(dirname -- "$here") first" >&2
   exit 1
 fi
+# For messages that name a command to run: through a symbolic link the user's name is another one than the program's.
+export FLANNEL_CALLED_AS="$0"
 # A daemon that mostly waits should use little resident memory: a small young generation, one helper thread for the garbage
 # collector, one malloc arena, and a collection after startup (--expose-gc). Operators cannot act on warnings of Node.js.
 export MALLOC_ARENA_MAX=1

@@ -6,7 +6,7 @@
 set -eu
 
 usage() {
-  cat >&2 <<USAGE
+  cat <<USAGE
 $0 [-f FLANNEL-ENV-FILE] [-d DOCKER-ENV-FILE] [-i] [-c] [-m] [-k COMBINED-KEY]
 
 Generate Docker daemon options based on flannel's subnet.env
@@ -18,7 +18,16 @@ OPTIONS:
         Without -i and -c, both are written
     -m  Leave out --ip-masq (useful for Docker before 1.2)
     -k  Name of the combined variable. Defaults to DOCKER_OPTS
+    --help  Print this
+
+EXAMPLE, for the EnvironmentFile= of a systemd unit of Docker's:
+    $0 -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker
 USAGE
+}
+
+# As in Go flannel's script, also for -h.
+refuse() {
+  usage >&2
   exit 1
 }
 
@@ -39,6 +48,10 @@ individual=false
 combined=false
 ipmasq=true
 
+if [ "${1-}" = --help ]; then
+  usage
+  exit 0
+fi
 while getopts f:d:icmk:h option; do
   case $option in
     f) flannel_env=$OPTARG ;;
@@ -47,11 +60,11 @@ while getopts f:d:icmk:h option; do
     c) combined=true ;;
     m) ipmasq=false ;;
     k) combined_key=$OPTARG ;;
-    *) usage ;;
+    *) refuse ;;
   esac
 done
 shift $((OPTIND - 1))
-[ $# -eq 0 ] || usage
+[ $# -eq 0 ] || refuse
 if ! $individual && ! $combined; then
   individual=true
   combined=true

@@ -33,7 +33,7 @@ export const leaseCommands = (ports: AdminPorts): Command =>
       reserve: reserveCommand(ports),
       release: releaseCommand(ports),
     },
-    "list",
+    { standard: "list" },
   );
 
 /** By key, in wall-clock ms; undefined = not known. */

@@ -7,10 +7,11 @@ import { ConfigError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
-import { type FlagSource, type FlagTable, type ParsedFlags, variableOf } from "../config/flags.ts";
+import { type FlagTable, type ParsedFlags, variableOf } from "../config/flags.ts";
+import type { Example } from "../config/flags-text.ts";
 import { type DatastoreOptions, readDatastore } from "../config/options-datastore.ts";
 import { FlagReader } from "../config/options-reader.ts";
-import { ENVIRONMENT_PREFIX, STORE_FLAGS, type StoreFlags } from "../config/options-table.ts";
+import { ENVIRONMENT_PREFIX, STORE_FLAGS, STORE_GROUPS, type StoreFlags } from "../config/options-table.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./admin-ports.ts";
 
@@ -19,6 +20,8 @@ interface StoreCommand<T extends FlagTable, Store> {
   /** The command's arguments. */
   readonly words?: readonly string[];
   readonly flags: T;
+  /** Command lines after the name. */
+  readonly examples?: readonly Example[];
   run(store: Store, flags: ParsedFlags<T>, context: CommandContext): Promise<number>;
 }
 
@@ -48,6 +51,8 @@ function define<T extends FlagTable, Store extends LeaseInspector>(
     summary: spec.summary,
     synopsis: [...words, "[flags]"].join(" "),
     flags: { ...spec.flags, ...STORE_FLAGS },
+    groups: STORE_GROUPS,
+    ...(spec.examples && { examples: spec.examples }),
     takes: { words },
     environment: datastoreVariables(ports),
     async run(flags, context) {
@@ -60,10 +65,10 @@ function define<T extends FlagTable, Store extends LeaseInspector>(
 }
 
 /** Without variables that are flanneld's alone, or that would set a command's own flags. */
-function datastoreVariables({ variables }: AdminPorts): NonNullable<FlagSource["environment"]> {
+function datastoreVariables({ variables }: AdminPorts) {
   const names = Object.keys(STORE_FLAGS).map((name) => variableOf(ENVIRONMENT_PREFIX, name));
   const known = Object.fromEntries(names.map((name) => [name, variables[name]]));
-  return { prefix: ENVIRONMENT_PREFIX, variables: known };
+  return { prefix: ENVIRONMENT_PREFIX, variables: known, names: Object.keys(STORE_FLAGS) };
 }
 
 function loggerOf({ printError }: CommandContext): Logger {

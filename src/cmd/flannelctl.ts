@@ -1,80 +1,17 @@
-/** The operator's tool: which command, then what it says. */
+/** The operator's tool: runs one command, and reports what it throws. */
 
-import { basename, dirname, join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
-import type { AdminPorts } from "../admin/admin-ports.ts";
-import { configCommands } from "../admin/config-command.ts";
-import { leaseCommands } from "../admin/leases-command.ts";
+import { accessSync, constants } from "node:fs";
+import { basename, delimiter, isAbsolute, join, relative } from "node:path";
 import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
-import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
-import { storeCommands } from "../etcd-server/serve-command.ts";
-import { labCommands } from "../lab/commands/lab-commands.ts";
-import { bugreportCommand } from "../operate/bugreport/bugreport-command.ts";
-import { cleanupCommand } from "../operate/cleanup.ts";
-import { driftCommand, eventsCommand } from "../operate/daemon-history.ts";
-import { checkCommand } from "../operate/diagnose/check-command.ts";
-import { pingCommand } from "../operate/diagnose/ping-command.ts";
-import { topCommand } from "../operate/diagnose/top-command.ts";
-import { traceCommand } from "../operate/diagnose/trace-command.ts";
-import { planCommand } from "../operate/plan-command.ts";
-import { replayCommand } from "../operate/replay-command.ts";
-import { statusCommand } from "../operate/status-command.ts";
-import { diagnosePorts } from "./diagnose-ports.ts";
-import { hostPorts } from "./host-ports.ts";
-import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
-import { confirm, readText, untilInterrupted } from "./terminal.ts";
-import { VERSION } from "./version.ts";
+import type { CommandContext } from "../config/command.ts";
+import { flannelctl } from "./flannelctl-commands.ts";
 
 const context: CommandContext = {
   program: invocation(),
   print: (line) => void process.stdout.write(`${line}\n`),
   printError: (line) => void process.stderr.write(`${line}\n`),
 };
-
-const adminPorts: AdminPorts = {
-  variables: process.env,
-  inspectStore: openLeaseInspector,
-  openStore: openLeaseAdmin,
-  readText,
-  confirm,
-  untilInterrupted,
-  wallClockMs: Date.now,
-};
-
-const operatePorts = hostPorts(adminPorts);
-const diagnose = diagnosePorts();
-
-const flannelctl = defineGroup("flannelctl: administers flannel networks.", {
-  status: statusCommand(diagnose.terminal),
-  top: topCommand(diagnose),
-  check: checkCommand(diagnose),
-  ping: pingCommand(diagnose),
-  trace: traceCommand(diagnose),
-  drift: driftCommand(),
-  events: eventsCommand(diagnose),
-  replay: replayCommand(diagnose),
-  config: configCommands(adminPorts),
-  leases: leaseCommands(adminPorts),
-  plan: planCommand(operatePorts),
-  cleanup: cleanupCommand(operatePorts),
-  bugreport: bugreportCommand(operatePorts, diagnose, VERSION),
-  store: storeCommands(),
-  lab: labCommands({
-    flanneld: besideLauncher("flanneld"),
-    flannelctl: besideLauncher("flannelctl"),
-    cniPlugin: besideLauncher("flannel"),
-  }),
-  version: defineCommand({
-    summary: "print the version",
-    synopsis: "",
-    flags: {},
-    async run(_, { print }) {
-      print(`flannelctl ${VERSION}`);
-      return 0;
-    },
-  }),
-});
 
 // `ps` shows a password on the command line to every user.
 if (process.argv.some((word) => /^--?etcd-password\b|:\/\/.*@/.test(word))) process.title = "flannelctl";
@@ -85,7 +22,7 @@ void main().then((exitCode) => {
 
 async function main(): Promise<number> {
   try {
-    return await flannelctl.run(process.argv.slice(2), context, context.program);
+    return await flannelctl.run(words(), context, context.program);
   } catch (error) {
     if (!(error instanceof FlannelError) && !(error instanceof Error && "code" in error)) throw error;
     const lines = error.message.split("\n").map(printable);
@@ -94,16 +31,35 @@ async function main(): Promise<number> {
   }
 }
 
-/** The launcher of that name in bin/, seen from dist/flannelctl.cjs or from src/cmd/flannelctl.ts. */
-function besideLauncher(name: string): string {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const root = basename(here) === "dist" ? dirname(here) : dirname(dirname(here));
-  return join(root, "bin", name);
+/** "--version" is the command. */
+function words(): string[] {
+  const [first = "", ...rest] = process.argv.slice(2);
+  return /^--?version$/.test(first) ? ["version", ...rest] : process.argv.slice(2);
 }
 
-/** How to call this program again from where the user is. */
+/** How to call this program again from where the user is. The launcher says how it was called: argv has the bundle. */
 function invocation(): string {
-  const launcher = besideLauncher("flannelctl");
-  const fromHere = relative(process.cwd(), launcher);
-  return fromHere.startsWith("..") ? launcher : fromHere;
+  const called = process.env.FLANNEL_CALLED_AS || process.argv[1] || "flannelctl";
+  delete process.env.FLANNEL_CALLED_AS; // means nothing to programs that this one starts
+  const name = basename(called);
+  if (!isAbsolute(called)) return called;
+  if (findInPath(name) === called) return name;
+  const fromHere = relative(process.cwd(), called);
+  if (fromHere.startsWith("..")) return called;
+  return fromHere.includes("/") ? fromHere : `./${fromHere}`;
+}
+
+/** The program that a shell finds by this name. */
+function findInPath(name: string): string | undefined {
+  const directories = (process.env.PATH ?? "").split(delimiter).filter(isAbsolute);
+  return directories.map((directory) => join(directory, name)).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

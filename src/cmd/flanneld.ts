@@ -17,6 +17,7 @@ import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { describeOptions, type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
+import { FLANNELD_USAGE } from "../config/usage.ts";
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelProvider } from "../datapath/tunnel-provider.ts";
 import { ExtensionProvider } from "../extension/extension-provider.ts";
@@ -52,7 +53,7 @@ import { openLeaseStore } from "./open-store.ts";
 import { recordingNow, saveRecordingAtExit } from "./save-recording.ts";
 import { serveStatus } from "./serve-status.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
-import { REVISION, VERSION } from "./version.ts";
+import { describeVersion, REVISION, VERSION } from "./version.ts";
 import { createWireguardSystem } from "./wireguard-system.ts";
 
 const EXIT_FAILURE = 1;
@@ -98,21 +99,20 @@ async function main(): Promise<number> {
 /** The options, or the exit code if there is nothing to run. */
 function read(): FlanneldOptions | number {
   const environment = { variables: process.env, prefix: ENVIRONMENT_PREFIX };
-  const parsed = parseFlags(FLANNELD_FLAGS, { args: process.argv.slice(2), environment });
+  const parsed = parseFlags(FLANNELD_FLAGS, { args: asFlags(process.argv.slice(2)), environment });
   if (parsed.type === "help") {
-    process.stdout.write(formatUsage("usage: flanneld [flags]", FLANNELD_FLAGS));
+    process.stdout.write(formatUsage(FLANNELD_FLAGS, FLANNELD_USAGE));
     return 0;
   }
   if (parsed.type === "error") {
-    process.stderr.write(`flanneld: ${parsed.message}\n`);
-    if (parsed.unknownFlag) process.stderr.write(formatUsage("usage: flanneld [flags]", FLANNELD_FLAGS));
+    process.stderr.write(`flanneld: ${parsed.message}; see flanneld --help\n`);
     return EXIT_USAGE;
   }
-  if (parsed.flags.values.version) {
-    process.stdout.write(`${VERSION}\n`);
-    return 0;
-  }
   try {
+    if (parsed.flags.values.version) {
+      process.stdout.write(`${describeVersion(parsed.flags.values.o)}\n`);
+      return 0;
+    }
     hideSecretsFromProcessList(parsed.flags);
     return readOptions(parsed.flags, process.env);
   } catch (error) {
@@ -120,6 +120,12 @@ function read(): FlanneldOptions | number {
     process.stderr.write(`flanneld: ${error.message}\n`);
     return EXIT_FAILURE;
   }
+}
+
+/** `flanneld help` and `flanneld version` mean the flags of that name. */
+function asFlags([first, ...rest]: readonly string[]): string[] {
+  if (first === undefined) return [];
+  return [["help", "version"].includes(first) ? `--${first}` : first, ...rest];
 }
 
 /** A password in a flag would be readable in `ps` by every user: the process title is replaced by one without it. */

@@ -117,7 +117,7 @@ test("a group may have a default command", async () => {
       return 0;
     },
   });
-  const things = defineGroup("Things.", { list }, "list");
+  const things = defineGroup("Things.", { list }, { standard: "list" });
   const { context, out, err } = record();
   for (const args of [[], ["--count=2"], ["list", "--count=3"]]) {
     assert.equal(await things.run(args, context, "tool things"), 0);

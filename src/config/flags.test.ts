@@ -73,22 +73,22 @@ test("-- ends the flags, words between flags are positional", () => {
   assert.deepEqual(flags.rest, ["ls", "--count"]);
 });
 
-test("an unknown flag is an error that requests the usage and does not repeat the value", () => {
+test("an unknown flag is an error that names the nearest one and does not repeat the value", () => {
   assert.deepEqual(failed(["--secert=hunter2"]), {
     type: "error",
-    message: "unknown flag --secert",
-    unknownFlag: true,
+    message: "unknown flag --secert (did you mean --secret?)",
   });
-  for (const arg of ["---name", "--=x", "-=", "--constructor", "--toString=1"]) {
-    assert.equal(failed([arg]).unknownFlag, true, arg);
+  for (const arg of ["--constructor", "--toString=1"]) {
+    assert.match(failed([arg]).message, /^unknown flag --(constructor|toString)$/, arg);
   }
+  for (const arg of ["---name", "--=x", "-="])
+    assert.match(failed([arg]).message, /^bad flag syntax: -/, arg);
 });
 
 test("a missing value is an error at the end and before another flag", () => {
   assert.equal(failed(["--name"]).message, "--name needs a value, but nothing follows it");
   const error = failed(["--count", "--secret=hunter2"]);
   assert.equal(error.message, "--count needs a value, but --secret follows it");
-  assert.equal(error.unknownFlag, false);
   assert.equal(parsed(["--count", "-3"]).values.count, -3);
 });
 
@@ -131,11 +131,67 @@ test("no argument list makes the parser throw", () => {
 });
 
 test("usage names every flag and its default", () => {
-  const usage = formatUsage("Usage: x [flags]", TABLE);
+  const usage = formatUsage(TABLE, { heading: "Usage: x [flags]" });
   assert.match(usage, /^Usage: x \[flags\]\n/);
   for (const name of Object.keys(TABLE)) assert.ok(usage.includes(`--${name}`));
   assert.match(usage, /a number \(default 5\)/);
   assert.match(usage, /again and again \(repeatable\)/);
+});
+
+test("usage has groups, variables and examples", () => {
+  const usage = formatUsage(
+    { ...TABLE, o: { kind: "string", commandLineOnly: true, help: "a format" } },
+    {
+      heading: "usage: x",
+      groups: [{ title: "Hosts", names: ["hosts", "iface", "not-in-this-table"] }],
+      environment: { prefix: "X_" },
+      examples: [{ text: "count to seven", line: "x --count=7" }],
+      notes: ["See x(8)."],
+    },
+  );
+  const [plain, hosts, examples, notes] = usage.split("\n\n").slice(1);
+  assert.match(plain!, /^ {2}--name string {2}\[X_NAME\]\n {8}a name \(default nobody\)\n/);
+  assert.match(plain!, /^ {2}-o string\n/m);
+  assert.match(
+    hosts!,
+    /^Hosts:\n {2}--hosts list {2}\[X_HOSTS\]\n.*\n {2}--iface repeatable {2}\[X_IFACE\]\n/,
+  );
+  assert.equal(examples, "Examples:\n  # count to seven\n  x --count=7");
+  assert.equal(notes, "See x(8).\n");
+});
+
+test("a file has the last word: after the command line and the environment; lists are not joined", () => {
+  const file = [
+    { name: "name", texts: ["of-file"], source: "f.yaml:1" },
+    { name: "count", texts: ["7"], source: "f.yaml:2" },
+    { name: "iface", texts: ["eth0", "eth1"], source: "f.yaml:3" },
+    { name: "not-in-this-table", texts: ["x"], source: "f.yaml:4" },
+  ];
+  const read = (args: string[], variables: Record<string, string> = {}) => {
+    const result = parseFlags(TABLE, { args, environment: { variables, prefix: "X_" }, file });
+    assert.equal(result.type, "ok");
+    return (result as Extract<typeof result, { type: "ok" }>).flags;
+  };
+  const plain = read([]);
+  assert.deepEqual(
+    [plain.values.name, plain.values.count, plain.values.iface],
+    ["of-file", 7, ["eth0", "eth1"]],
+  );
+  assert.deepEqual(plain.sources, { name: "f.yaml:1", count: "f.yaml:2", iface: "f.yaml:3" });
+  const over = read(["--name=of-args", "--iface=eth9"], { X_NAME: "of-env", X_COUNT: "8" });
+  assert.deepEqual([over.values.name, over.values.count, over.values.iface], ["of-args", 8, ["eth9"]]);
+  assert.deepEqual(over.sources, { name: "--name", count: "X_COUNT", iface: "--iface" });
+});
+
+test("a flag of the command line only comes from nowhere else", () => {
+  const table = { o: { kind: "string", default: "text", commandLineOnly: true, help: "a format" } } as const;
+  const source = { name: "o", texts: ["json"], source: "f.yaml:1" };
+  const result = parseFlags(table, {
+    ...{ args: [], file: [source] },
+    environment: { variables: { X_O: "json" }, prefix: "X_" },
+  });
+  assert.equal(result.type === "ok" && result.flags.values.o, "text");
+  assert.deepEqual(result.type === "ok" && result.flags.unknownVariables, ["X_O"]);
 });
 
 test("W11 the description shows what was given and no secret", () => {

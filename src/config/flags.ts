@@ -1,7 +1,8 @@
 /**
  * Command-line flags in the manner of Go's `flag` package, declared as data. `-name value`, `-name=value`, `--name value`
  * and `--name=value` mean the same; a bool takes its value only after "="; "--" ends the flags. Every flag can also come
- * from an environment variable (prefix, upper case, "-" → "_"); the command line wins, an empty variable counts as unset.
+ * from an environment variable (prefix, upper case, "-" → "_"), an empty one counting as unset, and from a file. The
+ * command line wins over the environment, and the environment over the file.
  *
  * `docker --env-file` and the arguments of a Kubernetes manifest keep the quotes that a shell or systemd would remove.
  * A pair of quotes around a value, or around an item of a list, is removed and reported, except where the flag is
@@ -9,6 +10,8 @@
  *
  * The parser checks form only; ranges and addresses are checked by the owner of the flag.
  */
+
+import { suggest } from "./nearest-name.ts";
 
 interface FlagCommon {
   /** One sentence without a full stop, for the usage. */
@@ -19,6 +22,10 @@ interface FlagCommon {
   readonly verbatim?: true;
   /** The name of the value in the usage: "address", "file"…; the kind by default. */
   readonly value?: string;
+  /** The values there are, where they can be listed: for completion, the schema and the reference. Not checked here. */
+  readonly choices?: readonly string[];
+  /** Not from the environment or a file: it says what the program is to do, not how. */
+  readonly commandLineOnly?: true;
 }
 
 /**
@@ -64,14 +71,11 @@ export interface ParsedFlags<T extends FlagTable> {
   readonly notes: readonly string[];
 }
 
-/**
- * `help`: print the usage (exit code 0). `error`: a message without a line end; with `unknownFlag` the usage is printed
- * too (exit code 2 for all errors, as Go does).
- */
+/** `help`: print the usage (exit code 0). `error`: a message without a line end (exit code 2, as Go does). */
 export type FlagResult<T extends FlagTable> =
   | { readonly type: "ok"; readonly flags: ParsedFlags<T> }
   | { readonly type: "help" }
-  | { readonly type: "error"; readonly message: string; readonly unknownFlag: boolean };
+  | { readonly type: "error"; readonly message: string };
 
 /** The variables of a process environment. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -83,15 +87,20 @@ export interface FlagSource {
     readonly variables: Environment;
     readonly prefix: string;
   };
+  /** A file with values of flags; those of other tables are passed over. */
+  readonly file?: readonly FileValue[] | undefined;
 }
 
-class FlagError extends Error {
-  readonly unknownFlag: boolean;
-  constructor(message: string, unknownFlag = false) {
-    super(message);
-    this.unknownFlag = unknownFlag;
-  }
+/** The value of a flag in a file, of the form that the flag's kind has there. */
+export interface FileValue {
+  readonly name: string;
+  /** As on the command line; several for a repeatable flag. */
+  readonly texts: readonly string[];
+  /** For messages: "/etc/flannel/flanneld.yaml:3". */
+  readonly source: string;
 }
+
+class FlagError extends Error {}
 
 /** Parses `source` by `table`. Never throws and never exits: faults are in the result. */
 export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): FlagResult<T> {
@@ -99,6 +108,7 @@ export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): F
     const given = readArguments(table, source.args);
     if (given === "help") return { type: "help" };
     const unknownVariables = readEnvironment(table, source.environment, given);
+    readFileValues(table, source.file ?? [], given);
     const values = Object.fromEntries(
       Object.entries(table).map(([name, spec]) => [name, given.values.get(name) ?? defaultOf(spec)]),
     ) as FlagValues<T>;
@@ -107,7 +117,7 @@ export function parseFlags<T extends FlagTable>(table: T, source: FlagSource): F
     return { type: "ok", flags: { values, sources, positional, rest, unknownVariables, notes } };
   } catch (error) {
     if (!(error instanceof FlagError)) throw error;
-    return { type: "error", message: error.message, unknownFlag: error.unknownFlag };
+    return { type: "error", message: error.message };
   }
 }
 
@@ -156,7 +166,7 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
     }
     const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(arg);
     if (match === null) {
-      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`, true);
+      if (arg.startsWith("-") && arg !== "-") throw new FlagError(`bad flag syntax: ${nameOnly(arg)}`);
       given.positional.push(arg);
       continue;
     }
@@ -164,7 +174,10 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
     const spec = specOf(table, name);
     if (spec === undefined) {
       if (name === "h" || name === "help") return "help";
-      throw new FlagError(`unknown flag ${nameOnly(arg)}`, true);
+      const near = suggest(name, Object.keys(table));
+      throw new FlagError(
+        `unknown flag ${nameOnly(arg)}${near === undefined ? "" : ` (did you mean --${near}?)`}`,
+      );
     }
     let text = match[2];
     if (text === undefined && spec.kind === "bool") text = "true";
@@ -184,13 +197,24 @@ function readArguments(table: FlagTable, args: readonly string[]): Given | "help
 function readEnvironment(table: FlagTable, environment: FlagSource["environment"], given: Given): string[] {
   if (environment === undefined) return [];
   const { variables, prefix } = environment;
-  const known = new Map(Object.keys(table).map((name) => [variableOf(prefix, name), name]));
+  const names = Object.keys(table).filter((name) => !table[name]!.commandLineOnly);
+  const known = new Map(names.map((name) => [variableOf(prefix, name), name]));
   for (const [variable, name] of known) {
     const text = variables[variable];
     if (text === undefined || isEmpty(table[name]!, text) || given.values.has(name)) continue;
     store(given, name, table[name]!, text, variable);
   }
   return Object.keys(variables).filter((variable) => variable.startsWith(prefix) && !known.has(variable));
+}
+
+/** A flag that is given elsewhere keeps that value: those of a repeatable flag are not joined. */
+function readFileValues(table: FlagTable, values: readonly FileValue[], given: Given): void {
+  const elsewhere = new Set(given.values.keys());
+  for (const { name, texts, source } of values) {
+    const spec = specOf(table, name);
+    if (spec === undefined || spec.commandLineOnly || elsewhere.has(name)) continue;
+    for (const text of texts) store(given, name, spec, text, source);
+  }
 }
 
 function store(given: Given, name: string, spec: FlagSpec, text: string, source: string): void {

@@ -4,6 +4,7 @@
  */
 
 import type { FlagTable } from "./flags.ts";
+import type { FlagGroup } from "./flags-text.ts";
 
 /** Prefix of the environment variables: `--etcd-endpoints` is also FLANNELD_ETCD_ENDPOINTS. */
 export const ENVIRONMENT_PREFIX = "FLANNELD_";
@@ -13,6 +14,7 @@ export const DATASTORE_FLAGS = {
     kind: "string",
     value: "kind",
     default: "etcd3",
+    choices: ["etcd3", "etcd2", "embedded"],
     help: "etcd3, etcd2 (old clusters), or embedded: flanneld itself serves the store, for small clusters",
   },
   "embedded-listen": {
@@ -84,8 +86,7 @@ const KUBE_FLAGS = {
 /** The flags that flanneld and flannelctl share. */
 export const STORE_FLAGS = { ...DATASTORE_FLAGS, ...KUBE_FLAGS } as const satisfies FlagTable;
 
-export const FLANNELD_FLAGS = {
-  ...DATASTORE_FLAGS,
+const INTERFACE_FLAGS = {
   iface: {
     kind: "repeatable",
     value: "interface",
@@ -111,6 +112,9 @@ export const FLANNELD_FLAGS = {
     value: "ip",
     help: "IPv6 address published to peers instead of the interface's own",
   },
+} as const satisfies FlagTable;
+
+const HOST_FLAGS = {
   "subnet-file": {
     kind: "string",
     value: "file",
@@ -152,12 +156,17 @@ export const FLANNELD_FLAGS = {
     default: true,
     help: "udp backend: let the kernel segment and coalesce packets; off = one packet at a time",
   },
-  ...KUBE_FLAGS,
+} as const satisfies FlagTable;
+
+const NODE_FLAGS = {
   "set-node-network-unavailable": {
     kind: "bool",
     default: true,
     help: "set NodeNetworkUnavailable to false on the Kubernetes node when flannel is up",
   },
+} as const satisfies FlagTable;
+
+const STATUS_FLAGS = {
   "healthz-ip": { kind: "string", value: "ip", default: "0.0.0.0", help: "address of the health server" },
   "healthz-port": { kind: "int", value: "port", default: 0, help: "TCP port of the health server, 0 = off" },
   "status-listen": {
@@ -193,6 +202,9 @@ export const FLANNELD_FLAGS = {
     default: "1",
     help: "shortest time between two probes of a peer; a large cluster is probed less often; 0 or off = no probes",
   },
+} as const satisfies FlagTable;
+
+const LOG_FLAGS = {
   v: { kind: "int", value: "level", default: 0, help: "verbosity of the log" },
   vmodule: { kind: "string", value: "text", help: "accepted for compatibility (klog), without effect" },
   log_backtrace_at: {
@@ -212,9 +224,51 @@ export const FLANNELD_FLAGS = {
     value: "text",
     help: "accepted for compatibility (klog), without effect",
   },
-  version: { kind: "bool", help: "print the version and exit" },
+} as const satisfies FlagTable;
+
+const PROGRAM_FLAGS = {
+  version: { kind: "bool", help: "print version, commit, Node.js and platform, and exit" },
+  o: {
+    kind: "string",
+    value: "format",
+    default: "text",
+    choices: ["text", "json"],
+    commandLineOnly: true,
+    help: "of --version: text or json",
+  },
+} as const satisfies FlagTable;
+
+/** All flags of flanneld, in the order of the usage. */
+export const FLANNELD_FLAGS = {
+  ...DATASTORE_FLAGS,
+  ...INTERFACE_FLAGS,
+  ...HOST_FLAGS,
+  ...KUBE_FLAGS,
+  ...NODE_FLAGS,
+  ...STATUS_FLAGS,
+  ...LOG_FLAGS,
+  ...PROGRAM_FLAGS,
 } as const satisfies FlagTable;
 
 export type DatastoreFlags = typeof DATASTORE_FLAGS;
 export type StoreFlags = typeof STORE_FLAGS;
 export type FlanneldFlags = typeof FLANNELD_FLAGS;
+
+const group = (title: string, table: FlagTable): FlagGroup => ({ title, names: Object.keys(table) });
+
+/** The flags of {@link STORE_FLAGS} by what they concern. */
+export const STORE_GROUPS: readonly FlagGroup[] = [
+  group("Datastore", DATASTORE_FLAGS),
+  group("Kubernetes", KUBE_FLAGS),
+];
+
+/** The flags of flanneld by what they concern. */
+export const FLANNELD_GROUPS: readonly FlagGroup[] = [
+  group("Datastore", DATASTORE_FLAGS),
+  group("External interface", INTERFACE_FLAGS),
+  group("What flanneld writes and sets", HOST_FLAGS),
+  group("Kubernetes", { ...KUBE_FLAGS, ...NODE_FLAGS }),
+  group("Health, status and probes", STATUS_FLAGS),
+  group("Log", LOG_FLAGS),
+  group("Program", PROGRAM_FLAGS),
+];

@@ -25,7 +25,7 @@ import type { Logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
-import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS } from "../config/options-table.ts";
+import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, FLANNELD_GROUPS } from "../config/options-table.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import { describeSubnets } from "../lease/lease.ts";
 import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
@@ -53,7 +53,11 @@ export const planCommand = (ports: OperatePorts): Command =>
       },
       ...FLANNELD_FLAGS,
     },
-    environment: { variables: ports.admin.variables, prefix: ENVIRONMENT_PREFIX },
+    groups: FLANNELD_GROUPS,
+    environment: {
+      ...{ variables: ports.admin.variables, prefix: ENVIRONMENT_PREFIX },
+      names: Object.keys(FLANNELD_FLAGS),
+    },
     async run(flags, context) {
       const options = readOptions(flags, ports.admin.variables);
       const file = flags.values.config || undefined;

@@ -95,10 +95,11 @@ test("the image is small, and has no shell and no world-writable file", async ()
 });
 
 test("its commands run without capabilities and with a read-only file system", async () => {
-  assert.equal(await engine.docker(["run", ...FEW_RIGHTS, IMAGE, "--version"]), `v${version}`);
+  const said = await engine.docker(["run", ...FEW_RIGHTS, IMAGE, "--version"]);
+  assert.equal(said.split(" ")[0], `v${version}`);
   const run = (...command: string[]) =>
     engine.docker(["run", ...FEW_RIGHTS, "--entrypoint", command[0]!, IMAGE, ...command.slice(1)]);
-  assert.equal(await run("flannelctl", "version"), `flannelctl v${version}`);
+  assert.equal(await run("flannelctl", "version"), `flannelctl ${said}`);
   assert.match(await run("nft", "--version"), /^nftables v/);
   assert.match(await run("iptables-nft", "--version"), /\(nf_tables\)$/);
   assert.match(await run("ip6tables-legacy", "--version"), /\(legacy\)$/);

@@ -43,7 +43,12 @@ const REFUSALS: readonly Refusal[] = [
   {
     args: ["--no-such-flag"],
     code: 2,
-    says: /^flanneld: unknown flag --no-such-flag\nusage: flanneld \[flags\]\n/,
+    says: /^flanneld: unknown flag --no-such-flag; see flanneld --help\n?$/,
+  },
+  {
+    args: ["--ifcae=eth0"],
+    code: 2,
+    says: /^flanneld: unknown flag --ifcae \(did you mean --iface\?\); see flanneld --help\n?$/,
   },
   { args: ["--ip-masq=maybe"], code: 2, says: /--ip-masq: "maybe" is neither true nor false/ },
   { args: ["--iface"], code: 2, says: /--iface.*needs a value|--iface: .*value/ },
