@@ -13,11 +13,7 @@ import { countRequests } from "../agent/store-requests.ts";
 import { ConfigError, FlannelError } from "../base/error.ts";
 import { Klog, writeToStderr } from "../base/klog.ts";
 import { systemTimers } from "../base/timers.ts";
-import { type ParsedFlags, parseFlags } from "../config/flags.ts";
-import { describeFlags, formatUsage } from "../config/flags-text.ts";
-import { describeOptions, type FlanneldOptions, readOptions } from "../config/options.ts";
-import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, type FlanneldFlags } from "../config/options-table.ts";
-import { FLANNELD_USAGE } from "../config/usage.ts";
+import { describeOptions, type FlanneldOptions } from "../config/options.ts";
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
 import { TunnelProvider } from "../datapath/tunnel-provider.ts";
 import { ExtensionProvider } from "../extension/extension-provider.ts";
@@ -50,19 +46,19 @@ import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { createIpsecProviders } from "./ipsec-providers.ts";
 import { openLeaseStore } from "./open-store.ts";
+import { readCommandLine } from "./read-command-line.ts";
 import { recordingNow, saveRecordingAtExit } from "./save-recording.ts";
 import { serveStatus } from "./serve-status.ts";
 import { createTunnelSystem } from "./tunnel-system.ts";
-import { describeVersion, REVISION, VERSION } from "./version.ts";
+import { REVISION, VERSION } from "./version.ts";
 import { createWireguardSystem } from "./wireguard-system.ts";
 
 const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
 /** Longest time between the signal to stop and the exit; no work in progress has to be completed. */
 const GRACE_MS = 800;
 
 async function main(): Promise<number> {
-  const options = read();
+  const options = readCommandLine(process.argv.slice(2));
   if (typeof options === "number") return options;
   const logger = new Klog({ write: writeToStderr, verbosity: options.verbosity, pid: process.pid });
   const stop = new AbortController();
@@ -94,46 +90,6 @@ async function main(): Promise<number> {
     logger.fatal(error.message);
     return EXIT_FAILURE;
   }
-}
-
-/** The options, or the exit code if there is nothing to run. */
-function read(): FlanneldOptions | number {
-  const environment = { variables: process.env, prefix: ENVIRONMENT_PREFIX };
-  const parsed = parseFlags(FLANNELD_FLAGS, { args: asFlags(process.argv.slice(2)), environment });
-  if (parsed.type === "help") {
-    process.stdout.write(formatUsage(FLANNELD_FLAGS, FLANNELD_USAGE));
-    return 0;
-  }
-  if (parsed.type === "error") {
-    process.stderr.write(`flanneld: ${parsed.message}; see flanneld --help\n`);
-    return EXIT_USAGE;
-  }
-  try {
-    if (parsed.flags.values.version) {
-      process.stdout.write(`${describeVersion(parsed.flags.values.o)}\n`);
-      return 0;
-    }
-    hideSecretsFromProcessList(parsed.flags);
-    return readOptions(parsed.flags, process.env);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`flanneld: ${error.message}\n`);
-    return EXIT_FAILURE;
-  }
-}
-
-/** `flanneld help` and `flanneld version` mean the flags of that name. */
-function asFlags([first, ...rest]: readonly string[]): string[] {
-  if (first === undefined) return [];
-  return [["help", "version"].includes(first) ? `--${first}` : first, ...rest];
-}
-
-/** A password in a flag would be readable in `ps` by every user: the process title is replaced by one without it. */
-function hideSecretsFromProcessList(flags: ParsedFlags<FlanneldFlags>): void {
-  const isFlag = (name: "etcd-password" | "etcd-endpoints") => flags.sources[name]?.startsWith("-") === true;
-  const isInEndpoint = flags.values["etcd-endpoints"].some((endpoint) => endpoint.includes("@"));
-  if (!isFlag("etcd-password") && !(isFlag("etcd-endpoints") && isInEndpoint)) return;
-  process.title = `flanneld ${describeFlags(FLANNELD_FLAGS, flags)}`;
 }
 
 async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal): Promise<void> {

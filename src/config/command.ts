@@ -27,7 +27,7 @@ export interface Command {
 }
 
 /** A single command, or a group of commands by their first word. */
-export type CommandShape =
+type CommandShape =
   | {
       readonly type: "command";
       /** What follows its name in the usage. */

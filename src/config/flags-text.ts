@@ -46,7 +46,7 @@ export function formatUsage(table: FlagTable, usage: UsageText): string {
 }
 
 /** All flags of the table in groups: first those that are in no group, with an empty title. */
-export function groupFlags(table: FlagTable, groups: readonly FlagGroup[] = []): FlagGroup[] {
+function groupFlags(table: FlagTable, groups: readonly FlagGroup[] = []): FlagGroup[] {
   const grouped = new Set(groups.flatMap(({ names }) => names));
   const others = Object.keys(table).filter((name) => !grouped.has(name));
   const present = groups.map(({ title, names }) => ({
@@ -75,7 +75,7 @@ export function describeFlags<T extends FlagTable>(table: T, flags: ParsedFlags<
 const REDACTED = "[redacted]";
 
 /** The value of a flag with secrets replaced; an empty secret stays empty. */
-export function showValue<V>(spec: FlagSpec, value: V): V | string {
+function showValue<V>(spec: FlagSpec, value: V): V | string {
   if (spec.secret) return value === "" ? value : REDACTED;
   if (Array.isArray(value)) return value.map((item) => redactUrl(String(item))) as V;
   return typeof value === "string" ? redactUrl(value) : value;
@@ -88,11 +88,10 @@ export function showValue<V>(spec: FlagSpec, value: V): V | string {
 export const redactUrl = (text: string): string => text.replace(/:\/\/\S*@/g, `://${REDACTED}@`);
 
 /** The value's name in the usage: "file", "urls"…; empty for a switch. */
-export const placeholderOf = (spec: FlagSpec): string =>
-  spec.kind === "bool" ? "" : (spec.value ?? spec.kind);
+const placeholderOf = (spec: FlagSpec): string => (spec.kind === "bool" ? "" : (spec.value ?? spec.kind));
 
 /** "(default …)", "(repeatable)", or nothing. */
-export function defaultNote(spec: FlagSpec): string {
+function defaultNote(spec: FlagSpec): string {
   const value = defaultOf(spec);
   const isEmpty = value === "" || value === false || (Array.isArray(value) && value.length === 0);
   if (spec.kind === "repeatable") return "(repeatable)";
