@@ -337,10 +337,19 @@ export function addContainer(t: Scope, host: TestNetns, agent: Pick<Agent, "env"
  */
 export async function answers(from: TestNetns, address: string, sizeBytes = 56): Promise<boolean> {
   try {
-    const args = ["-n", "-c", "1", "-W", "0.3", "-M", "do", "-s", String(sizeBytes), address];
-    await exec("ping", args, { netns: from.path });
+    await pingOnce(from, address, sizeBytes, 0.3);
     return true;
   } catch {
     return false;
   }
+}
+
+/** One such packet and its answer, however busy the machine is. Throws with what ping says if there is none. */
+export async function expectAnswer(from: TestNetns, address: string, sizeBytes = 56): Promise<void> {
+  await pingOnce(from, address, sizeBytes, 20);
+}
+
+async function pingOnce(from: TestNetns, address: string, sizeBytes: number, seconds: number): Promise<void> {
+  const args = ["-n", "-c", "1", "-W", String(seconds), "-M", "do", "-s", String(sizeBytes), address];
+  await exec("ping", args, { netns: from.path });
 }

@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addContainer, answers, type FabricHost, makeCluster, makeFabric } from "./agents.ts";
+import { addContainer, answers, expectAnswer, type FabricHost, makeCluster, makeFabric } from "./agents.ts";
 import { waitFor } from "./support.ts";
 
 const DUAL = {
@@ -42,7 +42,7 @@ test("dual stack: containers reach each other in both families, with packets of 
   for (const family of [4, 6] as const) {
     const address = b[`ipv${family}`];
     await waitFor(`an answer over IPv${family}`, () => answers(a, address));
-    assert.ok(await answers(a, address, 1430 - PING_OVERHEAD_BYTES[family]), `full size over IPv${family}`);
+    await expectAnswer(a, address, 1430 - PING_OVERHEAD_BYTES[family]); // full size over IPv${family}
   }
   const [lease] = cluster.data.entries.values();
   const { BackendType, BackendData, BackendV6Data } = JSON.parse(lease!.value);

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatPrefix } from "../../src/address/prefix.ts";
-import { addContainer, answers, makeCluster, makeFabric } from "./agents.ts";
+import { addContainer, expectAnswer, makeCluster, makeFabric } from "./agents.ts";
 import { waitFor } from "./support.ts";
 
 const COMMANDS = {
@@ -34,7 +34,7 @@ test("commands carry packets between containers; a peer that leaves is removed, 
   for (const agent of agents) await agent.ready();
   const [a, b] = [addContainer(t, h1!, first), addContainer(t, h2!, agents[1]!)];
   await waitFor("both routes", () => routesOf(h1!).length === 2);
-  assert.ok(await answers(a, b.ipv4, 1472), "with the interface's whole MTU");
+  await expectAnswer(a, b.ipv4, 1472); // with the interface's whole MTU
   assert.match(h1!.run("ip", "link", "show", "marker"), /alias 10\.5\.0\.0\/16 10\.5\.\d+\.0\/24/);
   await first.stop();
   assert.equal(routesOf(h1!).length, 2, "what commands made stays");
@@ -44,7 +44,7 @@ test("commands carry packets between containers; a peer that leaves is removed, 
   const again = cluster.start(h1!);
   await again.ready();
   await waitFor("the route of the peer that left is removed", () => routesOf(h1!).length === 1);
-  assert.ok(await answers(a, b.ipv4));
+  await expectAnswer(a, b.ipv4);
 });
 
 test("a failing command leaves the host not ready, with its standard error as the reason", async (t) => {

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { formatIp } from "../../src/address/ip.ts";
 import { formatPrefix } from "../../src/address/prefix.ts";
 import { PingStream } from "../support/ping.ts";
-import { addContainer, answers, type FabricHost, makeCluster, makeFabric } from "./agents.ts";
+import { addContainer, answers, expectAnswer, type FabricHost, makeCluster, makeFabric } from "./agents.ts";
 import { waitFor } from "./support.ts";
 
 const CONFIG = { Network: "10.5.0.0/16", Backend: { Type: "vxlan" } };
@@ -127,7 +127,7 @@ test("F10 --remove-stale-bridge deletes a bridge without ports, and no other", a
     ["br0"],
   );
   const container = addContainer(t, host!, agent);
-  assert.ok(await answers(host!, container.ipv4), "the bridge of the own subnet stays");
+  await expectAnswer(host!, container.ipv4); // the bridge of the own subnet stays
 });
 
 for (const Backend of [{ Type: "vxlan" }, { Type: "vxlan", DirectRouting: true }, { Type: "host-gw" }]) {

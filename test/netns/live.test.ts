@@ -11,6 +11,7 @@ import {
   type Cluster,
   type Container,
   configure,
+  expectAnswer,
   type FabricHost,
   makeCluster,
   makeFabric,
@@ -196,7 +197,7 @@ test("W20 W26 the MTU of the interface changes: device, subnet.env and full-size
     }
     await stream.more(5);
   }
-  assert.ok(await answers(containers[0], containers[1].ipv4, 1450 - 28));
+  await expectAnswer(containers[0], containers[1].ipv4, 1450 - 28);
   assert.deepEqual((await stream.stop()).lost, []);
 });
 
@@ -333,9 +334,9 @@ test("--ip-blackhole-route: packets for containers that do not exist end here; a
   host!.run("ip", "route", "flush", "type", "blackhole");
   await waitFor("two again", () => blackholes().match(/blackhole/g)?.length === 2);
   const container = addContainer(t, host!, agent);
-  assert.ok(await answers(container, container.ipv4.replace(/2$/, "1")), "the bridge has its route");
-  assert.ok(await answers(host!, container.ipv4));
-  assert.ok(await answers(host!, container.ipv6));
+  await expectAnswer(container, container.ipv4.replace(/2$/, "1")); // the bridge has its route
+  await expectAnswer(host!, container.ipv4);
+  await expectAnswer(host!, container.ipv6);
   await agent.stop();
   await cluster.start(host!).ready();
   await waitFor("none without the flag", () => blackholes() === "");

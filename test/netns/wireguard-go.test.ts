@@ -1,6 +1,5 @@
 /** A userspace WireGuard device of flanneld with Debian's wireguard-go as its peer (topology: agents.ts). */
 
-import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +9,7 @@ import { exec } from "../../src/linux/exec.ts";
 import {
   addContainer,
   answers,
+  expectAnswer,
   type FabricHost,
   makeCluster,
   makeFabric,
@@ -40,6 +40,11 @@ test("containers and a host with wireguard-go reach each other, whichever side b
   const directory = mkdtempSync(join(tmpdir(), "flannel-wggo-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const inDirectory = (...command: string[]) => ["-m", "sh", "-c", IN_DIRECTORY, "sh", directory, ...command];
+  const wg = async (...args: string[]): Promise<string> =>
+    (await exec("unshare", inDirectory("wg", ...args), { netns: other.path })).stdout.trim();
+  t.after(async () => {
+    if (!t.passed) console.log(agent.log.join("\n"), await wg("show", "all", "dump").catch(String));
+  });
   const child = spawn(
     "nsenter",
     [`--net=${other.path}`, "unshare", ...inDirectory("wireguard-go", "-f", "flannel-wg")],
@@ -50,18 +55,7 @@ test("containers and a host with wireguard-go reach each other, whichever side b
     child.kill();
     await ended;
   });
-  const wg = async (...args: string[]): Promise<string | undefined> => {
-    try {
-      return (await exec("unshare", inDirectory("wg", ...args), { netns: other.path })).stdout.trim();
-    } catch {
-      return undefined;
-    }
-  };
-  await waitFor(
-    "wireguard-go",
-    async () => (await wg("show", "flannel-wg", "listen-port")) !== undefined,
-    SLOW_MS,
-  );
+  await waitFor("wireguard-go", () => wg("show", "flannel-wg", "listen-port").catch(() => false), SLOW_MS);
   const [keyFile, pskFile] = [join(directory, "key"), join(directory, "psk")];
   writeFileSync(keyFile, other.run("wg", "genkey"), { mode: 0o600 });
   writeFileSync(pskFile, PSK, { mode: 0o600 });
@@ -82,8 +76,8 @@ test("containers and a host with wireguard-go reach each other, whichever side b
   cluster.data.put("10.5.77.0-24", JSON.stringify(value));
 
   await waitFor("an answer", () => answers(container, "10.5.77.1"), SLOW_MS);
-  assert.ok(await answers(container, "10.5.77.1", 1420 - 28), "a full packet");
-  assert.ok(await answers(other, container.ipv4, 1420 - 28), "from the other side");
+  await expectAnswer(container, "10.5.77.1", 1420 - 28); // a full packet
+  await expectAnswer(other, container.ipv4, 1420 - 28); // from the other side
 
   // A new device of wireguard-go's knows no session: it begins.
   await wg("set", "flannel-wg", "peer", BackendData.PublicKey, "remove");

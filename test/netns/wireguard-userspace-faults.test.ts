@@ -12,6 +12,7 @@ import {
   addContainer,
   answers,
   type Container,
+  expectAnswer,
   type FabricHost,
   makeCluster,
   makeFabric,
@@ -129,7 +130,7 @@ test("where a peer roams to is its endpoint, and no drift", async (t) => {
   );
   assert.ok(await hasRoamed());
   assert.equal(passes() - before, 1, agents[0]!.log.slice(-5).join("\n"));
-  assert.ok(await answers(b, a.ipv4));
+  await expectAnswer(b, a.ipv4);
 });
 
 test("an MTU that leaves too little for IPv6 and peers without a usable key are named, and the others are reached", async (t) => {

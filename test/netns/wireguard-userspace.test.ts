@@ -12,6 +12,7 @@ import {
   answers,
   type Cluster,
   type Container,
+  expectAnswer,
   type FabricHost,
   makeCluster,
   makeFabric,
@@ -61,7 +62,7 @@ test("containers reach each other over both families, each on a device of its ow
   await waitFor("an answer over IPv4", () => answers(a, b.ipv4), SLOW_MS);
   await waitFor("an answer over IPv6", () => answers(a, b.ipv6), SLOW_MS);
   assert.equal(bed.agents[0]!.env()?.mtuBytes, 1420);
-  assert.ok(await answers(a, b.ipv4, 1420 - 28), "a full packet");
+  await expectAnswer(a, b.ipv4, 1420 - 28); // a full packet
   assert.equal(
     bed.hosts[0]!.json("ip", "-json", "-detail", "link", "show", "flannel-wg")[0].linkinfo.info_kind,
     "tun",
