@@ -16,7 +16,7 @@ import { sleep, type Timers } from "../../base/timers.ts";
 import { createAgent, exchange } from "../http-exchange.ts";
 import type { ApiAccess } from "./api-access.ts";
 import { ApiBody } from "./api-body.ts";
-import { type ApiRequest, describeBreak, describeRefusal } from "./api-error.ts";
+import { type ApiRequest, apiGroupOf, describeBreak, describeRefusal } from "./api-error.ts";
 import type { KubeTimings } from "./kube-options.ts";
 
 /** Largest object that is read. etcd takes objects of 1.5 MB. */
@@ -177,7 +177,9 @@ function pathOf({ resource, namespace, name, query, verb }: ApiRequest): string 
     ...query,
   };
   const search = new URLSearchParams(parameters).toString();
-  return `/api/v1/${parts.map(encodeURIComponent).join("/")}${search === "" ? "" : `?${search}`}`;
+  const group = apiGroupOf(resource);
+  const root = group === "" ? "/api/v1" : `/apis/${group}/v1`;
+  return `${root}/${parts.map(encodeURIComponent).join("/")}${search === "" ? "" : `?${search}`}`;
 }
 
 /** Retry-After in seconds (RFC 9110 §10.2.3); undefined = none. */

@@ -9,10 +9,25 @@ import { isObject } from "../../config/json-members.ts";
 import { DialTimeout, type NetworkAdvice, networkReason, Silence } from "../network-failure.ts";
 import type { ApiAccess } from "./api-access.ts";
 
+/** The resources that are requested, and the API group of each. */
+const API_GROUPS = {
+  nodes: "",
+  "nodes/status": "",
+  pods: "",
+  namespaces: "",
+  networkpolicies: "networking.k8s.io",
+} as const;
+
+/** A resource, with its subresource. */
+export type ApiResource = keyof typeof API_GROUPS;
+
+/** The API group of a resource; "" = the core group. */
+export const apiGroupOf = (resource: ApiResource): string => API_GROUPS[resource];
+
 /** One request: its Kubernetes verb and resource, which also name the missing permission in a message. */
 export interface ApiRequest {
   readonly verb: "get" | "list" | "watch" | "patch";
-  readonly resource: "nodes" | "nodes/status" | "pods";
+  readonly resource: ApiResource;
   readonly namespace?: string;
   readonly name?: string;
   readonly query?: Readonly<Record<string, string>>;
@@ -78,7 +93,7 @@ export function describeRefusal(
       return new StoreError(
         code,
         `API server ${url} forbids flanneld to ${request.verb} ${request.resource} (${words || "HTTP 403"}): ` +
-          `its ClusterRole needs a rule with apiGroups [""], resources ["${request.resource}"], verbs ["${request.verb}"], ` +
+          `its ClusterRole needs a rule with apiGroups ["${apiGroupOf(request.resource)}"], resources ["${request.resource}"], verbs ["${request.verb}"], ` +
           "and a ClusterRoleBinding to flanneld's service account",
       );
     default:

@@ -22,9 +22,10 @@ import { DEFAULT_TIMINGS, type KubePorts, type KubeStoreOptions, type KubeTiming
 import { describeConfigFile, readConfigFile } from "./net-config-file.ts";
 import { hostRecordOf } from "./node-annotations.ts";
 import { leaseOfNode, subnetsOf, usableSubnets } from "./node-lease.ts";
-import { type NodeReader, type PackedNode, packedNodeReader, unpackNode } from "./node-record.ts";
-import { listNewestNodes, type NodeSource, watchNodes } from "./node-watch.ts";
+import { type PackedNode, packedNodeReader, unpackNode } from "./node-record.ts";
+import { listNewestObjects, type ObjectSource, watchObjects } from "./object-watch.ts";
 import { checkIdentity, OwnNode } from "./own-node.ts";
+import type { ObjectReader } from "./watch-events.ts";
 
 /** The store's options without what only a daemon writes. */
 export type KubeInspectorOptions = Omit<KubeStoreOptions, "setNodeNetworkUnavailable">;
@@ -95,7 +96,7 @@ class Inspector implements LeaseInspector {
   }
 
   async listRecords(): Promise<readonly LeaseRecord[]> {
-    const nodes = await listNewestNodes(this.#source(), this.#disposed.signal);
+    const nodes = await listNewestObjects(this.#source(), this.#disposed.signal);
     return nodes.map((node) => this.#recordOf(node, revisionOf(node, undefined)));
   }
 
@@ -112,19 +113,19 @@ class Inspector implements LeaseInspector {
       return { text: node.text, record: this.#recordOf(node, revisionOf(node, before)) };
     };
     const either = AbortSignal.any([signal, this.#disposed.signal]);
-    for await (const update of watchNodes(this.#source(), this.#ports, either)) {
+    for await (const update of watchObjects(this.#source(), this.#ports, either)) {
       if (update.type === "snapshot") {
-        known = new Map(update.nodes.map((node) => [node.name, look(node)]));
+        known = new Map(update.objects.map((node) => [node.name, look(node)]));
         yield { type: "snapshot", records: [...known.values()].map(({ record }) => record) };
         continue;
       }
-      const { name } = update.node;
+      const { name } = update.object;
       if (update.type === "delete") {
         known.delete(name);
         yield { type: "delete", key: name };
         continue;
       }
-      const now = look(update.node);
+      const now = look(update.object);
       if (now === known.get(name)) continue;
       known.set(name, now);
       yield { type: "put", record: now.record };
@@ -152,9 +153,9 @@ class Inspector implements LeaseInspector {
     this.#client[Symbol.dispose]();
   }
 
-  #source(): NodeSource<SeenNode> {
+  #source(): ObjectSource<SeenNode> {
     const [client, timings] = [this.#client, this.#timings];
-    return { client, timings, what: "the nodes", read: seenNodeReader(this.#names) };
+    return { client, timings, resource: "nodes", what: "the nodes", read: seenNodeReader(this.#names) };
   }
 
   #recordOf(packed: PackedNode, revision: bigint): LeaseRecord {
@@ -178,11 +179,11 @@ class Inspector implements LeaseInspector {
   }
 }
 
-function seenNodeReader(names: AnnotationNames): NodeReader<SeenNode> {
+function seenNodeReader(names: AnnotationNames): ObjectReader<SeenNode> {
   const read = packedNodeReader(names);
   return (reader) => {
-    const { version, node } = read(reader);
-    return { version, node: node && { ...node, version } };
+    const { version, object } = read(reader);
+    return { version, object: object && { ...object, version } };
   };
 }
 

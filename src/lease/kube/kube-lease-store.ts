@@ -27,7 +27,7 @@ import { readConfigFile, watchConfigFile } from "./net-config-file.ts";
 import { hostRecordOf } from "./node-annotations.ts";
 import { leaseOfNode } from "./node-lease.ts";
 import { type PackedNode, packedNodeReader, unpackNode } from "./node-record.ts";
-import { listNewestNodes, type NodeSource } from "./node-watch.ts";
+import { listNewestObjects, type ObjectSource } from "./object-watch.ts";
 import { OwnLeaseHolder } from "./own-lease.ts";
 import { checkIdentity, OwnNode } from "./own-node.ts";
 
@@ -91,7 +91,7 @@ class Store implements KubeLeaseStore {
     const parts = { client: this.#client, options, names, timings, signal };
     this.#node = new OwnNode({ ...parts, ports: { ...ports, logger: quiet, onOutage() {} } });
     const listLeases = async () => {
-      const nodes = await listNewestNodes(this.#source(), signal);
+      const nodes = await listNewestObjects(this.#source(), signal);
       return nodes.map((node) => leaseOfNode(unpackNode(node))).filter(isLease);
     };
     this.#own = new OwnLeaseHolder({ node: this.#node, names, timings, ports, listLeases, signal });
@@ -157,9 +157,9 @@ class Store implements KubeLeaseStore {
     await Promise.all([this.#own.ended(), this.#node.ended()]);
   }
 
-  #source(): NodeSource<PackedNode> {
+  #source(): ObjectSource<PackedNode> {
     const [client, timings] = [this.#client, this.#timings];
-    return { client, timings, what: "the nodes", read: packedNodeReader(this.#names) };
+    return { client, timings, resource: "nodes", what: "the nodes", read: packedNodeReader(this.#names) };
   }
 
   #until(signal: AbortSignal): AbortSignal {

@@ -9,7 +9,7 @@ import { createLeaseView, type LeaseEntry } from "../lease-view.ts";
 import type { OutagePorts } from "../outage.ts";
 import { leaseOfNode } from "./node-lease.ts";
 import { type NodeRecord, type PackedNode, packNode, unpackNode } from "./node-record.ts";
-import { type NodeSource, watchNodes } from "./node-watch.ts";
+import { type ObjectSource, watchObjects } from "./object-watch.ts";
 
 /** A wrong setting may concern thousands of nodes. */
 const LINES_AT_ONCE = 10;
@@ -23,7 +23,7 @@ export interface LeaseWatchCounts {
 
 /** Until aborted; never throws. `asHeld` returns the own node as this host publishes it. */
 export async function* watchNodeLeases(
-  source: NodeSource<PackedNode>,
+  source: ObjectSource<PackedNode>,
   asHeld: (node: NodeRecord) => NodeRecord,
   counts: LeaseWatchCounts,
   ports: OutagePorts,
@@ -40,17 +40,17 @@ export async function* watchNodeLeases(
     known!.set(packed.name, held === node ? packed.text : packNode(held).text);
     return held;
   };
-  for await (const update of watchNodes(source, ports, signal)) {
+  for await (const update of watchObjects(source, ports, signal)) {
     if (update.type === "snapshot") {
       if (known !== undefined) counts.relists++;
       known = new Map();
-      const snapshot = view.snapshot(update.nodes.map(take).flatMap(entryOf));
+      const snapshot = view.snapshot(update.objects.map(take).flatMap(entryOf));
       capped.flush();
       yield snapshot;
       continue;
     }
     counts.nodeEvents++;
-    const change = update.type === "put" ? put(update.node) : remove(update.node.name);
+    const change = update.type === "put" ? put(update.object) : remove(update.object.name);
     if (change === undefined) continue;
     counts.leaseChanges++;
     yield change;

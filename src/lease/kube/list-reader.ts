@@ -30,10 +30,11 @@ export interface ListMeta {
   readonly next: string;
 }
 
-/** Reads a list to its end; `item` reads each object. Throws StoreError INVALID, and what `chunks` and `item` throw. */
+/** Reads a list to its end; `item` reads each object; `what` is for messages: "nodes". Throws StoreError INVALID, and what `chunks` and `item` throw. */
 export async function readList(
   chunks: AsyncIterable<Buffer>,
   item: (reader: JsonReader) => void,
+  what = "nodes",
 ): Promise<ListMeta> {
   const splitter = new ListSplitter(item);
   try {
@@ -45,7 +46,7 @@ export async function readList(
   } catch (error) {
     if (!(error instanceof JsonFault || error instanceof SyntaxError)) throw error;
   }
-  throw new StoreError("INVALID", "the API server's list of nodes is malformed; check its address");
+  throw new StoreError("INVALID", `the API server's list of ${what} is malformed; check its address`);
 }
 
 /** Splits a list into items and the text around them. */

@@ -32,7 +32,7 @@ test("keeps what a lease needs of a node", () => {
     paddingBytes: 5_000,
   });
   const withVersion = { ...node, metadata: { ...node.metadata, resourceVersion: "77" } };
-  const { version, node: packed } = read(withVersion);
+  const { version, object: packed } = read(withVersion);
   assert.equal(version, "77");
   assert.deepEqual(unpackNode(packed!), {
     name: "n1",
@@ -44,7 +44,7 @@ test("keeps what a lease needs of a node", () => {
 });
 
 test("reads the condition and the writers of the own node", () => {
-  const { node } = readOwn(
+  const { object: node } = readOwn(
     new JsonReader(
       Buffer.from(
         JSON.stringify({
@@ -82,9 +82,9 @@ test("a node is unchanged while its relevant text is, whatever else changes", ()
     status: {},
     metadata: { ...node.metadata, labels: { a: "b" }, resourceVersion: "9" },
   };
-  assert.equal(read(node).node!.text, read(later).node!.text);
+  assert.equal(read(node).object!.text, read(later).object!.text);
   const moved = { ...node, spec: { podCIDR: "10.244.2.0/24" } };
-  assert.notEqual(read(node).node!.text, read(moved).node!.text);
+  assert.notEqual(read(node).object!.text, read(moved).object!.text);
 });
 
 test("both readers agree on any node, and leave no state for the next one", () => {
@@ -111,7 +111,7 @@ test("both readers agree on any node, and leave no state for the next one", () =
   fc.assert(
     fc.property(fc.oneof(node, junk), (object) => {
       const own = readOwnNodeRecord(object, NAMES);
-      const { node: packed } = read(object);
+      const { object: packed } = read(object);
       if (own === undefined) return assert.equal(packed, undefined);
       const { name, podCidrs, annotations } = own;
       assert.deepEqual(unpackNode(packed!), { name, podCidrs, annotations });
@@ -131,7 +131,7 @@ test("F2 keeps a node's creation time, with both readers, and none if it is malf
     [7, undefined],
     [null, undefined],
   ] as const) {
-    const { node: packed } = read(created(text));
+    const { object: packed } = read(created(text));
     assert.equal(unpackNode(packed!).createdAtMs, expected);
     assert.equal(unpackNode(packNode(unpackNode(packed!))).createdAtMs, expected);
     assert.equal(readOwnNodeRecord(created(text), NAMES)?.createdAtMs, expected);

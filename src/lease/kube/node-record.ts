@@ -6,6 +6,7 @@
 import { isObject, type Members } from "../../config/json-members.ts";
 import { ANNOTATIONS, type Annotation, type AnnotationNames } from "./annotations.ts";
 import type { JsonReader } from "./json-reader.ts";
+import type { ObjectReader } from "./watch-events.ts";
 
 /** A node, reduced to what a lease is made of. */
 export interface NodeRecord {
@@ -26,17 +27,6 @@ export interface OwnNodeRecord extends NodeRecord {
   readonly writers: readonly { readonly name: string; readonly fields: string }[];
 }
 
-/** A node object read from JSON, and its version. */
-export interface ReadNode<Node> {
-  /** Undefined = the object has none. */
-  readonly version: string | undefined;
-  /** Undefined = not a node: it has no name. */
-  readonly node: Node | undefined;
-}
-
-/** Reads the object that `reader` is at. */
-export type NodeReader<Node> = (reader: JsonReader) => ReadNode<Node>;
-
 /** A node as it is kept in memory: two of one name are equal if their texts are. */
 export interface PackedNode {
   readonly name: string;
@@ -47,7 +37,7 @@ export interface PackedNode {
  * A reader of what leases need. Throws JsonFault, as its reader does. It runs for every heartbeat of every node, and
  * allocates only two objects, at the end.
  */
-export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode> {
+export function packedNodeReader(names: AnnotationNames): ObjectReader<PackedNode> {
   const indexOf = new Map(ANNOTATIONS.map((annotation, index) => [names[annotation], index]));
   const podCidrs: string[] = [];
   const annotations = new Array<string | undefined>(ANNOTATIONS.length).fill(undefined);
@@ -94,7 +84,7 @@ export function packedNodeReader(names: AnnotationNames): NodeReader<PackedNode>
     if (podCidrs.length === 0 && podCidr) podCidrs.push(podCidr);
     return {
       version: version || undefined,
-      node: name ? { name, text: textOf(podCidrs, annotations, readTime(createdAt)) } : undefined,
+      object: name ? { name, text: textOf(podCidrs, annotations, readTime(createdAt)) } : undefined,
     };
   };
 }
@@ -137,13 +127,13 @@ function readTime(text: unknown): number | undefined {
 
 /** A reader of what is needed of the own node. Throws JsonFault, as its reader does. */
 export const ownNodeRecordReader =
-  (names: AnnotationNames): NodeReader<OwnNodeRecord> =>
+  (names: AnnotationNames): ObjectReader<OwnNodeRecord> =>
   (reader) => {
     const object = reader.value();
     const { resourceVersion: version } = memberOf(object, "metadata");
     return {
       version: typeof version === "string" && version !== "" ? version : undefined,
-      node: readOwnNodeRecord(object, names),
+      object: readOwnNodeRecord(object, names),
     };
   };
 

@@ -7,7 +7,7 @@ import type { AnnotationNames } from "./annotations.ts";
 import type { ApiClient } from "./api-client.ts";
 import type { KubeStoreOptions, KubeTimings } from "./kube-options.ts";
 import { type OwnNodeRecord, ownNodeRecordReader, readOwnNodeRecord } from "./node-record.ts";
-import { watchNodes } from "./node-watch.ts";
+import { watchObjects } from "./object-watch.ts";
 
 /** A DNS subdomain (RFC 1123), as names of nodes are. */
 const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -128,10 +128,13 @@ export class OwnNode {
   async #follow(): Promise<void> {
     const { client, timings, names, ports, signal } = this.#parts;
     const nodeName = await this.name(); // known: the node is read before a change is waited for
-    const source = { client, timings, nodeName, what: "this host's node", read: ownNodeRecordReader(names) };
-    for await (const update of watchNodes(source, ports, signal)) {
-      if (update.type === "snapshot") this.#record = update.nodes.find(({ name }) => name === nodeName);
-      else this.#record = update.type === "put" ? update.node : undefined;
+    const source = {
+      ...({ client, timings, resource: "nodes", fieldSelector: `metadata.name=${nodeName}` } as const),
+      ...{ what: "this host's node", read: ownNodeRecordReader(names) },
+    };
+    for await (const update of watchObjects(source, ports, signal)) {
+      if (update.type === "snapshot") this.#record = update.objects.find(({ name }) => name === nodeName);
+      else this.#record = update.type === "put" ? update.object : undefined;
       this.#changes++;
       const changed = this.#changed;
       this.#changed = Promise.withResolvers();

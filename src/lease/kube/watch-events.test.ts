@@ -24,7 +24,7 @@ async function collect(chunks: Iterable<Buffer>): Promise<string[]> {
 const describe = (event: WatchEvent<{ readonly name: string }>): string =>
   event.type === "bookmark"
     ? `bookmark ${event.version}`
-    : `${event.type} ${event.node?.name} ${event.version}`;
+    : `${event.type} ${event.object?.name} ${event.version}`;
 
 const line = (type: string, name: string, version: number): string =>
   `${JSON.stringify({ type, object: { metadata: { name, resourceVersion: String(version) } } })}\n`;

@@ -7,16 +7,26 @@ import { StoreError } from "../../base/error.ts";
 import { printable } from "../../base/printable.ts";
 import { isObject, type Members } from "../../config/json-members.ts";
 import { JsonFault, JsonReader } from "./json-reader.ts";
-import type { NodeReader, ReadNode } from "./node-record.ts";
 
 /** Longest event that is read. etcd takes objects of 1.5 MB. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const LINE_FEED = 10;
 
+/** An object read from JSON, and its version. */
+export interface ReadObject<Kept> {
+  /** Undefined = the object has none. */
+  readonly version: string | undefined;
+  /** Undefined = not an object of that kind: it has no name. */
+  readonly object: Kept | undefined;
+}
+
+/** Reads the object that `reader` is at. */
+export type ObjectReader<Kept> = (reader: JsonReader) => ReadObject<Kept>;
+
 /** One event, with the resourceVersion from which a watch can be resumed. */
-export type WatchEvent<Node> =
-  /** `node` is undefined if the object is not a node. */
-  | { readonly type: "put" | "delete"; readonly node: Node | undefined; readonly version: string }
+export type WatchEvent<Kept> =
+  /** `object` is undefined if it is not of the watched kind. */
+  | { readonly type: "put" | "delete"; readonly object: Kept | undefined; readonly version: string }
   /** Nothing happened up to this version. */
   | { readonly type: "bookmark"; readonly version: string };
 
@@ -24,11 +34,11 @@ export type WatchEvent<Node> =
  * The events until the server ends the watch. After a first bookmark more are expected: silence for longer than `silenceMs`
  * then ends it. Throws StoreError: COMPACTED (list again), INVALID, UNAVAILABLE.
  */
-export async function* readEvents<Node>(
+export async function* readEvents<Kept>(
   body: AsyncIterable<Buffer> & { patienceMs: number },
-  read: NodeReader<Node>,
+  read: ObjectReader<Kept>,
   silenceMs: number,
-): AsyncGenerator<WatchEvent<Node>, void> {
+): AsyncGenerator<WatchEvent<Kept>, void> {
   for await (const line of readLines(body)) {
     const event = parseEvent(line, read);
     if (event.type === "bookmark" && body.patienceMs > silenceMs) body.patienceMs = silenceMs;
@@ -64,9 +74,9 @@ async function* readLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer,
     throw new StoreError("UNAVAILABLE", "the API server ended the watch in the middle of an event");
 }
 
-function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node> {
+function parseEvent<Kept>(line: Buffer, read: ObjectReader<Kept>): WatchEvent<Kept> {
   let type: string | undefined;
-  let object: ReadNode<Node> | undefined;
+  let found: ReadObject<Kept> | undefined;
   let status: unknown;
   try {
     const reader = new JsonReader(line);
@@ -75,7 +85,7 @@ function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node
       else if (member !== "object") reader.skip();
       // The type comes first; an object before it is ignored.
       else if (type === "ERROR") status = reader.value();
-      else object = read(reader);
+      else found = read(reader);
     });
     reader.end();
   } catch (error) {
@@ -83,14 +93,14 @@ function parseEvent<Node>(line: Buffer, read: NodeReader<Node>): WatchEvent<Node
     throw error;
   }
   if (type === "ERROR") throw statusError(isObject(status) ? status : {});
-  if (object?.version === undefined) throw malformed();
-  const { node, version } = object;
+  if (found?.version === undefined) throw malformed();
+  const { object, version } = found;
   switch (type) {
     case "ADDED":
     case "MODIFIED":
-      return { type: "put", node, version };
+      return { type: "put", object, version };
     case "DELETED":
-      return { type: "delete", node, version };
+      return { type: "delete", object, version };
     case "BOOKMARK":
       return { type: "bookmark", version };
     default:

@@ -1,53 +1,55 @@
 /**
- * Nodes, watched without a gap: a listing, then changes from its version on. A broken watch continues from the last version
- * seen, which bookmarks keep recent; when the server no longer has that version (410 Gone), all nodes are listed again.
+ * Objects of one resource, watched without a gap: a listing, then changes from its version on. A broken watch continues from
+ * the last version seen, which bookmarks keep recent; when the server no longer has that version (410 Gone), all objects are
+ * listed again.
  *
- * Of each node only what `read` picks out of its JSON is kept: the objects themselves would be tens of megabytes.
+ * Of each object only what `read` picks out of its JSON is kept: thousands of nodes or pods would be tens of megabytes.
  */
 
 import { StoreError } from "../../base/error.ts";
 import { createOutage, type OutagePorts } from "../outage.ts";
 import { StreamScope, startOver } from "../stream-scope.ts";
 import type { ApiClient } from "./api-client.ts";
+import type { ApiResource } from "./api-error.ts";
 import type { JsonReader } from "./json-reader.ts";
 import type { KubeTimings } from "./kube-options.ts";
 import { readList } from "./list-reader.ts";
-import type { NodeReader } from "./node-record.ts";
-import { readEvents, type WatchEvent } from "./watch-events.ts";
+import { type ObjectReader, readEvents, type WatchEvent } from "./watch-events.ts";
 
-/** Nodes in one response, where the server supports paging. */
+/** Objects in one response, where the server supports paging. */
 const PAGE_SIZE = 500;
 /** How much longer than its time limit a watch may last. */
 const WATCH_MARGIN_MS = 30_000;
 /** After this many failures in a row without an event, the version that the watch starts from is not trusted. */
 const DISTRUST_AFTER = 3;
 
-/** Which nodes to watch, over which client, and what to keep of each. */
-export interface NodeSource<Node> {
+/** Which objects to watch, over which client, and what to keep of each. */
+export interface ObjectSource<Kept> {
   readonly client: ApiClient;
   readonly timings: KubeTimings;
-  /** Undefined = all nodes. */
-  readonly nodeName?: string | undefined;
+  readonly resource: ApiResource;
+  /** "metadata.name=n1"; undefined = all objects. */
+  readonly fieldSelector?: string | undefined;
   /** For the log: "the nodes". */
   readonly what: string;
-  /** Reads what is kept of a node object. */
-  readonly read: NodeReader<Node>;
+  /** Reads what is kept of an object. */
+  readonly read: ObjectReader<Kept>;
 }
 
-/** All nodes now, or one that was added, changed or deleted. A snapshot replaces everything. */
-export type NodeUpdate<Node> =
-  | { readonly type: "snapshot"; readonly nodes: readonly Node[] }
-  | { readonly type: "put" | "delete"; readonly node: Node };
+/** All objects now, or one that was added, changed or deleted. A snapshot replaces everything. */
+export type ObjectUpdate<Kept> =
+  | { readonly type: "snapshot"; readonly objects: readonly Kept[] }
+  | { readonly type: "put" | "delete"; readonly object: Kept };
 
 /** Watches until `signal` is aborted; never throws. */
-export async function* watchNodes<Node>(
-  source: NodeSource<Node>,
+export async function* watchObjects<Kept>(
+  source: ObjectSource<Kept>,
   ports: OutagePorts,
   signal: AbortSignal,
-): AsyncGenerator<NodeUpdate<Node>, void> {
+): AsyncGenerator<ObjectUpdate<Kept>, void> {
   const { timings, what } = source;
   const outage = createOutage(`${what} in Kubernetes`, timings, ports, signal);
-  /** Undefined = all nodes have to be listed. */
+  /** Undefined = all objects have to be listed. */
   let version: string | undefined;
   /** The newest version seen. */
   let known: string | undefined;
@@ -64,10 +66,10 @@ export async function* watchNodes<Node>(
     let isFruitful = false;
     try {
       if (version === undefined) {
-        const listing = await listNodes(source, known, signal);
+        const listing = await listObjects(source, known, signal);
         version = listing.version;
         known = version;
-        yield { type: "snapshot", nodes: listing.nodes };
+        yield { type: "snapshot", objects: listing.objects };
       }
       const watch = await openWatch(source, version, ports.random, scope.signal);
       isOpen = true;
@@ -81,8 +83,8 @@ export async function* watchNodes<Node>(
         failures = 0;
         outage.over();
         if (event.type === "bookmark") continue;
-        const { type, node } = event;
-        if (node !== undefined) yield { type, node };
+        const { type, object } = event;
+        if (object !== undefined) yield { type, object };
       }
       // The server ends every watch after its timeout; one that ends immediately would be reopened in a loop.
       if (ports.timers.nowMs() - beganAtMs < timings.retryMinMs) {
@@ -107,8 +109,8 @@ export async function* watchNodes<Node>(
   }
 }
 
-interface Listing<Node> {
-  readonly nodes: Node[];
+interface Listing<Kept> {
+  readonly objects: Kept[];
   readonly version: string;
 }
 
@@ -117,59 +119,59 @@ interface Listing<Node> {
  * each. Only if the cache is older than the version `known` already, the newest is requested, in pages. Throws StoreError;
  * COMPACTED if the server dropped the listing between two pages.
  */
-async function listNodes<Node>(
-  source: NodeSource<Node>,
+async function listObjects<Kept>(
+  source: ObjectSource<Kept>,
   known: string | undefined,
   signal: AbortSignal,
-): Promise<Listing<Node>> {
+): Promise<Listing<Kept>> {
   const listing = await readPages(source, { resourceVersion: "0" }, signal);
   const isOld = known !== undefined && isEarlier(listing.version, known);
   return isOld ? readPages(source, {}, signal) : listing;
 }
 
-/** All nodes at this moment. Throws StoreError. */
-export async function listNewestNodes<Node>(
-  source: NodeSource<Node>,
+/** All objects at this moment. Throws StoreError. */
+export async function listNewestObjects<Kept>(
+  source: ObjectSource<Kept>,
   signal: AbortSignal,
-): Promise<readonly Node[]> {
-  return (await readPages(source, {}, signal)).nodes;
+): Promise<readonly Kept[]> {
+  return (await readPages(source, {}, signal)).objects;
 }
 
-async function readPages<Node>(
-  { client, read, nodeName }: NodeSource<Node>,
+async function readPages<Kept>(
+  { client, resource, read, fieldSelector }: ObjectSource<Kept>,
   which: Readonly<Record<string, string>>,
   signal: AbortSignal,
-): Promise<Listing<Node>> {
-  const nodes: Node[] = [];
+): Promise<Listing<Kept>> {
+  const objects: Kept[] = [];
   const take = (reader: JsonReader) => {
-    const { node } = read(reader);
-    if (node !== undefined) nodes.push(node);
+    const { object } = read(reader);
+    if (object !== undefined) objects.push(object);
   };
   let position = which;
   for (;;) {
-    const query = { ...selectorOf(nodeName), limit: String(PAGE_SIZE), ...position };
-    const body = await client.open({ verb: "list", resource: "nodes", query }, signal);
-    const { version, next } = await readList(body, take);
-    if (next === "") return { nodes, version };
+    const query = { ...selectorOf(fieldSelector), limit: String(PAGE_SIZE), ...position };
+    const body = await client.open({ verb: "list", resource, query }, signal);
+    const { version, next } = await readList(body, take, resource);
+    if (next === "") return { objects, version };
     position = { continue: next };
   }
 }
 
-async function openWatch<Node>(
-  source: NodeSource<Node>,
+async function openWatch<Kept>(
+  source: ObjectSource<Kept>,
   version: string,
   random: () => number,
   signal: AbortSignal,
-): Promise<AsyncGenerator<WatchEvent<Node>, void>> {
+): Promise<AsyncGenerator<WatchEvent<Kept>, void>> {
   const { watchMs, watchSilenceMs } = source.timings;
   // With jitter: not all hosts at one time.
   const lifeMs = watchMs * (1 + random());
   const body = await source.client.open(
     {
       verb: "watch",
-      resource: "nodes",
+      resource: source.resource,
       query: {
-        ...selectorOf(source.nodeName),
+        ...selectorOf(source.fieldSelector),
         resourceVersion: version,
         allowWatchBookmarks: "true",
         timeoutSeconds: String(Math.ceil(lifeMs / 1000)),
@@ -181,8 +183,8 @@ async function openWatch<Node>(
   return readEvents(body, source.read, watchSilenceMs);
 }
 
-const selectorOf = (nodeName: string | undefined): Record<string, string> =>
-  nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
+const selectorOf = (fieldSelector: string | undefined): Record<string, string> =>
+  fieldSelector === undefined ? {} : { fieldSelector };
 
 /**
  * Whether a version is before another. They are increasing numbers (KEP-5504); where a server has others, their order is
