@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call, mergePatch, open, strategicPatch } from "../../test/support/kube-client.ts";
 import { KubeApiServer } from "./kube-api-server.ts";
-import { makeNode, makePod } from "./objects/node-object.ts";
+import { makeNamespace, makeNetworkPolicy, makeNode, makePod } from "./objects/node-object.ts";
 
 async function start(historyLength = 1_000) {
   const api = await KubeApiServer.start({ historyLength });
@@ -147,6 +147,7 @@ test("create, update, delete, and their errors", async () => {
   assert.equal((await call(`${nodes}/n1`, { method: "DELETE" })).status, 404);
   assert.equal((await call(nodes, { method: "POST", body: {} })).status, 400);
   assert.equal((await call(nodes, { method: "POST", body: "{" })).status, 400);
+  api.namespaces.create(makeNamespace("x"));
   const pod = await call(`${api.url}/api/v1/namespaces/x/pods`, {
     method: "POST",
     body: { apiVersion: "v1", kind: "Pod", metadata: { generateName: "p-" } },
@@ -246,4 +247,84 @@ test("faults: statuses, resets, silence, partial responses; a given number of ti
   assert.equal(other, "silent");
   silence[Symbol.dispose]();
   assert.equal((await call(nodes)).status, 200);
+});
+
+test("a namespace has its name as a label, and its deletion deletes what it contains", async () => {
+  const { api } = await start();
+  await using _ = api;
+  const namespaces = `${api.url}/api/v1/namespaces`;
+  const created = await call(namespaces, {
+    method: "POST",
+    body: { apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", labels: { team: "a" } } },
+  });
+  assert.deepEqual(created.body.metadata.labels, { team: "a", "kubernetes.io/metadata.name": "shop" });
+  assert.equal(created.body.status.phase, "Active");
+  const names = (await call(namespaces)).body.items.map(
+    (item: { metadata: { name: string } }) => item.metadata.name,
+  );
+  assert.deepEqual(names, ["default", "kube-node-lease", "kube-public", "kube-system", "shop"]);
+  api.pods.create(makePod("p", { namespace: "shop" }));
+  api.networkPolicies.create(makeNetworkPolicy("n", { podSelector: {} }, "shop"));
+  assert.equal((await call(`${namespaces}/shop`, { method: "DELETE" })).status, 200);
+  assert.deepEqual([api.pods.list(), api.networkPolicies.list()], [[], []]);
+  const pod = { apiVersion: "v1", kind: "Pod", metadata: { name: "q" } };
+  const late = await call(`${namespaces}/shop/pods`, { method: "POST", body: pod });
+  assert.equal(late.status, 404);
+  assert.equal(late.body.message, 'namespaces "shop" not found');
+  const status = await call(`${namespaces}/default/status`, mergePatch({ status: { phase: "Terminating" } }));
+  assert.equal(status.body.status.phase, "Terminating");
+});
+
+test("network policies are of their own API group, and are validated", async () => {
+  const { api } = await start();
+  await using _ = api;
+  const group = `${api.url}/apis/networking.k8s.io/v1`;
+  const policies = `${group}/namespaces/default/networkpolicies`;
+  const create = (spec: unknown) =>
+    call(policies, {
+      method: "POST",
+      body: { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", metadata: { name: "n" }, spec },
+    });
+  assert.equal((await create({ podSelector: {}, policyTypes: ["Ingress"] })).status, 201);
+  const list = (await call(`${group}/networkpolicies`)).body;
+  assert.deepEqual(
+    [list.kind, list.apiVersion, list.items.length],
+    ["NetworkPolicyList", "networking.k8s.io/v1", 1],
+  );
+  const missing = await call(`${policies}/m`);
+  assert.equal(missing.body.message, 'networkpolicies.networking.k8s.io "m" not found');
+  assert.equal((await call(`${policies}/n/status`)).status, 404, "it has no status");
+  assert.equal((await call(`${api.url}/api/v1/networkpolicies`)).status, 404, "not in the core group");
+  assert.equal((await call(`${policies}/n`, { method: "DELETE" })).body.status, "Success");
+  for (const [spec, field] of [
+    [{ policyTypes: ["Sideways"] }, "spec.policyTypes[0]"],
+    [{ ingress: [{ from: [{}] }] }, "spec.ingress[0].from[0]"],
+    [{ ingress: [{ ports: [{ port: 0 }] }] }, "spec.ingress[0].ports[0].port"],
+    [{ ingress: [{ ports: [{ port: 80, endPort: 79 }] }] }, "spec.ingress[0].ports[0].endPort"],
+    [{ ingress: [{ ports: [{ port: "web", endPort: 79 }] }] }, "spec.ingress[0].ports[0].endPort"],
+    [{ egress: [{ ports: [{ protocol: "ICMP" }] }] }, "spec.egress[0].ports[0].protocol"],
+    [{ egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0" } }] }] }, "spec.egress[0].to[0].ipBlock.cidr"],
+    [
+      { egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["11.0.0.0/9"] } }] }] },
+      "spec.egress[0].to[0].ipBlock.except[0]",
+    ],
+    [
+      { podSelector: { matchExpressions: [{ key: "a", operator: "In" }] } },
+      "spec.podSelector.matchExpressions[0].values",
+    ],
+  ] as const) {
+    const refused = await create({ podSelector: {}, ...spec });
+    assert.equal(refused.status, 422, field);
+    assert.equal(refused.body.details.causes[0].field, field);
+  }
+});
+
+test("rules of a ClusterRole name the API group", async () => {
+  const rules = [
+    { apiGroups: ["networking.k8s.io"], resources: ["networkpolicies", "pods"], verbs: ["list"] },
+  ];
+  await using api = await KubeApiServer.start({ tokens: [{ token: "t", user: "u", rules }] });
+  const get = (path: string) => call(`${api.url}${path}`, { headers: { authorization: "Bearer t" } });
+  assert.equal((await get("/apis/networking.k8s.io/v1/networkpolicies")).status, 200);
+  assert.equal((await get("/api/v1/pods")).status, 403);
 });

@@ -1,5 +1,5 @@
 /**
- * A Kubernetes API server for tests and labs: nodes and pods in memory. Requests for them are answered as
+ * A Kubernetes API server for tests and labs: nodes, pods, namespaces and network policies in memory. Requests for them are answered as
  * kube-apiserver does (versions, watches, patches, access control, errors); all other requests are refused.
  */
 
@@ -8,10 +8,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { messageOf } from "../base/error.ts";
-import { KubeError, methodNotAllowed } from "./objects/kube-error.ts";
+import { KubeError, methodNotAllowed, notFound } from "./objects/kube-error.ts";
 import type { JsonObject } from "./objects/kube-object.ts";
+import { makeNamespace } from "./objects/node-object.ts";
 import { type KubeObjects, ObjectStore } from "./objects/object-store.ts";
-import { NODES, PODS } from "./objects/resources.ts";
+import { NAMESPACES, NETWORK_POLICIES, NODES, PODS, type Resource } from "./objects/resources.ts";
 import {
   ANONYMOUS,
   authenticate,
@@ -34,6 +35,8 @@ export type { KubeFault } from "./requests/fault.ts";
 
 /** Length of `requests`; older ones are dropped. */
 const MAX_REQUESTS = 100_000;
+/** Those that kube-apiserver makes. */
+const FIRST_NAMESPACES = ["default", "kube-node-lease", "kube-public", "kube-system"];
 /** As kube-apiserver. */
 const IDLE_CONNECTION_MS = 90_000;
 
@@ -65,12 +68,14 @@ export interface KubeRequest {
   readonly status: number;
 }
 
+type StoreName = "nodes" | "pods" | "namespaces" | "networkpolicies";
+
 /** A running server; disposing it ends its watches and connections. */
 export class KubeApiServer implements AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly #server: Server;
-  readonly #stores: Readonly<Record<"nodes" | "pods", ObjectStore>>;
+  readonly #stores: Readonly<Record<StoreName, ObjectStore>>;
   readonly #asksCertificates: boolean;
   /** Includes those in a TLS handshake, which closeAllConnections() leaves open. */
   readonly #sockets = new Set<Socket>();
@@ -107,10 +112,14 @@ export class KubeApiServer implements AsyncDisposable {
     this.#tokens = options.tokens;
     const revisions = { current: 1 };
     const onChange = () => this.#sendSoon();
+    const storeOf = (resource: Resource) => new ObjectStore(resource, revisions, historyLength, onChange);
     this.#stores = {
-      nodes: new ObjectStore(NODES, revisions, historyLength, onChange),
-      pods: new ObjectStore(PODS, revisions, historyLength, onChange),
+      nodes: storeOf(NODES),
+      pods: storeOf(PODS),
+      namespaces: storeOf(NAMESPACES),
+      networkpolicies: storeOf(NETWORK_POLICIES),
     };
+    for (const name of FIRST_NAMESPACES) this.#stores.namespaces.create(makeNamespace(name));
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
@@ -127,6 +136,15 @@ export class KubeApiServer implements AsyncDisposable {
 
   get pods(): KubeObjects {
     return this.#stores.pods;
+  }
+
+  /** The first ones exist from the beginning. */
+  get namespaces(): KubeObjects {
+    return this.#stores.namespaces;
+  }
+
+  get networkPolicies(): KubeObjects {
+    return this.#stores.networkpolicies;
   }
 
   /** In the order in which they were answered. */
@@ -237,7 +255,7 @@ export class KubeApiServer implements AsyncDisposable {
     authorize(identity, api);
     checkVerb(api);
     checkAccept(request);
-    const store = this.#stores[api.kind.name as "nodes" | "pods"];
+    const store = this.#stores[api.kind.name as StoreName];
     const isTruncated = fault === "truncate";
     if (api.verb === "watch") {
       const watch = openWatch(store, api, request, response, isTruncated);
@@ -246,8 +264,24 @@ export class KubeApiServer implements AsyncDisposable {
       this.#record(exchange, 200);
       watch.send();
     } else {
+      if (api.verb === "create" && api.namespace !== undefined) this.#checkNamespace(api.namespace);
       const [status, content] = await serve(store, api, request);
+      if (api.verb === "delete" && store === this.#stores.namespaces) this.#empty(api.name!);
       this.#reply(exchange, status, content, isTruncated);
+    }
+  }
+
+  #checkNamespace(name: string): void {
+    if (this.namespaces.get(name) === undefined) throw notFound("namespaces", name);
+  }
+
+  /** Deletes what a deleted namespace contains, as the namespace controller does. */
+  #empty(namespace: string): void {
+    if (this.namespaces.get(namespace) !== undefined) return; // a dry run, or finalizers are left
+    for (const store of [this.pods, this.networkPolicies]) {
+      for (const { metadata } of store.list()) {
+        if (metadata.namespace === namespace) store.delete(metadata.name, namespace);
+      }
     }
   }
 

@@ -244,6 +244,35 @@ for (const scheme of ["http", "https"] as const) {
       assert.match((await kubectl.try("create", "--validate=false", "-f", file)).stderr, /AlreadyExists/);
     });
 
+    it("applies, changes and deletes namespaces and network policies", async () => {
+      const file = join(kubectl.home, "policy.yaml");
+      const policy = (port: number) => `apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from: [{podSelector: {matchExpressions: [{key: tier, operator: In, values: [b, a]}]}}]
+    ports: [{port: ${port}}]
+`;
+      writeFileSync(file, policy(80));
+      assert.match(
+        await kubectl.run("apply", "-f", file),
+        /shop created\n.*networking\.k8s\.io\/web created/,
+      );
+      assert.match(await kubectl.run("get", "ns", "shop"), /shop +Active/);
+      assert.match(await kubectl.run("get", "netpol", "-A"), /shop +web +app=web +/);
+      writeFileSync(file, policy(443));
+      assert.match(await kubectl.run("apply", "-f", file), /shop unchanged\n.*web configured/);
+      assert.match(await kubectl.run("-n", "shop", "describe", "netpol", "web"), /To Port: 443\/TCP/);
+      assert.match(await kubectl.run("-n", "shop", "delete", "netpol", "web"), /"web" deleted/);
+      assert.match(await kubectl.run("delete", "ns", "shop"), /"shop" deleted/);
+    });
+
     it("deletes, and says what is not there", async () => {
       api.nodes.create(makeNode("doomed"));
       await kubectl.run("delete", "node", "doomed");

@@ -54,7 +54,7 @@ export function manageFields(
     const own = {
       manager,
       operation: "Update",
-      apiVersion: "v1",
+      apiVersion: next.apiVersion,
       time,
       fieldsType: "FieldsV1",
       fieldsV1: written.reduce(withPath, entries[index]?.fieldsV1 ?? {}),

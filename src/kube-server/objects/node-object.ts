@@ -1,6 +1,6 @@
-/** Nodes and pods that resemble those of a real cluster in content and size. */
+/** Nodes, pods, namespaces and network policies that resemble those of a real cluster in content and size. */
 
-import type { KubeAddress, KubeCondition, KubeObject } from "./kube-object.ts";
+import type { JsonObject, KubeAddress, KubeCondition, KubeObject } from "./kube-object.ts";
 import { timestamp } from "./kube-object.ts";
 
 /** What differs between the nodes of a test. */
@@ -89,29 +89,55 @@ export function makeNode(name: string, options: NodeOptions = {}): KubeObject {
 export interface PodOptions {
   readonly namespace?: string;
   readonly nodeName?: string;
+  /** status.podIPs, and the first one as status.podIP. */
+  readonly podIPs?: readonly string[];
+  /** Of the container. */
+  readonly ports?: readonly { name?: string; containerPort: number; protocol?: string }[];
+  readonly hostNetwork?: boolean;
+  /** Default "Running". */
+  readonly phase?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /** A running pod of one container. */
 export function makePod(name: string, options: PodOptions = {}): KubeObject {
-  const { namespace = "default", nodeName, labels, annotations } = options;
+  const { namespace = "default", nodeName, labels, annotations, podIPs = [], ports, hostNetwork } = options;
+  const { phase = "Running" } = options;
   return {
     apiVersion: "v1",
     kind: "Pod",
     metadata: { name, namespace, ...(labels && { labels }), ...(annotations && { annotations }) },
     spec: {
-      containers: [{ name: "main", image: "registry.example/main:1" }],
+      containers: [{ name: "main", image: "registry.example/main:1", ...(ports && { ports }) }],
       restartPolicy: "Always",
       serviceAccountName: "default",
       ...(nodeName !== undefined && { nodeName }),
+      ...(hostNetwork && { hostNetwork }),
     },
     status: {
-      phase: "Running",
+      phase,
+      ...(podIPs[0] !== undefined && { podIP: podIPs[0], podIPs: podIPs.map((ip) => ({ ip })) }),
       conditions: [{ type: "Ready", status: "True" }],
       containerStatuses: [{ name: "main", image: "registry.example/main:1", ready: true, restartCount: 0 }],
     },
   };
+}
+
+/** An active namespace; it has the label that every namespace has. */
+export function makeNamespace(name: string, labels: Readonly<Record<string, string>> = {}): KubeObject {
+  return {
+    apiVersion: "v1",
+    kind: "Namespace",
+    metadata: { name, labels: { "kubernetes.io/metadata.name": name, ...labels } },
+    spec: { finalizers: ["kubernetes"] },
+    status: { phase: "Active" },
+  };
+}
+
+/** A NetworkPolicy (networking.k8s.io/v1) with this spec. */
+export function makeNetworkPolicy(name: string, spec: JsonObject, namespace = "default"): KubeObject {
+  return { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", metadata: { name, namespace }, spec };
 }
 
 /** Each takes about 190 bytes. */

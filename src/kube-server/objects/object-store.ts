@@ -5,7 +5,7 @@ import { Change, type EventType, History } from "./history.ts";
 import { alreadyExists, conflict, notFound, tooLargeVersion, tooOldVersion } from "./kube-error.ts";
 import { type Json, type JsonObject, type KubeObject, sameJson, timestamp } from "./kube-object.ts";
 import { mergePatch } from "./merge-patch.ts";
-import type { Resource } from "./resources.ts";
+import { qualifiedName, type Resource } from "./resources.ts";
 
 /** The number of changes to all objects of a server, as etcd's revision. */
 export interface Revisions {
@@ -81,7 +81,7 @@ export class ObjectStore implements KubeObjects {
   create(object: KubeObject): KubeObject {
     const { metadata } = object;
     const key = this.keyOf(object);
-    if (this.#objects.has(key)) throw alreadyExists(this.resource.name, metadata.name);
+    if (this.#objects.has(key)) throw alreadyExists(qualifiedName(this.resource), metadata.name);
     return this.#store("ADDED", key, undefined, {
       ...structuredClone(object),
       metadata: {
@@ -103,7 +103,7 @@ export class ObjectStore implements KubeObjects {
     const previous = this.#existing(name, namespace);
     const version = previous.metadata.resourceVersion;
     if (resourceVersion !== undefined && resourceVersion !== version) {
-      throw conflict(this.resource.name, name);
+      throw conflict(qualifiedName(this.resource), name);
     }
     const next = resourceVersion === version ? object : withVersion(object, version!);
     return sameJson(previous, next)
@@ -131,7 +131,7 @@ export class ObjectStore implements KubeObjects {
 
   #existing(name: string, namespace: string | undefined): KubeObject {
     const object = this.get(name, namespace);
-    if (object === undefined) throw notFound(this.resource.name, name);
+    if (object === undefined) throw notFound(qualifiedName(this.resource), name);
     return object;
   }
 

@@ -4,12 +4,15 @@ import type { KubeObject } from "./kube-object.ts";
 
 /** A kind of object (k8s.io/apimachinery/pkg/apis/meta/v1, APIResource). */
 export interface Resource {
+  /** The API group; "" = the core group. The version is v1 in all of them. */
+  readonly group: string;
   /** In paths and rules: "nodes". */
   readonly name: string;
   readonly singularName: string;
   readonly shortNames: readonly string[];
   readonly kind: string;
   readonly isNamespaced: boolean;
+  readonly hasStatus: boolean;
   readonly categories?: readonly string[];
   /** The fields that a field selector may name. A missing member is "". */
   readonly fields: Readonly<Record<string, (object: KubeObject) => string>>;
@@ -40,11 +43,13 @@ const text = (value: unknown): string => (value === undefined || value === null 
 
 /** Nodes (k8s.io/api/core/v1). */
 export const NODES: Resource = {
+  group: "",
   name: "nodes",
   singularName: "node",
   shortNames: ["no"],
   kind: "Node",
   isNamespaced: false,
+  hasStatus: true,
   fields: {
     "metadata.name": ({ metadata }) => metadata.name,
     "spec.unschedulable": ({ spec }) => String(spec?.unschedulable === true),
@@ -58,11 +63,13 @@ export const NODES: Resource = {
 
 /** Pods (k8s.io/api/core/v1). */
 export const PODS: Resource = {
+  group: "",
   name: "pods",
   singularName: "pod",
   shortNames: ["po"],
   kind: "Pod",
   isNamespaced: true,
+  hasStatus: true,
   categories: ["all"],
   fields: {
     "metadata.name": ({ metadata }) => metadata.name,
@@ -102,5 +109,44 @@ export const PODS: Resource = {
   },
 };
 
+/** Namespaces (k8s.io/api/core/v1). */
+export const NAMESPACES: Resource = {
+  group: "",
+  name: "namespaces",
+  singularName: "namespace",
+  shortNames: ["ns"],
+  kind: "Namespace",
+  isNamespaced: false,
+  hasStatus: true,
+  fields: {
+    "metadata.name": ({ metadata }) => metadata.name,
+    "status.phase": ({ status }) => text(status?.phase),
+  },
+  mergedLists: { metadata: METADATA, status: { inside: { conditions: { mergeKey: "type" } } } },
+};
+
+/** Network policies (k8s.io/api/networking/v1). */
+export const NETWORK_POLICIES: Resource = {
+  group: "networking.k8s.io",
+  name: "networkpolicies",
+  singularName: "networkpolicy",
+  shortNames: ["netpol"],
+  kind: "NetworkPolicy",
+  isNamespaced: true,
+  hasStatus: false,
+  fields: {
+    "metadata.name": ({ metadata }) => metadata.name,
+    "metadata.namespace": ({ metadata }) => text(metadata.namespace),
+  },
+  mergedLists: { metadata: METADATA },
+};
+
 /** All kinds that the server has. */
-export const RESOURCES: readonly Resource[] = [NODES, PODS];
+export const RESOURCES: readonly Resource[] = [NODES, PODS, NAMESPACES, NETWORK_POLICIES];
+
+/** "v1", "networking.k8s.io/v1". */
+export const apiVersionOf = ({ group }: Resource): string => (group === "" ? "v1" : `${group}/v1`);
+
+/** The resource as messages name it: "pods", "networkpolicies.networking.k8s.io". */
+export const qualifiedName = ({ group, name }: Resource): string =>
+  group === "" ? name : `${name}.${group}`;

@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import { type FieldProblem, invalid } from "./kube-error.ts";
 import { isJsonObject, type JsonObject, type KubeObject, sameJson } from "./kube-object.ts";
+import { networkPolicyProblems } from "./policy-validation.ts";
 import type { Resource } from "./resources.ts";
 
 const MAX_ANNOTATIONS_BYTES = 256 * 1024;
@@ -52,7 +53,11 @@ function goType(value: unknown, field: string, expected: string): string {
 
 /** Throws KubeError Invalid. `old` undefined = it is created. */
 export function validate({ kind, name: resource }: Resource, object: KubeObject, old?: KubeObject): void {
-  const problems = [...metadataProblems(object), ...(resource === "nodes" ? nodeProblems(object, old) : [])];
+  const problems = [
+    ...metadataProblems(object),
+    ...(resource === "nodes" ? nodeProblems(object, old) : []),
+    ...(resource === "networkpolicies" ? networkPolicyProblems(object.spec) : []),
+  ];
   if (problems.length > 0) throw invalid(kind, object.metadata.name, problems);
 }
 

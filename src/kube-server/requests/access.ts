@@ -60,10 +60,16 @@ export function authenticate(
 /** Throws KubeError Forbidden. */
 export function authorize({ user, rules }: Identity, request: ApiRequest): void {
   if (rules === undefined) return;
-  const { resource, verb, name, namespace } = request;
+  const {
+    resource,
+    verb,
+    name,
+    namespace,
+    kind: { group },
+  } = request;
   const allowed = rules.some(
     (rule) =>
-      includes(rule.apiGroups, "") && includes(rule.resources, resource) && includes(rule.verbs, verb),
+      includes(rule.apiGroups, group) && includes(rule.resources, resource) && includes(rule.verbs, verb),
   );
   if (allowed) return;
   const scope = namespace === undefined ? "at the cluster scope" : `in the namespace "${namespace}"`;
@@ -71,7 +77,7 @@ export function authorize({ user, rules }: Identity, request: ApiRequest): void 
   throw new KubeError(
     403,
     "Forbidden",
-    `${kind}${name === undefined ? "" : ` "${name}"`} is forbidden: User "${user}" cannot ${verb} resource "${resource}" in API group "" ${scope}`,
+    `${group === "" ? kind : `${kind}.${group}`}${name === undefined ? "" : ` "${name}"`} is forbidden: User "${user}" cannot ${verb} resource "${resource}" in API group "${group}" ${scope}`,
     { ...(name !== undefined && { name }), kind },
   );
 }

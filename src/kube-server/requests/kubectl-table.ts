@@ -139,7 +139,41 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     wide("Nominated Node", ({ status }) => text(status?.nominatedNodeName, NONE)),
     wide("Readiness Gates", () => NONE),
   ],
+  namespaces: [
+    NAME,
+    {
+      name: "Status",
+      type: "string",
+      description: "The status of the namespace",
+      cell: ({ status }) => text(status?.phase, ""),
+    },
+    AGE,
+  ],
+  networkpolicies: [
+    NAME,
+    {
+      name: "Pod-Selector",
+      type: "string",
+      description: "The pods that the policy selects",
+      cell: ({ spec }) => selectorText(spec?.podSelector),
+    },
+    AGE,
+  ],
 };
+
+/** "app=web,tier in (a,b)" (k8s.io/apimachinery/pkg/apis/meta/v1, FormatLabelSelector). */
+function selectorText(selector: Json | undefined): string {
+  if (!isJsonObject(selector)) return NONE;
+  const labels = Object.entries(isJsonObject(selector.matchLabels) ? selector.matchLabels : {});
+  const expressions = list(selector.matchExpressions).map(({ key, operator, values }) => {
+    const words = `(${[...(Array.isArray(values) ? values : [])].sort().join(",")})`;
+    if (operator === "In") return `${key} in ${words}`;
+    if (operator === "NotIn") return `${key} notin ${words}`;
+    return operator === "DoesNotExist" ? `!${key}` : `${key}`;
+  });
+  const terms = [...labels.map(([key, value]) => `${key}=${value}`), ...expressions];
+  return terms.length === 0 ? NONE : terms.sort().join(",");
+}
 
 function wide(name: string, cell: Column["cell"]): Column {
   return { name, type: "string", description: `${name} of the object`, isWide: true, cell };

@@ -3,6 +3,7 @@
 import { badRequest, invalid, KubeError, notFound, tooLargeVersion } from "../objects/kube-error.ts";
 import type { JsonObject, KubeObject } from "../objects/kube-object.ts";
 import type { ObjectStore } from "../objects/object-store.ts";
+import { qualifiedName } from "../objects/resources.ts";
 import { parseSelectors } from "../objects/selectors.ts";
 import type { ApiRequest } from "./request-target.ts";
 
@@ -17,7 +18,7 @@ export function get(store: ObjectStore, { name, namespace, query }: ApiRequest):
   const requested = parseVersion(query);
   if ((requested ?? 0) > store.revision) throw tooLargeVersion(requested!, store.revision);
   const object = store.get(name!, namespace);
-  if (object === undefined) throw notFound(store.resource.name, name!);
+  if (object === undefined) throw notFound(qualifiedName(store.resource), name!);
   return object;
 }
 

@@ -20,18 +20,23 @@ export interface ApiRequest {
   readonly query: URLSearchParams;
 }
 
-const OBJECTS = /^\/api\/v1(?:\/namespaces\/([^/]+))?\/([a-z]+)(?:\/([^/]+)(?:\/([^/]+))?)?\/?$/;
+const OBJECTS =
+  /^\/(?:api|apis\/([a-z0-9.]+))\/v1(?:\/namespaces\/([^/]+))?\/([a-z]+)(?:\/([^/]+)(?:\/([^/]+))?)?\/?$/;
 
 /** Undefined = the path is not an object's. Throws KubeError NotFound for resources that the server does not have. */
 export function parseRequest(method: string, url: URL): ApiRequest | undefined {
   const match = OBJECTS.exec(url.pathname);
   if (match === null) {
-    if (url.pathname.startsWith("/api/v1/") || url.pathname.startsWith("/apis/")) throw noSuchResource();
+    if (/^\/(?:api\/v1|apis\/[^/]+\/[^/]+)\/./.test(url.pathname)) throw noSuchResource();
     return undefined;
   }
-  const [namespace, resource, name, subresource] = match.slice(1).map((part) => part && decode(part));
-  const kind = RESOURCES.find((known) => known.name === resource);
-  if (kind === undefined || (subresource !== undefined && subresource !== "status")) throw noSuchResource();
+  const [group = "", ...parts] = match.slice(1).map((part) => part && decode(part));
+  const [namespace, resource, name, subresource] = isNamespaceStatus(parts)
+    ? [undefined, "namespaces", parts[0], "status"]
+    : parts;
+  const kind = RESOURCES.find((known) => known.group === group && known.name === resource);
+  if (kind === undefined) throw noSuchResource();
+  if (subresource !== undefined && !(subresource === "status" && kind.hasStatus)) throw noSuchResource();
   if (kind.isNamespaced ? namespace === undefined && name !== undefined : namespace !== undefined) {
     throw noSuchResource();
   }
@@ -46,6 +51,10 @@ export function parseRequest(method: string, url: URL): ApiRequest | undefined {
     query: url.searchParams,
   };
 }
+
+/** /api/v1/namespaces/NAME/status has the form of a list of objects in a namespace. */
+const isNamespaceStatus = ([namespace, resource, name]: readonly (string | undefined)[]): boolean =>
+  namespace !== undefined && resource === "status" && name === undefined;
 
 /** Throws KubeError MethodNotAllowed for an unsupported verb. */
 export function checkVerb({ verb, kind, subresource, namespace }: ApiRequest): void {

@@ -5,6 +5,7 @@ import { badRequest, invalid, unsupportedMediaType } from "../objects/kube-error
 import type { JsonObject, KubeObject } from "../objects/kube-object.ts";
 import { writerOf } from "../objects/managed-fields.ts";
 import type { ObjectStore } from "../objects/object-store.ts";
+import { apiVersionOf } from "../objects/resources.ts";
 import { contentTypeOf, readBody, tableMaker } from "./exchange.ts";
 import { get, list, parseCount, parseVersion, selectorOf } from "./reads.ts";
 import { type ApiRequest, isSet } from "./request-target.ts";
@@ -29,7 +30,10 @@ export async function serve(
     const table = tableMaker(request, api)?.(items, metadata);
     if (table !== undefined) return [200, table];
     const { kind } = api.kind;
-    return [200, { kind: `${kind}List`, apiVersion: "v1", metadata, items: items.map(withoutType) }];
+    return [
+      200,
+      { kind: `${kind}List`, apiVersion: apiVersionOf(api.kind), metadata, items: items.map(withoutType) },
+    ];
   }
   const contentType = contentTypeOf(request);
   const accepted = api.verb === "patch" ? PATCH_TYPES : BODY_TYPES;
@@ -105,9 +109,9 @@ function shown(object: KubeObject, api: ApiRequest, request: IncomingMessage): J
   return tableMaker(request, api)?.([object], { ...(resourceVersion && { resourceVersion }) }) ?? object;
 }
 
-/** For a node a Status, for a pod the pod. */
+/** For a pod or namespace the object, for others a Status. */
 function deletion(deleted: KubeObject, { kind }: ApiRequest): JsonObject {
-  if (kind.isNamespaced) return deleted;
+  if (kind.kind === "Pod" || kind.kind === "Namespace") return deleted;
   const { name, uid } = deleted.metadata;
   return {
     kind: "Status",

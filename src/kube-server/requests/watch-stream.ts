@@ -5,6 +5,7 @@ import { type Change, eventLine } from "../objects/history.ts";
 import { type KubeStatus, tooOldVersion } from "../objects/kube-error.ts";
 import type { JsonObject, KubeObject } from "../objects/kube-object.ts";
 import { type ObjectStore, withVersion } from "../objects/object-store.ts";
+import { apiVersionOf } from "../objects/resources.ts";
 import type { Selector } from "../objects/selectors.ts";
 import { resetConnection } from "./fault.ts";
 
@@ -99,7 +100,7 @@ export class WatchStream {
     const { revision, resource } = store;
     const object = {
       kind: resource.kind,
-      apiVersion: "v1",
+      apiVersion: apiVersionOf(resource),
       metadata: { resourceVersion: String(revision), creationTimestamp: null },
       spec: {},
       status: {},

@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from "node:crypto";
+import { withDefaults } from "../objects/defaults.ts";
 import { badRequest, conflict, invalid, notFound } from "../objects/kube-error.ts";
 import {
   isJsonObject,
@@ -16,7 +17,7 @@ import {
 import { manageFields, type Writer } from "../objects/managed-fields.ts";
 import { mergePatch } from "../objects/merge-patch.ts";
 import type { ObjectStore } from "../objects/object-store.ts";
-import type { Resource } from "../objects/resources.ts";
+import { apiVersionOf, qualifiedName, type Resource } from "../objects/resources.ts";
 import { strategicMergePatch } from "../objects/strategic-merge-patch.ts";
 import { validate, wrongType } from "../objects/validation.ts";
 
@@ -63,12 +64,18 @@ export function create({ store, namespace, writer, body, isDryRun }: WriteReques
   const fresh: KubeObject = {
     ...given,
     metadata: { ...metadata, name, ...(namespace !== undefined && { namespace }) },
-    ...(resource.kind === "Pod" && { status: { phase: "Pending" } }),
+    ...INITIAL[resource.kind],
   };
-  const object = withManager(undefined, withSameCidrs(fresh, undefined), writer);
+  const object = withManager(undefined, withSameCidrs(withDefaults(fresh), undefined), writer);
   validate(resource, object);
   return isDryRun ? object : store.create(object);
 }
+
+/** What the server itself sets in new objects. */
+const INITIAL: Readonly<Record<string, Pick<KubeObject, "status">>> = {
+  Pod: { status: { phase: "Pending" } },
+  Namespace: { status: { phase: "Active" } },
+};
 
 /** Replaces an object. Throws KubeError BadRequest, NotFound, Conflict, Invalid. */
 export function update(request: WriteRequest): KubeObject {
@@ -125,7 +132,7 @@ export function remove(request: WriteRequest): KubeObject {
       if (expected !== undefined && expected !== null && expected !== old.metadata[field]) {
         const label = field === "uid" ? "UID" : "ResourceVersion";
         throw conflict(
-          store.resource.name,
+          qualifiedName(store.resource),
           old.metadata.name,
           `Precondition failed: ${label} in precondition: ${expected}, ${label} in object meta: ${old.metadata[field]}`,
         );
@@ -140,7 +147,7 @@ export function remove(request: WriteRequest): KubeObject {
 
 function existing({ store, name, namespace }: WriteRequest): KubeObject {
   const object = store.get(name!, namespace);
-  if (object === undefined) throw notFound(store.resource.name, name!);
+  if (object === undefined) throw notFound(qualifiedName(store.resource), name!);
   return object;
 }
 
@@ -151,18 +158,18 @@ function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, giv
   const requested = given.metadata;
   if (requested.uid !== undefined && requested.uid !== uid) {
     throw conflict(
-      resource.name,
+      qualifiedName(resource),
       name,
       `Precondition failed: UID in precondition: ${requested.uid}, UID in object meta: ${uid}`,
     );
   }
   if (requested.resourceVersion !== undefined && requested.resourceVersion !== resourceVersion) {
-    throw conflict(resource.name, name);
+    throw conflict(qualifiedName(resource), name);
   }
   const { spec, status } =
     writer.subresource === "status" ? { ...given, spec: old.spec } : { ...given, status: old.status };
   const next = withSameCidrs(
-    {
+    withDefaults({
       apiVersion: old.apiVersion,
       kind: old.kind,
       metadata: withoutEmptyMaps({
@@ -175,7 +182,7 @@ function replace({ store, writer, isDryRun }: WriteRequest, old: KubeObject, giv
       }),
       ...(spec !== undefined && { spec }),
       ...(status !== undefined && { status }),
-    },
+    }),
     old,
   );
   validate(resource, next, old);
@@ -219,9 +226,10 @@ function withoutEmptyMaps(metadata: KubeObject["metadata"]): KubeObject["metadat
   };
 }
 
-function decode({ kind }: Resource, body: Json): KubeObject {
+function decode(resource: Resource, body: Json): KubeObject {
+  const { kind } = resource;
   if (!isJsonObject(body)) throw badRequest(`the object provided is unrecognized (must be of type ${kind})`);
-  if (body.kind !== kind || body.apiVersion !== "v1") {
+  if (body.kind !== kind || body.apiVersion !== apiVersionOf(resource)) {
     throw badRequest(
       `${kind} in version "v1" cannot be handled as a ${kind}: the object is a ${body.kind} of ${body.apiVersion}`,
     );

@@ -14,6 +14,7 @@ async function collect(text: string | Buffer, cuts: readonly number[] = []) {
       yield* chunks;
     })(),
     (reader) => items.push(reader.value()),
+    "nodes",
   );
   return { ...meta, items };
 }

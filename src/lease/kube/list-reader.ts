@@ -34,7 +34,7 @@ export interface ListMeta {
 export async function readList(
   chunks: AsyncIterable<Buffer>,
   item: (reader: JsonReader) => void,
-  what = "nodes",
+  what: string,
 ): Promise<ListMeta> {
   const splitter = new ListSplitter(item);
   try {

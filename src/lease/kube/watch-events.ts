@@ -13,7 +13,7 @@ const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const LINE_FEED = 10;
 
 /** An object read from JSON, and its version. */
-export interface ReadObject<Kept> {
+interface ReadObject<Kept> {
   /** Undefined = the object has none. */
   readonly version: string | undefined;
   /** Undefined = not an object of that kind: it has no name. */
