@@ -8,11 +8,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { messageOf } from "../base/error.ts";
-import { KubeError, methodNotAllowed, notFound } from "./objects/kube-error.ts";
+import { KubeError, methodNotAllowed } from "./objects/kube-error.ts";
 import type { JsonObject } from "./objects/kube-object.ts";
-import { makeNamespace } from "./objects/node-object.ts";
-import { type KubeObjects, ObjectStore } from "./objects/object-store.ts";
-import { NAMESPACES, NETWORK_POLICIES, NODES, PODS, type Resource } from "./objects/resources.ts";
+import type { KubeObjects } from "./objects/object-store.ts";
+import { ObjectStores } from "./objects/object-stores.ts";
 import {
   ANONYMOUS,
   authenticate,
@@ -35,8 +34,6 @@ export type { KubeFault } from "./requests/fault.ts";
 
 /** Length of `requests`; older ones are dropped. */
 const MAX_REQUESTS = 100_000;
-/** Those that kube-apiserver makes. */
-const FIRST_NAMESPACES = ["default", "kube-node-lease", "kube-public", "kube-system"];
 /** As kube-apiserver. */
 const IDLE_CONNECTION_MS = 90_000;
 
@@ -68,14 +65,12 @@ export interface KubeRequest {
   readonly status: number;
 }
 
-type StoreName = "nodes" | "pods" | "namespaces" | "networkpolicies";
-
 /** A running server; disposing it ends its watches and connections. */
 export class KubeApiServer implements AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly #server: Server;
-  readonly #stores: Readonly<Record<StoreName, ObjectStore>>;
+  readonly #stores: ObjectStores;
   readonly #asksCertificates: boolean;
   /** Includes those in a TLS handshake, which closeAllConnections() leaves open. */
   readonly #sockets = new Set<Socket>();
@@ -110,16 +105,7 @@ export class KubeApiServer implements AsyncDisposable {
     this.#server = server;
     this.#asksCertificates = tls?.clientCa !== undefined;
     this.#tokens = options.tokens;
-    const revisions = { current: 1 };
-    const onChange = () => this.#sendSoon();
-    const storeOf = (resource: Resource) => new ObjectStore(resource, revisions, historyLength, onChange);
-    this.#stores = {
-      nodes: storeOf(NODES),
-      pods: storeOf(PODS),
-      namespaces: storeOf(NAMESPACES),
-      networkpolicies: storeOf(NETWORK_POLICIES),
-    };
-    for (const name of FIRST_NAMESPACES) this.#stores.namespaces.create(makeNamespace(name));
+    this.#stores = new ObjectStores(historyLength, () => this.#sendSoon());
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
@@ -144,7 +130,7 @@ export class KubeApiServer implements AsyncDisposable {
   }
 
   get networkPolicies(): KubeObjects {
-    return this.#stores.networkpolicies;
+    return this.#stores.networkPolicies;
   }
 
   /** In the order in which they were answered. */
@@ -173,7 +159,7 @@ export class KubeApiServer implements AsyncDisposable {
    */
   compact(): void {
     this.#send();
-    for (const store of Object.values(this.#stores)) store.history.compact(store.revision);
+    for (const store of this.#stores.all) store.history.compact(store.revision);
     for (const watch of this.#watches) watch.compacted();
   }
 
@@ -255,7 +241,7 @@ export class KubeApiServer implements AsyncDisposable {
     authorize(identity, api);
     checkVerb(api);
     checkAccept(request);
-    const store = this.#stores[api.kind.name as StoreName];
+    const store = this.#stores.of(api.kind);
     const isTruncated = fault === "truncate";
     if (api.verb === "watch") {
       const watch = openWatch(store, api, request, response, isTruncated);
@@ -264,24 +250,10 @@ export class KubeApiServer implements AsyncDisposable {
       this.#record(exchange, 200);
       watch.send();
     } else {
-      if (api.verb === "create" && api.namespace !== undefined) this.#checkNamespace(api.namespace);
+      if (api.verb === "create" && api.namespace !== undefined) this.#stores.checkNamespace(api.namespace);
       const [status, content] = await serve(store, api, request);
-      if (api.verb === "delete" && store === this.#stores.namespaces) this.#empty(api.name!);
+      if (api.verb === "delete" && store === this.#stores.namespaces) this.#stores.emptyNamespace(api.name!);
       this.#reply(exchange, status, content, isTruncated);
-    }
-  }
-
-  #checkNamespace(name: string): void {
-    if (this.namespaces.get(name) === undefined) throw notFound("namespaces", name);
-  }
-
-  /** Deletes what a deleted namespace contains, as the namespace controller does. */
-  #empty(namespace: string): void {
-    if (this.namespaces.get(namespace) !== undefined) return; // a dry run, or finalizers are left
-    for (const store of [this.pods, this.networkPolicies]) {
-      for (const { metadata } of store.list()) {
-        if (metadata.namespace === namespace) store.delete(metadata.name, namespace);
-      }
     }
   }
 
