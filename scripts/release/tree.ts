@@ -1,0 +1,62 @@
+/**
+ * The relocatable tree: everything that runs on a host, in the layout that the launchers know (bin, dist, node_modules). It
+ * runs from wherever it is unpacked; the packages contain the same tree.
+ *
+ *     bin/            flanneld, flannelctl, flannel (the CNI plugin), mk-docker-opts.sh
+ *     dist/           bundles
+ *     node_modules/   Node.js without debugging symbols, koffi's native part
+ *     systemd/        the units, and the file with their settings
+ */
+
+import { execFileSync } from "node:child_process";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { findModules } from "./modules.ts";
+import type { Architecture, ReleasePlan } from "./release-plan.ts";
+
+const LAUNCHERS = ["flanneld", "flannelctl", "flannel"];
+const BUNDLES = ["flanneld.cjs", "flannelctl.cjs", "flannel.cjs", "udp-worker.cjs", "wireguard-worker.cjs"];
+const UNITS = ["flanneld.service", "flanneld.sysconfig", "docker.service.d/flannel.conf"];
+
+/** Lays out the tree in `place`, which must not exist. */
+export function layOutTree(plan: ReleasePlan, architecture: Architecture, place: string): void {
+  const { root } = plan;
+  const copy = (from: string, to: string, mode = 0o644): void => {
+    mkdirSync(join(place, dirname(to)), { recursive: true });
+    copyFileSync(from, join(place, to));
+    chmodSync(join(place, to), mode);
+  };
+  for (const name of LAUNCHERS) copy(join(root, "bin", name), `bin/${name}`, 0o755);
+  copy(join(root, "bin/launch.sh"), "bin/launch.sh");
+  copy(join(root, "deploy/docker/mk-docker-opts.sh"), "bin/mk-docker-opts.sh", 0o755);
+  for (const name of [...BUNDLES, "status-page.html"]) {
+    if (!existsSync(join(root, "dist", name)))
+      throw new Error(`dist/${name} is missing: run make build first`);
+    copy(join(root, "dist", name), `dist/${name}`);
+  }
+  for (const name of UNITS) copy(join(root, "deploy/systemd", name), `systemd/${name}`);
+  for (const name of ["LICENSE", "README.md", "CHANGELOG.md"]) copy(join(root, name), name);
+
+  const modules = findModules(architecture);
+  const node = `node_modules/node-linux-${architecture.npm}`;
+  copy(join(modules, `node-linux-${architecture.npm}/bin/node`), `${node}/bin/node`, 0o755);
+  execFileSync("eu-strip", [join(place, node, "bin/node")]);
+  copy(join(modules, `node-linux-${architecture.npm}/LICENSE`), `${node}/LICENSE`);
+  const koffi = `@koromix/koffi-linux-${architecture.npm}`;
+  for (const file of ["package.json", "index.js", `linux_${architecture.npm}/koffi.node`])
+    copy(join(modules, koffi, file), `node_modules/${koffi}/${file}`);
+  writeFileSync(join(place, "VERSION"), `${plan.version} ${plan.commit}\n`);
+  execFileSync("find", [
+    place,
+    "-exec",
+    "touch",
+    "--no-dereference",
+    `--date=@${plan.epochSeconds}`,
+    "{}",
+    "+",
+  ]);
+}
+
+/** A text of the tree's unit file, for another place of the programs. */
+export const unitOf = ({ root }: ReleasePlan, file: string): string =>
+  readFileSync(join(root, "deploy/systemd", file), "utf8");
