@@ -10,6 +10,7 @@ import type { ListenAddress } from "../config/listen-address.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { DatastoreOptions, EmbeddedDatastore, EtcdDatastore } from "../config/options-datastore.ts";
 import type { KubeDatastore } from "../config/options-kube.ts";
+import type { KeyStorePorts } from "../lease/keys/key-store-ports.ts";
 import type { KeyValueStore } from "../lease/keys/key-value-store.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { LeaseStore } from "../lease/lease-store.ts";
@@ -33,7 +34,10 @@ export async function openLeaseStore(
   if (options.kind === "kube") return openKubeStore({ ...options, setNodeNetworkUnavailable }, ports);
   await using parts = new AsyncDisposableStack();
   if (options.kind === "embedded") await serveEmbedded(options, ports.logger, parts);
-  const store = parts.use(await openEtcdStore(options, ports));
+  const onMissingConfig = options.kind === "etcd3" ? hintOnce(options, ports.logger, parts) : undefined;
+  const store = parts.use(
+    await openEtcdStore(options, { ...ports, ...(onMissingConfig && { onMissingConfig }) }),
+  );
   const owned = parts.move();
   return {
     store,
@@ -55,12 +59,32 @@ export async function openLeaseAdmin(options: EtcdDatastore, logger: Logger): Pr
   return createKeyLeaseAdmin(await openKeys(options, { logger }));
 }
 
-async function openEtcdStore(options: EtcdDatastore, ports: StorePorts): Promise<LeaseStore> {
+/** Looks for the config in etcd's v2 API, the first time it is missing: beside the start, which does not wait for it. */
+function hintOnce({ etcd }: EtcdDatastore, logger: Logger, parts: AsyncDisposableStack): () => void {
+  const closed = new AbortController();
+  parts.defer(() => closed.abort());
+  let hasLooked = false;
+  return () => {
+    if (hasLooked) return;
+    hasLooked = true;
+    void (async () => {
+      const { hintAtV2Config } = await import("../lease/etcd2/config-hint.ts");
+      const { hideSecrets } = await import("../admin/config-report.ts");
+      const hasSecret = (text: string) => hideSecrets(text) !== text;
+      await hintAtV2Config(etcd, { logger, hasSecret, signal: closed.signal });
+    })();
+  };
+}
+
+async function openEtcdStore(options: EtcdDatastore, ports: KeyStorePorts): Promise<LeaseStore> {
   const { createKeyLeaseStore } = await import("../lease/keys/key-lease-store.ts");
   return createKeyLeaseStore(await openKeys(options, ports), ports);
 }
 
-async function openKeys({ kind, etcd }: EtcdDatastore, ports: StorePorts): Promise<KeyValueStore<unknown>> {
+async function openKeys(
+  { kind, etcd }: EtcdDatastore,
+  ports: KeyStorePorts,
+): Promise<KeyValueStore<unknown>> {
   if (kind === "etcd2") return (await import("../lease/etcd2/etcd2-keys.ts")).openEtcd2Keys(etcd, ports);
   return (await import("../lease/etcd/etcd-keys.ts")).openEtcdKeys(etcd, ports);
 }

@@ -84,6 +84,7 @@ class Store<Position> implements KeyLeaseStore {
     this.#configAtStart = await this.#store.list(this.#configKey);
     const text = this.#configIn(this.#configAtStart.records);
     if (text === undefined) {
+      this.#ports.onMissingConfig();
       throw new StoreError(
         "NOT_FOUND",
         `no network config in ${name}; write one: ${putCommand} ${this.#configKey} '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'`,

@@ -13,6 +13,8 @@ export interface KeyStorePorts {
   /** 0 ≤ random() < 1. */
   readonly random?: () => number;
   readonly onOutage?: OutagePorts["onOutage"];
+  /** Called each time that the network config is asked for and missing. */
+  readonly onMissingConfig?: () => void;
 }
 
 /** The ports with the defaults filled in. */
@@ -21,5 +23,6 @@ export const completePorts = (ports: KeyStorePorts): Required<KeyStorePorts> => 
   wallClockMs: Date.now,
   random: Math.random,
   onOutage() {},
+  onMissingConfig() {},
   ...ports,
 });
