@@ -2,16 +2,15 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import type { OwnLease } from "../../src/lease/lease.ts";
 import { exec, runCommand } from "../../src/linux/exec.ts";
 import { startEtcd } from "../support/etcd.ts";
 import { openEtcd2Store } from "../support/etcd-store.ts";
 import { type Etcd2Server, startEtcd2 } from "../support/etcd2.ts";
 import { TestProcess } from "../support/process.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 import { acquireAs } from "../support/vxlan-host.ts";
 
-const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
 const PREFIX = "/coreos.com/network";
 const CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
 
@@ -25,11 +24,11 @@ const connection = () => ["--datastore=etcd2", `--etcd-endpoints=${etcd.endpoint
 
 async function good(args: readonly string[], input?: string): Promise<string> {
   const options = input === undefined ? {} : { input };
-  return (await exec(process.execPath, [...FLANNELCTL, ...args, ...connection()], options)).stdout;
+  return (await exec(FLANNELCTL, [...args, ...connection()], options)).stdout;
 }
 
 async function bad(...args: string[]): Promise<string> {
-  const { code, stderr } = await runCommand(process.execPath, [...FLANNELCTL, ...args, ...connection()]);
+  const { code, stderr } = await runCommand(FLANNELCTL, [...args, ...connection()]);
   assert.equal(code, 1, stderr);
   return stderr;
 }
@@ -56,12 +55,7 @@ test("config, listing, watch, reservation and release on etcd v2", async () => {
     await good(["leases"]),
     new RegExp(`^${subnet} +192\\.168\\.64\\.3 +vxlan +(23h 59m|1d 0h) +\\{"VNI":1,`, "m"),
   );
-  await using watch = new TestProcess(process.execPath, [
-    ...FLANNELCTL,
-    "leases",
-    "--watch",
-    ...connection(),
-  ]);
+  await using watch = new TestProcess(FLANNELCTL, ["leases", "--watch", ...connection()]);
   await watch.brings("the listing", () => watch.stdout.includes("192.168.64.3"), 20_000);
 
   await good(["leases", "reserve", subnet, "192.168.64.3"]);
@@ -93,7 +87,7 @@ test("config, listing, watch, reservation and release on etcd v2", async () => {
 test("an etcd without the v2 API is reported with the remedy", async () => {
   await using plain = await startEtcd();
   const args = ["leases", "--datastore=etcd2", `--etcd-endpoints=${plain.endpoint}`];
-  const { code, stderr } = await runCommand(process.execPath, [...FLANNELCTL, ...args]);
+  const { code, stderr } = await runCommand(FLANNELCTL, [...args]);
   assert.equal(code, 1);
   assert.match(stderr, /--enable-v2=true.*--datastore=etcd3/);
 });

@@ -5,15 +5,14 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { makeNode } from "../../src/kube-server/objects/node-object.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { hasRoute, type KubeBed, type KubeHost, makeKubeBed } from "../support/kube.ts";
 import { annotated } from "../support/kube-store.ts";
 import { TestProcess } from "../support/process.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 import { until } from "../support/until.ts";
 
-const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
 const CHANGES = 3;
 
 const flagsOf = (bed: KubeBed, host: KubeHost): string[] => [
@@ -74,8 +73,8 @@ test("leases and config: a table, JSON, changes as they occur; changes that belo
     },
   );
 
-  const words = [...FLANNELCTL, "leases", "--watch", ...flagsOf(bed, host)];
-  await using watch = new TestProcess(process.execPath, words, { netns: host.path });
+  const words = ["leases", "--watch", ...flagsOf(bed, host)];
+  await using watch = new TestProcess(FLANNELCTL, words, { netns: host.path });
   await watch.brings("the listing", () => /new-node/.test(watch.stdout), 20_000);
   await until(() => bed.api.watchCount > 0, "the watch");
   bed.api.nodes.patch("go-node", annotated({ "public-ip": "192.168.7.9" }));

@@ -6,9 +6,8 @@ import { test } from "node:test";
 import { startEtcd } from "../support/etcd.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { readyFlanneld } from "../support/flanneld.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 import { makeContainer, makeHosts } from "../support/underlay.ts";
-
-const FLANNELCTL = new URL("../../src/cmd/flannelctl.ts", import.meta.url).pathname;
 
 interface Report {
   readonly hops: readonly { readonly object: string; readonly seen: string; readonly problem?: string }[];
@@ -83,7 +82,7 @@ test("a packet is followed object by object, also a container's, to where it die
   const screen = [
     "script",
     "-qec",
-    `timeout --preserve-status -s INT 2 ${process.execPath} --no-warnings ${FLANNELCTL} top --socket ${socket}`,
+    `timeout --preserve-status -s INT 2 ${FLANNELCTL} top --socket ${socket}`,
     "/dev/null",
   ];
   const seen = here!.run(...(screen as [string, ...string[]]));

@@ -9,15 +9,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import type { OwnLease } from "../../src/lease/lease.ts";
 import { type EtcdServer, startEtcd } from "../support/etcd.ts";
 import { openEtcdStore } from "../support/etcd-store.ts";
 import { TestProcess } from "../support/process.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 import { until } from "../support/until.ts";
 import { acquireAs } from "../support/vxlan-host.ts";
 
-const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
 const CONFIG = '{\n  "Network": "10.5.0.0/16",\n  "Backend": {"Type": "vxlan"}\n}\n';
 
 const directory = mkdtempSync(join(tmpdir(), `flannelctl-${process.pid}-`));
@@ -81,7 +80,7 @@ class Cluster {
 function run(args: readonly string[], env: Record<string, string>, input: string): Promise<Outcome> {
   return new Promise((resolve) => {
     const options = { env: { PATH: process.env.PATH, ...env }, timeout: 30_000 };
-    const child = execFile(process.execPath, [...FLANNELCTL, ...args], options, (error, out, err) => {
+    const child = execFile(FLANNELCTL, args, options, (error, out, err) => {
       assert.doesNotMatch(err, /^\s+at |node:internal/m, "a stack trace");
       resolve({ code: error === null ? 0 : Number(error.code), out, err });
     });
@@ -208,8 +207,8 @@ test("leases --watch follows changes, also over an outage, and ends with exit co
   const env = { ...cluster.env, FLANNELD_ETCD_ENDPOINTS: server.endpoint };
   const key = (name: string) => `${cluster.prefix}/subnets/${name}`;
   await server.ctl("put", key("10.5.2.0-24"), '{"PublicIP":"192.168.64.2"}');
-  await using table = new TestProcess(process.execPath, [...FLANNELCTL, "leases", "--watch"], { env });
-  await using json = new TestProcess(process.execPath, [...FLANNELCTL, "leases", "--watch", "--json"], {
+  await using table = new TestProcess(FLANNELCTL, ["leases", "--watch"], { env });
+  await using json = new TestProcess(FLANNELCTL, ["leases", "--watch", "--json"], {
     env,
   });
   const both = (what: string, line: RegExp, object: RegExp) =>
@@ -310,7 +309,7 @@ test("release asks for confirmation, and without a terminal needs --yes", async 
   assert.match(await cluster.good(["leases"]), / 192\.168\.64\.3 /);
 
   const answered = async (answer: string): Promise<TestProcess> => {
-    const command = [process.execPath, ...FLANNELCTL, "leases", "release", subnet].join(" ");
+    const command = [FLANNELCTL, "leases", "release", subnet].join(" ");
     // script(1) gives it a terminal.
     const terminal = new TestProcess("script", ["-qec", command, "/dev/null"], { env: cluster.env });
     await terminal.brings("the question", () => terminal.stdout.includes("[y/N]"), 20_000);
@@ -359,7 +358,7 @@ test("an unavailable store, invalid options: one line, and the right exit code",
 test("W11 a password given to flannelctl is not visible in ps", async (t) => {
   const cluster = new Cluster(t);
   const args = ["leases", "--watch", "--etcd-username=u", "--etcd-password=hunter2"];
-  await using watch = new TestProcess(process.execPath, [...FLANNELCTL, ...args], { env: cluster.env });
+  await using watch = new TestProcess(FLANNELCTL, args, { env: cluster.env });
   await watch.brings("the listing", () => watch.stdout.includes("no leases"), 20_000);
   assert.doesNotMatch(readFileSync(`/proc/${watch.pid}/cmdline`, "utf8"), /hunter2/);
   assert.doesNotMatch(watch.stderr, /hunter2/);

@@ -10,11 +10,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { freshNetns } from "../netns/support.ts";
 import { spawnFlanneld } from "../support/flanneld.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 
-const FLANNELCTL = fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url));
 const LISTEN = "--embedded-listen=192.168.9.1:2379,127.0.0.1:2379";
 
 test("flanneld serves the store for itself and other hosts, across restarts", async (t) => {
@@ -32,8 +31,7 @@ test("flanneld serves the store for itself and other hosts, across restarts", as
     ...["--datastore=embedded", LISTEN, `--embedded-data-dir=${join(directory, "store")}`],
     `--network=${network}`,
   ];
-  const flannelctl = (...args: string[]) =>
-    h1.run(process.execPath, "--no-warnings", FLANNELCTL, ...args, "--datastore=embedded", LISTEN);
+  const flannelctl = (...args: string[]) => h1.run(FLANNELCTL, ...args, "--datastore=embedded", LISTEN);
 
   const first = spawnFlanneld(t, h1, { args: serve("10.7.0.0/16") });
   await first.logged(/flanneld is ready/, { deadlineMs: 20_000 });

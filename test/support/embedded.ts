@@ -14,6 +14,7 @@ import { EmbeddedServer } from "../../src/etcd-server/embedded-server.ts";
 import type { ServerTls } from "../../src/etcd-server/grpc/front-door.ts";
 import type { TrafficLimits } from "../../src/etcd-server/grpc/traffic.ts";
 import { EmbeddedStore, type EmbeddedStoreOptions } from "../../src/etcd-server/store/embedded-store.ts";
+import { FLANNELCTL } from "./programs.ts";
 
 const START_DEADLINE_MS = 15_000;
 
@@ -79,19 +80,13 @@ export interface StoreProcess extends AsyncDisposable {
   kill(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-const SERVE = `import { storeCommands } from ${JSON.stringify(new URL("../../src/etcd-server/serve-command.ts", import.meta.url).href)};
-  const context = { program: "store", print: console.log, printError: console.error };
-  try { process.exitCode = await storeCommands().run(process.argv.slice(1), context, "store"); }
-  catch (error) { console.error(error.message); process.exitCode = 1; }`;
-
 /** Runs `store serve` in a process of its own. Throws with its log if it does not start. */
 export async function startStoreProcess(
   dataDirectory: string,
   flags: readonly string[] = [],
 ): Promise<StoreProcess> {
-  const args = ["--input-type=module", "-e", SERVE, "--", "serve"];
-  args.push("--listen", "127.0.0.1:0", "--data-dir", dataDirectory, ...flags);
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+  const args = ["store", "serve", "--listen", "127.0.0.1:0", "--data-dir", dataDirectory, ...flags];
+  const child = spawn(FLANNELCTL, args, { stdio: ["ignore", "ignore", "pipe"] });
   const killNow = () => void child.kill("SIGKILL");
   process.on("exit", killNow);
   const log: string[] = [];

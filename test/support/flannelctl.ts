@@ -1,10 +1,8 @@
-/** flannelctl from its sources, run to its end on a host. */
+/** flannelctl as hosts have it, run to its end on a host. */
 
 import { execFile } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import type { TestNetns } from "../netns/support.ts";
-
-const FLANNELCTL = ["--no-warnings", fileURLToPath(new URL("../../src/cmd/flannelctl.ts", import.meta.url))];
+import { FLANNELCTL } from "./programs.ts";
 
 export interface Outcome {
   readonly code: number;
@@ -19,7 +17,7 @@ export function flannelctl(
   env: Readonly<Record<string, string>> = {},
   through: readonly string[] = [],
 ): Promise<Outcome> {
-  const words = [`--net=${netns.path}`, ...through, process.execPath, ...FLANNELCTL, ...args];
+  const words = [`--net=${netns.path}`, ...through, FLANNELCTL, ...args];
   return new Promise((resolve, reject) => {
     execFile("nsenter", words, { env: { PATH: process.env.PATH, ...env } }, (error, out, err) => {
       if (error !== null && typeof error.code !== "number") reject(error);

@@ -1,23 +1,18 @@
-/** The real flanneld, from its sources, in a network namespace: its log, its end, its health. Killed when the test ends. */
+/** The real flanneld, as hosts have it, in a network namespace: its log, its end, its health. Killed when the test ends. */
 
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { parseSubnetEnv } from "../../src/config/subnet-env.ts";
 import type { TestNetns } from "../netns/support.ts";
+import { FLANNELD } from "./programs.ts";
 import { NOTHING, type ServiceManager } from "./service-manager.ts";
 import type { TestHost } from "./underlay.ts";
 import { until } from "./until.ts";
-
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-/** process.execPath: the tests run on the Node.js that npm pins. */
-const FLANNELD = [process.execPath, "--no-warnings", `${ROOT}/src/cmd/flanneld.ts`];
 
 export interface Exit {
   readonly code: number | null;
@@ -58,7 +53,7 @@ export function spawnFlanneld(t: TestContext, netns: TestNetns, options: Flannel
     ...["nsenter", `--net=${netns.path}`],
     ...through,
     ...(options.through ?? []),
-    ...FLANNELD,
+    FLANNELD,
     ...options.args,
   ] as [string, ...string[]];
   const child = spawn(command, args, {
