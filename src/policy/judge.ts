@@ -5,6 +5,7 @@
 
 import { type Ip, parseIp } from "../address/ip.ts";
 import type { DesiredFilter, Direction, FilterChain, FilterRule, FilterSet } from "./model.ts";
+import { hasText } from "./sorted-texts.ts";
 
 /** The first packet of a connection, after the destination was translated (a Service's address is a pod's by then). */
 export interface FirstPacket {
@@ -61,12 +62,13 @@ function matches(
     if (port < rule.ports.first || port > rule.ports.last) return false;
   }
   return (
-    rule.endpoints === undefined || hasElement(set(rule.endpoints), `${destination} ${protocol} ${port}`)
+    rule.endpoints === undefined ||
+    hasText(set(rule.endpoints).elements, `${destination} ${protocol} ${port}`)
   );
 }
 
 function containsAddress(set: FilterSet, address: string): boolean {
-  if (set.type === "addresses") return hasElement(set, address);
+  if (set.type === "addresses") return hasText(set.elements, address);
   const ip = parseIp(address);
   return ip !== undefined && set.elements.some((range) => isInAddresses(range, ip));
 }
@@ -81,16 +83,4 @@ function isInAddresses(range: string, ip: Ip): boolean {
 function isInPorts(range: string, port: number): boolean {
   const [first, last] = range.split("-").map(Number);
   return port >= first! && port <= last!;
-}
-
-/** Binary search: elements are sorted. */
-function hasElement({ elements }: FilterSet, element: string): boolean {
-  let low = 0;
-  let high = elements.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (elements[middle]! < element) low = middle + 1;
-    else high = middle;
-  }
-  return elements[low] === element;
 }

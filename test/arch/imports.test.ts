@@ -30,7 +30,7 @@ const MAY_IMPORT: Table = {
   state: ["address", "netlink"],
   firewall: ["address"],
   // Network policies as a filter of nftables.
-  policy: ["address", "netlink"],
+  policy: ["address", "firewall"],
   backend: ["address", "config", "lease", "state"],
   // What happened and what it was planned from, replayed on a kernel in memory.
   recorder: ["address", "config", "lease", "backend", "state"],
@@ -82,7 +82,18 @@ const MAY_IMPORT: Table = {
   // It checks the network config of a lab as flanneld will, before it makes any host.
   lab: ["address", "config", "lease", "backend", "netlink", "ipsec", "cni", "linux", "kube-server"],
   // Fakes: no program imports them.
-  testing: ["address", "packet", "datapath", "netlink", "lease", "state", "recorder", "probe", "cloud"],
+  testing: [
+    "address",
+    "packet",
+    "datapath",
+    "netlink",
+    "lease",
+    "state",
+    "recorder",
+    "probe",
+    "cloud",
+    "policy",
+  ],
   cmd: [
     "address",
     "netlink",
