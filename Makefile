@@ -9,7 +9,7 @@
 #   make lint      type check, lint, formatting, unused files, exports and dependencies
 #   make format    let biome format
 #   make bench     measurements, printed and written to bench/results/
-#   make build     dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin)
+#   make build     dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin; its executable needs cargo)
 #   make image     the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
 #   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
 #   make release   dist/release/: tree, .deb and .rpm for amd64 and arm64, chart; the same bytes from the same commit
@@ -42,16 +42,25 @@ dist/flanneld.cjs: node_modules/.package-lock.json $(SOURCES)
 	@echo "==> building dist/"
 	@node scripts/build.ts
 
-build: dist/flanneld.cjs
+build: dist/flanneld.cjs engine
+
+# The CNI plugin as one executable; without Rust bin/flannel runs it in Node.js. Tests and the image need it.
+.PHONY: engine engine-required
+engine: node_modules/.package-lock.json
+	@node scripts/build-engine.ts
+
+engine-required: node_modules/.package-lock.json
+	@scripts/packages.sh engine
+	@node scripts/build-engine.ts --required
 
 packages:
 	@scripts/packages.sh $(WANT)
 
-demo: build
+demo: dist/flanneld.cjs
 	@scripts/packages.sh demo $(FLAGS)
 	@node scripts/demo.ts $(FLAGS)
 
-test: build tools/kubernetes/node_modules/.package-lock.json $(NFPM)
+test: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM)
 	@scripts/packages.sh test
 	@node scripts/test.ts
 
@@ -83,11 +92,11 @@ fuzz: build $(SCHEMATHESIS)/.installed
 unit arch: node_modules/.package-lock.json
 	@node scripts/test.ts $@
 
-conformance netns vm: build
+conformance netns vm: dist/flanneld.cjs
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 
-e2e: build tools/kubernetes/node_modules/.package-lock.json $(NFPM)
+e2e: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM)
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 
@@ -105,7 +114,7 @@ lint: node_modules/.package-lock.json
 format: node_modules/.package-lock.json
 	@biome check --write
 
-bench: build
+bench: dist/flanneld.cjs engine-required
 	@scripts/packages.sh bench
 	@node bench/run.ts
 
@@ -113,7 +122,7 @@ bench: build
 ARCHITECTURES ?= $(shell dpkg --print-architecture)
 VERSION = $(shell node -p 'require("./package.json").version')
 
-image-roots: build
+image-roots: dist/flanneld.cjs engine-required
 	@scripts/packages.sh image
 	@node deploy/image/assemble.ts $(ARCHITECTURES)
 

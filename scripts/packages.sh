@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and this machine lacks: with root and apt, else names them.
-# usage: packages.sh demo|test|bench|fuzz|image|release [flags of the demo]
+# usage: packages.sh demo|test|bench|fuzz|image|engine|release [flags of the demo]
 set -eu
 
 case ${1:-} in
@@ -14,6 +14,8 @@ case ${1:-} in
     if [ "$1" = release ]; then want="$want eu-strip:elfutils xz:xz-utils"; fi
     python3 -c 'import ensurepip' 2>/dev/null || want="$want none:python3-venv"
     ;;
+  # Rust of Debian 12 itself is too old; these are what its browsers are built with.
+  engine) want="cargo:cargo-web rustc:rustc-web cc:gcc cc:libc6-dev" ;;
   image) want="patchelf:patchelf eu-strip:elfutils" ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
     openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump conntrack:conntrack dash:dash kubectl:kubernetes-client patchelf:patchelf
@@ -26,7 +28,7 @@ case ${1:-} in
     # The yardsticks of the udp backend are compiled on the spot.
     if [ "$1" = bench ]; then want="$want iperf3:iperf3 cc:gcc cc:libc6-dev"; fi ;;
   *)
-    echo "usage: packages.sh demo|test|bench|fuzz|image|release [flags of the demo]" >&2
+    echo "usage: packages.sh demo|test|bench|fuzz|image|engine|release [flags of the demo]" >&2
     exit 2
     ;;
 esac

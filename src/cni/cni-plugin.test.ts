@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ENV, FAILURE, makeBed, RESULT } from "../../test/support/cni-plugin-bed.ts";
+import { ENV, FAILURE, makeBed, PLUGIN_VERSION, RESULT } from "../../test/support/cni-plugin-bed.ts";
 import { SUPPORTED_VERSIONS } from "./versions.ts";
 
 const NETNS = "/run/netns/none";
@@ -337,8 +337,9 @@ test("VERSION answers in the version of the request; without a command the plugi
   assert.deepEqual([bare.exitCode, bare.stdout], [0, ""]);
   assert.match(
     bare.stderr,
-    /^CNI Plugin flannel version v1\.2\.3 \(linux\/\w+\)\nCNI protocol .*0\.1\.0, .*1\.1\.0\n$/,
+    /^CNI Plugin flannel version v\d+\.\d+\.\d+ \(linux\/\w+\)\nCNI protocol .*0\.1\.0, .*1\.1\.0\n$/,
   );
+  assert.ok(bare.stderr.startsWith(`CNI Plugin flannel version ${PLUGIN_VERSION} `));
 });
 
 test("errors have the config's version, or the newest", async (t) => {

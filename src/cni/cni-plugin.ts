@@ -1,5 +1,6 @@
 /** One call of the plugin: from environment and standard input to standard output and exit code (CNI specification 1.1.0, section 2). */
 
+import { messageOf } from "../base/error.ts";
 import { add, check, del, status } from "./cni-commands.ts";
 import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
 import { collectGarbage } from "./collect-garbage.ts";
@@ -7,15 +8,20 @@ import type { Call } from "./delegate-call.ts";
 import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
 import { parsePluginConfig, versionOf } from "./plugin-config.ts";
 import type { System } from "./system.ts";
-import { checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
+import { CURRENT_VERSION, checkVersion, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
+
+/** Far above a config with the attachments of thousands of containers. */
+export const MAX_INPUT_BYTES = 16 * 1024 * 1024;
+/** The runtime has written its config by the time the plugin runs; a terminal or a forgotten pipe never will. */
+export const PROMPT_INPUT_MS = 100;
 
 /** What the plugin uses of its process. */
 export interface PluginPorts {
   readonly system: System;
   readonly environment: Environment;
-  /** All of standard input. */
+  /** All of standard input. Throws CniError above {@link MAX_INPUT_BYTES}. */
   readonly readInput: () => Promise<string>;
-  /** Standard input as far as it has arrived: VERSION is also called by hand, without any input. */
+  /** Standard input as far as it has arrived in {@link PROMPT_INPUT_MS}: VERSION is also called by hand, without any input. */
   readonly readPromptInput: () => Promise<string>;
   readonly print: (text: string) => void;
   /** Writes to standard error. */
@@ -34,6 +40,18 @@ const COMMANDS: Readonly<Record<Exclude<Command, "VERSION">, (call: Call) => Pro
 
 /** The others work by what ADD has stored; a config that has become invalid must not keep a container from being deleted. */
 const NEEDS_VALID_CONFIG: readonly Command[] = ["ADD", "STATUS"];
+
+/** {@link runFlannelPlugin} for a process: errors of the program itself go to stdout too, and with their stack trace to stderr. */
+export async function runToExitCode(ports: PluginPorts): Promise<number> {
+  try {
+    return await runFlannelPlugin(ports);
+  } catch (error) {
+    // A broken invariant: the runtime needs an error object, and developers the stack trace.
+    ports.printError(`${messageOf(error)}\n${error instanceof Error ? error.stack : ""}\n`);
+    ports.print(formatError(new CniError(CNI_CODE.internal, messageOf(error)), CURRENT_VERSION));
+    return 1;
+  }
+}
 
 /** Runs one command and returns the exit code, 0 or 1. Errors go to stdout as CNI error objects; anything but CniError is thrown. */
 export async function runFlannelPlugin(ports: PluginPorts): Promise<number> {

@@ -7,10 +7,11 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { CniError } from "../../src/cni/cni-error.ts";
 import { freshNetns } from "../netns/support.ts";
+import { CNI_PROGRAMS } from "./cni-programs.ts";
 import { type Container, cniRuntime, type NetworkConfig } from "./cni-runtime.ts";
 
 export const DEBIAN_PLUGINS = "/usr/lib/cni";
-export const PLUGIN_PATH = [join(import.meta.dirname, "../../bin"), DEBIAN_PLUGINS];
+export const PLUGIN_PATH = [CNI_PROGRAMS[0]!.directory, DEBIAN_PLUGINS];
 
 export const IPV4 = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\n";
 export const IPV6 = "FLANNEL_IPV6_NETWORK=fc00:5::/48\nFLANNEL_IPV6_SUBNET=fc00:5:0:72::1/64\n";

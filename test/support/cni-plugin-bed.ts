@@ -1,6 +1,10 @@
-/** For the plugin's unit tests: a node whose delegates are shell scripts that record how they are called. */
+/**
+ * For the plugin's unit tests: a node whose delegates are shell scripts that record how they are called. With the variable
+ * FLANNEL_TEST_CNI_PLUGIN the plugin is that executable, in a process of its own.
+ */
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -13,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import manifest from "../../package.json" with { type: "json" };
 import { runFlannelPlugin } from "../../src/cni/cni-plugin.ts";
 import { nodeSystem } from "../../src/cni/node-system.ts";
 
@@ -29,6 +34,10 @@ d=\${0%/*}
 if [ -f "$d/on-$CNI_COMMAND" ]; then . "$d/on-$CNI_COMMAND"; fi
 if [ "$CNI_COMMAND" = ADD ]; then printf '%s' '${RESULT}'; fi
 `;
+
+/** What the plugin prints as its version. */
+export const PLUGIN_VERSION =
+  process.env.FLANNEL_TEST_CNI_PLUGIN === undefined ? "v1.2.3" : `v${manifest.version}`;
 
 interface Answer {
   readonly exitCode: number;
@@ -64,21 +73,24 @@ export function makeBed(t: TestContext) {
             dataDir,
             ...config,
           });
+    const environment: Record<string, string> = {
+      PATH: process.env.PATH!,
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: "4f2a",
+      CNI_NETNS: "/run/netns/none",
+      CNI_IFNAME: "eth0",
+      CNI_PATH: plugins,
+      ...variables,
+    };
+    const executable = process.env.FLANNEL_TEST_CNI_PLUGIN;
+    if (executable !== undefined) return runExecutable(executable, environment, text);
     const exitCode = await runFlannelPlugin({
       system: nodeSystem({
         onStderr: (text) => {
           output.stderr += text;
         },
       }),
-      environment: {
-        PATH: process.env.PATH,
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: "4f2a",
-        CNI_NETNS: "/run/netns/none",
-        CNI_IFNAME: "eth0",
-        CNI_PATH: plugins,
-        ...variables,
-      },
+      environment,
       readInput: async () => text,
       readPromptInput: async () => text,
       print: (printed) => {
@@ -87,9 +99,9 @@ export function makeBed(t: TestContext) {
       printError: (printed) => {
         output.stderr += printed;
       },
-      version: "v1.2.3",
+      version: PLUGIN_VERSION,
     });
-    return { exitCode, ...output, json: output.stdout === "" ? undefined : JSON.parse(output.stdout) };
+    return answerOf(exitCode, output);
   };
   return {
     run,
@@ -120,6 +132,26 @@ export function makeBed(t: TestContext) {
     addDelegate: (name: string, script: string, mode = 0o755) =>
       writeFileSync(join(plugins, name), script, { mode }),
   };
+}
+
+const answerOf = (exitCode: number, output: { stdout: string; stderr: string }): Answer => ({
+  exitCode,
+  ...output,
+  json: output.stdout === "" ? undefined : JSON.parse(output.stdout),
+});
+
+async function runExecutable(path: string, env: Record<string, string>, input: string): Promise<Answer> {
+  const output = { stdout: "", stderr: "" };
+  const child = spawn(path, { env, stdio: "pipe" });
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (text: string) => {
+      output[name] += text;
+    });
+  }
+  child.stdin.on("error", () => {}); // it ended without reading all
+  child.stdin.end(input);
+  const [exitCode] = (await once(child, "close")) as [number];
+  return answerOf(exitCode, output);
 }
 
 /** For `on`: the delegate fails with a CNI error. */
