@@ -1,7 +1,9 @@
 /** `flannelctl config get|set|check`: the network config of a cluster. */
 
+import { ConfigError } from "../base/error.ts";
 import { printable, printableJson } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
+import { parseConfigFile } from "../config/config-file.ts";
 import type { LeaseAdmin, LeaseInspector, StoredConfig } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./admin-ports.ts";
 import { obstaclesToChange } from "./config-change.ts";
@@ -26,7 +28,7 @@ export const configCommands = (ports: AdminPorts): Command =>
       run: (store, { values }, context) => runGet(store, values, context),
     }),
     set: defineStoreChange(ports, {
-      summary: 'check a file ("-" = standard input) and store it',
+      summary: 'check a file (JSON, flanneld.yaml, or "-" = standard input) and store it',
       words: ["FILE"],
       inKubernetes:
         "the config is net-conf.json in a ConfigMap (kubectl -n kube-flannel edit configmap kube-flannel-cfg; the chart's " +
@@ -34,17 +36,33 @@ export const configCommands = (ports: AdminPorts): Command =>
       flags: {
         force: { kind: "bool", help: "also if it breaks connections of hosts that have leases" },
       },
+      examples: [
+        { text: "from a file", line: "net-conf.json" },
+        {
+          text: "what flanneld.yaml says under Network, Subnet and Backend",
+          line: "/etc/flannel/flanneld.yaml",
+        },
+      ],
       run: (store, { values, positional }, context) =>
-        runSet(store, () => ports.readText(positional[0]!), values.force, context),
+        runSet(store, () => readConfigText(positional[0]!, ports), values.force, context),
     }),
     check: defineCommand({
       summary: 'check a file ("-" = standard input); needs no datastore',
       synopsis: "FILE",
       flags: {},
       takes: { words: ["FILE"] },
-      run: async ({ positional }, context) => runCheck(await ports.readText(positional[0]!), context),
+      run: async ({ positional }, context) => runCheck(await readConfigText(positional[0]!, ports), context),
     }),
   });
+
+/** The JSON of a file, or what a flanneld.yaml says of the network. Throws ConfigError. */
+async function readConfigText(path: string, ports: AdminPorts): Promise<string> {
+  const text = await ports.readText(path);
+  if (!/\.ya?ml$/.test(path)) return text;
+  const { network } = await parseConfigFile(text, path);
+  if (network !== undefined) return network.text;
+  throw new ConfigError(`${path} says nothing about the network: write e.g. Network: 10.5.0.0/16`);
+}
 
 async function runGet(
   store: LeaseInspector,

@@ -7,7 +7,7 @@ import { FAMILIES } from "../address/family.ts";
 import { formatIp } from "../address/ip.ts";
 import { baseOf, formatPrefix, type Prefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
-import type { Command, CommandContext } from "../config/command.ts";
+import type { Command } from "../config/command.ts";
 import { type NetworkFamilies, parseNetworkConfig } from "../config/network-config.ts";
 import type { FamilyConfig } from "../config/network-family.ts";
 import { isCompatible } from "../lease/allocation.ts";
@@ -31,12 +31,16 @@ export const reserveCommand = (ports: AdminPorts): Command =>
       "a node keeps its podCIDR as long as it exists, so that no reservation is needed; the podCIDR of a new node is assigned by " +
       "kube-controller-manager, or by the creator of the node with spec.podCIDR and spec.podCIDRs",
     flags: {},
-    run: (store, { positional: [subnets, publicIps] }, context) =>
-      runReserve(store, parseSubnets(subnets!), attributesOf(publicIps!), context),
+    async run(store, { positional: [subnets, publicIps] }, { print, program }) {
+      const lines = await reserveSubnets(store, parseSubnets(subnets!), parsePublicIps(publicIps!), program);
+      lines.forEach(print);
+      return 0;
+    },
   });
 
-const attributesOf = (publicIps: string): LeaseAttributes => {
-  const { ipv4, ipv6 } = parsePublicIps(publicIps);
+type PublicIps = ReturnType<typeof parsePublicIps>;
+
+const attributesOf = ({ ipv4, ipv6 }: PublicIps): LeaseAttributes => {
   return {
     publicIp: ipv4,
     publicIpv6: ipv6,
@@ -46,14 +50,18 @@ const attributesOf = (publicIps: string): LeaseAttributes => {
   };
 };
 
-async function runReserve(
+/**
+ * Reserves the subnets for the host with these addresses; what was done, in lines for the operator. A reservation that is
+ * there already stays. Throws ConfigError if they do not fit the network, or belong to another host.
+ */
+export async function reserveSubnets(
   store: LeaseAdmin,
   subnets: SubnetPair,
-  attributes: LeaseAttributes,
-  context: CommandContext,
-): Promise<number> {
-  const network = await readNetwork(store);
-  requireFit(network, subnets, attributes);
+  publicIps: PublicIps,
+  program = "flannelctl",
+): Promise<string[]> {
+  requireFit(await readNetwork(store), subnets, publicIps);
+  const attributes = attributesOf(publicIps);
   const key = encodeLeaseKey(subnets);
   const isTheirs = (record: LeaseRecord): boolean => isOwn(record.attributes, { published: [attributes] });
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
@@ -72,14 +80,14 @@ async function runReserve(
         : existing.lifeId === undefined || (await store.keepForever(existing));
     if (!isDone) continue;
     const place = [subnets.ipv4, subnets.ipv6].filter((prefix) => prefix !== undefined).map(formatPrefix);
-    context.print(`${place.join(",")} is reserved for ${describePublicIps({ attributes })}.`);
-    for (const other of records.filter((record) => record !== existing && isTheirs(record))) {
-      const subnet = describeSubnet(other);
-      context.print(
-        `Note: that host has also leased ${subnet} and may keep it; to move it, stop flanneld there, then: ${context.program} leases release '${subnet}'`,
-      );
-    }
-    return 0;
+    const others = records.filter((record) => record !== existing && isTheirs(record));
+    return [
+      `${place.join(",")} is reserved for ${describePublicIps({ attributes })}.`,
+      ...others.map(describeSubnet).map((subnet) => {
+        const release = `${program} leases release '${subnet}'`;
+        return `Note: that host has also leased ${subnet} and may keep it; to move it, stop flanneld there, then: ${release}`;
+      }),
+    ];
   }
   throw new ConfigError("the leases change too fast to reserve one; run the command again");
 }
@@ -93,7 +101,7 @@ async function readNetwork(store: LeaseAdmin): Promise<NetworkFamilies> {
 }
 
 /** Throws ConfigError unless a host of this network with these addresses can acquire the subnets. */
-function requireFit(network: NetworkFamilies, subnets: SubnetPair, attributes: LeaseAttributes): void {
+export function requireFit(network: NetworkFamilies, subnets: SubnetPair, publicIps: PublicIps): void {
   for (const { family, name } of FAMILIES) {
     const config = network[name];
     const subnet = subnets[name];
@@ -107,10 +115,10 @@ function requireFit(network: NetworkFamilies, subnets: SubnetPair, attributes: L
       throw new ConfigError(`the network has no IPv${family}: leave ${formatPrefix(subnet)} out`);
     if (!isCompatible(config, subnet)) throw new ConfigError(describeMisfit(config, subnet));
   }
-  const needed = network.ipv4 === undefined ? "publicIpv6" : "publicIp";
-  if (attributes[needed] === undefined) {
+  const needed = network.ipv4 === undefined ? "ipv6" : "ipv4";
+  if (publicIps[needed] === undefined) {
     throw new ConfigError(
-      `hosts of this network are identified by their public IPv${needed === "publicIp" ? 4 : 6} address: name that`,
+      `hosts of this network are identified by their public IPv${needed === "ipv4" ? 4 : 6} address: name that`,
     );
   }
 }

@@ -11,9 +11,16 @@ import { type FlagTable, type ParsedFlags, variableOf } from "../config/flags.ts
 import type { Example } from "../config/flags-text.ts";
 import { type DatastoreOptions, readDatastore } from "../config/options-datastore.ts";
 import { FlagReader } from "../config/options-reader.ts";
-import { ENVIRONMENT_PREFIX, STORE_FLAGS, STORE_GROUPS, type StoreFlags } from "../config/options-table.ts";
+import {
+  CONFIG_FILE_FLAG,
+  ENVIRONMENT_PREFIX,
+  STORE_FLAGS,
+  STORE_GROUPS,
+  type StoreFlags,
+} from "../config/options-table.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./admin-ports.ts";
+import { readHostFile } from "./host-file.ts";
 
 interface StoreCommand<T extends FlagTable, Store> {
   readonly summary: string;
@@ -50,11 +57,15 @@ function define<T extends FlagTable, Store extends LeaseInspector>(
   return defineCommand({
     summary: spec.summary,
     synopsis: [...words, "[flags]"].join(" "),
-    flags: { ...spec.flags, ...STORE_FLAGS },
+    flags: { ...spec.flags, ...STORE_FLAGS, ...CONFIG_FILE_FLAG },
     groups: STORE_GROUPS,
     ...(spec.examples && { examples: spec.examples }),
     takes: { words },
     environment: datastoreVariables(ports),
+    readFile: async (flags, context) => {
+      const values = await readHostFile(flags as ParsedFlags<typeof CONFIG_FILE_FLAG>, context);
+      return values?.filter(({ name }) => Object.hasOwn(STORE_FLAGS, name)); // not a command's own flag of that name
+    },
     async run(flags, context) {
       for (const note of flags.notes) loggerOf(context).warn(note);
       const read = new FlagReader(flags as ParsedFlags<StoreFlags>);
@@ -66,9 +77,10 @@ function define<T extends FlagTable, Store extends LeaseInspector>(
 
 /** Without variables that are flanneld's alone, or that would set a command's own flags. */
 function datastoreVariables({ variables }: AdminPorts) {
-  const names = Object.keys(STORE_FLAGS).map((name) => variableOf(ENVIRONMENT_PREFIX, name));
-  const known = Object.fromEntries(names.map((name) => [name, variables[name]]));
-  return { prefix: ENVIRONMENT_PREFIX, variables: known, names: Object.keys(STORE_FLAGS) };
+  const names = Object.keys({ ...STORE_FLAGS, ...CONFIG_FILE_FLAG });
+  const known = names.map((name) => variableOf(ENVIRONMENT_PREFIX, name));
+  const values = Object.fromEntries(known.map((name) => [name, variables[name]]));
+  return { prefix: ENVIRONMENT_PREFIX, variables: values, names };
 }
 
 function loggerOf({ printError }: CommandContext): Logger {

@@ -58,7 +58,7 @@ const EXIT_FAILURE = 1;
 const GRACE_MS = 800;
 
 async function main(): Promise<number> {
-  const options = readCommandLine(process.argv.slice(2));
+  const options = await readCommandLine(process.argv.slice(2));
   if (typeof options === "number") return options;
   const logger = new Klog({ write: writeToStderr, verbosity: options.verbosity, pid: process.pid });
   const stop = new AbortController();

@@ -4,8 +4,10 @@
  */
 
 import { formatIp } from "../address/ip.ts";
+import { compareDeclaredConfig, settleDeclaredConfig } from "../admin/declared-config.ts";
 import { ConfigError, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
+import type { DeclaredNetwork } from "../config/declared-network.ts";
 import type { ListenAddress } from "../config/listen-address.ts";
 import type { FlanneldOptions } from "../config/options.ts";
 import type { DatastoreOptions, EmbeddedDatastore, EtcdDatastore } from "../config/options-datastore.ts";
@@ -23,15 +25,23 @@ export interface OpenedStore extends AsyncDisposable {
   readonly configPlace: string;
 }
 
-type StoreOptions = Pick<FlanneldOptions, "datastore" | "setNodeNetworkUnavailable">;
+type StoreOptions = Pick<FlanneldOptions, "datastore" | "setNodeNetworkUnavailable" | "declaredNetwork">;
 type StorePorts = Pick<OutagePorts, "logger" | "onOutage">;
 
 /** Opens flanneld's store, and serves it if it is embedded. Throws ConfigError. */
 export async function openLeaseStore(
-  { datastore: options, setNodeNetworkUnavailable }: StoreOptions,
+  { datastore: options, setNodeNetworkUnavailable, declaredNetwork: declared }: StoreOptions,
   ports: StorePorts,
 ): Promise<OpenedStore> {
-  if (options.kind === "kube") return openKubeStore({ ...options, setNodeNetworkUnavailable }, ports);
+  const { logger } = ports;
+  if (options.kind === "kube") {
+    const opened = await openKubeStore({ ...options, setNodeNetworkUnavailable }, ports);
+    if (declared === undefined) return opened;
+    const { store, configPlace } = opened;
+    const readNetworkConfig = async () => ({ text: await store.readNetworkConfig() });
+    const compare = () => compareDeclaredConfig(declared, { configPlace, readNetworkConfig }, logger);
+    return { ...opened, store: beforeConfig(store, compare) };
+  }
   await using parts = new AsyncDisposableStack();
   if (options.kind === "embedded") await serveEmbedded(options, ports.logger, parts);
   const onMissingConfig = options.kind === "etcd3" ? hintOnce(options, ports.logger, parts) : undefined;
@@ -40,10 +50,32 @@ export async function openLeaseStore(
   );
   const owned = parts.move();
   return {
-    store,
+    store: declared === undefined ? store : beforeConfig(store, () => settle(declared, options, logger)),
     configPlace: `etcd${options.kind === "etcd2" ? " (v2)" : ""} key ${options.etcd.prefix}/config`,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+async function settle(declared: DeclaredNetwork, options: EtcdDatastore, logger: Logger): Promise<void> {
+  await using admin = await openLeaseAdmin(options, logger);
+  await settleDeclaredConfig(declared, admin, logger);
+}
+
+/** The same store, with something that has to succeed once before its first network config is read. */
+function beforeConfig(store: LeaseStore, prepare: () => Promise<void>): LeaseStore {
+  let isPrepared = false;
+  return new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (name !== "readNetworkConfig" || isPrepared)
+        return typeof value === "function" ? value.bind(target) : value;
+      return async (): Promise<string> => {
+        await prepare();
+        isPrepared = true;
+        return target.readNetworkConfig();
+      };
+    },
+  });
 }
 
 /** Opens any store for flannelctl to read. Throws ConfigError. */

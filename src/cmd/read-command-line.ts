@@ -1,6 +1,9 @@
 /** The command line of flanneld with its environment: options, or what it prints instead of running. */
 
+import { printConfig } from "../admin/print-config.ts";
 import { ConfigError } from "../base/error.ts";
+import { printable } from "../base/printable.ts";
+import { readConfigFile } from "../config/config-file.ts";
 import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
@@ -12,29 +15,37 @@ const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
 /** The options, or the exit code if there is nothing to run. */
-export function readCommandLine(args: readonly string[]): FlanneldOptions | number {
+export async function readCommandLine(args: readonly string[]): Promise<FlanneldOptions | number> {
   const environment = { variables: process.env, prefix: ENVIRONMENT_PREFIX };
-  const parsed = parseFlags(FLANNELD_FLAGS, { args: asFlags(args), environment });
-  if (parsed.type === "help") {
-    process.stdout.write(formatUsage(FLANNELD_FLAGS, FLANNELD_USAGE));
-    return 0;
-  }
-  if (parsed.type === "error") {
-    process.stderr.write(`flanneld: ${parsed.message}; see flanneld --help\n`);
-    return EXIT_USAGE;
-  }
+  const source = { args: asFlags(args), environment };
+  const refuse = (message: string, exitCode: number): number => {
+    for (const line of message.split("\n")) process.stderr.write(`flanneld: ${printable(line)}\n`);
+    return exitCode;
+  };
   try {
-    if (parsed.flags.values.version) {
-      process.stdout.write(`${describeVersion(parsed.flags.values.o)}\n`);
-      return 0;
-    }
-    hideSecretsFromProcessList(parsed.flags);
-    return readOptions(parsed.flags, process.env);
+    const given = parseFlags(FLANNELD_FLAGS, source);
+    if (given.type === "help") return print(formatUsage(FLANNELD_FLAGS, FLANNELD_USAGE).trimEnd());
+    if (given.type === "error") return refuse(`${given.message}; see flanneld --help`, EXIT_USAGE);
+    if (given.flags.values.version) return print(describeVersion(given.flags.values.o));
+    hideSecretsFromProcessList(given.flags);
+    const file = await readConfigFile(given.flags);
+    const parsed = parseFlags(FLANNELD_FLAGS, { ...source, file: file?.values });
+    if (parsed.type !== "ok") throw new ConfigError(parsed.type === "error" ? parsed.message : "");
+    const { flags } = parsed;
+    if (!flags.values["print-config"]) return readOptions(flags, process.env, file?.network);
+    const format = flags.values.o;
+    print(printConfig(FLANNELD_FLAGS, flags, { file, prefix: ENVIRONMENT_PREFIX, format }));
+    readOptions(flags, process.env, file?.network); // says what is wrong with it
+    return 0;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`flanneld: ${error.message}\n`);
-    return EXIT_FAILURE;
+    return refuse(error.message, EXIT_FAILURE);
   }
+}
+
+function print(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
 }
 
 /** `flanneld help` and `flanneld version` mean the flags of that name. */

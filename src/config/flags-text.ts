@@ -75,7 +75,7 @@ export function describeFlags<T extends FlagTable>(table: T, flags: ParsedFlags<
 const REDACTED = "[redacted]";
 
 /** The value of a flag with secrets replaced; an empty secret stays empty. */
-function showValue<V>(spec: FlagSpec, value: V): V | string {
+export function showValue<V>(spec: FlagSpec, value: V): V | string {
   if (spec.secret) return value === "" ? value : REDACTED;
   if (Array.isArray(value)) return value.map((item) => redactUrl(String(item))) as V;
   return typeof value === "string" ? redactUrl(value) : value;

@@ -92,7 +92,7 @@ export interface FlagSource {
 }
 
 /** The value of a flag in a file, of the form that the flag's kind has there. */
-interface FileValue {
+export interface FileValue {
   readonly name: string;
   /** As on the command line; several for a repeatable flag. */
   readonly texts: readonly string[];

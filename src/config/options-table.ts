@@ -226,7 +226,23 @@ const LOG_FLAGS = {
   },
 } as const satisfies FlagTable;
 
+/** Of flanneld and of flannelctl's commands that need the datastore. */
+export const CONFIG_FILE_FLAG = {
+  "config-file": {
+    kind: "string",
+    value: "file",
+    default: "/etc/flannel/flanneld.yaml",
+    help: "YAML file with values of flags and the network config; the default one need not exist; off = none",
+  },
+} as const satisfies FlagTable;
+
 const PROGRAM_FLAGS = {
+  ...CONFIG_FILE_FLAG,
+  "print-config": {
+    kind: "bool",
+    commandLineOnly: true,
+    help: "print each value and where it comes from, without secrets, and exit",
+  },
   version: { kind: "bool", help: "print version, commit, Node.js and platform, and exit" },
   o: {
     kind: "string",
@@ -234,7 +250,7 @@ const PROGRAM_FLAGS = {
     default: "text",
     choices: ["text", "json"],
     commandLineOnly: true,
-    help: "of --version: text or json",
+    help: "of --version and --print-config: text or json",
   },
 } as const satisfies FlagTable;
 
@@ -260,6 +276,7 @@ const group = (title: string, table: FlagTable): FlagGroup => ({ title, names: O
 export const STORE_GROUPS: readonly FlagGroup[] = [
   group("Datastore", DATASTORE_FLAGS),
   group("Kubernetes", KUBE_FLAGS),
+  group("Program", CONFIG_FILE_FLAG),
 ];
 
 /** The flags of flanneld by what they concern. */

@@ -73,6 +73,7 @@ test("the defaults are Go flannel's", () => {
     wireguardKeyFile: "/run/flannel/wgkey",
     charonSocket: "/var/run/charon.vici",
     notifySocket: undefined,
+    declaredNetwork: undefined,
   });
 });
 

@@ -2,6 +2,7 @@
 
 import type { Ip } from "../address/ip.ts";
 import { ConfigError } from "../base/error.ts";
+import type { DeclaredNetwork } from "./declared-network.ts";
 import type { Environment, ParsedFlags } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
 import { type DatastoreOptions, readDatastore } from "./options-datastore.ts";
@@ -53,12 +54,21 @@ export interface FlanneldOptions {
   readonly charonSocket: string;
   /** NOTIFY_SOCKET: where systemd receives READY=1. */
   readonly notifySocket: string | undefined;
+  /** The network config that the configuration file proposes; undefined = none, or `--network` replaces it. */
+  readonly declaredNetwork: DeclaredNetwork | undefined;
   /** The flags as given; use {@link describeOptions} to show them. */
   readonly flags: ParsedFlags<FlanneldFlags>;
 }
 
-/** Checks parsed flags (with their FLANNELD_ variables) and the other variables. Throws ConfigError for the first fault. */
-export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Environment): FlanneldOptions {
+/**
+ * Checks parsed flags (with their FLANNELD_ variables) and the other variables. `declared`: from the configuration file.
+ * Throws ConfigError for the first fault.
+ */
+export function readOptions(
+  flags: ParsedFlags<FlanneldFlags>,
+  environment: Environment,
+  declared?: DeclaredNetwork,
+): FlanneldOptions {
   refuseArguments(flags);
   const { values } = flags;
   const read = new FlagReader(flags);
@@ -92,6 +102,7 @@ export function readOptions(flags: ParsedFlags<FlanneldFlags>, environment: Envi
     wireguardKeyFile: wireguardKeyFileOf(environment),
     charonSocket: environment.CHARON_VICI_SOCKET || "/var/run/charon.vici",
     notifySocket: environment.NOTIFY_SOCKET || undefined,
+    declaredNetwork: flags.sources.network === undefined ? declared : undefined,
     flags,
   };
 }

@@ -29,7 +29,8 @@ export const FLANNELD_USAGE: UsageText = {
     { text: "which version this is", line: "flanneld --version -o json" },
   ],
   notes: [
-    "In brackets: the environment variable of a flag. The command line wins over the environment.",
+    "In brackets: the environment variable of a flag. The command line wins over the environment, which wins over",
+    "the file that --config-file names; flanneld --print-config shows what came from where.",
     REFERENCE_NOTE,
   ],
 };

@@ -4,11 +4,12 @@
  * or the next start on this host acquires it again.
  */
 
+import { readHostFile } from "../admin/host-file.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { wireguardKeyFileOf } from "../config/options.ts";
-import { FLANNELD_FLAGS } from "../config/options-table.ts";
+import { CONFIG_FILE_FLAG, FLANNELD_FLAGS } from "../config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import { findLeftovers, removeLeftover } from "./leftovers.ts";
@@ -28,7 +29,9 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
       "dry-run": { kind: "bool", help: "only print what would be removed" },
       force: { kind: "bool", help: "also while flanneld runs here, which then repairs what it can" },
       "subnet-file": FLANNELD_FLAGS["subnet-file"],
+      ...CONFIG_FILE_FLAG,
     },
+    readFile: readHostFile,
     async run({ values }, context) {
       const running = values["dry-run"] || values.force ? undefined : findFlanneld(ports.processes());
       if (running !== undefined) {

@@ -4,6 +4,7 @@
  * difference to the observed state. Exit codes: 0 nothing would change, 3 something would, or something blocks it.
  */
 
+import { readHostFile } from "../admin/host-file.ts";
 import { leasesOf } from "../admin/lease-text.ts";
 import { desiredFirewall } from "../agent/desired-firewall.ts";
 import { chooseInterface, describeHost, hostOf } from "../agent/host.ts";
@@ -58,6 +59,7 @@ export const planCommand = (ports: OperatePorts): Command =>
       ...{ variables: ports.admin.variables, prefix: ENVIRONMENT_PREFIX },
       names: Object.keys(FLANNELD_FLAGS),
     },
+    readFile: readHostFile,
     async run(flags, context) {
       const options = readOptions(flags, ports.admin.variables);
       const file = flags.values.config || undefined;

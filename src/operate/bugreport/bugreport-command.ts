@@ -50,7 +50,7 @@ export const bugreportCommand = (ports: OperatePorts, diagnose: DiagnosePorts, v
       const stamp = new Date(nowMs).toISOString().replace(/[-:]|\.\d+/g, "");
       const name = `flannel-bugreport-${hostname().replace(/[^\w.-]/g, "_")}-${stamp}`;
       const path = output === "" ? `${name}.tar.gz` : output;
-      const daemon = readDaemonConfig(ports);
+      const daemon = await readDaemonConfig(ports);
       const pieces = await collect(ports, diagnose, { daemon, socket, version });
       const files = pieces.flatMap(({ path: file, text }) =>
         text === undefined

@@ -1,5 +1,6 @@
 /** How the running flanneld was started, read from its process: its flags, its datastore, and which values are secret. */
 
+import { type ConfigFile, parseConfigFile } from "../../config/config-file.ts";
 import type { ParsedFlags } from "../../config/flags.ts";
 import { parseFlags } from "../../config/flags.ts";
 import { describeFlags } from "../../config/flags-text.ts";
@@ -18,7 +19,9 @@ export interface DaemonConfig {
 }
 
 /** Of the flanneld in this network namespace. Never throws. */
-export function readDaemonConfig(ports: Pick<OperatePorts, "processes" | "readFile">): DaemonConfig {
+export async function readDaemonConfig(
+  ports: Pick<OperatePorts, "processes" | "readFile">,
+): Promise<DaemonConfig> {
   const daemon = findFlanneld(ports.processes());
   if (daemon === undefined) return { described: undefined, options: undefined, secrets: [] };
   const environment = environmentOf(ports.readFile(`/proc/${daemon.pid}/environ`) ?? "");
@@ -28,10 +31,10 @@ export function readDaemonConfig(ports: Pick<OperatePorts, "processes" | "readFi
   const source = { variables: environment, prefix: ENVIRONMENT_PREFIX };
   const whole = parseFlags(FLANNELD_FLAGS, { args, environment: source });
   // A title is cut where the original arguments ended.
-  const parsed =
-    whole.type === "ok"
-      ? whole
-      : parseFlags(FLANNELD_FLAGS, { args: args.slice(0, -1), environment: source });
+  const given = whole.type === "ok" ? args : args.slice(0, -1);
+  const withoutFile = parseFlags(FLANNELD_FLAGS, { args: given, environment: source });
+  const file = withoutFile.type === "ok" ? await readFileOf(withoutFile.flags, ports) : undefined;
+  const parsed = parseFlags(FLANNELD_FLAGS, { args: given, environment: source, file: file?.values });
   const files = [environment.WIREGUARD_KEY_FILE ?? "/run/flannel/wgkey"];
   if (parsed.type !== "ok")
     return {
@@ -44,6 +47,20 @@ export function readDaemonConfig(ports: Pick<OperatePorts, "processes" | "readFi
     options: optionsOf(parsed.flags, environment),
     secrets: [...secretsOf(environment), password, ...readSecrets([...files, keyFile], ports)],
   };
+}
+
+/** Undefined = it has none, or what is there now cannot be read. */
+async function readFileOf(
+  { values }: ParsedFlags<FlanneldFlags>,
+  { readFile }: Pick<OperatePorts, "readFile">,
+): Promise<ConfigFile | undefined> {
+  const path = values["config-file"];
+  const text = path === "off" ? undefined : readFile(path);
+  try {
+    return text === undefined ? undefined : await parseConfigFile(text, path);
+  } catch {
+    return undefined;
+  }
 }
 
 const readSecrets = (files: readonly string[], { readFile }: Pick<OperatePorts, "readFile">): string[] =>
