@@ -69,20 +69,22 @@ export class FakeGce implements AsyncDisposable {
   nowMs: () => number = () => performance.now();
   readonly #tokens = new Map<string, { readonly instance: FakeInstance; readonly expiresAtMs: number }>();
   readonly #operations = new Map<string, Operation>();
-  #server: FakeServer | undefined;
+  /** The API's first, then one for the metadata of each instance. */
+  readonly #servers: FakeServer[] = [];
   #count = 0;
 
   static async start(): Promise<FakeGce> {
     const fake = new FakeGce();
-    fake.#server = await FakeServer.start({
+    const server = await FakeServer.start({
       label: labelOf,
       answer: (request) => fake.#answer(request),
     });
+    fake.#servers.push(server);
     return fake;
   }
 
   get server(): FakeServer {
-    return this.#server!;
+    return this.#servers[0]!;
   }
 
   /** Adds an instance with a metadata server of its own. */
@@ -91,6 +93,7 @@ export class FakeGce implements AsyncDisposable {
       label: ({ path }) => path.replace("/computeMetadata/v1/", ""),
       answer: (request) => this.#answerMetadata(instance, request),
     });
+    this.#servers.push(metadata);
     const instance: FakeInstance = {
       ...{ name, ip, metadata, canIpForward: true, isRunning: true, network: NETWORK },
       scopes: ["https://www.googleapis.com/auth/compute", "https://www.googleapis.com/auth/logging.write"],
@@ -130,8 +133,7 @@ export class FakeGce implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { metadata } of this.instances.values()) await metadata[Symbol.asyncDispose]();
-    await this.#server?.[Symbol.asyncDispose]();
+    for (const server of this.#servers) await server[Symbol.asyncDispose]();
   }
 
   #answerMetadata(instance: FakeInstance, { path, headers }: FakeRequest): FakeReply {

@@ -1,6 +1,8 @@
 /** The ports of a cloud's client in tests: real HTTP on loopback, and a clock on which pauses are short. */
 
+import assert from "node:assert/strict";
 import type { Timers } from "../base/timers.ts";
+import { CloudError, type CloudErrorCode } from "../cloud/cloud.ts";
 import type { CloudPorts } from "../cloud/cloud-ports.ts";
 import { createDirectHttp, createHttp } from "../cloud/http.ts";
 
@@ -15,7 +17,7 @@ export interface FastTimers extends Timers {
 /** Ports with this environment; proxies in it are used. */
 export function cloudTestPorts(
   environment: Readonly<Record<string, string>>,
-): CloudPorts & { readonly timers: FastTimers } {
+): CloudPorts & { readonly timers: FastTimers; wallClockMs: () => number } {
   const timers: FastTimers = {
     skipMs: 0,
     nowMs: () => performance.now() * FACTOR + timers.skipMs,
@@ -26,9 +28,30 @@ export function cloudTestPorts(
   };
   return {
     ...{ http: createHttp(environment), direct: createDirectHttp(), environment, timers },
-    wallClockMs: Date.now,
+    wallClockMs: () => Date.now(),
   };
 }
 
 /** A signal that is never aborted. */
 export const neverAborted = new AbortController().signal;
+
+/** The error that a call was refused with. */
+export async function refusalOf(attempt: Promise<unknown>): Promise<CloudError> {
+  const error = await attempt.then(
+    () => assert.fail("it succeeded"),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof CloudError, String(error));
+  return error;
+}
+
+/** Asserts that a call is refused with this code, and that the message matches. */
+export async function rejects(
+  attempt: Promise<unknown>,
+  code: CloudErrorCode,
+  message: RegExp,
+): Promise<void> {
+  const error = await refusalOf(attempt);
+  assert.match(error.message, message);
+  assert.equal(error.code, code);
+}

@@ -5,8 +5,13 @@ import { test } from "node:test";
 import { parsePrefix } from "../../address/prefix.ts";
 import { FakeGce } from "../../testing/cloud-gce.ts";
 import { FakeServer } from "../../testing/cloud-http.ts";
-import { cloudTestPorts, neverAborted as signal } from "../../testing/cloud-test-ports.ts";
-import { CloudError, type CloudErrorCode, type CloudHost } from "../cloud.ts";
+import {
+  cloudTestPorts,
+  refusalOf,
+  rejects,
+  neverAborted as signal,
+} from "../../testing/cloud-test-ports.ts";
+import type { CloudHost } from "../cloud.ts";
 import { GceCloud, routeName } from "./gce-cloud.ts";
 
 const NETWORKS = [parsePrefix("10.5.0.0/16")!];
@@ -25,21 +30,6 @@ async function start() {
     [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose](),
   };
 }
-
-async function refusalOf(attempt: Promise<unknown>): Promise<CloudError> {
-  const error = await attempt.then(
-    () => assert.fail("it succeeded"),
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof CloudError, String(error));
-  return error;
-}
-
-const rejects = async (attempt: Promise<unknown>, code: CloudErrorCode, message: RegExp): Promise<void> => {
-  const error = await refusalOf(attempt);
-  assert.match(error.message, message);
-  assert.equal(error.code, code);
-};
 
 test("routes are named as Go flannel names them", () => {
   assert.equal(routeName("10.5.72.0/24"), "flannel-10-5-72-0-24");
