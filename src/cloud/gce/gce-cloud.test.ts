@@ -123,6 +123,21 @@ test("a foreign route for the subnet is seen and replaced, whatever its name and
   assert.deepEqual(fake.table, [`${DESTINATION} node-1`]);
 });
 
+test("a foreign route beside ours is replaced, and its name alone makes one foreign", async () => {
+  await using bed = await start();
+  const { cloud, fake } = bed;
+  const host = await cloud.identify(signal);
+  await cloud.create(host, bed.place(host), signal);
+  const nextHopInstance = host.target;
+  for (const name of ["before-ours", "zz-after-ours"]) {
+    fake.addRoute({ name, destRange: DESTINATION, nextHopInstance });
+    const [foreign, ...more] = await cloud.list(host, NETWORKS, signal);
+    assert.deepEqual([foreign!.id, foreign!.isOwn, more], [name, false, []]);
+    await cloud.replace(host, foreign!, signal);
+    assert.deepEqual([...fake.routes.keys()], ["flannel-10-5-72-0-24"]);
+  }
+});
+
 test("only what concerns the network is listed, over all pages", async () => {
   await using bed = await start();
   const { cloud, fake } = bed;

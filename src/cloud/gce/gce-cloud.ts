@@ -108,7 +108,7 @@ export class GceCloud implements Cloud {
     signal: AbortSignal,
   ): Promise<CloudRoute[]> {
     const [network = ""] = tables;
-    const routes: CloudRoute[] = [];
+    const routes = new Map<string, CloudRoute>();
     // An expression of RE2 that has to match the whole field: its host and version vary.
     const filter = `network eq ".*/${network}"`;
     let pageToken = "";
@@ -119,10 +119,12 @@ export class GceCloud implements Cloud {
       });
       for (const item of objectsAt(answer, "items")) {
         const route = readRoute(item, network, target, networks);
-        if (route !== undefined) routes.push(route);
+        // Several routes share the packets of a destination: a foreign one hides ours until it is replaced.
+        if (route !== undefined && routes.get(route.destination)?.isOwn !== false)
+          routes.set(route.destination, route);
       }
       pageToken = textAt(answer, "nextPageToken");
-      if (pageToken === "") return routes;
+      if (pageToken === "") return [...routes.values()];
     }
     throw new CloudError(
       "NOT_UNDERSTOOD",
@@ -153,7 +155,12 @@ export class GceCloud implements Cloud {
 
   async replace(host: CloudHost, previous: CloudRoute, signal: AbortSignal): Promise<void> {
     await this.delete(host, previous, signal);
-    await this.create(host, previous, signal);
+    try {
+      await this.create(host, previous, signal);
+    } catch (error) {
+      // It was there beside the other.
+      if (!hasCode(error, "EXISTS")) throw error;
+    }
   }
 
   async delete(_host: CloudHost, { table, id = "" }: CloudRoute, signal: AbortSignal): Promise<void> {
@@ -204,7 +211,6 @@ function readRoute(
   if (resourcePath(textAt(item, "network")) !== network) return undefined;
   const id = textAt(item, "name");
   const destination = formatPrefix(prefix);
-  const isOurs = id.startsWith(NAME_PREFIX);
   const priority = valueAt(item, "priority");
   const tags = valueAt(item, "tags");
   const isElsewhere =
@@ -215,8 +221,8 @@ function readRoute(
   return {
     ...{ table: network, destination, id },
     target: shown(hop || nextHopOf(item)),
-    isOwn: hop === own && !isElsewhere,
-    isBlackhole: isOurs && warnings.some((code) => BLACKHOLES.includes(code)),
+    isOwn: hop === own && !isElsewhere && id === routeName(destination),
+    isBlackhole: id.startsWith(NAME_PREFIX) && warnings.some((code) => BLACKHOLES.includes(code)),
   };
 }
 
