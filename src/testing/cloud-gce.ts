@@ -7,13 +7,13 @@
  * https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-http-errors
  */
 
+import { FakeOperations } from "./cloud-gce-operations.ts";
+import { failure, LINKS, notFound, scopeFailure } from "./cloud-gce-replies.ts";
 import { type FakeReply, type FakeRequest, FakeServer } from "./cloud-http.ts";
 
 const PROJECT = "acme-prod";
 const PROJECT_NUMBER = "4711";
 const ZONE = "europe-west1-b";
-/** The stored form of links, whatever host a request named. */
-const LINKS = "https://www.googleapis.com/compute/v1/";
 const NETWORK = `projects/${PROJECT}/global/networks/default`;
 
 interface FakeInstance {
@@ -39,17 +39,6 @@ interface FakeRoute {
   readonly tags?: readonly string[];
 }
 
-interface Operation {
-  readonly name: string;
-  readonly type: string;
-  /** What it does when it is done; an error is [code, message]. */
-  readonly work: () => readonly [string, string] | undefined;
-  /** How often it is asked for before it is done. */
-  polls: number;
-  error?: readonly [string, string] | undefined;
-  isDone: boolean;
-}
-
 export class FakeGce implements AsyncDisposable {
   readonly instances = new Map<string, FakeInstance>();
   readonly routes = new Map<string, FakeRoute>();
@@ -59,16 +48,12 @@ export class FakeGce implements AsyncDisposable {
   routeQuota = 200;
   /** Routes on a page, at most what the request asks for. */
   pageSize = 500;
-  /** How often an operation has to be asked for before it is done. */
-  operationPolls = 0;
-  /** What the next operations end with instead of doing their work. */
-  readonly operationErrors: (readonly [string, string])[] = [];
+  readonly operations = new FakeOperations(PROJECT);
   /** Life of a token. */
   tokenSeconds = 3600;
   /** The clock that tokens expire by, in milliseconds. */
   nowMs: () => number = () => performance.now();
   readonly #tokens = new Map<string, { readonly instance: FakeInstance; readonly expiresAtMs: number }>();
-  readonly #operations = new Map<string, Operation>();
   /** The API's first, then one for the metadata of each instance. */
   readonly #servers: FakeServer[] = [];
   #count = 0;
@@ -216,7 +201,8 @@ export class FakeGce implements AsyncDisposable {
     const expression = new RegExp(`^(?:${pattern})$`);
     const items = [...this.routes.values()]
       .map((route) => this.#describe(route))
-      .filter((route) => expression.test(String(route[field])));
+      .filter((route) => expression.test(String(route[field])))
+      .sort((a, b) => (String(a.name) < String(b.name) ? -1 : 1));
     const start = Number(query.get("pageToken") ?? "0");
     const end = start + Math.min(Number(query.get("maxResults") ?? "500"), this.pageSize);
     return {
@@ -260,7 +246,7 @@ export class FakeGce implements AsyncDisposable {
       const quota = `Quota 'STATIC_ROUTES_PER_NETWORK' exceeded.  Limit: ${this.routeQuota}.0 globally.`;
       return failure(403, "quotaExceeded", quota);
     }
-    return this.#begin("insert", path, () => {
+    return this.operations.begin("insert", path, () => {
       if (this.routes.has(name)) return ["RESOURCE_ALREADY_EXISTS", `The resource '${path}' already exists`];
       this.routes.set(name, route);
       return undefined;
@@ -275,42 +261,15 @@ export class FakeGce implements AsyncDisposable {
     if (route === undefined) return notFound(path);
     const network = this.#refusal("compute.networks.updatePolicy", route.network);
     if (network !== undefined) return network;
-    return this.#begin("delete", path, () => void this.routes.delete(name));
+    return this.operations.begin("delete", path, () => {
+      this.routes.delete(name);
+      return undefined;
+    });
   }
 
-  #begin(type: string, target: string, work: Operation["work"] | (() => void)): FakeReply {
-    const name = `operation-${++this.#count}`;
-    const done = work as Operation["work"];
-    const operation: Operation = { name, type, work: done, polls: this.operationPolls, isDone: false };
-    this.#operations.set(name, operation);
-    return { body: { ...this.#describeOperation(operation), targetLink: LINKS + target } };
-  }
-
-  /** `wait` returns early too ("best effort"), so that both have to be asked again. */
   #operation(name: string): FakeReply {
-    const refusal = this.#refusal(
-      "compute.globalOperations.get",
-      `projects/${PROJECT}/global/operations/${name}`,
-    );
-    if (refusal !== undefined) return refusal;
-    const operation = this.#operations.get(name);
-    if (operation === undefined) return notFound(name);
-    if (!operation.isDone && operation.polls-- <= 0) {
-      operation.isDone = true;
-      operation.error = this.operationErrors.shift() ?? operation.work();
-    }
-    return { body: this.#describeOperation(operation) };
-  }
-
-  #describeOperation({ name, type, isDone, error }: Operation): Record<string, unknown> {
-    return {
-      ...{ kind: "compute#operation", name, operationType: type, status: isDone ? "DONE" : "RUNNING" },
-      selfLink: `${LINKS}projects/${PROJECT}/global/operations/${name}`,
-      ...(error !== undefined && {
-        error: { errors: [{ code: error[0], message: error[1] }] },
-        ...{ httpErrorStatusCode: 403, httpErrorMessage: "FORBIDDEN" },
-      }),
-    };
+    const path = `projects/${PROJECT}/global/operations/${name}`;
+    return this.#refusal("compute.globalOperations.get", path) ?? this.operations.answer(name);
   }
 
   #describe(route: FakeRoute): Record<string, unknown> {
@@ -342,23 +301,3 @@ function labelOf({ method, path }: FakeRequest): string {
   const kind = /(routes|operations|instances)/.exec(path)?.[1] ?? path;
   return `${method} ${kind}${kind === "routes" && !path.endsWith("/routes") && method === "GET" ? "/one" : ""}`;
 }
-
-const failure = (code: number, reason: string, message: string, more: object = {}): FakeReply => ({
-  status: code,
-  body: { error: { code, message, errors: [{ message, domain: "global", reason }], ...more } },
-});
-
-const notFound = (path: string): FakeReply =>
-  failure(404, "notFound", `The resource '${path}' was not found`);
-
-const scopeFailure = (): FakeReply =>
-  failure(403, "insufficientPermissions", "Request had insufficient authentication scopes.", {
-    status: "PERMISSION_DENIED",
-    details: [
-      {
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        reason: "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
-        domain: "googleapis.com",
-      },
-    ],
-  });
