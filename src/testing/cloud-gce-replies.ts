@@ -1,6 +1,6 @@
-/** Refusals of the fake of the Compute Engine API, in the form of https://cloud.google.com/apis/design/errors#http_mapping */
+/** Labels of requests to the fake of the Compute Engine API, and its refusals, in the form of https://cloud.google.com/apis/design/errors#http_mapping */
 
-import type { FakeReply } from "./cloud-http.ts";
+import type { FakeReply, FakeRequest } from "./cloud-http.ts";
 
 /** The stored form of links, whatever host a request named. */
 export const LINKS = "https://www.googleapis.com/compute/v1/";
@@ -24,3 +24,9 @@ export const scopeFailure = (): FakeReply =>
       },
     ],
   });
+
+/** "GET routes", "POST operations", "GET instances". */
+export function labelOf({ method, path }: FakeRequest): string {
+  const kind = /(routes|operations|instances)/.exec(path)?.[1] ?? path;
+  return `${method} ${kind}${kind === "routes" && !path.endsWith("/routes") && method === "GET" ? "/one" : ""}`;
+}

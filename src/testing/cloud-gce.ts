@@ -8,7 +8,7 @@
  */
 
 import { FakeOperations } from "./cloud-gce-operations.ts";
-import { failure, LINKS, notFound, scopeFailure } from "./cloud-gce-replies.ts";
+import { failure, LINKS, labelOf, notFound, scopeFailure } from "./cloud-gce-replies.ts";
 import { type FakeReply, type FakeRequest, FakeServer } from "./cloud-http.ts";
 
 const PROJECT = "acme-prod";
@@ -294,10 +294,4 @@ export class FakeGce implements AsyncDisposable {
     if (!this.denied.has(permission)) return undefined;
     return failure(403, "forbidden", `Required '${permission}' permission for '${resource}'`);
   }
-}
-
-/** "GET routes", "POST operations", "GET instances". */
-function labelOf({ method, path }: FakeRequest): string {
-  const kind = /(routes|operations|instances)/.exec(path)?.[1] ?? path;
-  return `${method} ${kind}${kind === "routes" && !path.endsWith("/routes") && method === "GET" ? "/one" : ""}`;
 }
