@@ -77,7 +77,7 @@ const MAY_IMPORT: Table = {
   extension: ["address", "state"],
   // Routes in a cloud's route tables, over its API.
   cloud: ["address", "state"],
-  linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension"],
+  linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension", "policy"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
   // It checks the network config of a lab as flanneld will, before it makes any host.
   lab: ["address", "config", "lease", "backend", "netlink", "ipsec", "cni", "linux", "kube-server"],
