@@ -71,7 +71,7 @@ export function serveStatus(
     const { socket, listen: address, tokenFile, tls } = options;
     const access = () => ({
       token: tokenFile === undefined ? undefined : new TokenFile(tokenFile, logger),
-      tls,
+      ...{ tls, logger },
     });
     await Promise.all([
       socket === undefined

@@ -6,6 +6,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Server as HttpsServer, ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
+import { type Logger, silentLogger } from "../base/logger.ts";
 import { printableJson } from "../base/printable.ts";
 import type { TokenFile } from "./access.ts";
 import { ENDPOINTS, type RouteReport } from "./api.ts";
@@ -18,7 +19,7 @@ import { PeerRows } from "./peer-rows.ts";
 import { sendList, sendPieces } from "./send-list.ts";
 import { sendPage } from "./send-page.ts";
 import type { StatusSource } from "./status-source.ts";
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
+import { readTlsFiles, type TlsFiles, TlsReload } from "./tls-files.ts";
 
 /** `name` is the last segment of a path under a prefix, decoded; "" for other paths. */
 type Handler = (request: IncomingMessage, response: ServerResponse, name: string) => void;
@@ -35,6 +36,7 @@ export interface StatusServerOptions extends StatusAccess {
   readonly rows?: PeerRows;
   /** The flight recorder's text in pieces; undefined = this server does not give it out. */
   readonly recording?: (() => Iterable<string>) | undefined;
+  readonly logger?: Logger;
 }
 
 /** How often the TLS files are read again. */
@@ -49,7 +51,13 @@ export class StatusServer implements AsyncDisposable {
   static async start(
     source: StatusSource,
     listen: (server: Server) => Promise<void>,
-    { token, tls, rows = new PeerRows(source, ""), recording }: StatusServerOptions = {},
+    {
+      token,
+      tls,
+      rows = new PeerRows(source, ""),
+      recording,
+      logger = silentLogger,
+    }: StatusServerOptions = {},
   ): Promise<StatusServer> {
     const handlers = handlersOf(source, rows, recording);
     const server = createBoundedServer(
@@ -57,7 +65,7 @@ export class StatusServer implements AsyncDisposable {
       tls && { https: await import("node:https"), options: tlsOptions(tls) },
     );
     await listen(server);
-    if (tls !== undefined) reloadTls(server as HttpsServer, tls);
+    if (tls !== undefined) reloadTls(server as HttpsServer, new TlsReload(tls, logger));
     return new StatusServer(server);
   }
 
@@ -80,12 +88,10 @@ function tlsOptions(files: TlsFiles): ServerOptions {
   return { ...readTlsFiles(files), requestCert: isVerified, rejectUnauthorized: isVerified };
 }
 
-/** Files that are being replaced are read the next time; until then the previous ones are used. */
-function reloadTls(server: HttpsServer, files: TlsFiles): void {
+function reloadTls(server: HttpsServer, reload: TlsReload): void {
   const timer = setInterval(() => {
-    try {
-      server.setSecureContext(readTlsFiles(files));
-    } catch {}
+    const options = reload.read();
+    if (options !== undefined) server.setSecureContext(options);
   }, RELOAD_MS).unref();
   server.once("close", () => clearInterval(timer));
 }

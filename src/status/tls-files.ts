@@ -6,6 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { ConfigError, messageOf } from "../base/error.ts";
+import type { Logger } from "../base/logger.ts";
 import { readRegularFile } from "../base/regular-file.ts";
 import { readSecret } from "./access.ts";
 
@@ -33,6 +34,36 @@ export function readTlsFiles({ certFile, keyFile, clientCaFile }: TlsFiles): Sec
     );
   }
   return { cert, key, ...(ca === undefined ? {} : { ca }) };
+}
+
+/** Reads the files again and again. Those that are being replaced are unusable for a moment: the previous ones stay in use. */
+export class TlsReload {
+  readonly #files: TlsFiles;
+  readonly #logger: Logger;
+  #problem: string | undefined;
+
+  constructor(files: TlsFiles, logger: Logger) {
+    this.#files = files;
+    this.#logger = logger;
+  }
+
+  /** What the files contain now; undefined if they are unusable, which is logged once for each reason. */
+  read(): SecureContextOptions | undefined {
+    try {
+      const options = readTlsFiles(this.#files);
+      if (this.#problem !== undefined) this.#logger.info("Reloaded the certificate of the status server");
+      this.#problem = undefined;
+      return options;
+    } catch (error) {
+      const problem = messageOf(error);
+      if (problem !== this.#problem)
+        this.#logger.warn(
+          `Failed to reload the certificate of the status server; the previous one stays in use: ${problem}`,
+        );
+      this.#problem = problem;
+      return undefined;
+    }
+  }
 }
 
 function readCertificates(flag: string, path: string): string {
