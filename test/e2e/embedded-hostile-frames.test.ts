@@ -48,7 +48,7 @@ async function fuzz(
       await Promise.all(seeds.map((each) => talkAtRandom(endpoint, randomFrom(each), STEPS)));
       await check();
     } catch (error) {
-      throw new Error(`FLANNEL_FUZZ_SEED=${seeds[0]} fails:\n${log.slice(-20).join("\n")}`, { cause: error });
+      throw new Error(`FLANNEL_FUZZ_SEED=${seeds[0]} fails:\n${log.slice(-60).join("\n")}`, { cause: error });
     }
   } while (performance.now() < endMs);
 }

@@ -24,6 +24,7 @@ import type { Logger } from "../../base/logger.ts";
 import { RpcError } from "../protocol/rpc-error.ts";
 import { FilterRelay } from "./filter-relay.ts";
 import { refuse } from "./grpc-server.ts";
+import { outliveStream } from "./session-lifetimes.ts";
 import { ConnectionTraffic, Traffic, type TrafficLimits } from "./traffic.ts";
 
 /** What {@link FrontDoor.open} needs. */
@@ -274,6 +275,7 @@ function onRequests(
 ): void {
   server.on("stream", (stream: ServerHttp2Stream, headers) => {
     stream.on("error", () => {}); // before all else: a stream can arrive broken; "close" follows
+    if (stream.session !== undefined) outliveStream(stream.session as ServerHttp2Session, stream);
     try {
       serve(stream, headers);
     } catch (error) {
