@@ -1,6 +1,6 @@
 /** The kernel's table of connections, for network policies: the port ConnectionTable on a real kernel. */
 
-import { NetlinkConnection } from "../netlink/connection.ts";
+import { setImmediate } from "node:timers/promises";
 import { type ConntrackEntry, dumpConnections } from "../netlink/conntrack.ts";
 import { NETLINK_NETFILTER } from "../netlink/nfnetlink.ts";
 import type { ConnectionTable, TrackedConnection } from "../policy/connections.ts";
@@ -11,8 +11,12 @@ const PROTOCOLS: Readonly<Record<number, string>> = { 6: "TCP", 17: "UDP", 132: 
 /** Opens its sockets for each call: calls are rare. */
 export const trackedConnections = (options: NetlinkOptions = {}): ConnectionTable => ({
   async list() {
-    using connection = new NetlinkConnection(openNetlink({ ...options, family: NETLINK_NETFILTER }));
-    return dumpConnections(connection).map(named);
+    const socket = openNetlink({ ...options, family: NETLINK_NETFILTER });
+    try {
+      return (await dumpConnections(socket, () => setImmediate())).map(named);
+    } finally {
+      socket.close();
+    }
   },
   async nodeAddresses() {
     using rtnetlink = openRtnetlink(options);

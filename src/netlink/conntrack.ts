@@ -4,10 +4,23 @@
  */
 
 import { attributeTable, nested } from "./attribute.ts";
-import type { NetlinkConnection } from "./connection.ts";
+import { errnoName } from "./errno.ts";
 import { ip, u8, u16be, u32be } from "./kind.ts";
-import { layoutOf, requestOf } from "./message.ts";
+import {
+  errnoOf,
+  layoutOf,
+  type NetlinkMessage,
+  NLM_F_DUMP,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  requestOf,
+  splitMessages,
+  writeRequest,
+} from "./message.ts";
+import { NetlinkError } from "./netlink-error.ts";
+import type { NetlinkSocket } from "./socket.ts";
 import { struct } from "./struct.ts";
+import { Writer } from "./writer.ts";
 
 // linux/netfilter/nfnetlink.h: the subsystem is the message type's upper byte
 const NFNL_SUBSYS_CTNETLINK = 1;
@@ -53,17 +66,45 @@ export interface ConntrackEntry {
   readonly port: number;
 }
 
-/** All connections, of both families. Throws NetlinkError, and EINTR as {@link NetlinkConnection.dump} does. */
-export function dumpConnections(connection: NetlinkConnection): ConntrackEntry[] {
+/** Datagrams of some 100 connections between two pauses. */
+const DATAGRAMS_AT_ONCE = 8;
+
+/**
+ * All connections, of both families. The table changes while it is read: a connection can be missing only if it begins or ends
+ * meanwhile. There can be hundreds of thousands, so `pause` is awaited now and then. Throws NetlinkError, SyscallError (ENOBUFS,
+ * ETIMEDOUT).
+ */
+export async function dumpConnections(
+  socket: NetlinkSocket,
+  pause: () => Promise<void>,
+): Promise<ConntrackEntry[]> {
   const type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
+  const request = requestOf("CT_GET", type, 0, CONNECTION, {});
+  const writer = new Writer();
+  writeRequest(writer, request, 1, NLM_F_DUMP);
+  socket.send(writer.written);
   const entries: ConntrackEntry[] = [];
-  for (const { bytes, start, end } of connection.dump(requestOf("CT_GET", type, 0, CONNECTION, {}))) {
-    const { original, reply, id } = CONNECTION.decode(bytes, start, end);
-    const source = original?.ip?.source4 ?? original?.ip?.source6;
-    const destination = reply?.ip?.source4 ?? reply?.ip?.source6;
-    if (source === undefined || destination === undefined || id === undefined) continue;
-    const { protocol = 0, sourcePort: port = 0 } = reply?.proto ?? {};
-    entries.push({ id, source, destination, protocol, port });
+  for (let count = 1; ; count++) {
+    const datagram = socket.receive();
+    if (datagram === undefined) throw new NetlinkError("ETIMEDOUT", request.name);
+    for (const message of splitMessages(datagram)) {
+      if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
+        const errno = errnoOf(message);
+        if (errno === 0) return entries;
+        throw new NetlinkError(errnoName(errno), request.name, { errno });
+      }
+      const entry = decodeEntry(message);
+      if (entry !== undefined) entries.push(entry);
+    }
+    if (count % DATAGRAMS_AT_ONCE === 0) await pause();
   }
-  return entries;
+}
+
+function decodeEntry({ bytes, start, end }: NetlinkMessage): ConntrackEntry | undefined {
+  const { original, reply, id } = CONNECTION.decode(bytes, start, end);
+  const source = original?.ip?.source4 ?? original?.ip?.source6;
+  const destination = reply?.ip?.source4 ?? reply?.ip?.source6;
+  if (source === undefined || destination === undefined || id === undefined) return undefined;
+  const { protocol = 0, sourcePort: port = 0 } = reply?.proto ?? {};
+  return { id, source, destination, protocol, port };
 }

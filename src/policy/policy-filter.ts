@@ -4,7 +4,7 @@
  * shutdown, so that pods keep their policies.
  */
 
-import { FlannelError, hasCode } from "../base/error.ts";
+import { FlannelError, hasCode, messageOf } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import { type FirewallExec, runTool } from "../firewall/firewall-exec.ts";
 import { type ConnectionTable, forbiddenConnections } from "./connections.ts";
@@ -33,7 +33,7 @@ export interface FilterResult {
   readonly changeCount: number;
   /** What nft refused, while the rest was programmed; call again later. */
   readonly refused: readonly string[];
-  /** Why forbidden connections could not be cut; call again later. */
+  /** Why forbidden connections could not be cut the last time; call again later. */
   readonly cutProblem: string | undefined;
 }
 
@@ -57,6 +57,10 @@ export class PolicyFilter {
   #known: TableContents | undefined;
   /** Ids of the connections that are cut; undefined = not known. */
   #cut: ReadonlySet<number> | undefined;
+  /** The filter whose forbidden connections are cut next. */
+  #cutFor: DesiredFilter | undefined;
+  #cutting: Promise<void> = Promise.resolve();
+  #cutProblem: string | undefined;
 
   constructor(options: PolicyFilterOptions) {
     this.#options = options;
@@ -68,19 +72,36 @@ export class PolicyFilter {
     this.#known = undefined;
   }
 
-  /** Makes the kernel's table equal to the filter. Without a table yet, no pod is filtered until this returns. */
+  /**
+   * Makes the kernel's table equal to the filter. Without a table yet, no pod is filtered until this returns. Connections that
+   * are forbidden now are cut soon after ({@link settled}): a starting pod does not wait until all of them are read.
+   */
   ensure(filter: DesiredFilter): Promise<FilterResult> {
     return this.#inTurn(async () => {
       const { changeCount, mayForbid, refused } = await this.#program(this.#maker.make(filter));
-      const isCutDue = mayForbid || this.#cut === undefined || (changeCount > 0 && this.#cut.size > 0);
-      const cutProblem = isCutDue ? await this.#cutForbidden(filter) : undefined;
-      return { changeCount, refused, cutProblem };
+      const isCutDue = mayForbid || this.#cut === undefined || this.#cut.size > 0;
+      if (isCutDue) this.#cutSoon(filter);
+      return { changeCount, refused, cutProblem: this.#cutProblem };
     });
   }
 
-  /** Checks the known connections again: ids of those that ended are forgotten. @returns why it failed */
-  sweep(filter: DesiredFilter): Promise<string | undefined> {
-    return this.#inTurn(() => this.#cutForbidden(filter));
+  /** Waits until the connections that the last filter forbids are cut. @returns why they could not be */
+  async settled(): Promise<string | undefined> {
+    await this.#turn;
+    await this.#cutting;
+    return this.#cutProblem;
+  }
+
+  /** Reads the connections once for all filters that arrive meanwhile. */
+  #cutSoon(filter: DesiredFilter): void {
+    const isWaiting = this.#cutFor !== undefined;
+    this.#cutFor = filter;
+    if (isWaiting) return;
+    this.#cutting = this.#cutting.then(async () => {
+      const latest = this.#cutFor!;
+      this.#cutFor = undefined;
+      this.#cutProblem = await this.#cutForbidden(latest);
+    });
   }
 
   /** How many connections are cut. */
@@ -115,7 +136,7 @@ export class PolicyFilter {
 
   /** Waits for the running call. The table stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#turn;
+    await this.settled();
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -178,8 +199,7 @@ export class PolicyFilter {
       if (added.size > 0) logger.info(`Cut ${added.size} connections that policies forbid now`);
       return undefined;
     } catch (error) {
-      if (error instanceof FlannelError) return error.message;
-      throw error;
+      return messageOf(error); // a failure of nft or netlink; the filter itself is in effect
     }
   }
 

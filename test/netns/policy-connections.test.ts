@@ -10,6 +10,7 @@ import { type TestContext, test } from "node:test";
 import { silentLogger } from "../../src/base/logger.ts";
 import { trackedConnections } from "../../src/linux/tracked-connections.ts";
 import { PolicyCompiler } from "../../src/policy/compile.ts";
+import type { DesiredFilter } from "../../src/policy/model.ts";
 import { PolicyFilter } from "../../src/policy/policy-filter.ts";
 import type { OraclePolicy } from "../../src/testing/policy-oracle.ts";
 import { inputOf } from "../../src/testing/random-policies.ts";
@@ -43,7 +44,14 @@ function start(t: TestContext) {
   const connections = trackedConnections({ netns: bed.netns.path });
   const policies = new PolicyFilter({ exec: bed.exec, logger: silentLogger, digest, connections });
   const send = (...packets: TestPacket[]) => bed.send(packets);
-  return { bed, policies, send, connections };
+  const apply = (filter: DesiredFilter) => applyTo(policies, filter);
+  return { bed, policies, apply, send, connections };
+}
+
+async function applyTo(policies: PolicyFilter, filter: DesiredFilter): Promise<number> {
+  const { changeCount } = await policies.ensure(filter);
+  assert.equal(await policies.settled(), undefined);
+  return changeCount;
 }
 
 /** Packets of one TCP connection, from its first to data in both directions. */
@@ -59,9 +67,9 @@ function tcp(sourcePort: number, client = CLIENT, server = SERVER) {
 }
 
 test("replies pass without any rule for them", async (t) => {
-  const { policies, send } = start(t);
+  const { apply, send } = start(t);
   // The server may not begin any connection, nor the client be reached.
-  await policies.ensure(
+  await apply(
     filterOf({
       podSelector: {},
       policyTypes: ["Ingress", "Egress"],
@@ -82,28 +90,27 @@ test("replies pass without any rule for them", async (t) => {
 });
 
 test("a connection that a policy forbids now is cut in both directions, and goes on when it is allowed again", async (t) => {
-  const { policies, send } = start(t);
+  const { policies, apply, send } = start(t);
   for (const allowing of [ALLOW, OPEN]) {
-    await policies.ensure(allowing);
+    await apply(allowing);
     const { syn, synAck, request, response } = tcp(allowing === ALLOW ? 4000 : 4001);
     const udp = { source: CLIENT, destination: SERVER, protocol: "UDP", sourcePort: 5000, port: 53 };
     const answer = { source: SERVER, destination: CLIENT, protocol: "UDP", sourcePort: 53, port: 5000 };
     assert.deepEqual(send(syn, synAck, request, response, udp, answer), [true, true, true, true, true, true]);
-    const { cutProblem } = await policies.ensure(DENY);
-    assert.equal(cutProblem, undefined);
+    await apply(DENY);
     assert.ok(policies.cutCount >= 2);
     assert.deepEqual(send(request, response, udp, answer), [false, false, false, false]);
-    await policies.ensure(allowing);
+    await apply(allowing);
     assert.equal(policies.cutCount, 0);
     assert.deepEqual(send(request, response, udp, answer), [true, true, true, true]);
   }
 });
 
 test("of the connections of one pod only those that are forbidden are cut, also behind a translated address", async (t) => {
-  const { bed, policies, send } = start(t);
+  const { bed, policies, apply, send } = start(t);
   bed.nft("add table ip nat; add chain ip nat pre { type nat hook prerouting priority dstnat; }");
   bed.nft("add rule ip nat pre ip daddr 10.96.0.10 tcp dport 443 dnat to 10.9.0.2:80");
-  await policies.ensure(OPEN);
+  await apply(OPEN);
   const direct = tcp(4000);
   const other = tcp(4001, "198.51.100.7");
   const service = { ...tcp(4002).syn, destination: "10.96.0.10", port: 443 };
@@ -111,37 +118,35 @@ test("of the connections of one pod only those that are forbidden are cut, also 
     send(direct.syn, direct.synAck, other.syn, other.synAck, service, tcp(4002).synAck),
     Array(6).fill(true),
   );
-  await policies.ensure(
-    filterOf({ podSelector: {}, ingress: [{ from: [{ ipBlock: { cidr: "198.51.100.0/24" } }] }] }),
-  );
+  await apply(filterOf({ podSelector: {}, ingress: [{ from: [{ ipBlock: { cidr: "198.51.100.0/24" } }] }] }));
   assert.equal(policies.cutCount, 2);
   assert.deepEqual(send(direct.request, other.request, other.response), [false, true, true]);
   const request = { ...tcp(4002).request, destination: "10.96.0.10", port: 443 };
   assert.deepEqual(send(request, tcp(4002).response), [false, false]);
 });
 
-test("a restart forgets no cut; connections that ended are forgotten by a sweep", async (t) => {
-  const { bed, policies, send, connections } = start(t);
-  await policies.ensure(ALLOW);
+test("a restart forgets no cut; connections that ended are forgotten by the next check", async (t) => {
+  const { bed, apply, send, connections } = start(t);
+  await apply(ALLOW);
   const { syn, synAck, request } = tcp(4000);
   assert.deepEqual(send(syn, synAck, request), [true, true, true]);
-  await policies.ensure(DENY);
+  await apply(DENY);
   await using next = new PolicyFilter({ exec: bed.exec, logger: silentLogger, digest, connections });
-  assert.equal((await next.ensure(DENY)).changeCount, 0);
+  assert.equal(await applyTo(next, DENY), 0);
   assert.equal(next.cutCount, 1);
   assert.deepEqual(send(request), [false]);
   bed.netns.run("conntrack", "-F");
-  assert.equal(await next.sweep(DENY), undefined);
+  await applyTo(next, DENY);
   assert.equal(next.cutCount, 0);
   assert.deepEqual(send(request), [false]);
 });
 
 test("connections of the node itself are never cut", async (t) => {
-  const { bed, policies, connections } = start(t);
-  await policies.ensure(OPEN);
+  const { bed, policies, apply, connections } = start(t);
+  await apply(OPEN);
   // A probe of kubelet's, which gets no answer; the connection is tracked.
   assert.throws(() => bed.netns.run("ping", "-c1", "-W1", "-q", SERVER));
   assert.ok((await connections.list()).some(({ destination }) => destination === SERVER));
-  await policies.ensure(DENY);
+  await apply(DENY);
   assert.equal(policies.cutCount, 0);
 });
