@@ -6,6 +6,7 @@
 
 import { address } from "./kinds/address.ts";
 import { allowedIp } from "./kinds/allowed-ip.ts";
+import { cloudRoute } from "./kinds/cloud-route.ts";
 import { extensionPeer } from "./kinds/extension-peer.ts";
 import { extensionStartup } from "./kinds/extension-startup.ts";
 import { fdb } from "./kinds/fdb.ts";
@@ -59,6 +60,8 @@ export const KINDS = [
   extensionStartup,
   extensionPeer,
   route,
+  // Last: a failing cloud is no reason for anything on this host to wait.
+  cloudRoute,
 ] as const;
 
 /** One desired or observed object, a union discriminated by `kind`. */
