@@ -33,6 +33,7 @@ const SECTIONS: Readonly<Record<string, object>> = {
   wireguard: { PSK: SECRET },
   ipsec: { PSK: SECRET.repeat(3) },
   ipip: { DirectRouting: true },
+  "aws-vpc": { RouteTableID: ["rtb-1", "rtb-2"] },
   extension: { PreStartupCommand: `echo ${SECRET}`, SubnetAddCommand: "true", SubnetRemoveCommand: "true" },
 };
 const PEER_DATA: Readonly<Record<string, (number: number) => unknown>> = {

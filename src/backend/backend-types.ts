@@ -6,8 +6,8 @@
  *   run udp, and its udp leases name no type.
  * - Hosts of different types have no routes to each other. Each other type among the peers is reported.
  *
- * A lease without a type is a udp host's: the others of Go flannel that name none (alloc, the clouds) need a `Backend` in the
- * config, and program no host. A reservation that no host has claimed names no type either; it never expires and is no host.
+ * A lease without a type is a udp host's, or one of this host's own cloud: the backends of Go flannel that name none besides udp
+ * (alloc, the clouds) need a `Backend` in the config, and program no host. A reservation that no host has claimed names no type either; it never expires and is no host.
  */
 
 import type { DefaultBackend } from "../config/network-config.ts";
@@ -17,6 +17,14 @@ import { encodeLeaseKey } from "../lease/lease-codec.ts";
 const FALLBACK = "vxlan";
 /** The type of leases that name none. */
 const UNNAMED = "udp";
+/** The types of hosts whose leases name none, as in Go flannel. */
+const TYPES_WITHOUT_NAME: ReadonlySet<string> = new Set([
+  UNNAMED,
+  "aws-vpc",
+  "gce",
+  "ali-vpc",
+  "tencent-vpc",
+]);
 /** The type of hosts that route to no peer of any type. */
 const WITHOUT_ROUTES = "alloc";
 /** How many peers of another type are named. */
@@ -74,6 +82,8 @@ export function typeConflicts(peers: Iterable<Lease>, ownType: string): string[]
   for (const peer of peers) {
     const type = typeOfLease(peer);
     if (type === undefined || type === ownType) continue;
+    // A lease without a type is taken for one of this host's.
+    if (peer.attributes.backendType === "" && TYPES_WITHOUT_NAME.has(ownType)) continue;
     const keys = others.get(type);
     if (keys === undefined) others.set(type, [peer.key]);
     else keys.push(peer.key);

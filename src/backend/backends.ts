@@ -12,6 +12,7 @@ import {
 } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
 import { alloc } from "./alloc.ts";
+import { awsVpc } from "./aws-vpc.ts";
 import type { Backend, BackendContext, BackendModule, DevicePattern } from "./backend.ts";
 import { defaultBackend } from "./backend-types.ts";
 import { extension } from "./extension.ts";
@@ -22,14 +23,14 @@ import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 import { wireguard } from "./wireguard.ts";
 
-const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc, extension, ipsec] as const;
+const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc, extension, ipsec, awsVpc] as const;
 
 /** The types of the backends. The lists of the Helm chart and of `flannelctl lab up` are these. */
 export const BACKEND_TYPES: readonly string[] = BACKENDS.map(({ type }) => type);
 
 /** Backends of Go flannel that are not supported yet, and the devices that they create in Go flannel. */
 const NOT_YET: readonly { readonly type: string; readonly devices: readonly DevicePattern[] }[] = [
-  ...["aws-vpc", "gce", "ali-vpc", "tencent-vpc"].map((type) => ({
+  ...["gce", "ali-vpc", "tencent-vpc"].map((type) => ({
     type,
     devices: [],
   })),

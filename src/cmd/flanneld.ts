@@ -44,6 +44,7 @@ import { KernelDevices } from "../wireguard/kernel-devices.ts";
 import { WireguardProvider } from "../wireguard/provider.ts";
 import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
+import { createCloudProvider } from "./cloud-provider.ts";
 import { createIpsecProviders } from "./ipsec-providers.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { readCommandLine } from "./read-command-line.ts";
@@ -176,6 +177,8 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   });
   const { connections, policies } = ipsec;
   readiness.addNotes(() => connections.notes);
+  const cloud = createCloudProvider({ keys, readFile, logger, signal });
+  readiness.addNotes(() => cloud.notes);
   const kernel = new NetlinkProvider({
     rtnetlink,
     makeTun: makePersistentTun,
@@ -192,7 +195,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     {
       store: status === undefined ? store : countRequests(store, status.requests, systemTimers),
       configPlace,
-      providers: [kernel, new TunnelProvider(tunnels), wireguard, extension, policies, connections],
+      providers: [kernel, new TunnelProvider(tunnels), wireguard, extension, policies, connections, cloud],
       keys,
       runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
       hasKernelWireguard: kernelWireguard.isAvailable,

@@ -27,6 +27,7 @@ const MAY_IMPORT: Table = {
   // Programs of their own: a server knows its protocol, and nothing of the daemon that it may serve.
   "etcd-server": ["config", "etcd-api"],
   "kube-server": [],
+  "aws-server": ["address"],
   state: ["address", "netlink"],
   firewall: ["address"],
   // Network policies as a filter of nftables.
@@ -80,7 +81,18 @@ const MAY_IMPORT: Table = {
   linux: ["address", "packet", "datapath", "netlink", "state", "wireguard", "extension", "policy"],
   // The pods of a lab's Kubernetes are made as a container runtime makes them.
   // It checks the network config of a lab as flanneld will, before it makes any host.
-  lab: ["address", "config", "lease", "backend", "netlink", "ipsec", "cni", "linux", "kube-server"],
+  lab: [
+    "address",
+    "config",
+    "lease",
+    "backend",
+    "netlink",
+    "ipsec",
+    "cni",
+    "linux",
+    "kube-server",
+    "aws-server",
+  ],
   // Fakes: no program imports them.
   testing: [
     "address",
@@ -326,6 +338,7 @@ for (const folder of PURE) {
 test("backends never import each other", () => {
   const shared = [
     "backend.ts",
+    "cloud-routes.ts",
     "direct-route.ts",
     "families.ts",
     "members.ts",

@@ -116,6 +116,21 @@ test("the values of ipsec and extension, and what userspace WireGuard and charon
   assert.deepEqual(netConfOf(extension).backend.members, commands);
 });
 
+test("the route tables of aws-vpc", async () => {
+  const objects = await renderChart(
+    'flannel.backend="aws-vpc"',
+    'flannel.routeTableIDs=["rtb-0a1b2c3d","rtb-4e5f6a7b"]',
+    'flannel.extraEnv=[{"name":"AWS_REGION","value":"eu-central-1"}]',
+  );
+  await checkObjects(objects);
+  assert.deepEqual(netConfOf(objects).backend.members, { RouteTableID: ["rtb-0a1b2c3d", "rtb-4e5f6a7b"] });
+  assert.deepEqual(netConfOf(await renderChart('flannel.backend="aws-vpc"')).backend.members, {});
+  await assert.rejects(
+    renderChart('flannel.backend="aws-vpc"', 'flannel.routeTableIDs=["main"]'),
+    /routeTableIDs/,
+  );
+});
+
 test("a preshared key is in a Secret, which the pods read in the place of the ConfigMap's file", async () => {
   const psk = Buffer.alloc(32, 7).toString("base64");
   const objects = await renderChart('flannel.backend="wireguard"', `flannel.psk="${psk}"`);
