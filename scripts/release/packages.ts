@@ -5,7 +5,7 @@
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Architecture, ReleasePlan } from "./release-plan.ts";
 import { unitOf } from "./tree.ts";
 
@@ -22,15 +22,17 @@ const LINKS = {
   "/usr/bin/flannelctl": `${HOME}/bin/flannelctl`,
   "/usr/libexec/flannel/mk-docker-opts.sh": `${HOME}/bin/mk-docker-opts.sh`,
 };
+/** Directories that rpm would leave behind: no other package need have them. */
+const DIRECTORIES = ["/usr/lib/systemd/system/docker.service.d", "/usr/libexec/flannel"];
 /** Where each distribution looks for CNI plugins, and for a service's settings. */
 const PLACES = {
   deb: { plugin: "/usr/lib/cni/flannel", settings: "/etc/default/flanneld" },
   rpm: { plugin: "/usr/libexec/cni/flannel", settings: "/etc/sysconfig/flanneld" },
 };
-/** What Node.js needs, by its symbol versions. */
+/** What Node.js needs, by its symbol versions, and the firewall tool that flanneld uses unless the network config names nftables. */
 const DEPENDS = {
-  deb: ["libc6 (>= 2.28)", "libstdc++6 (>= 5.1)", "libatomic1", "libgcc-s1 | libgcc1"],
-  rpm: ["glibc >= 2.28", "libstdc++ >= 5.1", "libatomic", "libgcc"],
+  deb: ["libc6 (>= 2.28)", "libstdc++6 (>= 5.1)", "libatomic1", "libgcc-s1 | libgcc1", "iptables"],
+  rpm: ["glibc >= 2.28", "libstdc++ >= 5.1", "libatomic", "libgcc", "iptables"],
 };
 
 /** Makes one package of the tree; returns its path. `staging`: a directory for the files beside the tree. */
@@ -93,9 +95,13 @@ export function makePackage(
     conflicts: kind === "deb" ? ["flannel"] : [],
     replaces: ["flannel"],
     depends: DEPENDS[kind],
-    recommends: kind === "deb" ? ["nftables | iptables"] : [],
+    suggests: ["nftables"],
     contents: [
       { src: `${tree}/`, dst: HOME, type: "tree", file_info: { mtime, owner: "root", group: "root" } },
+      ...[...DIRECTORIES, dirname(places.plugin)].map((dst) => ({
+        ...{ dst, type: "dir" },
+        file_info: { mode: 0o755, mtime, owner: "root", group: "root" },
+      })),
       ...Object.entries(LINKS).map(([path, target]) => link(path, target)),
       link(places.plugin, `${HOME}/bin/flannel`),
       file(join(plan.root, "deploy/packages/flanneld-start"), "/usr/bin/flanneld-start", 0o755),
@@ -111,7 +117,7 @@ export function makePackage(
     },
     deb: { compression: plan.isFast ? "none" : "xz" },
     rpm: {
-      compression: plan.isFast ? "gzip:1" : "xz",
+      compression: plan.isFast ? "zstd:1" : "xz",
       summary: "Layer-3 network fabric for container hosts",
       group: "System Environment/Daemons",
       buildhost: "localhost",

@@ -75,12 +75,17 @@ function define<T extends FlagTable, Store extends LeaseInspector>(
   });
 }
 
-/** Without variables that are flanneld's alone, or that would set a command's own flags. */
-function datastoreVariables({ variables }: AdminPorts) {
+/** Without variables that are flanneld's alone, or that would set a command's own flags. Read when the command runs. */
+function datastoreVariables(ports: AdminPorts) {
   const names = Object.keys({ ...STORE_FLAGS, ...CONFIG_FILE_FLAG });
   const known = names.map((name) => variableOf(ENVIRONMENT_PREFIX, name));
-  const values = Object.fromEntries(known.map((name) => [name, variables[name]]));
-  return { prefix: ENVIRONMENT_PREFIX, variables: values, names };
+  return {
+    prefix: ENVIRONMENT_PREFIX,
+    get variables() {
+      return Object.fromEntries(known.map((name) => [name, ports.variables[name]]));
+    },
+    names,
+  };
 }
 
 function loggerOf({ printError }: CommandContext): Logger {

@@ -21,12 +21,15 @@ import { replayCommand } from "../operate/replay-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
 import { diagnosePorts } from "./diagnose-ports.ts";
 import { hostPorts } from "./host-ports.ts";
+import { hostVariables } from "./host-variables.ts";
 import { openLeaseAdmin, openLeaseInspector } from "./open-store.ts";
 import { confirm, readText, untilInterrupted } from "./terminal.ts";
 import { describeVersion, VERSION } from "./version.ts";
 
 const adminPorts: AdminPorts = {
-  variables: process.env,
+  get variables() {
+    return hostVariables();
+  },
   inspectStore: openLeaseInspector,
   openStore: openLeaseAdmin,
   readText,

@@ -56,7 +56,10 @@ export const planCommand = (ports: OperatePorts): Command =>
     },
     groups: FLANNELD_GROUPS,
     environment: {
-      ...{ variables: ports.admin.variables, prefix: ENVIRONMENT_PREFIX },
+      prefix: ENVIRONMENT_PREFIX,
+      get variables() {
+        return ports.admin.variables;
+      },
       names: Object.keys(FLANNELD_FLAGS),
     },
     readFile: readHostFile,

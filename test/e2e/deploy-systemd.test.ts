@@ -114,20 +114,23 @@ test("flanneld accepts all flags of the unit and the sysconfig file", () => {
   assert.equal(parseFlags(FLANNELD_FLAGS, source).type, "ok");
 });
 
+test("Docker starts as without the drop-in while flanneld is not enabled", async () => {
+  await systemd.systemctl("start", "docker");
+  await untilDockerdRuns();
+  assert.equal((await readInside("/run/dockerd-was-given")).trim(), "-H fd://");
+  assert.equal(await systemd.isActive("flanneld.service"), false);
+  await systemd.systemctl("stop", "docker");
+  await systemd.run("rm", ["/run/dockerd-was-given"]);
+});
+
 test("systemctl start docker: flanneld is ready first, Docker gets its options, and packets arrive", async () => {
+  await systemd.systemctl("enable", "flanneld");
   await systemd.systemctl("start", "docker");
   await systemd.untilActive("flanneld.service");
   const subnet = /^FLANNEL_SUBNET=(.*)$/m.exec(await readInside("/run/flannel/subnet.env"))![1]!;
   assert.match(subnet, /^10\.7\.\d+\.1\/24$/);
   await systemd.untilActive("docker.service");
-  await until(
-    () =>
-      systemd.run("test", ["-s", "/run/dockerd-was-given"]).then(
-        () => true,
-        () => false,
-      ),
-    "dockerd",
-  );
+  await untilDockerdRuns();
   assert.equal(
     (await readInside("/run/dockerd-was-given")).trim(),
     `-H fd:// --bip=${subnet} --ip-masq=false --mtu=1450`,
@@ -195,14 +198,7 @@ test("an invalid flag keeps Docker from starting with addresses of its own choic
   await assert.rejects(systemd.run("test", ["-e", "/run/dockerd-was-given"]));
   writeFileSync(file, good);
   await systemd.untilActive("flanneld.service", 20_000);
-  await until(
-    () =>
-      systemd.run("test", ["-s", "/run/dockerd-was-given"]).then(
-        () => true,
-        () => false,
-      ),
-    "dockerd",
-  );
+  await untilDockerdRuns();
 });
 
 test("the udp backend gets its device, and a restart loses no packet: systemd stores the descriptors", async () => {
@@ -261,6 +257,16 @@ test("userspace WireGuard: a restart and a crash lose no packet of the host's", 
   const sent = await stream.countSent();
   await until(async () => (await received()) - before === sent, `${sent} requests at h2`);
 });
+
+const untilDockerdRuns = (): Promise<void> =>
+  until(
+    () =>
+      systemd.run("test", ["-s", "/run/dockerd-was-given"]).then(
+        () => true,
+        () => false,
+      ),
+    "dockerd",
+  );
 
 async function putConfig(prefix: string, config: string): Promise<void> {
   const env = { PATH: process.env.PATH, ETCDCTL_API: "3" };

@@ -33,6 +33,24 @@ const LEAVE_CGROUPS = `
   done
   exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child "$@"`;
 
+/** Mounts what a systemd needs, below $root. */
+const MOUNT_SYSTEM = `
+  is_unified=
+  [ ! -e /sys/fs/cgroup/cgroup.controllers ] || is_unified=yes
+  mount --make-rprivate /
+  mount -t proc proc "$root/proc"
+  mount -t sysfs sysfs "$root/sys"
+  if [ -n "$is_unified" ]; then
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+  else
+    mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
+    mkdir "$root/sys/fs/cgroup/unified" "$root/sys/fs/cgroup/systemd" "$root/sys/fs/cgroup/devices"
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified"
+    mount -t cgroup -o none,name=systemd cgroup "$root/sys/fs/cgroup/systemd"
+    mount -t cgroup -o devices cgroup "$root/sys/fs/cgroup/devices"
+  fi
+  mount -t tmpfs tmpfs "$root/run"`;
+
 /** Where the project is for the units, also if it lies where their restrictions let nothing be seen (/tmp). */
 const PROJECT = "/opt/flannel-ts";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -42,21 +60,8 @@ const ENTER = `
   set -e
   read -r pid rest </proc/self/stat # /proc is still that of outside
   echo "pid $pid"
-  is_unified=
-  [ ! -e /sys/fs/cgroup/cgroup.controllers ] || is_unified=yes
-  mount --make-rprivate /
-  mount -t proc proc /proc
-  mount -t sysfs sysfs /sys
-  if [ -n "$is_unified" ]; then
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
-  else
-    mount -t tmpfs tmpfs /sys/fs/cgroup
-    mkdir /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup/devices
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
-    mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
-    mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices
-  fi
-  mount -t tmpfs tmpfs /run
+  root=
+  ${MOUNT_SYSTEM}
   mount -t tmpfs tmpfs /opt
   mkdir ${PROJECT}
   mount --bind "$2" ${PROJECT}
@@ -66,6 +71,34 @@ const ENTER = `
   mount --bind "$1/etc" /etc/default
   export container=test
   exec /usr/lib/systemd/systemd --system --unit=${IDLE_TARGET} --log-target=console --show-status=no`;
+
+/**
+ * Becomes the systemd of a root file system of its own. $1: the host's directory; $2: the root file system, which is not
+ * changed; $3: a directory that is seen as /mnt.
+ */
+const ENTER_ROOT = `
+  set -e
+  read -r pid rest </proc/self/stat # /proc is still that of outside
+  echo "pid $pid"
+  mkdir -p "$1/overlay"
+  mount -t tmpfs tmpfs "$1/overlay"
+  mkdir "$1/overlay/upper" "$1/overlay/work" "$1/overlay/root"
+  root=$1/overlay/root
+  mount -t overlay -o "lowerdir=$2,upperdir=$1/overlay/upper,workdir=$1/overlay/work" overlay "$root"
+  ${MOUNT_SYSTEM}
+  # What prepares a machine would change this one: its devices, kernel parameters, modules.
+  for wanted in "$root/usr/lib/systemd/system/sysinit.target.wants"/* "$root/usr/lib/systemd/system/local-fs.target.wants"/*; do
+    case $wanted in */systemd-journald* | */systemd-tmpfiles-setup.service) continue ;; esac
+    ln -sf /dev/null "$root/etc/systemd/system/\${wanted##*/}"
+  done
+  ln -s /dev/null "$root/etc/systemd/system/systemd-journald-audit.socket"
+  mount --rbind /dev "$root/dev"
+  mount --bind "$3" "$root/mnt"
+  cd "$root"
+  pivot_root . .
+  umount --lazy .
+  export container=test
+  exec /lib/systemd/systemd --system --unit=basic.target --log-target=console --show-status=no`;
 
 export interface SystemdOptions {
   /** Files below /etc/systemd/system: "x.service", "x.service.d/y.conf"; with their text. */
@@ -104,26 +137,29 @@ export class Systemd implements AsyncDisposable {
       const inside = path.startsWith(ROOT) ? join(PROJECT, path.slice(ROOT.length)) : path;
       symlinkSync(inside, join(host.directory, "bin", name));
     }
+    return Systemd.#become(host, ENTER, [host.directory, ROOT], IDLE_TARGET);
+  }
+
+  /** The systemd of the root file system `root`, of which it sees a copy; `mnt` is seen as /mnt. */
+  static boot(host: TestHost, root: string, mnt: string): Promise<Systemd> {
+    return Systemd.#become(host, ENTER_ROOT, [host.directory, root, mnt], "basic.target");
+  }
+
+  static async #become(
+    host: TestHost,
+    script: string,
+    args: readonly string[],
+    target: string,
+  ): Promise<Systemd> {
     const group = `flannel-systemd-${process.pid}-${host.name}`;
     const callOffExit = atExit(() => removeCgroups(group));
-    const child = host.start("sh", [
-      "-c",
-      LEAVE_CGROUPS,
-      "sh",
-      group,
-      "sh",
-      "-c",
-      ENTER,
-      "sh",
-      host.directory,
-      ROOT,
-    ]);
+    const child = host.start("sh", ["-c", LEAVE_CGROUPS, "sh", group, "sh", "-c", script, "sh", ...args]);
     await child.brings("systemd", () => /^pid \d+$/m.test(child.stdout));
     const systemd = new Systemd(child, Number(/^pid (\d+)$/m.exec(child.stdout)![1]), () => {
       callOffExit();
       removeCgroups(group);
     });
-    await child.brings("systemd's answer", () => systemd.isActive(IDLE_TARGET));
+    await child.brings("systemd's answer", () => systemd.isActive(target));
     return systemd;
   }
 
