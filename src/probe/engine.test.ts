@@ -66,6 +66,22 @@ for (const { peers, perSecond } of [
   });
 }
 
+test("peers that are unreachable are probed together, in 4 batches a second", async () => {
+  const world = await settle(40);
+  for (const peer of world.peers.slice(0, 10)) peer.overlay.isUp = peer.underlay.isUp = false;
+  const isFound = () =>
+    world
+      .verdicts()
+      .slice(0, 10)
+      .every((verdict) => verdict === "underlay down");
+  await world.run(30_000, isFound);
+  assert.ok(isFound());
+  await world.run(5_000);
+  const before = world.ticks;
+  await world.run(60_000);
+  assert.ok(world.ticks - before <= 60 * 4 + 1, String(world.ticks - before));
+});
+
 test("a peer is not probed more often than the interval says, and ten times less beside the tunnel", async () => {
   const world = await settle(3, 5_000);
   const before = world.sent;

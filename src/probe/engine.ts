@@ -15,6 +15,7 @@ import { adviceFor, isFault, type Verdict, verdictOf } from "./verdict.ts";
 /** Bounds of the time for which an answer is waited. */
 const TIMEOUT_MS = { least: 200, most: 1_000 } as const;
 const TICK_MS = 100;
+const LONGEST_WAIT_MS = 1_000;
 /** Largest IP packet that is sent: the buffer's size. */
 const MOST_BYTES = 9_000;
 /** Every so many rounds, a peer is probed also beside the tunnel, or with a packet of the full size. */
@@ -104,10 +105,7 @@ export class ProbeEngine {
     const urgent = this.#budget.available - reserved;
     this.#examine(nowMs, urgent);
     while (this.#budget.available > 0 && this.#isNextDue(nowMs)) this.#probeNext(nowMs);
-    if (this.#table.size === 0) return 1_000;
-    // A peer that is due now waits for the budget: the next batch. Each wake costs more than the packets.
-    const dueMs = this.#isNextDue(nowMs) ? batchMs(this.#table.size) : this.#nextDueMs() - nowMs;
-    return Math.max(TICK_MS, Math.min(this.#quietMs(nowMs), dueMs));
+    return this.#waitMs(nowMs);
   }
 
   /** Takes an echo reply. Ignored: one that is forged, a duplicate, or from another host. */
@@ -160,17 +158,15 @@ export class ProbeEngine {
     return nowMs >= this.#nextDueMs();
   }
 
-  /** For how long nothing has to be examined or expires that matters soon. */
-  #quietMs(nowMs: number): number {
-    const isIdle = this.#inFlight.isEmpty;
-    if (this.#examinations.size === 0) return isIdle ? 1_000 : batchMs(this.#table.size);
-    if (!isIdle) return TICK_MS;
-    let nextMs = nowMs + batchMs(this.#table.size);
-    for (const examination of this.#examinations.values()) {
-      nextMs = Math.min(nextMs, examination.nextMs);
-      if (nextMs <= nowMs + TICK_MS) break;
+  /** Until the next call. Each wake costs more than the packets: what is in no doubt leaves in batches. */
+  #waitMs(nowMs: number): number {
+    const leastMs = batchMs(this.#table.size);
+    let dueMs = this.#nextDueMs();
+    for (const { isSettled, nextMs } of this.#examinations.values()) {
+      if (!isSettled && (!this.#inFlight.isEmpty || nextMs <= nowMs + TICK_MS)) return TICK_MS;
+      dueMs = Math.min(dueMs, nextMs);
     }
-    return nextMs - nowMs;
+    return this.#inFlight.isEmpty ? Math.min(LONGEST_WAIT_MS, Math.max(leastMs, dueMs - nowMs)) : leastMs;
   }
 
   /** When the turn of the next peer comes that is not examined anyway; infinite if there is none. */

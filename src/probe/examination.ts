@@ -47,6 +47,10 @@ const emptyRecord = (): PathRecord => ({
   ...{ hasPassedFullSize: false, fullSizeLosses: 0, bisection: undefined },
 });
 
+/** All peers with a fault are probed in one wake: each wake costs more than the packets. */
+const nextInterval = (nowMs: number): number =>
+  (Math.floor(nowMs / FAULT_INTERVAL_MS) + 1) * FAULT_INTERVAL_MS;
+
 /** The examination of one peer, from its reason until nothing is in doubt. Times are monotonic. */
 export class Examination {
   /** When to probe next. */
@@ -84,11 +88,16 @@ export class Examination {
         orders.push({ path: UNDERLAY, sizeBytes: sizes.small });
       }
     }
-    const isSettled = this.isFaulty && !this.#isMeasuring;
     const isPatient = this.#reason === "new" && this.#steps > 3 && overlay.answersInRow === 0;
-    this.nextMs = nowMs + (isSettled || isPatient ? FAULT_INTERVAL_MS : RETRY_MS);
+    this.nextMs = this.isSettled || isPatient ? nextInterval(nowMs) : nowMs + RETRY_MS;
     this.#steps++;
     return orders;
+  }
+
+  /** Whether a fault is certain, and only its end is waited for. */
+  get isSettled(): boolean {
+    if (!this.isFaulty || this.#isMeasuring) return false;
+    return this.#records.every(({ answersInRow }) => answersInRow === 0 || answersInRow >= RECOVERY_ANSWERS);
   }
 
   onAnswer(path: Path, sizeBytes: number, small: number, full: number, nowMs: number): void {
