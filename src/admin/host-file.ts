@@ -4,7 +4,7 @@ import { printable } from "../base/printable.ts";
 import type { CommandContext } from "../config/command.ts";
 import { type ConfigFile, isUnreadable, readConfigFile } from "../config/config-file.ts";
 import type { FileValue, ParsedFlags } from "../config/flags.ts";
-import type { CONFIG_FILE_FLAG } from "../config/options-table.ts";
+import type { CONFIG_FILE_FLAG } from "../config/options-program-table.ts";
 
 /**
  * Its values. A user who may not read the default file goes on without it, and is told. Throws ConfigError for a named file

@@ -10,14 +10,9 @@ import { type Command, type CommandContext, defineCommand } from "../config/comm
 import { type FlagTable, type ParsedFlags, variableOf } from "../config/flags.ts";
 import type { Example } from "../config/flags-text.ts";
 import { type DatastoreOptions, readDatastore } from "../config/options-datastore.ts";
+import { CONFIG_FILE_FLAG } from "../config/options-program-table.ts";
 import { FlagReader } from "../config/options-reader.ts";
-import {
-  CONFIG_FILE_FLAG,
-  ENVIRONMENT_PREFIX,
-  STORE_FLAGS,
-  STORE_GROUPS,
-  type StoreFlags,
-} from "../config/options-table.ts";
+import { ENVIRONMENT_PREFIX, STORE_FLAGS, STORE_GROUPS, type StoreFlags } from "../config/options-table.ts";
 import type { LeaseAdmin, LeaseInspector } from "../lease/lease-admin.ts";
 import type { AdminPorts } from "./admin-ports.ts";
 import { readHostFile } from "./host-file.ts";

@@ -11,7 +11,7 @@ import { createStartLimit } from "../agent/memory-keeper.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { countRequests } from "../agent/store-requests.ts";
 import { ConfigError, FlannelError } from "../base/error.ts";
-import { Klog, writeToStderr } from "../base/klog.ts";
+import { Klog } from "../base/klog.ts";
 import { systemTimers } from "../base/timers.ts";
 import { describeOptions, type FlanneldOptions } from "../config/options.ts";
 import { TunnelDriver } from "../datapath/tunnel-driver.ts";
@@ -46,6 +46,7 @@ import { TrafficTotals } from "../wireguard/traffic-totals.ts";
 import { UserspaceDevices } from "../wireguard/userspace-devices.ts";
 import { createCloudProvider } from "./cloud-provider.ts";
 import { createIpsecProviders } from "./ipsec-providers.ts";
+import { openLogOutput } from "./log-output.ts";
 import { openLeaseStore } from "./open-store.ts";
 import { readCommandLine } from "./read-command-line.ts";
 import { recordingNow, saveRecordingAtExit } from "./save-recording.ts";
@@ -61,7 +62,9 @@ const GRACE_MS = 800;
 async function main(): Promise<number> {
   const options = await readCommandLine(process.argv.slice(2));
   if (typeof options === "number") return options;
-  const logger = new Klog({ write: writeToStderr, verbosity: options.verbosity, pid: process.pid });
+  const write = openLogOutput(options.log);
+  if (write === undefined) return EXIT_FAILURE;
+  const logger = new Klog({ write, verbosity: options.log.verbosity, pid: process.pid });
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
@@ -78,7 +81,7 @@ async function main(): Promise<number> {
       `Environment variable ${variable} has no effect, because no flag has this name; check its spelling`,
     );
   }
-  for (const note of options.flags.notes) logger.warn(note);
+  for (const note of [...options.flags.notes, ...options.log.notes]) logger.warn(note);
   try {
     if (!hasCapability(CAP_NET_ADMIN)) {
       throw new ConfigError("flanneld needs root or the capability CAP_NET_ADMIN: start it as root");

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { ConfigError } from "../base/error.ts";
 import { parseConfigFile, readConfigFile } from "./config-file.ts";
 import { parseFlags } from "./flags.ts";
-import { CONFIG_FILE_FLAG, FLANNELD_FLAGS } from "./options-table.ts";
+import { CONFIG_FILE_FLAG } from "./options-program-table.ts";
+import { FLANNELD_FLAGS } from "./options-table.ts";
 
 const PATH = "/etc/flannel/flanneld.yaml";
 

@@ -15,7 +15,8 @@ import {
 } from "./declared-network.ts";
 import type { FileValue, FlagSpec, FlagTable, ParsedFlags } from "./flags.ts";
 import { suggest } from "./nearest-name.ts";
-import { type CONFIG_FILE_FLAG, FLANNELD_FLAGS } from "./options-table.ts";
+import type { CONFIG_FILE_FLAG } from "./options-program-table.ts";
+import { FLANNELD_FLAGS } from "./options-table.ts";
 import { parseYaml, type YamlFault, type YamlNode } from "./yaml-tree.ts";
 
 /** What a file says. */

@@ -5,6 +5,7 @@
 
 import type { FlagTable } from "./flags.ts";
 import type { FlagGroup } from "./flags-text.ts";
+import { CONFIG_FILE_FLAG, LOG_FLAGS, PROGRAM_FLAGS } from "./options-program-table.ts";
 
 /** Prefix of the environment variables: `--etcd-endpoints` is also FLANNELD_ETCD_ENDPOINTS. */
 export const ENVIRONMENT_PREFIX = "FLANNELD_";
@@ -201,56 +202,6 @@ const STATUS_FLAGS = {
     value: "seconds",
     default: "1",
     help: "shortest time between two probes of a peer; a large cluster is probed less often; 0 or off = no probes",
-  },
-} as const satisfies FlagTable;
-
-const LOG_FLAGS = {
-  v: { kind: "int", value: "level", default: 0, help: "verbosity of the log" },
-  vmodule: { kind: "string", value: "text", help: "accepted for compatibility (klog), without effect" },
-  log_backtrace_at: {
-    kind: "string",
-    value: "text",
-    help: "accepted for compatibility (klog), without effect",
-  },
-  logtostderr: {
-    kind: "bool",
-    default: true,
-    help: "accepted for compatibility (klog): logs always go to stderr",
-  },
-  log_dir: { kind: "string", value: "dir", help: "accepted for compatibility (klog), without effect" },
-  alsologtostderr: { kind: "bool", help: "accepted for compatibility (klog), without effect" },
-  stderrthreshold: {
-    kind: "string",
-    value: "text",
-    help: "accepted for compatibility (klog), without effect",
-  },
-} as const satisfies FlagTable;
-
-/** Of flanneld and of flannelctl's commands that need the datastore. */
-export const CONFIG_FILE_FLAG = {
-  "config-file": {
-    kind: "string",
-    value: "file",
-    default: "/etc/flannel/flanneld.yaml",
-    help: "YAML file with values of flags and the network config; the default one need not exist; off = none",
-  },
-} as const satisfies FlagTable;
-
-const PROGRAM_FLAGS = {
-  ...CONFIG_FILE_FLAG,
-  "print-config": {
-    kind: "bool",
-    commandLineOnly: true,
-    help: "print each value and where it comes from, without secrets, and exit",
-  },
-  version: { kind: "bool", help: "print version, commit, Node.js and platform, and exit" },
-  o: {
-    kind: "string",
-    value: "format",
-    default: "text",
-    choices: ["text", "json"],
-    commandLineOnly: true,
-    help: "of --version and --print-config: text or json",
   },
 } as const satisfies FlagTable;
 

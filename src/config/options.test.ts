@@ -69,7 +69,7 @@ test("the defaults are Go flannel's", () => {
       tls: undefined,
     },
     probeIntervalMs: 1_000,
-    verbosity: 0,
+    log: { verbosity: 0, files: undefined, notes: [] },
     wireguardKeyFile: "/run/flannel/wgkey",
     charonSocket: "/var/run/charon.vici",
     notifySocket: undefined,
@@ -128,7 +128,7 @@ test("reads a command line from a unit file", () => {
   assert.equal(formatIp(read.interface.publicIp!), "192.0.2.1");
   assert.equal(formatIp(read.healthz!.ip), "::1");
   assert.equal(read.renewMarginMs, 1439 * 60_000);
-  assert.equal(read.verbosity, 2);
+  assert.equal(read.log.verbosity, 2);
   assert.deepEqual(read.firewall, {
     ipMasq: true,
     randomFully: true,
@@ -295,4 +295,31 @@ test("F15 endpoints between quotes, spaces and stray commas, with schemes in upp
     );
   }
   assert.match(fault(['--etcd-endpoints="http://a:2379']), /^--etcd-endpoints: /);
+});
+
+test("klog's flags: files with -logtostderr=false, else a note that they have no effect", () => {
+  const logOf = (...args: string[]) => options(args).log;
+  assert.deepEqual(logOf("-logtostderr=false").files, {
+    ...{ directory: undefined, file: undefined, maxBytes: 100 * 1024 * 1024, stderrThreshold: 2 },
+  });
+  const files = logOf(
+    "-logtostderr=false",
+    "-log_dir=/d",
+    "-log_file_max_size=0",
+    "-stderrthreshold=warning",
+  ).files;
+  assert.deepEqual([files?.directory, files?.maxBytes, files?.stderrThreshold], ["/d", 0, 1]);
+  assert.equal(logOf("-logtostderr=false", "-stderrthreshold=3").files?.stderrThreshold, 3);
+  assert.equal(logOf("-logtostderr=false", "-alsologtostderr").files?.stderrThreshold, 0);
+  assert.deepEqual(logOf("-log_dir=/d", "-alsologtostderr"), {
+    ...{ verbosity: 0, files: undefined },
+    notes: [
+      "--log_dir, --alsologtostderr: no effect, because the log goes to stderr; add -logtostderr=false",
+    ],
+  });
+  assert.throws(
+    () => logOf("-stderrthreshold=loud"),
+    /--stderrthreshold: "loud" is no severity: use INFO, WARNING/,
+  );
+  assert.throws(() => logOf("-log_file_max_size=-1"), /--log_file_max_size: -1 is not within/);
 });

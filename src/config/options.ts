@@ -6,6 +6,7 @@ import type { DeclaredNetwork } from "./declared-network.ts";
 import type { Environment, ParsedFlags } from "./flags.ts";
 import { describeFlags } from "./flags-text.ts";
 import { type DatastoreOptions, readDatastore } from "./options-datastore.ts";
+import { type LogOptions, readLogOptions } from "./options-log.ts";
 import { FlagReader } from "./options-reader.ts";
 import { readStatusOptions, type StatusOptions } from "./options-status.ts";
 import { FLANNELD_FLAGS, type FlanneldFlags } from "./options-table.ts";
@@ -47,7 +48,7 @@ export interface FlanneldOptions {
   readonly status: StatusOptions;
   /** Shortest time between two probes of a peer; undefined = no probes. */
   readonly probeIntervalMs: number | undefined;
-  readonly verbosity: number;
+  readonly log: LogOptions;
   /** WIREGUARD_KEY_FILE: the file with this host's private WireGuard key; by default /run/flannel/wgkey. */
   readonly wireguardKeyFile: string;
   /** CHARON_VICI_SOCKET: the socket of strongSwan's charon; by default /var/run/charon.vici. */
@@ -98,7 +99,7 @@ export function readOptions(
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     status: readStatusOptions(read),
     probeIntervalMs: readProbeInterval(read),
-    verbosity: read.int("v", 0, 100),
+    log: readLogOptions(read),
     wireguardKeyFile: wireguardKeyFileOf(environment),
     charonSocket: environment.CHARON_VICI_SOCKET || "/var/run/charon.vici",
     notifySocket: environment.NOTIFY_SOCKET || undefined,

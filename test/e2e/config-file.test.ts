@@ -16,6 +16,8 @@ import { readSubnetFile, spawnFlanneld } from "../support/flanneld.ts";
 import { makeHosts } from "../support/underlay.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+/** “make test” installs them. */
+const MODULES = join(ROOT, "tools/kubernetes/node_modules");
 const PREFIX = "/site/net";
 
 interface AjvLike {
@@ -132,8 +134,9 @@ Subnet: {length: 26}
 });
 
 test("the shipped schema accepts what flanneld accepts, and refuses the common mistakes", async () => {
-  const require = createRequire(join(ROOT, "tools/kubernetes/package.json"));
-  const { default: Ajv } = require("ajv/dist/2020.js") as { default: new (options: object) => AjvLike };
+  const { default: Ajv } = createRequire(import.meta.url)(join(MODULES, "ajv/dist/2020.js")) as {
+    default: new (options: object) => AjvLike;
+  };
   const text = readFileSync(join(ROOT, "deploy/config/flanneld.schema.json"), "utf8");
   const validate = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(text));
   const accepted = [
