@@ -26,7 +26,6 @@ import { kubeStart } from "./kube-start.ts";
 import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
-import { policy } from "./policy.ts";
 import { probes } from "./probes.ts";
 import { repair } from "./repair.ts";
 import { start } from "./start.ts";
@@ -63,7 +62,6 @@ const BENCHMARKS: readonly Benchmark[] = [
   wireguard,
   wireguardHandshakes,
   kernelDevices,
-  policy,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */

@@ -98,6 +98,10 @@ test("a config with secrets can be examined, and its preshared keys are hidden i
     hideSecrets(`{"Backend":{"psk" : "${psk}","MTU":1400}}`),
     '{"Backend":{"psk" : "***","MTU":1400}}',
   );
+  assert.equal(
+    hideSecrets('{"AccessKeyID":"LTAI","accesskeysecret":"kX2"}'),
+    '{"AccessKeyID":"LTAI","accesskeysecret":"***"}',
+  );
   for (const secret of [psk, 'a "quoted\\" one', "unterminated"]) {
     const text = `{"PSK": ${secret === "unterminated" ? `"${secret}` : JSON.stringify(secret)}`;
     assert.ok(!hideSecrets(text).includes(secret.slice(0, 8)), text);

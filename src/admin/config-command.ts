@@ -23,7 +23,7 @@ export const configCommands = (ports: AdminPorts): Command =>
       summary: "print it as it is stored, or with all defaults filled in (--json)",
       flags: {
         json: { kind: "bool", help: "as hosts understand it: every key, with its default" },
-        "show-secrets": { kind: "bool", help: 'print preshared keys, instead of "***"' },
+        "show-secrets": { kind: "bool", help: 'print secrets, instead of "***"' },
       },
       run: (store, { values }, context) => runGet(store, values, context),
     }),
@@ -83,7 +83,7 @@ async function runGet(
     context.print(printableJson(shown(JSON.stringify(effectiveConfig(report.network), undefined, 2))));
   }
   if (shown(stored.text) !== stored.text)
-    context.printError("flannelctl: preshared keys are not shown; --show-secrets prints them");
+    context.printError("flannelctl: secrets are not shown; --show-secrets prints them");
   printFaults(report, store.configPlace, context);
   return json && report.network === undefined ? 1 : 0;
 }

@@ -33,9 +33,9 @@ export function reportConfig(text: string, leases?: Iterable<Lease>): ConfigRepo
   };
 }
 
-/** The text of a config, valid or not, with its preshared keys replaced by "***". */
+/** The text of a config, valid or not, with its preshared and access keys replaced by "***". */
 export const hideSecrets = (text: string): string =>
-  text.replace(/("PSK"\s*:\s*)"(?:[^"\\]|\\.)*"?/gi, '$1"***"');
+  text.replace(/("(?:PSK|AccessKeySecret)"\s*:\s*)"(?:[^"\\]|\\.)*"?/gi, '$1"***"');
 
 /** "10.5.0.0/16 in 255 subnets of /24 (10.5.1.0 to 10.5.255.0), backend vxlan". */
 export function describeConfig({ ipv4, ipv6, backend, enableNftables }: NetworkConfig): string {

@@ -117,6 +117,11 @@ function withoutSecrets(config: BackendConfig, keys: RecordPorts["keys"]): Backe
         : { ...config, presharedKey: keys.registerPresharedKey(config.presharedKey) };
     case "ipsec":
       return { ...config, presharedKey: keys.registerSecret(config.presharedKey) };
+    case "ali-vpc":
+    case "tencent-vpc":
+      return config.accessKey === ""
+        ? config
+        : { ...config, accessKey: keys.registerSecret(config.accessKey) };
     case "extension":
       return { ...config, preStartupCommand: "" };
     default:

@@ -3,9 +3,9 @@
  * string or a list, as Go flannel v0.11.
  */
 
-import { ConfigError } from "../base/error.ts";
-import { type Members, readMember } from "../config/json-members.ts";
+import type { Members } from "../config/json-members.ts";
 import type { BackendModule } from "./backend.ts";
+import { routeTableIdsOf } from "./cloud-members.ts";
 import { createCloudRoutesBackend } from "./cloud-routes.ts";
 
 const TYPE = "aws-vpc";
@@ -21,7 +21,7 @@ export interface AwsVpcConfig {
 export const awsVpc: BackendModule<AwsVpcConfig> = {
   type: TYPE,
   devices: [],
-  parse: (members: Members) => ({ type: TYPE, routeTableIds: routeTableIdsOf(members) }),
+  parse: (members: Members) => ({ type: TYPE, routeTableIds: routeTableIdsOf(members, "rtb-0a1b2c3d") }),
   deviceNames: () => [],
   create: ({ routeTableIds }, context) =>
     createCloudRoutesBackend(
@@ -33,16 +33,3 @@ export const awsVpc: BackendModule<AwsVpcConfig> = {
       context,
     ),
 };
-
-function routeTableIdsOf(members: Members): readonly string[] {
-  const value = readMember(members, "RouteTableID");
-  if (value === undefined || value === null || value === "") return [];
-  const ids: readonly unknown[] = Array.isArray(value) ? value : [value];
-  for (const id of ids) {
-    if (typeof id === "string" && /^rtb-[0-9a-zA-Z]{1,40}$/.test(id)) continue;
-    throw new ConfigError(
-      `network config: Backend.RouteTableID must be the id of a route table ("rtb-0a1b2c3d") or a list of them, not ${JSON.stringify(id).slice(0, 60)}`,
-    );
-  }
-  return [...new Set(ids as readonly string[])];
-}

@@ -7,7 +7,6 @@ import {
   createBackend,
   deviceNamesOf,
   FLANNEL_DEVICES,
-  MISSING_BACKEND_TYPES,
   parseNetwork,
 } from "./backends.ts";
 
@@ -77,8 +76,8 @@ test("every device that a backend creates is recognized by its name", () => {
     assert.deepEqual(kindsOf(name), [], name);
 });
 
-test("every backend type of Go flannel is either supported or listed as missing", () => {
-  assert.deepEqual([...BACKEND_TYPES, ...MISSING_BACKEND_TYPES].sort(), [
+test("every backend type of Go flannel is supported, those that it has dropped included", () => {
+  assert.deepEqual([...BACKEND_TYPES].sort(), [
     ...["ali-vpc", "alloc", "aws-vpc", "extension", "gce", "host-gw", "ipip", "ipsec", "tencent-vpc"],
     ...["udp", "vxlan", "wireguard"],
   ]);
@@ -100,7 +99,10 @@ test("faults of the networks and of the backend are reported together, and none 
     faultsOf('{"Network":"10.5.0.0","EnableIPv6":true,"Backend":{"Type":"udp"}}').join("\n"),
     /^Network .*\nIPv6Network .*\nthe udp backend carries IPv4 only/,
   );
-  assert.match(faultsOf(`{${NETWORK},"Backend":{"Type":"gce"}}`).join(), /"gce" is not supported .* yet/);
+  assert.match(
+    faultsOf(`{${NETWORK},"Backend":{"Type":"geneve"}}`).join(),
+    /"geneve" is not known; use one of/,
+  );
   assert.match(
     faultsOf('{"EnableIPv4":false,"Backend":{"Type":"udp"}}').join("\n"),
     /^EnableIPv4 is false and EnableIPv6 is not true[^\n]*$/,

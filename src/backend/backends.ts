@@ -11,37 +11,32 @@ import {
   type NetworkFamilies,
 } from "../config/network-config.ts";
 import type { Lease } from "../lease/lease.ts";
+import { aliVpc } from "./ali-vpc.ts";
 import { alloc } from "./alloc.ts";
 import { awsVpc } from "./aws-vpc.ts";
 import type { Backend, BackendContext, BackendModule, DevicePattern } from "./backend.ts";
 import { defaultBackend } from "./backend-types.ts";
 import { extension } from "./extension.ts";
+import { gce } from "./gce.ts";
 import { hostGw } from "./host-gw.ts";
 import { ipip } from "./ipip.ts";
 import { ipsec } from "./ipsec.ts";
+import { tencentVpc } from "./tencent-vpc.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 import { wireguard } from "./wireguard.ts";
 
-const BACKENDS = [vxlan, hostGw, udp, wireguard, ipip, alloc, extension, ipsec, awsVpc] as const;
+const BACKENDS = [
+  ...([vxlan, hostGw, udp, wireguard, ipip, alloc, extension, ipsec] as const),
+  ...([awsVpc, gce, aliVpc, tencentVpc] as const),
+] as const;
 
 /** The types of the backends. The lists of the Helm chart and of `flannelctl lab up` are these. */
 export const BACKEND_TYPES: readonly string[] = BACKENDS.map(({ type }) => type);
 
-/** Backends of Go flannel that are not supported yet, and the devices that they create in Go flannel. */
-const NOT_YET: readonly { readonly type: string; readonly devices: readonly DevicePattern[] }[] = [
-  ...["gce", "ali-vpc", "tencent-vpc"].map((type) => ({
-    type,
-    devices: [],
-  })),
-];
-
-/** The types of Go flannel's backends that are not supported yet. */
-export const MISSING_BACKEND_TYPES: readonly string[] = NOT_YET.map(({ type }) => type);
-
 /** All devices that Go's flannel and this one create, with any backend. */
-export const FLANNEL_DEVICES: readonly DevicePattern[] = [...BACKENDS, ...NOT_YET].flatMap(
-  ({ devices }) => devices,
+export const FLANNEL_DEVICES: readonly DevicePattern[] = BACKENDS.flatMap(
+  ({ devices }): readonly DevicePattern[] => devices,
 );
 
 /** The config of one backend, distinguished by its `type`. */
@@ -121,11 +116,8 @@ export function findBackend(type: string): BackendModule<BackendConfig> {
   const found = BACKENDS.find((candidate) => candidate.type === lower);
   if (found !== undefined) return found;
   const available = BACKEND_TYPES.join(", ");
-  const what = MISSING_BACKEND_TYPES.includes(lower)
-    ? "is not supported by this version yet"
-    : "is not known";
   throw new ConfigError(
-    `network config: Backend.Type "${type.slice(0, 40)}" ${what}; use one of: ${available}`,
+    `network config: Backend.Type "${type.slice(0, 40)}" is not known; use one of: ${available}`,
   );
 }
 

@@ -16,20 +16,20 @@ export interface CloudRoutesOptions {
   readonly type: string;
   /** Ids of the route tables; empty = the one that the cloud associates with this host. */
   readonly tables: readonly string[];
-  /** Key of the network config; undefined = environment, or a role of the instance. */
-  readonly accessKey?: { readonly id: string; readonly secret: string } | undefined;
+  /** Key of the network config, in JSON; "" = environment, or a role of the instance. A secret. */
+  readonly accessKey?: string;
   readonly fixedMembers: Backend["fixedMembers"];
   readonly notes?: readonly string[];
 }
 
 /** A backend with one cloud route for each own subnet and table. Throws ConfigError. */
 export function createCloudRoutesBackend(
-  { type, tables, accessKey, fixedMembers, notes = [] }: CloudRoutesOptions,
+  { type, tables, accessKey = "", fixedMembers, notes = [] }: CloudRoutesOptions,
   { network, keys }: BackendContext,
 ): Backend {
-  if (accessKey !== undefined && keys === undefined)
+  if (accessKey !== "" && keys === undefined)
     throw new ConfigError(`the ${type} backend needs an access key, which is not available here`);
-  const accessKeyId = accessKey === undefined ? "" : keys!.registerSecret(JSON.stringify(accessKey));
+  const accessKeyId = accessKey === "" ? "" : keys!.registerSecret(accessKey);
   const families = familiesOf(network);
   return {
     type,

@@ -8,7 +8,11 @@ import { CloudRouteProvider } from "../cloud/cloud-route-provider.ts";
 
 /** By the backend's type. */
 const CLIENTS: Readonly<Record<string, (settings: CloudSettings, ports: AwsPorts) => Promise<Cloud>>> = {
+  "ali-vpc": async (...args) => new (await import("../cloud/ali/ali-cloud.ts")).AliCloud(...args),
   "aws-vpc": async (...args) => (await import("../cloud/aws/aws-vpc.ts")).createAwsVpc(...args),
+  gce: async (...args) => new (await import("../cloud/gce/gce-cloud.ts")).GceCloud(...args),
+  "tencent-vpc": async (...args) =>
+    new (await import("../cloud/tencent/tencent-cloud.ts")).TencentCloud(...args),
 };
 
 export interface CloudProviderOptions {
@@ -22,29 +26,43 @@ export interface CloudProviderOptions {
   readonly signal: AbortSignal;
 }
 
+/** Secrets of clouds. The programs that flanneld starts (sh, nft, iptables) inherit its environment, and need none of them. */
+const SECRET_VARIABLES = ["ACCESS_KEY_SECRET", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
 /** Loads and calls nothing before it is needed. */
-export const createCloudProvider = (options: CloudProviderOptions): CloudRouteProvider =>
-  new CloudRouteProvider({
-    open: (cloud, settings) => openCloud(cloud, settings, options),
+export function createCloudProvider(options: CloudProviderOptions): CloudRouteProvider {
+  let environment: NodeJS.ProcessEnv | undefined;
+  return new CloudRouteProvider({
+    open(cloud, settings) {
+      environment ??= takeEnvironment();
+      return openCloud(cloud, settings, { ...options, environment });
+    },
     accessKeyOf(fingerprint) {
       const secret = options.keys.secretOf(fingerprint);
       return secret === undefined ? undefined : (JSON.parse(secret) as AccessKey);
     },
     ...{ logger: options.logger, signal: options.signal, timers: systemTimers, random: Math.random },
   });
+}
+
+/** The environment as it is; the secrets are no longer in the process's own. */
+function takeEnvironment(): NodeJS.ProcessEnv {
+  const environment = { ...process.env };
+  for (const name of SECRET_VARIABLES) delete process.env[name];
+  return environment;
+}
 
 /** The client of a cloud; throws CloudError if this version has none. */
 async function openCloud(
   cloud: string,
   settings: CloudSettings,
-  { readFile, logger }: Pick<CloudProviderOptions, "readFile" | "logger">,
+  { readFile, logger, environment }: CloudProviderOptions & { readonly environment: NodeJS.ProcessEnv },
 ): Promise<Cloud> {
   const create = CLIENTS[cloud];
   if (create === undefined) throw new CloudError("REFUSED", `there is no client for ${cloud}`);
   const { createDirectHttp, createHttp } = await import("../cloud/http.ts");
   return create(settings, {
-    environment: process.env,
-    ...{ http: createHttp(process.env), direct: createDirectHttp(), readFile, logger },
+    ...{ environment, http: createHttp(environment), direct: createDirectHttp(), readFile, logger },
     ...{ timers: systemTimers, wallClockMs: Date.now },
   });
 }

@@ -108,6 +108,7 @@ test("a secret that every user can read is refused, and a file that every user c
     "etcd-username: u\netcd-password: hunter2",
     "\netcd-endpoints: http://u:hunter2@h1:2379",
     "Network: 10.5.0.0/16\nBackend: {Type: wireguard, PSK: hunter2}",
+    "Network: 10.5.0.0/16\nBackend: {Type: ali-vpc, AccessKeyID: LTAI, AccessKeySecret: hunter2}",
   ]) {
     const [fault, ...others] = await faultsOf(text, 0o644);
     assert.match(fault!, /^2: /);

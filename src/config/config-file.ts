@@ -9,7 +9,7 @@ import { ConfigError, hasCode, isNotFound, messageOf } from "../base/error.ts";
 import { readRegularFile } from "../base/regular-file.ts";
 import {
   type DeclaredNetwork,
-  hasPresharedKey,
+  hasSecretMember,
   NETWORK_KEYS,
   readDeclaredNetwork,
 } from "./declared-network.ts";
@@ -151,7 +151,7 @@ function* faultsOfMode({ path, values, network }: ConfigFile, mode: number): Gen
     if (isSecret) yield { line: lineOf(source), complaint: `${name}: ${remedy}, or give it as a variable` };
   }
   const backend = network?.stated.Backend;
-  if (backend !== undefined && hasPresharedKey(backend.value)) {
+  if (backend !== undefined && hasSecretMember(backend.value)) {
     yield { line: lineOf(backend.source), complaint: `Backend: ${remedy}` };
   }
 }

@@ -82,9 +82,9 @@ export function readDeclaredNetwork(
   return { text, stated: Object.fromEntries(members), reserved, path };
 }
 
-/** Whether a `Backend` has a preshared key. */
-export const hasPresharedKey = (backend: unknown): boolean =>
-  isObject(backend) && Object.keys(backend).some((name) => name.toLowerCase() === "psk");
+/** Whether a `Backend` has a preshared key, or the secret of an access key. */
+export const hasSecretMember = (backend: unknown): boolean =>
+  isObject(backend) && Object.keys(backend).some((name) => /^(?:psk|accesskeysecret)$/i.test(name));
 
 interface Reading {
   readonly path: string;

@@ -40,14 +40,6 @@ interface PodPlan {
   readonly pod: PolicyPod;
   readonly policies: readonly NetworkPolicy[];
   readonly selecting: Readonly<Record<Direction, readonly NetworkPolicy[]>>;
-  /** By direction and family, as far as its addresses need them. */
-  readonly chains: Map<string, PlannedChain>;
-}
-
-interface PlannedChain {
-  /** What the chain is made from. */
-  readonly key: string;
-  readonly chain: FilterChain;
 }
 
 /** Compiles one input after the other. */
@@ -62,7 +54,7 @@ export class PolicyCompiler {
   readonly #peerSets = new Map<string, PeerSet>();
   readonly #rangeSets = new Map<string, FilterSet>();
   /** Chains by what they are made from. */
-  readonly #chains = new Map<string, PlannedChain>();
+  readonly #chains = new Map<string, FilterChain>();
   #nextPolicyId = 0;
   #input = EMPTY_INPUT;
   #filter = EMPTY_FILTER;
@@ -143,9 +135,9 @@ export class PolicyCompiler {
     for (const name of input.namespaces.keys()) if (!previous.namespaces.has(name)) names.add(name);
     if (names.size === 0) return;
     for (const set of this.#peerSets.values()) for (const name of names) set.forgetNamespace(name);
-    this.#owners.forEach((address, { namespace }) => {
-      if (names.has(namespace)) changed.add(address);
-    });
+    for (const address of this.#owners.addresses()) {
+      if (names.has(this.#owners.ownerOf(address)!.namespace)) changed.add(address);
+    }
   }
 
   #update(set: PeerSet, addresses: Iterable<string>): void {
@@ -164,13 +156,18 @@ export class PolicyCompiler {
     };
     for (const key of this.#plans.keys()) if (!this.#local.has(key)) this.#plans.delete(key);
     for (const [key, pod] of this.#local) {
-      const plan = this.#planOf(key, pod);
+      const { selecting } = this.#planOf(key, pod);
       for (const address of pod.addresses) {
         if (this.#owners.ownerOf(address) !== pod) continue;
         for (const direction of ["ingress", "egress"] as const) {
-          if (plan.selecting[direction].length === 0) continue;
-          const { key: chainKey, chain } = this.#chainOf(plan, direction, familyOfAddress(address));
-          usedChains.add(chainKey);
+          if (selecting[direction].length === 0) continue;
+          const chain = this.#chainFor(
+            selecting[direction],
+            direction,
+            familyOfAddress(address),
+            pod,
+            usedChains,
+          );
           filter[direction].set(address, chain.name);
           if (filter.chains.has(chain.name)) continue;
           filter.chains.set(chain.name, chain);
@@ -194,19 +191,9 @@ export class PolicyCompiler {
       known?.policies === policies && known.pod.labels === pod.labels
         ? known.selecting
         : selectingPolicies(policies, pod);
-    const plan = { pod, policies, selecting, chains: new Map<string, PlannedChain>() };
+    const plan = { pod, policies, selecting };
     this.#plans.set(key, plan);
     return plan;
-  }
-
-  #chainOf(plan: PodPlan, direction: Direction, family: Family): PlannedChain {
-    const name = `${direction}${family}`;
-    const known = plan.chains.get(name);
-    // Another pod may have had its address meanwhile, and its chain and sets are forgotten.
-    if (known !== undefined && this.#chains.get(known.key) === known) return known;
-    const planned = this.#chainFor(plan.selecting[direction], direction, family, plan.pod);
-    plan.chains.set(name, planned);
-    return planned;
   }
 
   #chainFor(
@@ -214,36 +201,39 @@ export class PolicyCompiler {
     direction: Direction,
     family: Family,
     { ports }: PolicyPod,
-  ): PlannedChain {
+    used: Set<string>,
+  ): FilterChain {
+    const ids = policies.map((policy) => {
+      const known = this.#policyIds.get(policy);
+      if (known !== undefined) return known;
+      this.#policyIds.set(policy, this.#nextPolicyId);
+      return this.#nextPolicyId++;
+    });
     // Only the ports that a rule names tell pods apart.
-    const names = direction === "egress" ? new Set<string>() : namedPortsOf(policies);
-    const numbers = ports.filter(({ name }) => names.has(name));
-    const ids = policies.map((policy) => this.#idOf(policy));
-    const key = JSON.stringify([direction, family, ids, numbers]);
+    const names =
+      direction === "egress"
+        ? []
+        : namedPortsOf(policies).flatMap((name) => ports.filter((port) => port.name === name));
+    const key = JSON.stringify([
+      direction,
+      family,
+      ids,
+      names.map(({ name, protocol, port }) => [name, protocol, port]),
+    ]);
+    used.add(key);
     const known = this.#chains.get(key);
     if (known !== undefined) return known;
-    const rules = rulesOfPolicies(
-      policies,
-      { direction, family, ports },
-      {
-        forPeers: (selector) => this.#peerSet(selector, family),
-        forRanges: (type, elements) => this.#rangeSet(type, elements, family),
-      },
-    );
+    const subject = { direction, family, ports };
+    const rules = rulesOfPolicies(policies, subject, {
+      forPeers: (selector) => this.#peerSet(selector, family),
+      forRanges: (type, elements) => this.#rangeSet(type, elements, family),
+    });
     const origins = policies.map((policy) => `${policy.namespace}/${policy.name}`);
     const contents = [...rules.map((rule) => `${keyOfTerm(rule)} ${rule.policies.join()}`), ...origins];
     const name = `${direction === "ingress" ? "in" : "eg"}${family}-${this.#short(contents.join("\n"))}`;
-    const planned = { key, chain: { name, direction, family, rules, policies: origins } };
-    this.#chains.set(key, planned);
-    return planned;
-  }
-
-  /** The same for one version of a policy. */
-  #idOf(policy: NetworkPolicy): number {
-    const known = this.#policyIds.get(policy);
-    if (known !== undefined) return known;
-    this.#policyIds.set(policy, this.#nextPolicyId);
-    return this.#nextPolicyId++;
+    const chain = { name, direction, family, rules, policies: origins };
+    this.#chains.set(key, chain);
+    return chain;
   }
 
   #peerSet(selector: PeerSelector, family: Family): string {
@@ -252,7 +242,7 @@ export class PolicyCompiler {
     if (!this.#peerSets.has(name)) {
       const set = new PeerSet(name, family, selector);
       this.#peerSets.set(name, set);
-      set.fill(this.#owners, this.#input.namespaces);
+      this.#update(set, this.#owners.addresses());
     }
     return name;
   }
@@ -286,12 +276,12 @@ function selectingPolicies(policies: readonly NetworkPolicy[], pod: PolicyPod): 
 }
 
 /** The names of ports in ingress rules. */
-function namedPortsOf(policies: readonly NetworkPolicy[]): Set<string> {
+function namedPortsOf(policies: readonly NetworkPolicy[]): string[] {
   const names = new Set<string>();
   for (const { ingress } of policies) {
     for (const { ports } of ingress ?? []) {
       for (const port of ports ?? []) if (port.kind === "named") names.add(port.name);
     }
   }
-  return names;
+  return [...names];
 }

@@ -338,6 +338,7 @@ for (const folder of PURE) {
 test("backends never import each other", () => {
   const shared = [
     "backend.ts",
+    "cloud-members.ts",
     "cloud-routes.ts",
     "direct-route.ts",
     "families.ts",

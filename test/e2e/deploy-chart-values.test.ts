@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { BACKEND_TYPES, MISSING_BACKEND_TYPES } from "../../src/backend/backends.ts";
+import { BACKEND_TYPES } from "../../src/backend/backends.ts";
 import {
   type AnyObject,
   CHART,
@@ -25,7 +25,7 @@ import {
 import { helm, kubectl, readObjects } from "../support/kube-tools.ts";
 
 /** Every backend that Go flannel has had. */
-const BACKENDS = [...BACKEND_TYPES, ...MISSING_BACKEND_TYPES, "tunnel"];
+const BACKENDS = [...BACKEND_TYPES, "tunnel"];
 
 for (const backend of BACKENDS) {
   test(`the chart renders the backend ${backend}, or refuses it as flanneld does`, async () => {
@@ -129,6 +129,30 @@ test("the route tables of aws-vpc", async () => {
     renderChart('flannel.backend="aws-vpc"', 'flannel.routeTableIDs=["main"]'),
     /routeTableIDs/,
   );
+});
+
+test("ali-vpc and tencent-vpc take their key from a Secret, as environment variables only", async () => {
+  for (const [backend, table] of [
+    ["ali-vpc", "vtb-bp145q7glnuzdv"],
+    ["tencent-vpc", "rtb-n0yejvje"],
+  ]) {
+    const objects = await renderChart(
+      `flannel.backend="${backend}"`,
+      ...[`flannel.routeTableIDs=["${table}"]`, 'flannel.accessKeySecret="cloud-key"'],
+    );
+    await checkObjects(objects);
+    assert.deepEqual(netConfOf(objects).backend.members, { RouteTableID: [table] });
+    const [flanneld] = podOf(objects).containers;
+    assert.deepEqual(
+      flanneld!.env!.filter(({ name }) => name.startsWith("ACCESS_KEY")),
+      ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET"].map((key) => ({
+        name: key,
+        valueFrom: { secretKeyRef: { name: "cloud-key", key } },
+      })),
+    );
+  }
+  const withoutKey = podOf(await renderChart('flannel.backend="gce"', 'flannel.accessKeySecret="cloud-key"'));
+  assert.ok(!withoutKey.containers[0]!.env!.some(({ name }) => name.startsWith("ACCESS_KEY")));
 });
 
 test("a preshared key is in a Secret, which the pods read in the place of the ConfigMap's file", async () => {

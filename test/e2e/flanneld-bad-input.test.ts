@@ -173,7 +173,7 @@ const CONFIGS: readonly (readonly [config: string, says: RegExp])[] = [
     '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlam"}}',
     /Backend\.Type "vxlam" is not known; use one of: vxlan/,
   ],
-  ['{"Network":"10.5.0.0/16","Backend":{"Type":"gce"}}', /"gce" is not supported by this version yet/],
+  ['{"Network":"10.5.0.0/16","Backend":{"Type":"geneve"}}', /"geneve" is not known; use one of: vxlan/],
   ['{"Network":"10.5.0.0/16","Backend":{"VNI":0}}', /Backend\.VNI must be a whole number from 1 to 16777215/],
   [
     '{"Network":"10.5.0.0/16","Backend":{"Port":70000}}',

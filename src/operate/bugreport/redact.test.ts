@@ -36,6 +36,10 @@ test("a secret is removed in every form in which it may appear", () => {
 test("a known value is removed wherever it is, also inside of JSON", () => {
   assert.equal(redact('a b"c\\d e', ['b"c\\d']), "a *** e");
   assert.equal(redact(JSON.stringify({ x: 'b"c\\d' }), ['b"c\\d']), '{"x":"***"}');
+  assert.equal(
+    redact('{"accessKeyId":"","AccessKeySecret":"kX2"}'),
+    '{"accessKeyId":"","AccessKeySecret":"***"}',
+  );
   assert.equal(redact("the cat", ["the", ""]), "the cat", "too short to be told from words");
 });
 

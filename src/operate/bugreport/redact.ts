@@ -7,15 +7,15 @@
 const HIDDEN = "***";
 
 const NAME =
-  "(?:[\\w-]*(?:passw(?:or)?d|secret|token|psk|preshared[_ -]?key|private[_ -]?key|api[_-]?key|credential)[\\w-]*)";
+  "(?:[\\w-]*(?:passw(?:or)?d|secret|token|psk|preshared[_ -]?key|private[_ -]?key|api[_-]?key|access[_-]?key|credential)[\\w-]*)";
 
 const RULES: readonly (readonly [RegExp, string])[] = [
   [
     /-----BEGIN ([A-Z ]*PRIVATE KEY|OPENSSH[A-Z ]*)-----[\s\S]*?(?:-----END \1-----|$)/g,
     `(private key ${HIDDEN})`,
   ],
-  // "PSK": "…", and the same inside of a JSON string
-  [new RegExp(`("${NAME}"\\s*:\\s*)"(?:[^"\\\\]|\\\\[\\s\\S])*"?`, "gi"), `$1"${HIDDEN}"`],
+  // "PSK": "…", and the same inside of a JSON string. "" is none, and stays: it says that there is none.
+  [new RegExp(`("${NAME}"\\s*:\\s*)"(?:[^"\\\\]|\\\\[\\s\\S])+"?`, "gi"), `$1"${HIDDEN}"`],
   [new RegExp(`(\\\\+"${NAME}\\\\+"\\s*:\\s*\\\\+")[^"]*"?`, "gi"), `$1${HIDDEN}\\"`],
   // --etcd-password=…, FLANNELD_ETCD_PASSWORD=…, psk: …, PrivateKey = …
   [new RegExp(`(\\b${NAME}\\s*[=:]\\s*)(?!\\s)("[^"\\n]*"|'[^'\\n]*'|[^\\s\\0,;]+)`, "gi"), `$1${HIDDEN}`],

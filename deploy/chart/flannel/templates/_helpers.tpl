@@ -1,6 +1,6 @@
 {{/* The backends that this version of flanneld has. */}}
 {{- define "flannel.backends" -}}
-vxlan host-gw udp wireguard ipip alloc extension ipsec aws-vpc
+vxlan host-gw udp wireguard ipip alloc extension ipsec aws-vpc gce ali-vpc tencent-vpc
 {{- end }}
 
 {{/* "true" or nothing. A string is what --set-string gives: "false" must not count as true. */}}
@@ -17,7 +17,7 @@ vxlan host-gw udp wireguard ipip alloc extension ipsec aws-vpc
 {{- define "flannel.unknownValues" -}}
 {{- $known := dict
   "" (list "global" "podCidr" "podCidrv6" "flannel" "netpol")
-  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "implementation" "udpEncap" "espProposal" "charonDirectory" "routeTableIDs" "preStartupCommand" "postStartupCommand" "subnetAddCommand" "subnetRemoveCommand" "cniConf" "resources" "healthz" "metrics" "tolerations" "nodeSelector")
+  "flannel." (list "image" "imagePullPolicy" "flannel_cni" "cniBinDir" "cniConfDir" "skipCNIConfigInstallation" "enableNFTables" "args" "extraEnv" "backend" "backendPort" "mtu" "vni" "GBP" "directRouting" "disableTxChecksum" "macPrefix" "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" "implementation" "udpEncap" "espProposal" "charonDirectory" "routeTableIDs" "accessKeySecret" "preStartupCommand" "postStartupCommand" "subnetAddCommand" "subnetRemoveCommand" "cniConf" "resources" "healthz" "metrics" "tolerations" "nodeSelector")
   "flannel.image." (list "repository" "tag")
   "flannel.healthz." (list "port" "livenessProbe" "readinessProbe")
   "flannel.metrics." (list "port" "tokenSecret" "podMonitor")
@@ -131,7 +131,7 @@ capabilities:
 {{- if include "flannel.isTrue" $values.udpEncap }}{{ $_ := set $backend "UDPEncap" true }}{{ end }}
 {{- with $values.espProposal }}{{ $_ := set $backend "ESPProposal" . }}{{ end }}
 {{- end }}
-{{- if eq $values.backend "aws-vpc" }}
+{{- if has $values.backend (list "aws-vpc" "ali-vpc" "tencent-vpc") }}
 {{- with $values.routeTableIDs }}{{ $_ := set $backend "RouteTableID" . }}{{ end }}
 {{- end }}
 {{- if eq $values.backend "extension" }}
