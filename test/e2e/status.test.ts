@@ -102,7 +102,7 @@ test("three hosts show themselves and each other, by port, by socket and by flan
   // Exit code 3 and lines on stderr for whatever breaks Prometheus' conventions.
   assert.equal(execFileSync("promtool", ["check", "metrics"], { input: metrics, encoding: "utf8" }), "");
   for (const sample of [
-    /^flannel_build_info\{version="v[\d.]+",node_version="v26\.[\d.]+"\} 1$/m,
+    /^flannel_build_info\{version="v[\d.]+",node_version="v26\.[\d.]+"(,revision="[0-9a-f]{12}(-dirty)?")?\} 1$/m,
     /^flannel_ready 1$/m,
     /^flannel_peers 2$/m,
     /^flannel_peer_problems 0$/m,
