@@ -46,7 +46,11 @@ for (const offloads of [true, false]) {
       "fragments",
     );
     const [gateway] = b.subnet.split("/") as [string];
-    assert.equal(await ping(a.host.path, gateway, { count: 3 }), 3, "from the host itself");
+    assert.equal(
+      await ping(a.host.path, gateway, { count: 3, args: ["-W", "5"] }),
+      3,
+      "from the host itself",
+    );
     const bytes = offloads ? 60_000_000 : 10_000_000;
     await sendBytes(a.container, b.container, b.container.address, bytes);
     await sendBytes(b.container, a.container, a.container.address, bytes);

@@ -4,8 +4,8 @@
  * that they name, and nothing else of the machine's.
  */
 
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ExecOptions, exec } from "../../src/linux/exec.ts";
 import { atExit } from "./at-exit.ts";
@@ -20,20 +20,27 @@ const BARE_UNIT = "[Unit]\nDefaultDependencies=no\n";
 /** Started with the manager, which then has nothing more to do. */
 const IDLE_TARGET = "idle.target";
 
-/** Moves into cgroups of its own, then into the namespaces. $1: their name; the rest: the command to become. */
+/**
+ * Moves into cgroups of its own, then into the namespaces. $1: their name; $2: not empty = in all of cgroup v1's
+ * hierarchies, as a container engine needs them; the rest: the command to become.
+ */
 const LEAVE_CGROUPS = `
   set -e
-  name=$1
-  shift
-  for group in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup/devices; do
-    case $group in */cgroup.procs) group=/sys/fs/cgroup ;; esac
+  name=$1 all=$2
+  shift 2
+  for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
     [ -e "$group/cgroup.procs" ] || continue
+    case $group in /sys/fs/cgroup | */unified | */systemd | */devices) ;; *) [ -n "$all" ] || continue ;; esac
     mkdir -p "$group/$name"
+    # A group of cpuset takes no process before it has both (cpusets(7)).
+    for file in cpuset.mems cpuset.cpus; do
+      [ ! -e "$group/$file" ] || cat "$group/$file" >"$group/$name/$file"
+    done
     echo $$ >"$group/$name/cgroup.procs"
   done
   exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child "$@"`;
 
-/** Mounts what a systemd needs, below $root. */
+/** Mounts what a systemd needs, below $root; $controllers: those of cgroup v1 besides devices. */
 const MOUNT_SYSTEM = `
   is_unified=
   [ ! -e /sys/fs/cgroup/cgroup.controllers ] || is_unified=yes
@@ -44,10 +51,13 @@ const MOUNT_SYSTEM = `
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
   else
     mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
-    mkdir "$root/sys/fs/cgroup/unified" "$root/sys/fs/cgroup/systemd" "$root/sys/fs/cgroup/devices"
+    mkdir "$root/sys/fs/cgroup/unified" "$root/sys/fs/cgroup/systemd"
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified"
     mount -t cgroup -o none,name=systemd cgroup "$root/sys/fs/cgroup/systemd"
-    mount -t cgroup -o devices cgroup "$root/sys/fs/cgroup/devices"
+    for names in devices $controllers; do
+      mkdir "$root/sys/fs/cgroup/$names"
+      mount -t cgroup -o "$names" cgroup "$root/sys/fs/cgroup/$names"
+    done
   fi
   mount -t tmpfs tmpfs "$root/run"`;
 
@@ -55,16 +65,24 @@ const MOUNT_SYSTEM = `
 const PROJECT = "/opt/flannel-ts";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Becomes systemd. $1: the host's directory with units/, targets/, bin/ and etc/; $2: the project. */
+/**
+ * Becomes systemd. $1: the host's directory with units/, targets/, bin/ and etc/; $2: the project; $3: directories to overlay;
+ * $4: further controllers of cgroup v1 to mount.
+ */
 const ENTER = `
   set -e
   read -r pid rest </proc/self/stat # /proc is still that of outside
   echo "pid $pid"
-  root=
+  root= controllers=$4
   ${MOUNT_SYSTEM}
   mount -t tmpfs tmpfs /opt
   mkdir ${PROJECT}
   mount --bind "$2" ${PROJECT}
+  for path in $3; do
+    layer=/run/layers$path
+    mkdir -p "$layer/upper" "$layer/work"
+    mount -t overlay -o "lowerdir=$path,upperdir=$layer/upper,workdir=$layer/work" overlay "$path"
+  done
   mount --bind "$1/targets" /usr/lib/systemd/system
   mount --bind "$1/units" /etc/systemd/system
   mount --bind "$1/bin" /usr/local/bin
@@ -83,7 +101,7 @@ const ENTER_ROOT = `
   mkdir -p "$1/overlay"
   mount -t tmpfs tmpfs "$1/overlay"
   mkdir "$1/overlay/upper" "$1/overlay/work" "$1/overlay/root"
-  root=$1/overlay/root
+  root=$1/overlay/root controllers=
   mount -t overlay -o "lowerdir=$2,upperdir=$1/overlay/upper,workdir=$1/overlay/work" overlay "$root"
   ${MOUNT_SYSTEM}
   # What prepares a machine would change this one: its devices, kernel parameters, modules.
@@ -107,6 +125,18 @@ export interface SystemdOptions {
   readonly programs: Readonly<Record<string, string>>;
   /** Files in /etc/default. */
   readonly settings: Readonly<Record<string, string>>;
+  /** Directories of the machine that may be written to here, without effect outside: "/etc". */
+  readonly writable?: readonly string[];
+  /** Whether a container engine runs here, which needs all controllers of cgroup v1. */
+  readonly hasContainers?: boolean;
+}
+
+/** The hierarchies of cgroup v1 besides systemd's own and devices: "memory", "cpu,cpuacct". */
+function furtherControllers(): string[] {
+  const lines = readFileSync("/proc/self/mounts", "utf8").split("\n");
+  const types = lines.map((line) => line.split(" ")).filter(([, , type]) => type === "cgroup");
+  const names = types.map(([, path]) => basename(path!));
+  return names.filter((name) => !["systemd", "devices"].includes(name));
 }
 
 export class Systemd implements AsyncDisposable {
@@ -121,7 +151,9 @@ export class Systemd implements AsyncDisposable {
     this.#dispose = dispose;
   }
 
-  static async start(host: TestHost, { units, programs, settings }: SystemdOptions): Promise<Systemd> {
+  static async start(host: TestHost, options: SystemdOptions): Promise<Systemd> {
+    const { units, programs, settings, writable = [], hasContainers = false } = options;
+    const controllers = hasContainers ? furtherControllers() : [];
     const put = (directory: string, files: Readonly<Record<string, string>>): void => {
       mkdirSync(join(host.directory, directory), { recursive: true });
       for (const [file, text] of Object.entries(files)) {
@@ -137,7 +169,8 @@ export class Systemd implements AsyncDisposable {
       const inside = path.startsWith(ROOT) ? join(PROJECT, path.slice(ROOT.length)) : path;
       symlinkSync(inside, join(host.directory, "bin", name));
     }
-    return Systemd.#become(host, ENTER, [host.directory, ROOT], IDLE_TARGET);
+    const args = [host.directory, ROOT, writable.join(" ")];
+    return Systemd.#become(host, ENTER, args, IDLE_TARGET, controllers.join(" "));
   }
 
   /** The systemd of the root file system `root`, of which it sees a copy; `mnt` is seen as /mnt. */
@@ -150,10 +183,14 @@ export class Systemd implements AsyncDisposable {
     script: string,
     args: readonly string[],
     target: string,
+    controllers = "",
   ): Promise<Systemd> {
     const group = `flannel-systemd-${process.pid}-${host.name}`;
     const callOffExit = atExit(() => removeCgroups(group));
-    const child = host.start("sh", ["-c", LEAVE_CGROUPS, "sh", group, "sh", "-c", script, "sh", ...args]);
+    const child = host.start("sh", [
+      ...["-c", LEAVE_CGROUPS, "sh", group, controllers],
+      ...["sh", "-c", script, "sh", ...args, controllers],
+    ]);
     await child.brings("systemd", () => /^pid \d+$/m.test(child.stdout));
     const systemd = new Systemd(child, Number(/^pid (\d+)$/m.exec(child.stdout)![1]), () => {
       callOffExit();
