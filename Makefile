@@ -124,6 +124,7 @@ VERSION = $(shell node -p 'require("./package.json").version')
 
 image-roots: dist/flanneld.cjs engine-required
 	@scripts/packages.sh image
+	@[ "$(ARCHITECTURES)" = "$(shell dpkg --print-architecture)" ] || scripts/packages.sh engine-cross
 	@node deploy/image/assemble.ts $(ARCHITECTURES)
 
 image: image-roots

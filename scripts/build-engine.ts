@@ -10,52 +10,54 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundleForEngine } from "./engine-bundle.ts";
-
-/** Rust's names of what an executable is built for, by Debian's and Docker's. */
-const TARGETS = { amd64: "x86_64-unknown-linux-gnu", arm64: "aarch64-unknown-linux-gnu" } as const;
-type EngineArchitecture = keyof typeof TARGETS;
+import { type EngineArchitecture, findToolchain, hostArchitecture } from "./engine-toolchain.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const native = join(root, "native/cni-engine");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
 
-/** Builds the executable and returns its path. Throws an Error with cargo's last lines. */
-export async function buildEngine(
-  architecture: EngineArchitecture,
-  environment: NodeJS.ProcessEnv = process.env,
-): Promise<string> {
-  const target = TARGETS[architecture];
+/** Builds the executable into dist/engine/ARCHITECTURE and returns its path. Throws an Error with cargo's last lines. */
+export async function buildEngine(architecture: EngineArchitecture): Promise<string> {
+  const { cargo, target, rustFlags, environment } = findToolchain(architecture);
   const directory = join(root, "dist/engine", architecture);
   mkdirSync(directory, { recursive: true });
   const bundle = join(root, "dist/engine/bundle.js");
   writeIfChanged(bundle, await bundleForEngine(version));
   const output = join(root, "dist/engine/target");
-  const cargoHome = environment.CARGO_HOME ?? join(homedir(), ".cargo");
   // The same bytes wherever it is built: no path of this machine in it.
+  const cargoHome = process.env.CARGO_HOME ?? join(homedir(), ".cargo");
   const prefixes = [`${root}=/flannel-ts`, `${cargoHome}=/cargo`];
+  const flags = [
+    "-Ctarget-feature=+crt-static",
+    ...rustFlags,
+    ...prefixes.map((prefix) => `--remap-path-prefix=${prefix}`),
+  ];
   const { status, error, stderr } = spawnSync(
-    "cargo",
+    cargo,
     ["build", "--release", "--locked", "--quiet", `--target=${target}`, `--target-dir=${output}`],
     {
       cwd: native,
       encoding: "utf8",
       env: {
+        ...process.env,
         ...environment,
         FLANNEL_CNI_BUNDLE: bundle,
-        CARGO_ENCODED_RUSTFLAGS: [
-          "-Ctarget-feature=+crt-static",
-          ...prefixes.map((prefix) => `--remap-path-prefix=${prefix}`),
-        ].join("\x1f"),
+        CARGO_ENCODED_RUSTFLAGS: flags.join("\x1f"),
         CFLAGS: prefixes.map((prefix) => `-ffile-prefix-map=${prefix}`).join(" "),
       },
     },
   );
-  if (error !== undefined) throw new Error(`cargo does not run: ${error.message}`);
+  if (error !== undefined) throw new Error(`${cargo} does not run: ${error.message}`);
   if (status !== 0) throw new Error(stderr.trim().split("\n").slice(-15).join("\n"));
   const path = join(directory, "flannel");
-  copyFileSync(join(output, target, "release/cni-engine"), `${path}.${process.pid}`);
-  renameSync(`${path}.${process.pid}`, path); // the old one may be running
+  replaceFile(join(output, target, "release/cni-engine"), path);
   return path;
+}
+
+/** In one step: the old one may be running. */
+function replaceFile(from: string, to: string): void {
+  copyFileSync(from, `${to}.${process.pid}`);
+  renameSync(`${to}.${process.pid}`, to);
 }
 
 /** Keeps the time of the file, by which cargo knows whether it has to build. */
@@ -70,10 +72,8 @@ function writeIfChanged(path: string, text: string): void {
 
 if (import.meta.main) {
   const place = join(root, "dist/flannel");
-  const architecture = process.arch === "x64" ? "amd64" : "arm64";
   try {
-    copyFileSync(await buildEngine(architecture), `${place}.${process.pid}`);
-    renameSync(`${place}.${process.pid}`, place);
+    replaceFile(await buildEngine(hostArchitecture), place);
   } catch (error) {
     rmSync(place, { force: true }); // of other sources
     const what = error instanceof Error ? error.message : String(error);

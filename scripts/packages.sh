@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and this machine lacks: with root and apt, else names them.
-# usage: packages.sh demo|test|bench|fuzz|image|engine|release [flags of the demo]
+# usage: packages.sh demo|test|bench|fuzz|image|engine|engine-cross|release [flags of the demo]
 set -eu
 
 case ${1:-} in
@@ -16,6 +16,15 @@ case ${1:-} in
     ;;
   # Rust of Debian 12 itself is too old; these are what its browsers are built with.
   engine) want="cargo:cargo-web rustc:rustc-web cc:gcc cc:libc6-dev" ;;
+  # The engine for the other architecture.
+  engine-cross)
+    case $(uname -m) in
+      aarch64) other=x86_64-linux-gnu cross="gcc-x86-64-linux-gnu none:libc6-dev-amd64-cross" ;;
+      *) other=aarch64-linux-gnu cross="gcc-aarch64-linux-gnu none:libc6-dev-arm64-cross" ;;
+    esac
+    want="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web"
+    [ -e /usr/$other/lib/libc.a ] && command -v $other-gcc >/dev/null 2>&1 || want="$want none:$cross"
+    ;;
   image) want="patchelf:patchelf eu-strip:elfutils" ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
     openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump conntrack:conntrack dash:dash kubectl:kubernetes-client patchelf:patchelf
@@ -28,7 +37,7 @@ case ${1:-} in
     # The yardsticks of the udp backend are compiled on the spot.
     if [ "$1" = bench ]; then want="$want iperf3:iperf3 cc:gcc cc:libc6-dev"; fi ;;
   *)
-    echo "usage: packages.sh demo|test|bench|fuzz|image|engine|release [flags of the demo]" >&2
+    echo "usage: packages.sh demo|test|bench|fuzz|image|engine|engine-cross|release [flags of the demo]" >&2
     exit 2
     ;;
 esac

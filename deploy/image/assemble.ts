@@ -1,18 +1,22 @@
 /**
  * Lays out the image: for each architecture a root file system with only the files that it needs. Node.js and koffi are
- * npm packages of the lock file; nft, iptables and the C library are from the Debian release of this machine. No file of
- * the image is run, so one machine builds all architectures.
+ * npm packages of the lock file; nft, iptables and the C library are from the Debian release of this machine; the CNI plugin is
+ * compiled here (scripts/build-engine.ts). No file of the image is run, so one machine builds all architectures.
  *
- * usage: assemble.ts [amd64] [arm64]    → dist/image/{Dockerfile,root-amd64,root-arm64}
+ * usage: assemble.ts [--locked] [amd64] [arm64]    → dist/image/{Dockerfile,root-amd64,root-arm64,packages-….txt}
+ *
+ * All inputs are pinned by digests: npm's in package-lock.json, Rust's in Cargo.lock, Debian's in packages.lock. Debian serves
+ * only the newest version of a package. With --locked (a release) a package that differs from the lock is an error; without
+ * it is reported, and its line for the lock is in packages-ARCHITECTURE.txt.
  *
  *     /opt/bin/{flanneld,flannelctl,install-cni}    the commands
  *     /opt/bin/{install-conf,cp}, /flannel          what the init containers of Go flannel's manifests use
  *     /opt/bin/mk-docker-opts.sh                    to be copied out: the image has no shell
  *     /opt/flannel/dist                             their bundles
  *     /opt/flannel/node_modules                     koffi's native part
- *     /opt/flannel/plugin                           installed on hosts: the CNI plugin, Node.js, the C library
+ *     /opt/flannel/plugin                           installed on hosts: the CNI plugin, and its version
  *     /opt/flannel/iptables/{nft,legacy}            the two variants, for PATH
- *     /usr, /lib…                                   the firewall tools; Node.js and the C library as links into plugin/
+ *     /usr, /lib…                                   Node.js, the firewall tools and their libraries
  */
 
 import { execFileSync } from "node:child_process";
@@ -32,10 +36,14 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildEngine } from "../../scripts/build-engine.ts";
+import { unpackPackages } from "../../scripts/debian-packages.ts";
+import type { EngineArchitecture } from "../../scripts/engine-toolchain.ts";
+import { readCommit } from "../../scripts/release/release-plan.ts";
 
 interface Architecture {
   /** Debian's and Docker's name. */
-  readonly name: string;
+  readonly name: EngineArchitecture;
   /** npm's. */
   readonly npm: string;
   readonly tuple: string;
@@ -73,24 +81,32 @@ const root = dirname(dirname(here));
 const out = join(root, "dist/image");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
 
-const names = process.argv.slice(2);
+const isLocked = process.argv.includes("--locked");
+const names = process.argv.slice(2).filter((word) => word !== "--locked");
 const chosen = ARCHITECTURES.filter(({ name }) => (names.length === 0 ? ["amd64"] : names).includes(name));
 if (chosen.length < names.length) {
   console.error(`assemble.ts: architectures are ${ARCHITECTURES.map(({ name }) => name).join(", ")}`);
   process.exit(2);
 }
-for (const architecture of chosen) assemble(architecture);
-copyFileSync(join(here, "Dockerfile"), join(out, "Dockerfile"));
+for (const architecture of chosen) assemble(architecture, await buildEngine(architecture.name));
+const dockerfile = readFileSync(join(here, "Dockerfile"), "utf8");
+writeFileSync(join(out, "Dockerfile"), `${dockerfile}${labelLines()}`);
 
-function assemble(architecture: Architecture): void {
+function assemble(architecture: Architecture, engine: string): void {
   const staging = mkdtempSync(join(tmpdir(), "flannel-image-"));
   try {
     const modules = installModules(staging, architecture);
-    const debian = unpackPackages(staging, architecture);
+    const debian = join(staging, "debian");
+    checkPackages(
+      unpackPackages(PACKAGES, architecture.name, join(staging, "apt"), debian),
+      architecture.name,
+    );
     const image = join(staging, "root");
-    placePlugin(image, debian, modules, architecture);
+    placePlugin(image, engine);
+    placeNode(image, modules, architecture);
     placeCommands(image, modules, architecture);
     placeFirewallTools(image, debian, architecture);
+    placeLibraries(image, debian, architecture);
     placeFile(image, "/etc/nsswitch.conf", "hosts: files dns\n");
     copy(join(debian, "etc/protocols"), image, "/etc/protocols");
     for (const directory of ["proc", "sys", "dev", "run", "tmp"])
@@ -101,6 +117,30 @@ function assemble(architecture: Architecture): void {
     execFileSync("cp", ["-a", image, place]); // Node.js's cpSync would make links absolute
   } finally {
     rmSync(staging, { recursive: true, force: true });
+  }
+}
+
+/** What the image says of itself (image-spec, "Pre-Defined Annotation Keys"); the time is the commit's. */
+function labelLines(): string {
+  const source = readSource();
+  const labels = {
+    title: "flannel-ts",
+    description: "A layer-3 network fabric for container hosts: flannel, in TypeScript",
+    licenses: "Apache-2.0",
+    version,
+    ...source,
+  };
+  return Object.entries(labels)
+    .map(([key, value]) => `LABEL org.opencontainers.image.${key}=${JSON.stringify(value)}\n`)
+    .join("");
+}
+
+function readSource(): { readonly revision?: string; readonly created?: string } {
+  try {
+    const { commit, epochSeconds } = readCommit();
+    return { revision: commit, created: new Date(epochSeconds * 1000).toISOString() };
+  } catch {
+    return {}; // a source archive
   }
 }
 
@@ -118,51 +158,31 @@ function installModules(staging: string, { npm }: Architecture): string {
   return join(place, "node_modules");
 }
 
-/** Debian's packages for this architecture, unpacked; apt's lists and status are separate from the machine's. */
-function unpackPackages(staging: string, { name }: Architecture): string {
-  const place = join(staging, "debian");
-  const state = join(staging, "apt");
-  for (const directory of ["lists/partial", "cache/archives/partial", "downloads"]) {
-    mkdirSync(join(state, directory), { recursive: true });
-  }
-  writeFileSync(join(state, "status"), "");
-  const options = {
-    "APT::Architecture": name,
-    "APT::Architectures::": name,
-    "APT::Sandbox::User": "root",
-    "Dir::State::status": join(state, "status"),
-    "Dir::State::Lists": join(state, "lists"),
-    "Dir::Cache": join(state, "cache"),
-  };
-  const flags = ["-qq", ...Object.entries(options).flatMap(([key, value]) => ["-o", `${key}=${value}`])];
-  const cwd = join(state, "downloads");
-  execFileSync("apt-get", [...flags, "update"], { cwd, stdio: "inherit" });
-  execFileSync("apt-get", [...flags, "download", ...PACKAGES], { cwd, stdio: "inherit" });
-  for (const file of globSync("*.deb", { cwd })) execFileSync("dpkg-deb", ["-x", join(cwd, file), place]);
-  return place;
+function checkPackages(packages: readonly string[], architecture: EngineArchitecture): void {
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, `packages-${architecture}.txt`), `${packages.join("\n")}\n`);
+  const locked = new Set(readFileSync(join(here, "packages.lock"), "utf8").split("\n"));
+  const others = packages.filter((line) => !locked.has(line));
+  if (others.length === 0) return;
+  console.error(`not as in deploy/image/packages.lock:\n${others.join("\n")}`);
+  if (isLocked) throw new Error("update packages.lock from dist/image/packages-*.txt, and test that image");
 }
 
-/**
- * Node.js without its debugging symbols (a fifth of it), and its libraries in `lib` beside it, which its rpath names: it must
- * not depend on the host's.
- */
-function placePlugin(image: string, debian: string, modules: string, architecture: Architecture): void {
-  const plugin = join(image, "opt/flannel/plugin");
-  const node = join(plugin, "node");
-  copy(join(modules, `node-linux-${architecture.npm}/bin/node`), image, "/opt/flannel/plugin/node");
+function placePlugin(image: string, engine: string): void {
+  copy(engine, image, "/opt/flannel/plugin/flannel");
+  chmodSync(join(image, "opt/flannel/plugin/flannel"), 0o755);
+  const digest = createHash("sha256").update(readFileSync(engine)).digest("hex");
+  placeFile(image, "/opt/flannel/plugin/id", `${version}-${digest.slice(0, 12)}\n`);
+  // Where Go flannel's image of the plugin has it.
+  link(image, "/flannel", "/opt/flannel/plugin/flannel");
+}
+
+/** Without its debugging symbols: a fifth of it. */
+function placeNode(image: string, modules: string, { npm }: Architecture): void {
+  const node = join(image, "usr/bin/node");
+  copy(join(modules, `node-linux-${npm}/bin/node`), image, "/usr/bin/node");
   execFileSync("eu-strip", [node]);
-  execFileSync("patchelf", ["--force-rpath", "--set-rpath", "$ORIGIN/lib", node]);
   chmodSync(node, 0o755);
-  link(image, "/usr/bin/node", "/opt/flannel/plugin/node");
-  for (const library of librariesOf([node], debian, architecture)) {
-    const file = basename(library);
-    copy(library, image, `/opt/flannel/plugin/lib/${file}`);
-    const systemPlace =
-      file === basename(architecture.loader) ? architecture.loader : `/lib/${architecture.tuple}/${file}`;
-    link(image, systemPlace, `/opt/flannel/plugin/lib/${file}`);
-  }
-  copy(bundle("flannel"), image, "/opt/flannel/plugin/flannel.cjs");
-  writeFileSync(join(plugin, "id"), `${version}-${digestOf(plugin)}\n`);
 }
 
 function placeCommands(image: string, modules: string, { npm }: Architecture): void {
@@ -179,8 +199,6 @@ function placeCommands(image: string, modules: string, { npm }: Architecture): v
     readFileSync(join(root, "deploy/docker/mk-docker-opts.sh"), "utf8"),
     0o755,
   );
-  // Where Go flannel's image of the plugin has it.
-  link(image, "/flannel", "/opt/flannel/plugin");
   copy(join(root, "dist/status-page.html"), image, "/opt/flannel/dist/status-page.html");
   for (const name of OTHER_BUNDLES) copy(bundle(name), image, `/opt/flannel/dist/${name}.cjs`);
   const koffi = `@koromix/koffi-linux-${npm}`;
@@ -202,10 +220,15 @@ function placeFirewallTools(image: string, debian: string, architecture: Archite
       link(image, `/opt/flannel/iptables/${variant}/${tool}`, program);
     }
   }
-  for (const library of librariesOf(programs, debian, architecture)) {
-    const place = `/lib/${architecture.tuple}/${basename(library)}`;
-    if (basename(library) !== basename(architecture.loader) && !existsSync(join(image, place)))
-      copy(library, image, place);
+}
+
+/** What Node.js and the firewall tools need. */
+function placeLibraries(image: string, debian: string, architecture: Architecture): void {
+  const programs = PROGRAMS.map((program) => join(image, "usr/sbin", program));
+  for (const library of librariesOf([join(image, "usr/bin/node"), ...programs], debian, architecture)) {
+    const file = basename(library);
+    const isLoader = file === basename(architecture.loader);
+    copy(library, image, isLoader ? architecture.loader : `/lib/${architecture.tuple}/${file}`);
   }
 }
 
@@ -249,14 +272,4 @@ function placeFile(image: string, path: string, text: string, mode = 0o644): voi
 function link(image: string, path: string, target: string): void {
   mkdirSync(join(image, dirname(path)), { recursive: true });
   symlinkSync(relative(dirname(path), target), join(image, path));
-}
-
-/** Of the names and contents of all files: two trees of one version may differ. */
-function digestOf(tree: string): string {
-  const hash = createHash("sha256");
-  for (const file of globSync("**/*", { cwd: tree }).sort()) {
-    hash.update(`${file}\0`);
-    if (!globSync(`${file}/*`, { cwd: tree }).length) hash.update(readFileSync(join(tree, file)));
-  }
-  return hash.digest("hex").slice(0, 12);
 }

@@ -6,7 +6,7 @@
 import { basename } from "node:path";
 import { ConfigError, FlannelError } from "../base/error.ts";
 import { type CommandContext, defineCommand, defineGroup } from "../config/command.ts";
-import { copyFile, copyFiles, copyPorts } from "../install/copy-file.ts";
+import { copyFile, copyFiles } from "../install/copy-file.ts";
 import { installNetworkConfig } from "../install/install-network-config.ts";
 import { installPlugin } from "../install/install-plugin.ts";
 import { writeFileAtomic } from "../linux/files.ts";
@@ -23,10 +23,15 @@ const context: CommandContext = {
 
 const installCni = defineGroup("install-cni: puts flannel's CNI plugin and network config onto a host.", {
   plugin: defineCommand({
-    summary: "install the plugin and everything that it needs to run",
+    summary: "install the plugin",
     synopsis: "[flags]",
     flags: {
-      from: { kind: "string", value: "dir", default: "/opt/flannel/plugin", help: "the plugin's tree" },
+      from: {
+        kind: "string",
+        value: "dir",
+        default: "/opt/flannel/plugin",
+        help: "the plugin and its version",
+      },
       to: {
         kind: "string",
         value: "dir",
@@ -37,11 +42,11 @@ const installCni = defineGroup("install-cni: puts flannel's CNI plugin and netwo
         kind: "string",
         value: "dir",
         default: "/opt/cni/bin",
-        help: "the same directory, as the host sees it",
+        help: "not needed any more: accepted for manifests of earlier versions",
       },
     },
     async run({ values }, { print }) {
-      installPlugin({ from: values.from, to: values.to, hostPath: values["host-path"] }).forEach(print);
+      installPlugin({ from: values.from, to: values.to }).forEach(print);
       return 0;
     },
   }),
@@ -81,7 +86,7 @@ void main().then((exitCode) => {
 async function main(): Promise<number> {
   try {
     if (program === "install-cni") return await installCni.run(args, context, program);
-    const lines = program === "cp" ? copyFiles(args, copyPorts()) : await installConf(args);
+    const lines = program === "cp" ? copyFiles(args) : await installConf(args);
     lines.forEach(context.print);
     return 0;
   } catch (error) {

@@ -357,6 +357,19 @@ test("backends never import each other", () => {
   assert.deepEqual(wrong, []);
 });
 
+test("the CNI plugin's engine finds no module of Node.js to load", () => {
+  const byFile = new Map(sources.map((source) => [source.file, source]));
+  const reached = new Set(["cmd/cni-engine.ts"]);
+  for (const file of reached) for (const imported of byFile.get(file)!.imports) reached.add(imported);
+  assert.ok(reached.has("cni/stored-configs.ts"));
+  assert.deepEqual(
+    [...reached].filter((file) =>
+      byFile.get(file)!.specifiers.some((specifier) => !specifier.startsWith(".")),
+    ),
+    [],
+  );
+});
+
 test("only src/linux calls into C", () => {
   const wrong = sources.filter(
     ({ file, specifiers }) => folderOf(file) !== "linux" && specifiers.includes("koffi"),

@@ -214,7 +214,7 @@ test("the values reach the pods", async () => {
   assert.deepEqual(pod.nodeSelector, { net: "flannel" });
   assert.equal(pod.tolerations, undefined);
   assert.equal(pod.initContainers.length, 1);
-  assert.ok(pod.initContainers[0]!.args.includes("--host-path=/var/lib/cni/bin"));
+  assert.deepEqual(pod.initContainers[0]!.args, ["plugin", "--to=/opt/cni/bin"]);
   const paths = pod.volumes.map(({ hostPath }) => hostPath?.path);
   assert.ok(paths.includes("/var/lib/cni/bin") && paths.includes("/var/lib/cni/net.d"));
   assert.deepEqual(flanneldOf(objects).args, ["--kube-subnet-mgr", "--iface=eth1", "-v=2"]);

@@ -183,7 +183,7 @@ test("the installed plugin runs on a host that has no library and no shell", asy
         "--entrypoint",
         "/opt/bin/install-cni",
       ],
-      ...[IMAGE, "plugin", "--to=/opt/cni/bin", "--host-path=/opt/cni/bin"],
+      ...[IMAGE, "plugin", "--to=/opt/cni/bin"],
     ]);
   assert.match(await install(), new RegExp(`^/opt/cni/bin/flannel: version ${version}-\\w+ installed$`));
   assert.match(await install(), /is already installed$/);
