@@ -26,6 +26,7 @@ import { kubeStart } from "./kube-start.ts";
 import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
+import { policy } from "./policy.ts";
 import { probes } from "./probes.ts";
 import { repair } from "./repair.ts";
 import { start } from "./start.ts";
@@ -62,6 +63,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   wireguard,
   wireguardHandshakes,
   kernelDevices,
+  policy,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */

@@ -19,9 +19,9 @@ export class AddressOwners {
     return this.#claims.get(address)?.[0];
   }
 
-  /** All addresses that pods have. */
-  addresses(): Iterable<string> {
-    return this.#claims.keys();
+  /** Visits all addresses that pods have, and whose they are. */
+  forEach(visit: (address: string, owner: PolicyPod) => void): void {
+    for (const [address, claims] of this.#claims) visit(address, claims[0]!);
   }
 
   /** Replaces a pod by its next version. @returns the addresses whose owner changed, also to a new version of the same pod. */

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { isAllowedByOracle, type OracleCluster } from "../testing/policy-oracle.ts";
+import { isAllowedByOracle, type OracleCluster, type OraclePod } from "../testing/policy-oracle.ts";
 import {
   inputOf,
   randomCluster,
@@ -115,4 +115,37 @@ test("one change after the other gives what compiling anew gives, and the same o
       assert.equal(compiler.compile({ ...input, pods: new Map(input.pods) }), filter);
     }
   }
+});
+
+test("an address that another pod has for a while: chains and sets come back with it", () => {
+  const base = randomCluster(randomFrom(3), 6, 0);
+  base.pods = base.pods.filter(({ spec }) => spec.hostNetwork !== true).slice(0, 2);
+  const [victim, thief] = base.pods as [OraclePod, OraclePod];
+  victim.spec.nodeName = "here";
+  thief.spec.nodeName = "there";
+  victim.status = { phase: "Running", podIPs: [{ ip: "10.9.0.100" }] };
+  thief.status = { phase: "Running", podIPs: [{ ip: "10.9.0.101" }] };
+  const peer = { namespaceSelector: {}, podSelector: {} };
+  base.policies = [
+    {
+      metadata: { namespace: victim.metadata.namespace, name: "policy" },
+      spec: {
+        podSelector: {},
+        ingress: [{ from: [peer], ports: [{ port: 80, endPort: 81 }, { port: 90 }] }],
+      },
+    },
+  ];
+  const compiler = new PolicyCompiler(digest);
+  const input = inputOf(base);
+  const first = compiler.compile(input);
+  assert.ok(first.ingress.has("10.9.0.100"));
+  const [thiefKey, thiefPod] = [...input.pods].find(([, { name }]) => name === thief.metadata.name)!;
+  const newer = { ...thiefPod, addresses: ["10.9.0.100"], createdAt: 9 };
+  const taken = compiler.compile({ ...input, pods: new Map([...input.pods, [thiefKey, newer]]) });
+  assert.equal(taken.ingress.has("10.9.0.100"), false);
+  const back = compiler.compile(input);
+  assert.deepEqual(plain(back), plain(first));
+  assert.ok(
+    judge(back, { source: "10.9.0.101", destination: "10.9.0.100", protocol: "TCP", port: 80 }).isAllowed,
+  );
 });

@@ -40,6 +40,14 @@ interface PodPlan {
   readonly pod: PolicyPod;
   readonly policies: readonly NetworkPolicy[];
   readonly selecting: Readonly<Record<Direction, readonly NetworkPolicy[]>>;
+  /** By direction and family, as far as its addresses need them. */
+  readonly chains: Map<string, PlannedChain>;
+}
+
+interface PlannedChain {
+  /** What the chain is made from. */
+  readonly key: string;
+  readonly chain: FilterChain;
 }
 
 /** Compiles one input after the other. */
@@ -54,7 +62,7 @@ export class PolicyCompiler {
   readonly #peerSets = new Map<string, PeerSet>();
   readonly #rangeSets = new Map<string, FilterSet>();
   /** Chains by what they are made from. */
-  readonly #chains = new Map<string, FilterChain>();
+  readonly #chains = new Map<string, PlannedChain>();
   #nextPolicyId = 0;
   #input = EMPTY_INPUT;
   #filter = EMPTY_FILTER;
@@ -135,9 +143,9 @@ export class PolicyCompiler {
     for (const name of input.namespaces.keys()) if (!previous.namespaces.has(name)) names.add(name);
     if (names.size === 0) return;
     for (const set of this.#peerSets.values()) for (const name of names) set.forgetNamespace(name);
-    for (const address of this.#owners.addresses()) {
-      if (names.has(this.#owners.ownerOf(address)!.namespace)) changed.add(address);
-    }
+    this.#owners.forEach((address, { namespace }) => {
+      if (names.has(namespace)) changed.add(address);
+    });
   }
 
   #update(set: PeerSet, addresses: Iterable<string>): void {
@@ -156,18 +164,13 @@ export class PolicyCompiler {
     };
     for (const key of this.#plans.keys()) if (!this.#local.has(key)) this.#plans.delete(key);
     for (const [key, pod] of this.#local) {
-      const { selecting } = this.#planOf(key, pod);
+      const plan = this.#planOf(key, pod);
       for (const address of pod.addresses) {
         if (this.#owners.ownerOf(address) !== pod) continue;
         for (const direction of ["ingress", "egress"] as const) {
-          if (selecting[direction].length === 0) continue;
-          const chain = this.#chainFor(
-            selecting[direction],
-            direction,
-            familyOfAddress(address),
-            pod,
-            usedChains,
-          );
+          if (plan.selecting[direction].length === 0) continue;
+          const { key: chainKey, chain } = this.#chainOf(plan, direction, familyOfAddress(address));
+          usedChains.add(chainKey);
           filter[direction].set(address, chain.name);
           if (filter.chains.has(chain.name)) continue;
           filter.chains.set(chain.name, chain);
@@ -191,9 +194,19 @@ export class PolicyCompiler {
       known?.policies === policies && known.pod.labels === pod.labels
         ? known.selecting
         : selectingPolicies(policies, pod);
-    const plan = { pod, policies, selecting };
+    const plan = { pod, policies, selecting, chains: new Map<string, PlannedChain>() };
     this.#plans.set(key, plan);
     return plan;
+  }
+
+  #chainOf(plan: PodPlan, direction: Direction, family: Family): PlannedChain {
+    const name = `${direction}${family}`;
+    const known = plan.chains.get(name);
+    // Another pod may have had its address meanwhile, and its chain and sets are forgotten.
+    if (known !== undefined && this.#chains.get(known.key) === known) return known;
+    const planned = this.#chainFor(plan.selecting[direction], direction, family, plan.pod);
+    plan.chains.set(name, planned);
+    return planned;
   }
 
   #chainFor(
@@ -201,39 +214,36 @@ export class PolicyCompiler {
     direction: Direction,
     family: Family,
     { ports }: PolicyPod,
-    used: Set<string>,
-  ): FilterChain {
-    const ids = policies.map((policy) => {
-      const known = this.#policyIds.get(policy);
-      if (known !== undefined) return known;
-      this.#policyIds.set(policy, this.#nextPolicyId);
-      return this.#nextPolicyId++;
-    });
+  ): PlannedChain {
     // Only the ports that a rule names tell pods apart.
-    const names =
-      direction === "egress"
-        ? []
-        : namedPortsOf(policies).flatMap((name) => ports.filter((port) => port.name === name));
-    const key = JSON.stringify([
-      direction,
-      family,
-      ids,
-      names.map(({ name, protocol, port }) => [name, protocol, port]),
-    ]);
-    used.add(key);
+    const names = direction === "egress" ? new Set<string>() : namedPortsOf(policies);
+    const numbers = ports.filter(({ name }) => names.has(name));
+    const ids = policies.map((policy) => this.#idOf(policy));
+    const key = JSON.stringify([direction, family, ids, numbers]);
     const known = this.#chains.get(key);
     if (known !== undefined) return known;
-    const subject = { direction, family, ports };
-    const rules = rulesOfPolicies(policies, subject, {
-      forPeers: (selector) => this.#peerSet(selector, family),
-      forRanges: (type, elements) => this.#rangeSet(type, elements, family),
-    });
+    const rules = rulesOfPolicies(
+      policies,
+      { direction, family, ports },
+      {
+        forPeers: (selector) => this.#peerSet(selector, family),
+        forRanges: (type, elements) => this.#rangeSet(type, elements, family),
+      },
+    );
     const origins = policies.map((policy) => `${policy.namespace}/${policy.name}`);
     const contents = [...rules.map((rule) => `${keyOfTerm(rule)} ${rule.policies.join()}`), ...origins];
     const name = `${direction === "ingress" ? "in" : "eg"}${family}-${this.#short(contents.join("\n"))}`;
-    const chain = { name, direction, family, rules, policies: origins };
-    this.#chains.set(key, chain);
-    return chain;
+    const planned = { key, chain: { name, direction, family, rules, policies: origins } };
+    this.#chains.set(key, planned);
+    return planned;
+  }
+
+  /** The same for one version of a policy. */
+  #idOf(policy: NetworkPolicy): number {
+    const known = this.#policyIds.get(policy);
+    if (known !== undefined) return known;
+    this.#policyIds.set(policy, this.#nextPolicyId);
+    return this.#nextPolicyId++;
   }
 
   #peerSet(selector: PeerSelector, family: Family): string {
@@ -242,7 +252,7 @@ export class PolicyCompiler {
     if (!this.#peerSets.has(name)) {
       const set = new PeerSet(name, family, selector);
       this.#peerSets.set(name, set);
-      this.#update(set, this.#owners.addresses());
+      set.fill(this.#owners, this.#input.namespaces);
     }
     return name;
   }
@@ -276,12 +286,12 @@ function selectingPolicies(policies: readonly NetworkPolicy[], pod: PolicyPod): 
 }
 
 /** The names of ports in ingress rules. */
-function namedPortsOf(policies: readonly NetworkPolicy[]): string[] {
+function namedPortsOf(policies: readonly NetworkPolicy[]): Set<string> {
   const names = new Set<string>();
   for (const { ingress } of policies) {
     for (const { ports } of ingress ?? []) {
       for (const port of ports ?? []) if (port.kind === "named") names.add(port.name);
     }
   }
-  return [...names];
+  return names;
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Family } from "../address/ip.ts";
+import type { AddressOwners } from "./address-owners.ts";
 import type {
   FilterSet,
   LabelSelector,
@@ -45,6 +46,8 @@ export const portNamed = (
 
 export const familyOfAddress = (address: string): Family => (address.includes(":") ? 6 : 4);
 
+const byCodeUnit = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 /** One set in one family, with the memory that its changes need. */
 export class PeerSet {
   readonly selector: PeerSelector;
@@ -71,6 +74,15 @@ export class PeerSet {
 
   forgetNamespace(name: string): void {
     this.#matches.delete(name);
+  }
+
+  /** Takes in all addresses; the set is empty so far. */
+  fill(owners: AddressOwners, namespaces: ReadonlyMap<string, PolicyNamespace>): void {
+    owners.forEach((address, owner) => {
+      const element = this.#elementFor(address, owner, namespaces);
+      if (element !== undefined && familyOfAddress(address) === this.#family) this.#elements.push(element);
+    });
+    this.#elements.sort(byCodeUnit);
   }
 
   /** Takes in that `address` belongs to `owner` now; undefined = to no pod. */
