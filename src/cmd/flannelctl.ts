@@ -5,6 +5,7 @@ import { basename, delimiter, isAbsolute, join, relative } from "node:path";
 import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import type { CommandContext } from "../config/command.ts";
+import { setProcessName } from "../linux/process-name.ts";
 import { flannelctl } from "./flannelctl-commands.ts";
 
 const context: CommandContext = {
@@ -15,6 +16,7 @@ const context: CommandContext = {
 
 // `ps` shows a password on the command line to every user.
 if (process.argv.some((word) => /^--?etcd-password\b|:\/\/.*@/.test(word))) process.title = "flannelctl";
+setProcessName("flannelctl");
 process.stdout.on("error", () => process.exit(1)); // the reader has ended (`| head`)
 void main().then((exitCode) => {
   process.exitCode = exitCode;

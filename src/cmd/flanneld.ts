@@ -9,6 +9,7 @@ import { DriftLedger } from "../agent/drift.ts";
 import { recordAgent } from "../agent/flight-recorder.ts";
 import { createStartLimit } from "../agent/memory-keeper.ts";
 import { Readiness } from "../agent/readiness.ts";
+import { ServiceReport } from "../agent/service-report.ts";
 import { countRequests } from "../agent/store-requests.ts";
 import { ConfigError, FlannelError } from "../base/error.ts";
 import { Klog } from "../base/klog.ts";
@@ -27,9 +28,10 @@ import { openIcmp } from "../linux/icmp-socket.ts";
 import { openGenericNetlink, openRtnetlink } from "../linux/netlink-socket.ts";
 import { NetworkClaims } from "../linux/network-claims.ts";
 import { openNftNotifications, openNotifications } from "../linux/notifications.ts";
+import { setProcessName } from "../linux/process-name.ts";
 import { netlinkSocketOwner } from "../linux/processes.ts";
 import { releaseMemory, trimMemory, unmapIdle, unmapProgram } from "../linux/release-memory.ts";
-import { sdNotify, takeListenFds } from "../linux/sd-notify.ts";
+import { sdNotify, takeListenFds, watchdogPeriodMs } from "../linux/sd-notify.ts";
 import { createShell } from "../linux/shell-runner.ts";
 import { answersTcp } from "../linux/tcp-probe.ts";
 import { makePersistentTun } from "../linux/tun.ts";
@@ -62,6 +64,7 @@ const GRACE_MS = 800;
 async function main(): Promise<number> {
   const options = await readCommandLine(process.argv.slice(2));
   if (typeof options === "number") return options;
+  setProcessName("flanneld");
   const write = openLogOutput(options.log);
   if (write === undefined) return EXIT_FAILURE;
   const logger = new Klog({ write, verbosity: options.log.verbosity, pid: process.pid });
@@ -142,6 +145,15 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     onOutage: (what, problem) => outages.note(what, problem),
   });
   const { store, configPlace } = datastore;
+  using service =
+    notifySocket === undefined
+      ? undefined
+      : new ServiceReport({
+          ...{ readiness, timers: systemTimers, notes: () => outages.lines },
+          notify: (state) => sdNotify(notifySocket, state, [], { mayWait: false }),
+          watchdogMs: watchdogPeriodMs(process.env, process.pid),
+        });
+  signal.addEventListener("abort", () => service?.stopping(), { once: true });
   const recorder = new Recorder();
   saveRecordingAtExit(recorder, { subnetFile: options.subnetFile, logger });
   const status = openStatus();
@@ -231,6 +243,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
         ...{ readiness, wallClockMs: Date.now, keys, blackholeRoute: options.blackholeRoute },
       });
       status?.attach(parts);
+      service?.attach(parts);
     },
   );
 

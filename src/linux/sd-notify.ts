@@ -10,6 +10,7 @@ import { check, sys } from "./ffi.ts";
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
@@ -28,9 +29,15 @@ const LISTEN_VARIABLES = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_
 
 /**
  * Sends `state`, e.g. "READY=1", to `socketName`: the value of NOTIFY_SOCKET, a path or an abstract name after "@"; with
- * copies of the descriptors `fds`. Throws FlannelError EINVAL for other names, SyscallError if no process listens (ECONNREFUSED, ENOENT).
+ * copies of the descriptors `fds`. `mayWait`: until a busy manager reads it; else SyscallError EAGAIN. Throws FlannelError
+ * EINVAL for other names, SyscallError if no process listens (ECONNREFUSED, ENOENT).
  */
-export function sdNotify(socketName: string, state: string, fds: readonly number[] = []): void {
+export function sdNotify(
+  socketName: string,
+  state: string,
+  fds: readonly number[] = [],
+  { mayWait = true } = {},
+): void {
   const isAbstract = socketName.startsWith("@");
   const name = new TextEncoder().encode(isAbstract ? socketName.slice(1) : socketName);
   if ((!isAbstract && !socketName.startsWith("/")) || name.length === 0 || name.length >= PATH_BYTES) {
@@ -53,10 +60,24 @@ export function sdNotify(socketName: string, state: string, fds: readonly number
   } as const;
   const fd = check(sys.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
   try {
-    check(sys.sendmsg(fd, message, MSG_NOSIGNAL), "sendmsg", `NOTIFY_SOCKET ${socketName}`);
+    check(
+      sys.sendmsg(fd, message, MSG_NOSIGNAL | (mayWait ? 0 : MSG_DONTWAIT)),
+      "sendmsg",
+      `NOTIFY_SOCKET ${socketName}`,
+    );
   } finally {
     sys.close(fd);
   }
+}
+
+/** The period of the watchdog in milliseconds (sd_watchdog_enabled(3)); undefined = none, or it is another process's. */
+export function watchdogPeriodMs(
+  { WATCHDOG_USEC, WATCHDOG_PID }: Readonly<Record<string, string | undefined>>,
+  pid: number,
+): number | undefined {
+  const isMeant = WATCHDOG_PID === undefined || WATCHDOG_PID === "" || WATCHDOG_PID === String(pid);
+  const isValid = /^[1-9]\d{0,14}$/.test(WATCHDOG_USEC ?? "");
+  return isMeant && isValid ? Number(WATCHDOG_USEC) / 1000 : undefined;
 }
 
 /** struct cmsghdr with descriptors (cmsg(3)). */

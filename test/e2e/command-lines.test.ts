@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { freshNetns } from "../netns/support.ts";
+import { spawnFlanneld } from "../support/flanneld.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const FLANNELD = join(ROOT, "bin/flanneld");
@@ -96,6 +98,26 @@ test("flannelctl names itself as it was called: by path, through a link, by PATH
   assert.equal(named("./fctl"), "./fctl");
   assert.equal(named(join(home, "fctl"), { cwd: "/" }), join(home, "fctl").slice(1));
   assert.equal(named(join(home, "fctl"), { path: `${home}:/usr/bin:/bin`, cwd: "/" }), "fctl");
+});
+
+test("pgrep and ss know flanneld by its name, also with a secret among its arguments, which ps does not show", async (t) => {
+  const netns = freshNetns(t);
+  netns.run("ip", "link", "set", "lo", "up");
+  const start = (...args: string[]) =>
+    spawnFlanneld(t, netns, {
+      args: ["--etcd-endpoints=http://127.0.0.1:1", `--subnet-file=${join(home, "subnet.env")}`, ...args],
+    });
+  for (const args of [[], ["--etcd-username=flannel", "--etcd-password=hunter2"]]) {
+    const flanneld = start(...args, "--status-listen=127.0.0.1:7000", "--status-socket=off");
+    await flanneld.logged(/[Ss]tatus server on/, { deadlineMs: 30_000 });
+    const pids = netns.run("pgrep", "-x", "flanneld").split("\n");
+    assert.ok(pids.includes(String(flanneld.pid)), pids.join());
+    assert.match(netns.run("ss", "-Htlnp", "sport = :7000"), new RegExp(`"flanneld",pid=${flanneld.pid},`));
+    const shown = netns.run("ps", "-ww", "-o", "args=", "-p", String(flanneld.pid));
+    assert.match(shown, /flanneld/);
+    assert.ok(!shown.includes("hunter2"), shown);
+    await flanneld.stop();
+  }
 });
 
 test("mk-docker-opts.sh --help", () => {

@@ -164,6 +164,21 @@ test("with all restrictions everything works: device settings, firewall, repairs
   assert.match(status, /^Seccomp:\s*2$/m);
 });
 
+test("systemctl status shows name and state; the watchdog gets its keep-alives", async () => {
+  const pid = await systemd.property("flanneld.service", "MainPID");
+  assert.equal((await readInside(`/proc/${pid}/comm`)).trim(), "flanneld");
+  const status = () => systemd.property("flanneld.service", "StatusText");
+  await until(async () => /^Ready: 10\.7\.\d+\.0\/24, 1 peer/.test(await status()), "the status");
+  assert.equal(await systemd.property("flanneld.service", "WatchdogUSec"), "1min");
+  const first = await systemd.property("flanneld.service", "WatchdogTimestampMonotonic");
+  assert.notEqual(first, "0");
+  await until(
+    async () => (await systemd.property("flanneld.service", "WatchdogTimestampMonotonic")) !== first,
+    "another keep-alive",
+    40_000,
+  );
+});
+
 test("a restart and a crash lose no packet, do not restart Docker and keep the subnet", async () => {
   const docker = await systemd.property("docker.service", "MainPID");
   const before = await readInside("/run/flannel/subnet.env");
