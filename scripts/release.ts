@@ -1,17 +1,23 @@
 /**
  * Makes a release: the same files from the same commit, byte by byte, on machines with the same Debian. See docs/packages.md.
  *
- * usage: release.ts [--architectures amd64,arm64] [--only tree,deb,rpm,chart] [--out DIRECTORY] [--version VERSION]
- *                   [--image REPOSITORY] [--fast]
+ * usage: release.ts [--architectures amd64,arm64] [--only tree,deb,rpm,image,chart] [--out DIRECTORY] [--version VERSION]
+ *                   [--image REPOSITORY] [--assembled DIRECTORY] [--fast]
+ *
+ * --image: where the image will be: manifest, chart and the image's name have it. --assembled: an image that is laid out
+ * already, instead of what deploy/image/assemble.ts makes. --fast: little compression, and nothing is compiled.
  */
 
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { sha256OfFile, writeTarXz } from "./release/archive.ts";
 import { writeChart, writeManifest } from "./release/chart.ts";
+import { writeImageArchive } from "./release/image-archive.ts";
 import { makePackage } from "./release/packages.ts";
+import { writeProvenance } from "./release/provenance.ts";
 import {
   ARCHITECTURES,
   type Architecture,
@@ -20,9 +26,10 @@ import {
   readCommit,
   readVersion,
 } from "./release/release-plan.ts";
+import { readDebianPackages, writeSbom } from "./release/sbom.ts";
 import { layOutTree } from "./release/tree.ts";
 
-const PARTS = ["tree", "deb", "rpm", "chart"];
+const PARTS = ["tree", "deb", "rpm", "image", "chart"];
 
 const { values } = parseArgs({
   options: {
@@ -31,6 +38,7 @@ const { values } = parseArgs({
     out: { type: "string", default: join(PROJECT, "dist/release") },
     version: { type: "string", default: readVersion() },
     image: { type: "string", default: "" },
+    assembled: { type: "string" },
     fast: { type: "boolean", default: false },
   },
 });
@@ -52,14 +60,29 @@ const plan: ReleasePlan = {
 process.umask(0o022);
 rmSync(plan.out, { recursive: true, force: true });
 mkdirSync(plan.out, { recursive: true });
+const chosen = ARCHITECTURES.filter(({ name }) => names.includes(name));
+const assembled = values.assembled ?? join(PROJECT, "dist/image");
 const staging = mkdtempSync(join(tmpdir(), "flannel-release-"));
 try {
-  for (const architecture of ARCHITECTURES.filter(({ name }) => names.includes(name)))
-    makeForHosts(architecture, join(staging, architecture.name));
+  for (const architecture of chosen) await makeForHosts(architecture, join(staging, architecture.name));
+  if (parts.includes("image")) {
+    if (values.assembled === undefined)
+      execFileSync(process.execPath, [join(PROJECT, "deploy/image/assemble.ts"), ...names], {
+        stdio: "inherit",
+      });
+    for (const architecture of chosen)
+      writeImageArchive(plan, architecture, assembled, join(staging, `image-${architecture.name}`));
+  }
   if (parts.includes("chart")) {
     writeChart(plan, join(staging, "chart"));
     writeManifest(plan);
   }
+  writeSbom(
+    plan,
+    parts.includes("image")
+      ? chosen.flatMap(({ name }) => readDebianPackages(join(assembled, `packages-${name}.txt`)))
+      : [],
+  );
 } finally {
   rmSync(staging, { recursive: true, force: true });
 }
@@ -68,13 +91,14 @@ writeFileSync(
   join(plan.out, "SHA256SUMS"),
   files.map((file) => `${sha256OfFile(join(plan.out, file))}  ${file}\n`).join(""),
 );
-for (const file of [...files, "SHA256SUMS"]) console.log(join(plan.out, file));
+writeProvenance(plan, files);
+for (const file of readdirSync(plan.out).sort()) console.log(join(plan.out, file));
 
 /** What runs on a host of this architecture: the tree and the packages of it. */
-function makeForHosts(architecture: Architecture, place: string): void {
+async function makeForHosts(architecture: Architecture, place: string): Promise<void> {
   if (!["tree", "deb", "rpm"].some((part) => parts.includes(part))) return;
   const tree = join(place, `flannel-ts-${plan.version}`);
-  layOutTree(plan, architecture, tree);
+  await layOutTree(plan, architecture, tree);
   if (parts.includes("tree"))
     writeTarXz(plan, tree, join(plan.out, `flannel-ts-${plan.version}-linux-${architecture.name}.tar.xz`));
   for (const kind of ["deb", "rpm"] as const)

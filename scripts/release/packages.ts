@@ -103,7 +103,7 @@ export function makePackage(
         file_info: { mode: 0o755, mtime, owner: "root", group: "root" },
       })),
       ...Object.entries(LINKS).map(([path, target]) => link(path, target)),
-      link(places.plugin, `${HOME}/bin/flannel`),
+      link(places.plugin, `${HOME}/dist/flannel`),
       file(join(plan.root, "deploy/packages/flanneld-start"), "/usr/bin/flanneld-start", 0o755),
       file(text("flanneld.service", unit), "/usr/lib/systemd/system/flanneld.service"),
       file(text("flannel.conf", dropIn), "/usr/lib/systemd/system/docker.service.d/flannel.conf"),

@@ -6,20 +6,34 @@
  *     dist/           bundles
  *     node_modules/   Node.js without debugging symbols, koffi's native part
  *     systemd/        the units, and the file with their settings
+ *     share/          JSON Schema and example of flanneld.yaml
  */
 
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
+import { buildEngine } from "../build-engine.ts";
 import { findModules } from "./modules.ts";
 import type { Architecture, ReleasePlan } from "./release-plan.ts";
 
 const LAUNCHERS = ["flanneld", "flannelctl", "flannel"];
-const BUNDLES = ["flanneld.cjs", "flannelctl.cjs", "flannel.cjs", "udp-worker.cjs", "wireguard-worker.cjs"];
+const BUNDLES = ["flanneld.cjs", "flannelctl.cjs", "udp-worker.cjs", "wireguard-worker.cjs"];
 const UNITS = ["flanneld.service", "flanneld.sysconfig", "docker.service.d/flannel.conf"];
 
 /** Lays out the tree in `place`, which must not exist. */
-export function layOutTree(plan: ReleasePlan, architecture: Architecture, place: string): void {
+export async function layOutTree(
+  plan: ReleasePlan,
+  architecture: Architecture,
+  place: string,
+): Promise<void> {
   const { root } = plan;
   const copy = (from: string, to: string, mode = 0o644): void => {
     mkdirSync(join(place, dirname(to)), { recursive: true });
@@ -34,7 +48,16 @@ export function layOutTree(plan: ReleasePlan, architecture: Architecture, place:
       throw new Error(`dist/${name} is missing: run make build first`);
     copy(join(root, "dist", name), `dist/${name}`);
   }
+  // The CNI plugin.
+  const built = join(root, "dist/engine", architecture.name, "flannel");
+  copy(
+    plan.isFast && existsSync(built) ? built : await buildEngine(architecture.name),
+    "dist/flannel",
+    0o755,
+  );
   for (const name of UNITS) copy(join(root, "deploy/systemd", name), `systemd/${name}`);
+  for (const name of ["flanneld.schema.json", "flanneld.yaml"])
+    copy(join(root, "deploy/config", name), `share/${name}`);
   for (const name of ["LICENSE", "README.md", "CHANGELOG.md"]) copy(join(root, name), name);
 
   const modules = findModules(architecture);
@@ -45,6 +68,7 @@ export function layOutTree(plan: ReleasePlan, architecture: Architecture, place:
   const koffi = `@koromix/koffi-linux-${architecture.npm}`;
   for (const file of ["package.json", "index.js", `linux_${architecture.npm}/koffi.node`])
     copy(join(modules, koffi, file), `node_modules/${koffi}/${file}`);
+  writeFileSync(join(place, "THIRD-PARTY-NOTICES"), noticesOf(modules, root));
   writeFileSync(join(place, "VERSION"), `${plan.version} ${plan.commit}\n`);
   execFileSync("find", [
     place,
@@ -55,6 +79,22 @@ export function layOutTree(plan: ReleasePlan, architecture: Architecture, place:
     "{}",
     "+",
   ]);
+}
+
+/** The licenses of the libraries in the bundles; those of Node.js are in its file. */
+function noticesOf(modules: string, root: string): string {
+  const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    readonly dependencies: Readonly<Record<string, string>>;
+  };
+  return Object.entries(dependencies)
+    .map(([name, version]) => {
+      const file = globSync(join(modules, name, "LICEN[SC]E*"))[0];
+      const { license } = JSON.parse(readFileSync(join(modules, name, "package.json"), "utf8")) as {
+        license: string;
+      };
+      return `${name} ${version}: ${license}\n\n${file === undefined ? "" : readFileSync(file, "utf8")}`;
+    })
+    .join("\n----------------\n\n");
 }
 
 /** A text of the tree's unit file, for another place of the programs. */
