@@ -57,7 +57,7 @@ const FAMILIES: readonly Family[] = [4, 6];
 const SHORT: Readonly<Record<Direction, string>> = { ingress: "in", egress: "eg" };
 
 /** Names of what is fixed. */
-export const mapName = (direction: Direction, family: Family): string => `${SHORT[direction]}${family}`;
+const mapName = (direction: Direction, family: Family): string => `${SHORT[direction]}${family}`;
 export const counterName = (direction: Direction, family: Family): string =>
   `denied-${SHORT[direction]}${family}`;
 const denyName = (direction: Direction, family: Family): string => `deny-${SHORT[direction]}${family}`;

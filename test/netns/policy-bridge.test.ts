@@ -41,7 +41,7 @@ function reaches(from: TestNetns, address: string): boolean {
   }
 }
 
-test("policies hold between pods on one bridge, with neighbour discovery, and the node reaches its pods", async (t) => {
+test("kube-router 1701, k3s 9797: policies hold on one bridge, with neighbour discovery, and the node reaches its pods", async (t) => {
   const node = freshNetns(t, "node");
   node.run("ip", "link", "add", "cni0", "type", "bridge");
   node.run("ip", "addr", "add", "10.9.0.254/24", "dev", "cni0");
