@@ -30,6 +30,16 @@ export class CredentialBook {
     this.#wallClockMs = wallClockMs;
   }
 
+  /** A key that never expires. */
+  add({ AccessKeyId, SecretAccessKey }: Pick<Credentials, "AccessKeyId" | "SecretAccessKey">): void {
+    this.#known.set(AccessKeyId, {
+      AccessKeyId,
+      SecretAccessKey,
+      Token: "",
+      Expiration: "9999-12-31T00:00:00Z",
+    });
+  }
+
   issue(): Credentials {
     const credentials = {
       AccessKeyId: `ASIA${randomBytes(8).toString("hex").toUpperCase()}`,
@@ -70,7 +80,8 @@ export class CredentialBook {
         ...(headers["x-amz-security-token"] !== undefined && { sessionToken: known.Token }),
       },
     );
-    if (expected!.Authorization !== given || headers["x-amz-security-token"] !== known.Token) throw failure;
+    if (expected!.Authorization !== given || (headers["x-amz-security-token"] ?? "") !== known.Token)
+      throw failure;
     if (Date.parse(known.Expiration) < this.#wallClockMs())
       throw new Ec2Refusal("RequestExpired", "Request has expired.");
   }

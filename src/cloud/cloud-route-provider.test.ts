@@ -35,7 +35,7 @@ function startHost(
   const provider = new CloudRouteProvider({
     open: async () => cloud.client(`eni-${number}`),
     accessKeyOf: () => undefined,
-    ...{ logger, timers, random, signal: stop.signal },
+    ...{ logger, timers, random, resyncMs: 60_000, signal: stop.signal },
   });
   const repairs: Repair[] = [];
   const reconciler = new Reconciler({

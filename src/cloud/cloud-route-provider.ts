@@ -1,7 +1,7 @@
 /**
  * The provider of cloud routes, over a cloud's API. An API takes seconds, so that a pass of the reconciler never waits for it:
  * passes see the routes as they were listed last, operations run in the background, one call at a time, and their end is a
- * notice. The routes are listed again every 60 to 75 s, and everything that changed meanwhile is a notice too.
+ * notice. The routes are listed again at intervals, and everything that changed meanwhile is a notice too.
  *
  * Nothing is opened, and no call made, before a cloud route is desired.
  */
@@ -35,15 +35,16 @@ export interface CloudRouteProviderOptions {
   readonly accessKeyOf: (fingerprint: string) => AccessKey | undefined;
   readonly logger: Logger;
   readonly timers: Timers;
+  /** How often the routes are listed, at most. */
+  readonly resyncMs: number;
   /** 0 ≤ random() < 1. */
   readonly random: () => number;
   /** Ends calls under way. */
   readonly signal: AbortSignal;
 }
 
-/** How often the routes are listed: at least, and how much later at random. */
-const POLL_MS = 60_000;
-const POLL_JITTER_MS = 15_000;
+/** The routes are listed up to this share of the interval later, at random. */
+const JITTER = 0.25;
 /** How long a pass waits for an operation. */
 const PATIENCE_MS = 50;
 /** A listing of this age is good enough for an operation. */
@@ -163,7 +164,7 @@ export class CloudRouteProvider implements Provider {
   }
 
   async #work(): Promise<void> {
-    const { timers, random, signal } = this.#options;
+    const { timers, random, resyncMs, signal } = this.#options;
     const jobs = this.#jobsToDo();
     const ended: Job[] = [];
     const isQuiet = jobs.length > 0;
@@ -197,7 +198,7 @@ export class CloudRouteProvider implements Provider {
       if (!isQuiet && this.#problems.isDue(error.message))
         this.#options.logger.warn(`Failed to check cloud routes; retrying: ${error.message}`);
     } finally {
-      this.#nextPollMs = timers.nowMs() + POLL_MS + random() * POLL_JITTER_MS;
+      this.#nextPollMs = timers.nowMs() + resyncMs * (1 + random() * JITTER);
       if (ended.length > 0)
         this.#report(...ended.map(({ entry }) => ({ action: "touched" as const, object: entry })));
     }

@@ -23,7 +23,7 @@ export class RouteView {
   readonly #claims = new Map<string, CloudRouteEntry>();
   readonly #known = new Map<string, KnownRoute>();
   /** Outcomes of operations that a listing may not show yet. */
-  readonly #recent = new Map<string, { readonly untilMs: number; readonly isThere: boolean }>();
+  readonly #recent = new Map<string, RecentOutcome>();
 
   get claims(): readonly CloudRouteEntry[] {
     return [...this.#claims.values()];
@@ -44,9 +44,11 @@ export class RouteView {
   done({ action, object }: StateOperation, nowMs: number): void {
     const key = keyOf(object);
     const isThere = action !== "remove";
+    const before = this.#known.get(key);
+    const previousTarget = before === undefined || before === "created" ? undefined : before.target;
     if (isThere) this.#known.set(key, "created");
     else this.#known.delete(key);
-    this.#recent.set(key, { untilMs: nowMs + CONSISTENT_AFTER_MS, isThere });
+    this.#recent.set(key, { untilMs: nowMs + CONSISTENT_AFTER_MS, isThere, previousTarget });
   }
 
   /** Shows the outcome of an operation to passes. */
@@ -82,9 +84,11 @@ export class RouteView {
 
   /** Applies what was done recently to a listing that may not show it yet. */
   #correct(entries: Map<string, CloudRouteEntry>, nowMs: number): void {
-    for (const [key, { untilMs, isThere }] of this.#recent) {
+    for (const [key, { untilMs, isThere, previousTarget }] of this.#recent) {
       const claim = this.#claims.get(key);
-      if (nowMs >= untilMs || isThere !== (claim !== undefined)) {
+      const listed = this.#known.get(key);
+      const isNew = listed !== undefined && listed !== "created" && listed.target !== previousTarget;
+      if (nowMs >= untilMs || isThere !== (claim !== undefined) || isNew) {
         this.#recent.delete(key);
       } else if (claim !== undefined) {
         entries.set(key, claim);
@@ -111,6 +115,13 @@ export class RouteView {
     }
     return changes;
   }
+}
+
+interface RecentOutcome {
+  readonly untilMs: number;
+  readonly isThere: boolean;
+  /** What the route led to before; a listing that shows anything else is newer than the operation. */
+  readonly previousTarget: string | undefined;
 }
 
 /** What a listing is compared in. */

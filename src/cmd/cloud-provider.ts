@@ -22,6 +22,7 @@ export interface CloudProviderOptions {
   };
   readonly readFile: (path: string) => string | undefined;
   readonly logger: Logger;
+  readonly resyncMs: number;
   /** Ends calls under way. */
   readonly signal: AbortSignal;
 }
@@ -41,7 +42,13 @@ export function createCloudProvider(options: CloudProviderOptions): CloudRoutePr
       const secret = options.keys.secretOf(fingerprint);
       return secret === undefined ? undefined : (JSON.parse(secret) as AccessKey);
     },
-    ...{ logger: options.logger, signal: options.signal, timers: systemTimers, random: Math.random },
+    ...{
+      logger: options.logger,
+      signal: options.signal,
+      resyncMs: options.resyncMs,
+      timers: systemTimers,
+      random: Math.random,
+    },
   });
 }
 

@@ -192,7 +192,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
   });
   const { connections, policies } = ipsec;
   readiness.addNotes(() => connections.notes);
-  const cloud = createCloudProvider({ keys, readFile, logger, signal });
+  const cloud = createCloudProvider({ keys, readFile, logger, signal, resyncMs: options.cloudResyncMs });
   readiness.addNotes(() => cloud.notes);
   const kernel = new NetlinkProvider({
     rtnetlink,

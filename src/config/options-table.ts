@@ -152,6 +152,12 @@ const HOST_FLAGS = {
     default: 5,
     help: "time between two checks of the firewall",
   },
+  "cloud-resync": {
+    kind: "int",
+    value: "seconds",
+    default: 60,
+    help: "cloud backends: time between two listings of the cloud's routes",
+  },
   "udp-offloads": {
     kind: "bool",
     default: true,

@@ -61,6 +61,7 @@ test("the defaults are Go flannel's", () => {
     blackholeRoute: false,
     removeStaleBridge: false,
     udpOffloads: true,
+    cloudResyncMs: 60_000,
     healthz: undefined,
     status: {
       listen: { ip: parseIp("127.0.0.1"), port: 7000 },

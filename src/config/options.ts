@@ -43,6 +43,8 @@ export interface FlanneldOptions {
   readonly removeStaleBridge: boolean;
   /** Whether the udp backend uses the kernel's offloads (`--udp-offloads`). */
   readonly udpOffloads: boolean;
+  /** How often the routes of a cloud are listed at least. */
+  readonly cloudResyncMs: number;
   /** Undefined = no health server. */
   readonly healthz: { readonly ip: Ip; readonly port: number } | undefined;
   readonly status: StatusOptions;
@@ -96,6 +98,7 @@ export function readOptions(
     blackholeRoute: values["ip-blackhole-route"],
     removeStaleBridge: values["remove-stale-bridge"],
     udpOffloads: values["udp-offloads"],
+    cloudResyncMs: read.int("cloud-resync", 1, 86_400) * 1000,
     healthz: healthzPort === 0 ? undefined : { ip: healthzIp, port: healthzPort },
     status: readStatusOptions(read),
     probeIntervalMs: readProbeInterval(read),

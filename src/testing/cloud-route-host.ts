@@ -33,6 +33,7 @@ export function startCloudRouteHost(t: TestContext, options: CloudRouteHostOptio
   const logger = { info: note("I"), warn: note("W"), error: note("E"), debug() {} };
   const stop = new AbortController();
   const provider = new CloudRouteProvider({
+    resyncMs: 60_000,
     open: async (_type, settings) => open(settings),
     accessKeyOf: () => accessKey,
     ...{ logger, timers, random: Math.random, signal: stop.signal },

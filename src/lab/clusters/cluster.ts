@@ -2,6 +2,7 @@
 
 import type { Host } from "../plan/topology.ts";
 import type { ProcessId } from "../record/lab-processes.ts";
+import type { HubRole } from "../record/lab-state.ts";
 
 /** Paths of the programs that go with this one. */
 export interface Programs {
@@ -14,11 +15,11 @@ export interface Programs {
 export interface Cluster {
   /**
    * Starts it in the hub, where all hosts reach it, and returns when it serves and has the network config. `onStart` is
-   * waited for before anything else is done with it. Throws FlannelError, also if the config is no good.
+   * waited for, for each process, before anything else is done with it. Throws FlannelError, also if the config is no good.
    */
   create(
     networkConfig: string,
-    onStart: (process: ProcessId) => Promise<void>,
+    onStart: (process: ProcessId, role: HubRole) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void>;
   /** The flags and environment with which flanneld on this host connects to it. */

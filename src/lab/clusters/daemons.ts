@@ -45,6 +45,16 @@ export const waitForSubnet = (
 ): Promise<ContainerNetwork> =>
   waitForDaemon(`flanneld on ${host.name}`, flanneld, host.logFile, () => readSubnet(host), signal);
 
+/** Waits until flanneld says that the host is ready: in a cloud its route comes after its subnet. Throws FlannelError. */
+export const waitForReady = (host: Host, flanneld: ProcessId, signal: AbortSignal): Promise<true> =>
+  waitForDaemon(
+    `flanneld on ${host.name}`,
+    flanneld,
+    host.logFile,
+    () => (readIfThere(host.logFile)?.includes("] flanneld is ready: ") ? true : undefined),
+    signal,
+  );
+
 /** What the host got; undefined as long as it has nothing. */
 export function readSubnet(host: Host): ContainerNetwork | undefined {
   const text = readIfThere(host.subnetFile);

@@ -49,7 +49,7 @@ export function etcdCluster({ kind, topology, flannelctl }: EtcdClusterOptions):
           ? (["etcd", etcdArgs(endpoint, dataDirectory)] as const)
           : ([flannelctl, storeArgs(hub, dataDirectory)] as const);
       const datastore = startDaemon({ netns: hub.netns, program, args, logFile });
-      await onStart(datastore);
+      await onStart(datastore, kind);
       const isListening = (): true | undefined => (listensOn(datastore.pid, PORT) ? true : undefined);
       await waitForDaemon(kind, datastore, logFile, isListening, signal);
       // As standard input: a config may hold a secret, and command lines can be seen by everyone.

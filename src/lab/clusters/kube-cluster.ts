@@ -15,7 +15,7 @@ export function kubeCluster({ name, hub }: Topology, flannelctl: string): Cluste
       await writeKubeFiles(name, hub, networkConfig, parseNetworkConfig(networkConfig));
       const args = ["lab", "serve-kube-api", files.server];
       const server = startDaemon({ netns: hub.netns, program: flannelctl, args, logFile: files.log });
-      await onStart(server);
+      await onStart(server, "kube");
       const isListening = (): true | undefined => (listensOn(server.pid, KUBE_API_PORT) ? true : undefined);
       await waitForDaemon("the API server", server, files.log, isListening, signal);
     },

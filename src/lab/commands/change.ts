@@ -30,7 +30,7 @@ export async function addHost(
     await record.change({ topology: { ...topology, hosts } });
     makeHost(host, topology);
     const flanneld = await startHost(record, cluster, host);
-    progress(await finishHost(host, flanneld, programs, signal));
+    progress(await finishHost(host, flanneld, { programs, backendType: setup.backendType }, signal));
   } catch (error) {
     await removeHost(record, cluster, host, programs);
     throw error;

@@ -4,6 +4,7 @@ import { ConfigError } from "../../base/error.ts";
 import { type Command, type CommandContext, defineCommand, defineGroup } from "../../config/command.ts";
 import type { FlagTable } from "../../config/flags.ts";
 import type { Programs } from "../clusters/cluster.ts";
+import { serveAwsCommand } from "../clusters/serve-aws.ts";
 import { serveKubeApiCommand } from "../clusters/serve-kube-api.ts";
 import { notesOn } from "../plan/lab-plan.ts";
 import { requireRoot, requireTools } from "../plan/requirements.ts";
@@ -65,6 +66,7 @@ export const labCommands = (programs: Programs): Command =>
       run: ({ values }, context) => runDown(values.name, programs, context),
     }),
     "serve-kube-api": serveKubeApiCommand(),
+    "serve-aws": serveAwsCommand(),
   });
 
 function stateOf(name: string): LabState {

@@ -67,6 +67,7 @@ export function readStatus({ topology, processes }: LabState): LabStatus {
     })),
   };
   const isGood =
+    processes.every((process) => process.node !== hub.name || isAlive(process)) &&
     hubStatus.pid !== undefined &&
     hosts.every(
       ({ pid, families }) => pid !== undefined && families.every(({ bridge }) => bridge !== undefined),

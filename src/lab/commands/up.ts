@@ -5,7 +5,7 @@ import { openCluster } from "../clusters/open-cluster.ts";
 import { requireCniPlugins } from "../hosts/container-runtime.ts";
 import { addressesOf, finishHost, LabRecord, startHost } from "../hosts/lab-hosts.ts";
 import { makeHost, makeHub } from "../hosts/lab-links.ts";
-import { type LabPlan, notesOn } from "../plan/lab-plan.ts";
+import { isCloud, type LabPlan, notesOn } from "../plan/lab-plan.ts";
 import {
   requireDevices,
   requireIpv6,
@@ -16,7 +16,7 @@ import {
 } from "../plan/requirements.ts";
 import type { Host } from "../plan/topology.ts";
 import type { ProcessId } from "../record/lab-processes.ts";
-import { claimLab, type LabSetup } from "../record/lab-state.ts";
+import { claimLab, type HubRole, type LabSetup } from "../record/lab-state.ts";
 import { becomeMaker } from "../record/maker.ts";
 import { down } from "./down.ts";
 
@@ -75,16 +75,18 @@ async function build(
   const { hub, hosts } = topology;
   const cluster = openCluster(setup, topology, programs);
 
-  makeHub(topology);
-  const onStart = async (process: ProcessId): Promise<void> => {
-    await record.change({ processes: [{ ...process, role: setup.datastore, node: hub.name }] });
-    for (const host of hosts) makeHost(host, topology);
+  makeHub(topology, isCloud(setup.backendType));
+  const onStart = async (process: ProcessId, role: HubRole): Promise<void> => {
+    const { processes } = record.state;
+    await record.change({ processes: [...processes, { ...process, role, node: hub.name }] });
+    if (role === setup.datastore) for (const host of hosts) makeHost(host, topology);
   };
   await cluster.create(networkConfig, onStart, signal);
   progress(`hub  ${addressesOf(hub)}  ${setup.datastore}, network config written`);
 
+  const settings = { programs, backendType: setup.backendType };
   const started: { readonly host: Host; readonly flanneld: ProcessId }[] = [];
   for (const host of hosts) started.push({ host, flanneld: await startHost(record, cluster, host) });
-  for (const { host, flanneld } of started) progress(await finishHost(host, flanneld, programs, signal));
+  for (const { host, flanneld } of started) progress(await finishHost(host, flanneld, settings, signal));
   for (const note of notesOn(setup.backendType, topology)) progress(`Note: ${note}.`);
 }

@@ -3,8 +3,9 @@
 import { rmSync } from "node:fs";
 import { deleteNetns } from "../../linux/netns.ts";
 import type { Cluster, Programs } from "../clusters/cluster.ts";
-import { startFlanneld, waitForSubnet } from "../clusters/daemons.ts";
+import { startFlanneld, waitForReady, waitForSubnet } from "../clusters/daemons.ts";
 import type { ContainerNetwork } from "../plan/container-network.ts";
+import { isCloud } from "../plan/lab-plan.ts";
 import { type Host, nodesOfHost, type UnderlayAddress } from "../plan/topology.ts";
 import { endProcesses, isAlive, type ProcessId, processesIn, union } from "../record/lab-processes.ts";
 import { type LabState, saveState } from "../record/lab-state.ts";
@@ -40,10 +41,11 @@ export async function startHost(record: LabRecord, cluster: Cluster, host: Host)
 export async function finishHost(
   host: Host,
   flanneld: ProcessId,
-  programs: Programs,
+  { programs, backendType }: { readonly programs: Programs; readonly backendType: string },
   signal: AbortSignal,
 ): Promise<string> {
   const network = await waitForSubnet(host, flanneld, signal);
+  if (isCloud(backendType)) await waitForReady(host, flanneld, signal);
   await makeContainers(host, network, programs.cniPlugin);
   return describeHost(host, network);
 }

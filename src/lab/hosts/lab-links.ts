@@ -14,16 +14,19 @@ import type { Container, Host, Topology, VethContainer } from "../plan/topology.
 const CONTAINER_BRIDGE = "cni0";
 const UPLINK = "eth0";
 
-/** The hub, with a bridge for each segment. It routes between them if there are several. */
-export function makeHub({ hub, segments }: Topology): void {
+/** The hub, with a bridge for each segment. It routes between them if there are several, and for containers if `isRouter`. */
+export function makeHub({ hub, segments }: Topology, isRouter = false): void {
   createNetns(hub.netns);
   using rtnl = openNode(hub.netns);
   for (const { bridge, gateways } of segments) {
     addLink(rtnl, { name: bridge, kind: "bridge" });
+    if (isRouter) writeIfThere(hub.netns, `ipv4/conf/${bridge}/send_redirects`, "0");
     const index = bringUp(rtnl, hub.netns, bridge);
     for (const { prefix } of gateways) addAddress(rtnl, index, prefix);
   }
-  if (segments.length > 1) forwardPackets(hub.netns);
+  if (segments.length > 1 || isRouter) forwardPackets(hub.netns);
+  // A host that learned the way to a container from a redirect would reach it without the cloud's route.
+  if (isRouter) writeIfThere(hub.netns, "ipv4/conf/all/send_redirects", "0");
 }
 
 /** A host on its segment that forwards packets, as a host of containers does. */

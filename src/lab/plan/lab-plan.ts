@@ -37,6 +37,11 @@ export function planLab(flags: UpFlags, readFile: (path: string) => string): Lab
   const datastore = readDatastore(flags);
   const networkConfig = values.config === "" ? composeConfig(flags) : readConfig(flags, readFile);
   const network = parseNetwork(networkConfig);
+  if (CLOUDS.includes(network.backend.type) && !isCloud(network.backend.type)) {
+    throw new ConfigError(
+      `a lab has no API of the cloud that ${network.backend.type} needs: choose another --backend, e.g. ${LAB_CLOUDS.join(", ")}`,
+    );
+  }
   const underlays = readUnderlays(flags, network);
   const shape = {
     name: values.name,
@@ -143,6 +148,14 @@ function refuseOverlap({ ipv4, ipv6 }: NetworkFamilies, underlays: readonly Pref
     );
   }
 }
+
+/** Clouds whose API the lab has. */
+const LAB_CLOUDS: readonly string[] = ["aws-vpc"];
+/** Backends that need a cloud. */
+const CLOUDS: readonly string[] = [...LAB_CLOUDS, "gce", "ali-vpc", "tencent-vpc"];
+
+/** Whether the hub is the router of a cloud. */
+export const isCloud = (backendType: string): boolean => LAB_CLOUDS.includes(backendType);
 
 /** What does not work in such a lab, though the lab does: a sentence each. */
 export function notesOn(backendType: string, { segments, hosts }: Topology): string[] {

@@ -22,8 +22,11 @@ export interface LabSetup {
   readonly flanneldFlags: readonly string[];
 }
 
+/** What a process in the hub is: the datastore, or the API of the cloud that the hosts are in. */
+export type HubRole = DatastoreKind | "aws";
+
 export interface LabProcess extends ProcessId {
-  readonly role: DatastoreKind | "flanneld";
+  readonly role: HubRole | "flanneld";
   /** Name of the node that it runs in. */
   readonly node: string;
 }
