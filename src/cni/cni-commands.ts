@@ -8,12 +8,16 @@ import { type Call, delegateIfKnown, delegateTo, NO_ATTACHMENT } from "./delegat
 import { type DelegateConfig, delegateConfig } from "./delegate-config.ts";
 import { deleteStored } from "./delete-stored.ts";
 import { readSubnetFile } from "./node-network.ts";
+import { awaitPolicies } from "./pod-policy.ts";
 import { checkResult, findPlugin } from "./run-plugin.ts";
 import { findConfig, type StoredConfig, storeConfig } from "./stored-configs.ts";
 import { formatStored, parseStored, type StoredDelegate } from "./stored-delegate.ts";
 import { FIRST_VERSION } from "./versions.ts";
 
-/** Has the delegate create the interface. If that fails, it is undone before the error is returned. Throws CniError. */
+/**
+ * Has the delegate create the interface, and waits for the pod's network policies. If one of the two fails, the interface is
+ * deleted before the error is returned. Throws CniError.
+ */
 export async function add(call: Call): Promise<string> {
   const { config, parameters } = call;
   const { attachment } = parameters;
@@ -21,7 +25,10 @@ export async function add(call: Call): Promise<string> {
   const path = findPlugin(call.system, delegate.type, parameters.pluginPath);
   const before = storeConfig(call.system, config.dataDir, attachment, formatStored(delegate));
   try {
-    return checkResult(path, await delegateTo(call, "ADD", delegate), config.cniVersion ?? FIRST_VERSION);
+    const output = await delegateTo(call, "ADD", delegate);
+    const result = checkResult(path, output, config.cniVersion ?? FIRST_VERSION);
+    await awaitPolicies(call, result);
+    return result;
   } catch (error) {
     // Added before and not deleted since: the existing interface is in use.
     if (before !== undefined && isAdded(before)) storeConfig(call.system, config.dataDir, attachment, before);

@@ -1,14 +1,24 @@
 /**
  * The plugin's configuration on stdin:
  *
- *     {"cniVersion", "name", "type": "flannel", "subnetFile", "dataDir", "delegate": {…}, "ipam": {…}, "runtimeConfig": {…}}
+ *     {"cniVersion", "name", "type": "flannel", "subnetFile", "dataDir", "delegate": {…}, "ipam": {…}, "runtimeConfig": {…},
+ *      "failClosed", "policySocket"}
  *
  * Names of members are matched in any case, as in Go. DEL, CHECK and GC work by what ADD has stored, so that for them an
  * invalid member is an error only if it is used ({@link PluginConfig.fault}).
  */
 
 import { ConfigError, messageOf } from "../base/error.ts";
-import { isObject, isShallow, kindOf, type Members, readMember, readText } from "../config/json-members.ts";
+import {
+  isObject,
+  isShallow,
+  kindOf,
+  type Members,
+  readBoolean,
+  readMember,
+  readText,
+} from "../config/json-members.ts";
+import { policySocketOf } from "../config/policy-socket.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import { type Attachment, isIdentifier } from "./parameters.ts";
 import { CURRENT_VERSION, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
@@ -33,6 +43,10 @@ export interface PluginConfig {
   readonly delegate: Members;
   readonly ipam: Members;
   readonly runtimeConfig: Members | undefined;
+  /** Whether ADD fails if the pod's network policies are not in effect; undefined = they are not waited for. */
+  readonly failClosed: boolean | undefined;
+  /** Where flanneld is asked for them. */
+  readonly policySocket: string;
   /** The result of the chain's ADD (CHECK, DEL). */
   readonly prevResult: Members | undefined;
   /** GC: the attachments to keep; undefined = not given. */
@@ -95,14 +109,17 @@ function readConfig(members: Members): PluginConfig {
       return undefined;
     }
   };
+  const subnetFile = readText(members, "subnetFile") || DEFAULT_SUBNET_FILE;
   const config = {
     name: attempt(() => readName(members)) ?? "",
     cniVersion: readVersion(members),
-    subnetFile: readText(members, "subnetFile") || DEFAULT_SUBNET_FILE,
+    subnetFile,
     dataDir: readText(members, "dataDir") || DEFAULT_DATA_DIR,
     delegate: attempt(() => readDelegate(members)) ?? {},
     ipam: attempt(() => readObject(members, "ipam")) ?? {},
     runtimeConfig: attempt(() => readObject(members, "runtimeConfig")),
+    failClosed: attempt(() => readFailClosed(members)),
+    policySocket: readText(members, "policySocket") || policySocketOf(subnetFile),
     prevResult: attempt(() => readObject(members, "prevResult")),
     validAttachments: readAttachments(members),
   };
@@ -149,6 +166,9 @@ function readObject(members: Members, key: string): Members | undefined {
   if (value === undefined || isObject(value)) return value;
   throw new ConfigError(`network config: ${key} must be an object, but is ${kindOf(value)}`);
 }
+
+const readFailClosed = (members: Members): boolean | undefined =>
+  readMember(members, "failClosed") === undefined ? undefined : readBoolean(members, "failClosed", false);
 
 function readAttachments(members: Members): Attachment[] | undefined {
   const key = VALID_ATTACHMENTS.find((name) => Object.hasOwn(members, name));
