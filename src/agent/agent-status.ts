@@ -18,12 +18,13 @@ import { type Metric, single } from "../status/metrics-text.ts";
 import type { Outages } from "../status/outages.ts";
 import { PROCESS_START_MS, processMetrics } from "../status/process-metrics.ts";
 import { RequestMetrics } from "../status/request-metrics.ts";
-import type { StatusSource } from "../status/status-source.ts";
+import type { PolicySource, StatusSource } from "../status/status-source.ts";
 import { udpMetrics } from "../status/udp-metrics.ts";
 import { type DeviceTraffic, wireguardMetrics } from "../status/wireguard-metrics.ts";
 import { AgentMetrics } from "./agent-metrics.ts";
 import type { DriftEntry, DriftLedger } from "./drift.ts";
 import type { AgentEvent } from "./events.ts";
+import { leaseReport } from "./lease-report.ts";
 import type { AgentParts } from "./parts.ts";
 import { findDestination, reportPath } from "./path-report.ts";
 import { findPeer, reportPeerDetail, reportPeers, subnetTexts, textsOf } from "./peer-report.ts";
@@ -46,11 +47,14 @@ export interface AgentStatusOptions {
   readonly wireguardTraffic: () => readonly DeviceTraffic[];
   /** The IPsec tunnel to a peer's subnet. */
   readonly tunnelTo?: (subnet: string) => TunnelReport | undefined;
+  /** Undefined = network policies are not enforced. */
+  readonly policies?: PolicySource | undefined;
   readonly wallClockMs: () => number;
 }
 
 export class AgentStatus implements StatusSource {
   readonly version: string;
+  readonly policies: PolicySource | undefined;
   readonly events = new EventLog(PROCESS_START_MS.toString(36));
   /** Counts the requests to the datastore. */
   readonly requests = new RequestMetrics();
@@ -61,6 +65,7 @@ export class AgentStatus implements StatusSource {
 
   constructor(options: AgentStatusOptions) {
     this.version = options.version;
+    this.policies = options.policies;
     this.#options = options;
     options.readiness.subscribe(() => this.#noteReadiness());
     options.drift.onRecord = (entries) => this.#noteDrift(entries);
@@ -274,18 +279,6 @@ const routeInput = (
   probe: (key, family) => prober.report(key, family),
 });
 
-function leaseReport({ keeper }: AgentParts): LeaseReport {
-  const { own, problem } = keeper;
-  return {
-    subnets: own === undefined ? [] : subnetTexts(own.subnets),
-    publicIps: own === undefined ? [] : textsOf(own.attributes.publicIp, own.attributes.publicIpv6),
-    backend: own?.attributes.backendType ?? "",
-    ...(own === undefined ? {} : { key: own.key }),
-    ...(own?.expiresAtMs === undefined ? {} : expiryOf(own.expiresAtMs)),
-    ...(problem === undefined ? {} : { problem }),
-  };
-}
-
 function interfaceReport({ planner }: AgentParts): PathReport["externalInterface"] {
   const { host } = planner.config;
   return {
@@ -294,7 +287,3 @@ function interfaceReport({ planner }: AgentParts): PathReport["externalInterface
     addresses: textsOf(host.ipv4, host.ipv6),
   };
 }
-
-/** A lease may be granted for longer than dates reach (ECMA-262: 8.64e15 ms). */
-const expiryOf = (ms: number): Pick<LeaseReport, "expiresAt"> =>
-  Math.abs(ms) <= 8.64e15 ? { expiresAt: new Date(ms).toISOString() } : {};

@@ -154,6 +154,15 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
           watchdogMs: watchdogPeriodMs(process.env, process.pid),
         });
   signal.addEventListener("abort", () => service?.stopping(), { once: true });
+  const policies =
+    options.networkPolicy &&
+    (await import("./create-policies.ts")).createPolicies(options, {
+      logger,
+      readiness,
+      outages,
+      drift,
+      readFile,
+    });
   const recorder = new Recorder();
   saveRecordingAtExit(recorder, { subnetFile: options.subnetFile, logger });
   const status = openStatus();
@@ -164,6 +173,11 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     });
   // Ends requests that wait for an answer of the datastore.
   signal.addEventListener("abort", () => void store[Symbol.asyncDispose](), { once: true });
+  if (policies !== undefined && options.networkPolicy?.isAlone) {
+    logger.info("Enforcing network policies only: another flanneld makes the network");
+    await policies.run(signal);
+    return;
+  }
   const memory = {
     residentBytes: () => process.memoryUsage.rss(),
     ...{ release: releaseMemory, trim: trimMemory, unmap: unmapIdle },
@@ -190,7 +204,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     secretOf: (fingerprint) => keys.secretOf(fingerprint),
     logger,
   });
-  const { connections, policies } = ipsec;
+  const { connections, policies: ipsecPolicies } = ipsec;
   readiness.addNotes(() => connections.notes);
   const cloud = createCloudProvider({ keys, readFile, logger, signal, resyncMs: options.cloudResyncMs });
   readiness.addNotes(() => cloud.notes);
@@ -205,12 +219,16 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     },
   });
   unmapProgram(); // half of its pages were for starting it
-  await runAgent(
+  const enforcing = policies?.run(signal);
+  const running = runAgent(
     options,
     {
       store: status === undefined ? store : countRequests(store, status.requests, systemTimers),
       configPlace,
-      providers: [kernel, new TunnelProvider(tunnels), wireguard, extension, policies, connections, cloud],
+      providers: [
+        ...[kernel, new TunnelProvider(tunnels), wireguard, extension, ipsecPolicies, connections],
+        cloud,
+      ],
       keys,
       runStartupCommand: (text) => shell({ text, environment: {}, input: "\n" }),
       hasKernelWireguard: kernelWireguard.isAvailable,
@@ -246,6 +264,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
       service?.attach(parts);
     },
   );
+  await Promise.all([running, enforcing]);
 
   /** Undefined where it is switched off. */
   function openStatus(): AgentStatus | undefined {
@@ -253,7 +272,7 @@ async function run(options: FlanneldOptions, logger: Klog, signal: AbortSignal):
     if (listen === undefined && socket === undefined) return undefined;
     return new AgentStatus({
       ...{ version: VERSION, revision: REVISION, hostName: hostname() },
-      ...{ configPlace, readiness, outages, drift },
+      ...{ configPlace, readiness, outages, drift, policies: policies?.source },
       tunnelTo: (subnet) => connections.tunnelTo(subnet),
       udpCounters: () => tunnels.counters,
       wireguardTraffic: () =>

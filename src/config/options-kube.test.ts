@@ -88,3 +88,15 @@ test("invalid combinations are reported by flag, without secrets", () => {
   );
   assert.equal(read([], { EVENT_QUEUE_DEPTH: "x" }).kind, "etcd3", "of no concern without Kubernetes");
 });
+
+test("network policies need Kubernetes", () => {
+  const variables = { NODE_NAME: "n1" };
+  const read = (...args: string[]) => readAll(args, variables).networkPolicy;
+  assert.equal(read("--kube-subnet-mgr"), undefined);
+  assert.deepEqual(read("--kube-subnet-mgr", "--network-policy"), { isAlone: false });
+  assert.deepEqual(read("--kube-subnet-mgr", "--network-policy-only"), { isAlone: true });
+  for (const flag of ["--network-policy", "--network-policy-only"])
+    assert.throws(() => read(flag), {
+      message: `${flag}: network policies, pods and namespaces are in the Kubernetes API: give --kube-subnet-mgr too, or leave this out`,
+    });
+});

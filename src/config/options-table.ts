@@ -171,6 +171,14 @@ const NODE_FLAGS = {
     default: true,
     help: "set NodeNetworkUnavailable to false on the Kubernetes node when flannel is up",
   },
+  "network-policy": {
+    kind: "bool",
+    help: "enforce the cluster's network policies on this node's pods (Kubernetes; nftables)",
+  },
+  "network-policy-only": {
+    kind: "bool",
+    help: "enforce network policies and do nothing else: beside Go's flanneld",
+  },
 } as const satisfies FlagTable;
 
 const STATUS_FLAGS = {

@@ -56,6 +56,7 @@ test("the defaults are Go flannel's", () => {
       publicIpv6: undefined,
     },
     firewall: { ipMasq: false, randomFully: true, forwardRules: true, resyncMs: 5000 },
+    networkPolicy: undefined,
     subnetFile: "/run/flannel/subnet.env",
     renewMarginMs: 3_600_000,
     blackholeRoute: false,

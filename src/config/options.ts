@@ -29,12 +29,19 @@ export interface FirewallOptions {
   readonly resyncMs: number;
 }
 
+interface NetworkPolicyOptions {
+  /** Nothing else is done: another flanneld makes the network. */
+  readonly isAlone: boolean;
+}
+
 export interface FlanneldOptions {
   readonly datastore: DatastoreOptions;
   /** `--set-node-network-unavailable`; without effect outside Kubernetes. */
   readonly setNodeNetworkUnavailable: boolean;
   readonly interface: InterfaceOptions;
   readonly firewall: FirewallOptions;
+  /** Undefined = network policies are not enforced. */
+  readonly networkPolicy: NetworkPolicyOptions | undefined;
   readonly subnetFile: string;
   /** How long before its expiry a lease is renewed. */
   readonly renewMarginMs: number;
@@ -93,6 +100,7 @@ export function readOptions(
       forwardRules: values["iptables-forward-rules"],
       resyncMs: read.int("iptables-resync", 1, 86_400) * 1000,
     },
+    networkPolicy: readNetworkPolicy(read),
     subnetFile: read.required("subnet-file"),
     renewMarginMs: read.int("subnet-lease-renew-margin", 1, 1439) * 60_000,
     blackholeRoute: values["ip-blackhole-route"],
@@ -109,6 +117,17 @@ export function readOptions(
     declaredNetwork: flags.sources.network === undefined ? declared : undefined,
     flags,
   };
+}
+
+function readNetworkPolicy(read: FlagReader<FlanneldFlags>): NetworkPolicyOptions | undefined {
+  const { values, sources } = read.flags;
+  const isAlone = values["network-policy-only"];
+  if (!values["network-policy"] && !isAlone) return undefined;
+  if (values["kube-subnet-mgr"]) return { isAlone };
+  throw read.fault(
+    sources["network-policy"] === undefined ? "network-policy-only" : "network-policy",
+    "network policies, pods and namespaces are in the Kubernetes API: give --kube-subnet-mgr too, or leave this out",
+  );
 }
 
 /** Path of the file with this host's private WireGuard key, as in Go flannel. */

@@ -38,7 +38,8 @@ export function forbiddenConnections(
   const ids = new Set<number>();
   for (const connection of connections) {
     const { id, source, destination } = connection;
-    if (!filter.egress.has(source) && !filter.ingress.has(destination)) continue;
+    const isFiltered = filter.egress.has(source) || filter.ingress.has(destination);
+    if (!isFiltered && filter.pods === undefined) continue;
     if (nodeAddresses.has(source) || nodeAddresses.has(destination)) continue;
     if (!judge(filter, connection).isAllowed) ids.add(id);
   }

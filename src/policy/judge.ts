@@ -5,6 +5,7 @@
 
 import { type Ip, parseIp } from "../address/ip.ts";
 import type { DesiredFilter, Direction, FilterChain, FilterRule, FilterSet } from "./model.ts";
+import { isClosed } from "./node-pods.ts";
 import { hasText } from "./sorted-texts.ts";
 
 /** The first packet of a connection, after the destination was translated (a Service's address is a pod's by then). */
@@ -34,6 +35,8 @@ export interface Judgement {
 /** A pod reaches itself in spite of all policies. Addresses are in the text form of `formatIp`. */
 export function judge(filter: DesiredFilter, packet: FirstPacket): Judgement {
   if (packet.source === packet.destination) return { isAllowed: true, ends: [] };
+  if (isClosed(filter, packet.source) || isClosed(filter, packet.destination))
+    return { isAllowed: false, ends: [] };
   const ends: EndVerdict[] = [];
   for (const direction of ["egress", "ingress"] as const) {
     const own = direction === "egress" ? packet.source : packet.destination;

@@ -160,6 +160,15 @@ export interface FilterChain {
   readonly policies: readonly string[];
 }
 
+/**
+ * Which addresses of this node's subnets are pods that are known. Nothing passes to or from its other addresses: a pod whose
+ * policies are not in effect yet may have one of them.
+ */
+export interface NodePods {
+  readonly ranges: readonly AddressRange[];
+  readonly addresses: ReadonlySet<string>;
+}
+
 /** The filter that this node should have. Parts that did not change are the same objects as before. */
 export interface DesiredFilter {
   /** The chain for each address of an isolated pod of this node. */
@@ -167,4 +176,6 @@ export interface DesiredFilter {
   readonly egress: ReadonlyMap<string, string>;
   readonly chains: ReadonlyMap<string, FilterChain>;
   readonly sets: ReadonlyMap<string, FilterSet>;
+  /** Undefined = addresses that are no pod's are not filtered. */
+  readonly pods?: NodePods | undefined;
 }

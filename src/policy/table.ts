@@ -5,7 +5,7 @@
  * is isolated the rules of its own policies only: its cost does not depend on other pods or policies.
  */
 
-import type { Family } from "../address/ip.ts";
+import { type Family, formatIp } from "../address/ip.ts";
 import type { DesiredFilter, Direction, FilterChain, FilterRule, FilterSet } from "./model.ts";
 
 /** Our table; iptables-nft and Docker use others, and a packet has to pass all of them. */
@@ -76,6 +76,7 @@ export class TableMaker {
   readonly #sets = new WeakMap<FilterSet, TableSet>();
   readonly #chains = new WeakMap<FilterChain, TableChain>();
   readonly #fixed: TableContents;
+  #pods: { readonly pods: DesiredFilter["pods"]; readonly sets: ReadonlyMap<string, TableSet> } | undefined;
   #maps: { readonly filter: DesiredFilter; readonly sets: ReadonlyMap<string, TableSet> } | undefined;
 
   constructor(options: TableOptions) {
@@ -84,7 +85,7 @@ export class TableMaker {
   }
 
   make(filter: DesiredFilter): TableContents {
-    const sets = new Map([...this.#fixed.sets, ...this.#mapsOf(filter)]);
+    const sets = new Map([...this.#fixed.sets, ...this.#mapsOf(filter), ...this.#podsOf(filter)]);
     for (const [name, set] of filter.sets) sets.set(name, cached(this.#sets, set, tableSet));
     const chains = new Map(this.#fixed.chains);
     for (const [name, chain] of filter.chains) {
@@ -115,6 +116,22 @@ export class TableMaker {
       sets.set(`self${family}`, { declaration: `type ${type} . ${type}`, elements: elements.sort() });
     }
     this.#maps = { filter, sets };
+    return sets;
+  }
+
+  #podsOf({ pods }: DesiredFilter): ReadonlyMap<string, TableSet> {
+    if (this.#pods !== undefined && this.#pods.pods === pods) return this.#pods.sets;
+    const sets = new Map<string, TableSet>();
+    for (const family of FAMILIES) {
+      const ranges = (pods?.ranges ?? []).filter(({ first }) => first.family === family);
+      const addresses = [...(pods?.addresses ?? [])].filter((each) => each.includes(":") === (family === 6));
+      sets.set(`own${family}`, {
+        declaration: `type ${typeOf(family)}; flags interval`,
+        elements: ranges.map(({ first, last }) => `${formatIp(first)}-${formatIp(last)}`).sort(),
+      });
+      sets.set(`pods${family}`, { declaration: `type ${typeOf(family)}`, elements: addresses.sort() });
+    }
+    this.#pods = { pods, sets };
     return sets;
   }
 
@@ -157,6 +174,13 @@ const FORWARD_RULES: readonly string[] = [
   "ip saddr . ip daddr @self4 accept",
   "ip6 saddr . ip6 daddr @self6 accept",
   DISCOVERY,
+  // An address of this node that no known pod has: whoever has it is starting, or is gone.
+  ...FAMILIES.flatMap((family) =>
+    DIRECTIONS.map((direction) => {
+      const own = `${ipOf(family)} ${ownField(direction)}`;
+      return `${own} @own${family} ${own} != @pods${family} goto ${denyName(direction, family)}`;
+    }),
+  ),
   ...FAMILIES.flatMap((family) =>
     DIRECTIONS.map(
       (direction) => `${ipOf(family)} ${ownField(direction)} vmap @${mapName(direction, family)}`,

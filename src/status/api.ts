@@ -3,6 +3,7 @@
  * (openapi.ts) both come from these schemas. Within a version, members are only added.
  */
 
+import { EXPLANATION, POD_POLICIES, POLICY_STATE } from "./api-policies.ts";
 import {
   flag,
   type Infer,
@@ -282,4 +283,7 @@ export const ENDPOINTS = {
   "/v1/path": { name: "Path", schema: PATH },
   "/v1/drift": { name: "Drift", schema: DRIFT },
   "/v1/events": { name: "Event", schema: EVENT },
+  "/v1/policies": { name: "Policies", schema: POLICY_STATE },
+  "/v1/policies/pod": { name: "PodPolicies", schema: POD_POLICIES },
+  "/v1/policies/explain": { name: "Explanation", schema: EXPLANATION },
 } as const;

@@ -5,6 +5,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { ServerOptions } from "node:https";
+import type { Server as NetServer } from "node:net";
 import { messageOf } from "../base/error.ts";
 
 /** Far above what probes, load balancers and monitoring need. */
@@ -49,7 +50,7 @@ export function createBoundedServer(answer: Answer, tls?: TlsSettings): Server {
 
 /** Starts to listen. Rejects with the system's error. */
 export async function listen(
-  server: Server,
+  server: NetServer,
   where: { readonly host: string; readonly port: number } | { readonly path: string },
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();

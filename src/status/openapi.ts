@@ -64,6 +64,26 @@ const PARAMETERS: Readonly<Record<string, readonly unknown[]>> = {
       schema: { type: "integer", minimum: 1 },
     },
   ],
+  "/v1/policies/pod": [
+    {
+      ...{ name: "pod", in: "query", required: true, schema: { type: "string" } },
+      description: "NAMESPACE/NAME, NAME in the namespace default, or an address of the pod.",
+    },
+  ],
+  "/v1/policies/explain": [
+    {
+      ...{ name: "from", in: "query", required: true, schema: { type: "string" } },
+      description: "A pod as in /v1/policies/pod, or any address.",
+    },
+    {
+      ...{ name: "to", in: "query", required: true, schema: { type: "string" } },
+      description: "A pod, or any address.",
+    },
+    {
+      ...{ name: "port", in: "query", required: true, schema: { type: "string" } },
+      description: "80, 53/udp, or the name of a port of the pod in `to`.",
+    },
+  ],
   "/v1/path": [
     {
       ...{ name: "to", in: "query", required: true, schema: { type: "string" } },

@@ -6,6 +6,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Server as HttpsServer, ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
+import { messageOf } from "../base/error.ts";
 import { type Logger, silentLogger } from "../base/logger.ts";
 import { printableJson } from "../base/printable.ts";
 import type { TokenFile } from "./access.ts";
@@ -13,12 +14,12 @@ import { ENDPOINTS, type RouteReport } from "./api.ts";
 import { closeServer, createBoundedServer, pathOf, queryOf, send } from "./bounded-server.ts";
 import { EventStreams } from "./event-stream.ts";
 import { namesThisHost } from "./host-header.ts";
-import { formatMetrics, METRICS_TYPE } from "./metrics-text.ts";
+import { formatMetrics, METRICS_TYPE, type Metric } from "./metrics-text.ts";
 import { openApiDocument, RECORDER_PATH } from "./openapi.ts";
 import { PeerRows } from "./peer-rows.ts";
 import { sendList, sendPieces } from "./send-list.ts";
 import { sendPage } from "./send-page.ts";
-import type { StatusSource } from "./status-source.ts";
+import type { PolicySource, QueryFault, StatusSource } from "./status-source.ts";
 import { readTlsFiles, type TlsFiles, TlsReload } from "./tls-files.ts";
 
 /** `name` is the last segment of a path under a prefix, decoded; "" for other paths. */
@@ -127,6 +128,10 @@ function answer(
   else handlers[path]!(request, response, name);
 }
 
+const POLICIES_OFF = "flanneld does not enforce network policies; start it with --network-policy\n";
+
+const isFault = (found: unknown): found is QueryFault => Object.hasOwn(found as object, "fault");
+
 /** One segment of a path; undefined if it is malformed. */
 function decode(segment: string): string | undefined {
   try {
@@ -164,13 +169,35 @@ function handlersOf(
         send(response, 404, "no peer has this lease key or subnet; /v1/peers lists them\n");
       else send(response, 200, `${printableJson(JSON.stringify(found))}\n`, "application/json");
     };
+  const policies =
+    (ask: (from: PolicySource, query: URLSearchParams) => unknown): Handler =>
+    (request, response) => {
+      const { policies: from } = source;
+      if (from === undefined) send(response, 404, POLICIES_OFF);
+      else {
+        (async () => ask(from, queryOf(request)))().then(
+          (found) => {
+            if (found === undefined) sendUnknown(response, source);
+            else if (isFault(found)) send(response, 404, `${found.fault}\n`);
+            else send(response, 200, `${printableJson(JSON.stringify(found))}\n`, "application/json");
+          },
+          (error: unknown) => send(response, 503, `${messageOf(error)}\n`),
+        );
+      }
+    };
   return {
     "/": (request, response) => {
       response.setHeader("Vary", "Accept");
       if (!sendPage(request, response))
         send(response, 200, `flanneld ${source.version}\n\n${paths.join("\n")}\n`);
     },
-    "/metrics": (_, response) => send(response, 200, formatMetrics(source.metrics()), METRICS_TYPE),
+    "/metrics": (_, response) => {
+      const answer = (others: readonly Metric[]) =>
+        send(response, 200, formatMetrics([...source.metrics(), ...others]), METRICS_TYPE);
+      if (source.policies === undefined) answer([]);
+      // What cannot be read is left out.
+      else source.policies.metrics().then(answer, () => answer([]));
+    },
     "/v1/openapi.json": json(() => openApiDocument(source.version, { hasRecorder: isPrivate })),
     "/v1/status": json(() => source.status()),
     "/v1/lease": json(() => source.lease()),
@@ -186,6 +213,11 @@ function handlersOf(
     "/v1/matrix": list(() => rows.rows()),
     "/v1/path": json((_, query) => source.path(query.get("to") ?? "")),
     "/v1/drift": json(() => source.drift()),
+    "/v1/policies": policies(({ state }) => state()),
+    "/v1/policies/pod": policies(({ pod }, query) => pod(query.get("pod") ?? "")),
+    "/v1/policies/explain": policies(({ explain }, query) =>
+      explain(query.get("from") ?? "", query.get("to") ?? "", query.get("port") ?? ""),
+    ),
     "/v1/events": (request, response) => streams.serve(request, response),
     ...(isPrivate && {
       [RECORDER_PATH]: (_: IncomingMessage, response: ServerResponse) => {

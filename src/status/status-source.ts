@@ -10,6 +10,7 @@ import type {
   RouteReport,
   Status,
 } from "./api.ts";
+import type { Explanation, PodPolicies, PolicyState } from "./api-policies.ts";
 import type { EventLog } from "./event-log.ts";
 import type { Metric } from "./metrics-text.ts";
 
@@ -30,4 +31,21 @@ export interface StatusSource {
   drift(): DriftReport;
   metrics(): readonly Metric[];
   readonly events: EventLog;
+  /** Undefined = this flanneld does not enforce network policies. */
+  readonly policies?: PolicySource | undefined;
+}
+
+/** What is known of network policies; a fault is a text for the client: what it named does not exist, or is malformed. */
+export interface PolicySource {
+  /** Undefined = not known yet. */
+  state(): Promise<PolicyState | undefined>;
+  pod(name: string): Promise<PodPolicies | QueryFault | undefined>;
+  explain(from: string, to: string, port: string): Explanation | QueryFault | undefined;
+  /** Beside those of the status source. */
+  metrics(): Promise<readonly Metric[]>;
+}
+
+/** Why a question has no answer. */
+export interface QueryFault {
+  readonly fault: string;
 }

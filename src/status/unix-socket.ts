@@ -1,8 +1,7 @@
 /** Listening on a unix socket that only root can use. A socket file without a server is replaced, a live one is not. */
 
 import { lstatSync, unlinkSync } from "node:fs";
-import type { Server } from "node:http";
-import { connect } from "node:net";
+import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { ConfigError, hasCode, messageOf } from "../base/error.ts";
 import { makeDirectory } from "../base/make-directory.ts";
@@ -11,15 +10,15 @@ import { listen } from "./bounded-server.ts";
 /** sun_path holds 108 bytes with the final zero (unix(7)); a longer path would be cut. */
 const MAX_PATH_BYTES = 107;
 
-/** Makes `server` listen at `path` (mode 0600). Throws ConfigError. */
-export async function listenOnSocket(server: Server, path: string): Promise<void> {
+/** Makes `server` listen at `path` (mode 0600). `flag` is the one that chooses the path. Throws ConfigError. */
+export async function listenOnSocket(server: Server, path: string, flag = "--status-socket"): Promise<void> {
   const fail = (problem: string, cause?: unknown) => new ConfigError(problem, { cause });
   if (Buffer.byteLength(path) > MAX_PATH_BYTES)
-    throw fail(`the path is longer than ${MAX_PATH_BYTES} bytes; choose another --status-socket`);
+    throw fail(`the path is longer than ${MAX_PATH_BYTES} bytes; choose another ${flag}`);
   try {
     makeDirectory(dirname(path));
     if (existsAsSocket(path, fail)) {
-      if (await isServed(path)) throw fail("another process serves it; choose another --status-socket");
+      if (await isServed(path)) throw fail(`another process serves it; choose another ${flag}`);
       unlinkSync(path);
     }
     await withUmask(0o177, () => listen(server, { path }));

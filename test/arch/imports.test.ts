@@ -43,6 +43,8 @@ const MAY_IMPORT: Table = {
   // Whom to probe next, and what the answers mean; sockets and clock come in through ports.
   probe: ["address"],
   status: ["address"],
+  // Network policies on a node: a part of its own beside the agent that makes the network.
+  "policy-agent": ["address", "netlink", "config", "lease", "firewall", "policy", "status"],
   // Runs in the image only: the plugin's files onto the host.
   install: [],
   agent: [
@@ -121,6 +123,8 @@ const MAY_IMPORT: Table = {
     "extension",
     "cloud",
     "ipsec",
+    "policy",
+    "policy-agent",
     "status",
     "agent",
     "admin",

@@ -8,6 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BACKEND_TYPES } from "../../src/backend/backends.ts";
+import { POLICY_RULES } from "../../src/lease/kube/rbac.ts";
 import {
   type AnyObject,
   CHART,
@@ -268,6 +269,51 @@ test("metrics: on the nodes' addresses by choice, with annotations, a token and 
   assert.deepEqual(ofKind(manifestWithMetrics, "PodMonitor"), ofKind(chart, "PodMonitor"));
 });
 
+test("network policies: rights, flags and a waiting plugin only where they are switched on", async () => {
+  const byDefault = await renderChart();
+  assert.doesNotMatch(JSON.stringify(byDefault), /network-policy|networkpolicies|failClosed/);
+  assert.deepEqual(await renderChart("netpol.enabled=false", "netpol.failClosed=false"), byDefault);
+  const cniConfOf = (objects: readonly AnyObject[]) =>
+    JSON.parse(ofKind(objects, "ConfigMap").data!["cni-conf.json"]!) as {
+      plugins: Record<string, unknown>[];
+    };
+  const policyRoles = (objects: readonly AnyObject[]) =>
+    objects.filter(({ metadata }) => metadata.name === "flannel-network-policy");
+
+  const chart = await renderChart('netpol.enabled="true"');
+  await checkObjects(chart);
+  const [role, binding] = policyRoles(chart);
+  assert.deepEqual(role?.rules, POLICY_RULES);
+  assert.equal((binding!.roleRef as { name: string }).name, "flannel-network-policy");
+  assert.deepEqual(binding?.subjects, ofKind(chart, "ClusterRoleBinding").subjects);
+  const [first, ...others] = cniConfOf(byDefault).plugins;
+  assert.deepEqual(cniConfOf(chart).plugins, [{ ...first, failClosed: true }, ...others]);
+  assert.deepEqual(
+    flanneldOf(chart).args.filter((arg) => !flanneldOf(byDefault).args.includes(arg)),
+    ["--network-policy"],
+  );
+
+  // The kustomization means the same.
+  const { stdout } = await kubectl(["kustomize", join(DEPLOY, "network-policy")]);
+  const manifest = readObjects<AnyObject>(stdout);
+  await checkObjects(manifest);
+  assert.deepEqual(policyRoles(manifest), policyRoles(chart));
+  assert.deepEqual(cniConfOf(manifest), cniConfOf(chart));
+  assert.deepEqual(new Set(flanneldOf(manifest).args), new Set(flanneldOf(chart).args));
+
+  const chosen = await renderChart('netpol={"enabled":true,"failClosed":"false"}');
+  assert.equal(cniConfOf(chosen).plugins[0]!.failClosed, false);
+  const own = await renderChart(
+    "netpol.enabled=true",
+    'flannel.cniConf={"cniVersion":"1.0.0","name":"x","plugins":[{"type":"flannel","failClosed":false},{"type":"portmap"}]}',
+  );
+  assert.deepEqual(cniConfOf(own).plugins, [{ type: "flannel", failClosed: false }, { type: "portmap" }]);
+  await assert.rejects(
+    renderChart("netpol.enabled=true", 'flannel.cniConf="{"'),
+    /flannel\.cniConf: it is no JSON/,
+  );
+});
+
 for (const [setting, fault] of [
   [
     "flannel.metrics.podMonitor.enabled=true",
@@ -284,10 +330,10 @@ for (const [setting, fault] of [
   ['flannel.psk="secret"', /does not match pattern/],
   ['flannel.tunnelMode="IPv4"', /value must be one of 'separate', 'auto', 'ipv4', 'ipv6'/],
   ['flannel.directRouting="yes"', /value must be one of true, false/],
-  ['netpol.enabled="true"', /netpol\.enabled: this chart does not run kube-network-policies/],
   ["flannel.args=null", /missing property 'args'/],
   ['flannel.cniBinDir="opt/cni"', /does not match pattern/],
-  ["netpol.enabled=true", /netpol\.enabled: this chart does not run kube-network-policies; install it/],
+  ['netpol.enabled="yes"', /value must be one of true, false/],
+  ['netpol={"enabled":true,"failClosed":7}', /value must be one of true, false/],
   ['podCidr=""', /podCidr and podCidrv6 are both empty: set the cluster's pod network/],
   [
     'flannel.image.repository="registry.example/flannel-io/flannel"',

@@ -14,3 +14,9 @@ export const KUBE_RULES: readonly KubeRule[] = [
   { apiGroups: [""], resources: ["nodes"], verbs: ["get", "list", "watch"] },
   { apiGroups: [""], resources: ["nodes/status"], verbs: ["patch"] },
 ];
+
+/** What network policies need beyond that, in a ClusterRole of its own: granted only where they are switched on. */
+export const POLICY_RULES: readonly KubeRule[] = [
+  { apiGroups: [""], resources: ["pods", "namespaces"], verbs: ["list", "watch"] },
+  { apiGroups: ["networking.k8s.io"], resources: ["networkpolicies"], verbs: ["list", "watch"] },
+];

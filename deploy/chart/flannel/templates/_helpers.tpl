@@ -21,8 +21,9 @@ vxlan host-gw udp wireguard ipip alloc extension ipsec aws-vpc gce ali-vpc tence
   "flannel.image." (list "repository" "tag")
   "flannel.healthz." (list "port" "livenessProbe" "readinessProbe")
   "flannel.metrics." (list "port" "tokenSecret" "podMonitor")
+  "netpol." (list "enabled" "failClosed")
 }}
-{{- $given := dict "" .Values "flannel." .Values.flannel "flannel.image." .Values.flannel.image "flannel.healthz." .Values.flannel.healthz "flannel.metrics." .Values.flannel.metrics }}
+{{- $given := dict "" .Values "flannel." .Values.flannel "flannel.image." .Values.flannel.image "flannel.healthz." .Values.flannel.healthz "flannel.metrics." .Values.flannel.metrics "netpol." .Values.netpol }}
 {{- $unknown := list }}
 {{- range $prefix, $names := $known }}
 {{- range $name := keys (get $given $prefix | default dict) | sortAlpha }}
@@ -58,8 +59,30 @@ vxlan host-gw udp wireguard ipip alloc extension ipsec aws-vpc gce ali-vpc tence
 {{- if hasSuffix "flannel-io/flannel" (.Values.flannel.image.repository | default "") }}
 {{- fail (printf "flannel.image.repository: %s is Go flannel's image, which this chart cannot run: set the repository of the flannel-ts image, and leave flannel.image.tag empty" .Values.flannel.image.repository) }}
 {{- end }}
-{{- if include "flannel.isTrue" (.Values.netpol).enabled }}
-{{- fail "netpol.enabled: this chart does not run kube-network-policies; install it from its own manifests, then set netpol.enabled to false" }}
+{{- end }}
+
+{{/* "true" or nothing: whether flanneld enforces network policies. */}}
+{{- define "flannel.netpol" -}}
+{{- include "flannel.isTrue" (.Values.netpol | default dict).enabled }}
+{{- end }}
+
+{{/* The CNI config as text. With network policies the flannel plugin waits for them: it gets failClosed, unless it has it. */}}
+{{- define "flannel.cniConf" -}}
+{{- $given := .Values.flannel.cniConf }}
+{{- if include "flannel.netpol" . }}
+{{- $config := kindIs "map" $given | ternary $given (toString $given | fromJson) }}
+{{- if hasKey $config "Error" }}
+{{- fail (printf "flannel.cniConf: it is no JSON (%s), so that netpol.enabled cannot add failClosed to it" $config.Error) }}
+{{- end }}
+{{- $failClosed := ne (toString (.Values.netpol).failClosed | lower) "false" }}
+{{- $plugins := list }}
+{{- range $plugin := $config.plugins }}
+{{- $isOurs := and (eq $plugin.type "flannel") (not (hasKey $plugin "failClosed")) }}
+{{- $plugins = append $plugins ($isOurs | ternary (merge (dict "failClosed" $failClosed) $plugin) $plugin) }}
+{{- end }}
+{{- mustToPrettyJson (merge (dict "plugins" $plugins) $config) }}
+{{- else }}
+{{- kindIs "map" $given | ternary (mustToPrettyJson $given) (toString $given) }}
 {{- end }}
 {{- end }}
 
