@@ -77,7 +77,10 @@ test("faults of a VXLAN network are named while they last: closed port, cut unde
     const { status, body } = (await askHealth(a.host, 8081, "/readyz"))!;
     assert.equal(status, 200);
     assert.match(body, /is unreachable: one direction: UDP port 8472 closed or filtered on 192\.168\.7\.2/);
-    assert.equal((await probeOf(b.host))?.verdict, "overlay down");
+    await b.flanneld.until(
+      async () => (await probeOf(b.host))?.verdict === "overlay down",
+      "the other end's verdict",
+    );
     removeRules(b.host);
     await logged(/Peer .* is reachable again after \d+ s/);
     assert.doesNotMatch((await askHealth(a.host, 8081, "/readyz"))!.body, /unreachable/);
