@@ -36,6 +36,7 @@ test("a bug report has everything but the secrets, and only root reads it", asyn
   });
   const socket = join(host!.directory, "flanneld.sock");
   await flanneld.logged(/Status server on .*sock/);
+  await flanneld.logged(/flanneld is ready/);
   host!.run("nft", "add", "table", "inet", "notes");
   host!.run("nft", "add", "chain", "inet", "notes", "c", `{ comment "${SECRET}4 password=${SECRET}5" ; }`);
   writeFileSync(
