@@ -29,7 +29,7 @@ case ${1:-} in
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
     openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump conntrack:conntrack dash:dash kubectl:kubernetes-client patchelf:patchelf
     eu-strip:elfutils systemd-analyze:systemd /usr/lib/cni/bridge:containernetworking-plugins
-    wg:wireguard-tools wireguard-go:wireguard-go /usr/lib/ipsec/charon:strongswan-charon pt-tls-client:libcharon-extra-plugins promtool:prometheus mmdebstrap:mmdebstrap chromium:chromium qemu-system-x86_64:qemu-system-x86"
+    zsh:zsh fish:fish mandoc:mandoc wg:wireguard-tools wireguard-go:wireguard-go /usr/lib/ipsec/charon:strongswan-charon pt-tls-client:libcharon-extra-plugins promtool:prometheus mmdebstrap:mmdebstrap chromium:chromium qemu-system-x86_64:qemu-system-x86"
     # A plugin is no command.
     [ -e /usr/lib/ipsec/plugins/libstrongswan-openssl.so ] || want="$want none:libstrongswan-standard-plugins"
     # The kernel of the virtual machine.

@@ -19,6 +19,9 @@ import { traceCommand } from "../operate/diagnose/trace-command.ts";
 import { planCommand } from "../operate/plan-command.ts";
 import { replayCommand } from "../operate/replay-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
+import { completionCommand } from "../reference/completion-command.ts";
+import { programOf } from "../reference/program-tree.ts";
+import { FLANNELD } from "../reference/programs.ts";
 import { diagnosePorts } from "./diagnose-ports.ts";
 import { hostPorts } from "./host-ports.ts";
 import { hostVariables } from "./host-variables.ts";
@@ -64,6 +67,7 @@ export const flannelctl: Command = defineGroup(
       flannelctl: besideLauncher("flannelctl"),
       cniPlugin: besideLauncher("flannel"),
     }),
+    completion: completionCommand(() => [programOf("flannelctl", flannelctl), FLANNELD]),
     version: versionCommand(),
   },
   {
@@ -72,7 +76,7 @@ export const flannelctl: Command = defineGroup(
       "The network, in the datastore": ["config", "leases"],
       "Changes on this host": ["plan", "cleanup", "bugreport"],
       "Clusters on one machine": ["lab", "store"],
-      "This program": ["version"],
+      "This program": ["completion", "version"],
     },
     examples: [
       { text: "why packets do not reach a peer", line: "check 192.168.64.12" },

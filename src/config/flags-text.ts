@@ -46,7 +46,7 @@ export function formatUsage(table: FlagTable, usage: UsageText): string {
 }
 
 /** All flags of the table in groups: first those that are in no group, with an empty title. */
-function groupFlags(table: FlagTable, groups: readonly FlagGroup[] = []): FlagGroup[] {
+export function groupFlags(table: FlagTable, groups: readonly FlagGroup[] = []): FlagGroup[] {
   const grouped = new Set(groups.flatMap(({ names }) => names));
   const others = Object.keys(table).filter((name) => !grouped.has(name));
   const present = groups.map(({ title, names }) => ({
@@ -88,10 +88,11 @@ export function showValue<V>(spec: FlagSpec, value: V): V | string {
 export const redactUrl = (text: string): string => text.replace(/:\/\/\S*@/g, `://${REDACTED}@`);
 
 /** The value's name in the usage: "file", "urls"…; empty for a switch. */
-const placeholderOf = (spec: FlagSpec): string => (spec.kind === "bool" ? "" : (spec.value ?? spec.kind));
+export const placeholderOf = (spec: FlagSpec): string =>
+  spec.kind === "bool" ? "" : (spec.value ?? spec.kind);
 
 /** "(default …)", "(repeatable)", or nothing. */
-function defaultNote(spec: FlagSpec): string {
+export function defaultNote(spec: FlagSpec): string {
   const value = defaultOf(spec);
   const isEmpty = value === "" || value === false || (Array.isArray(value) && value.length === 0);
   if (spec.kind === "repeatable") return "(repeatable)";

@@ -15,7 +15,10 @@ export const DAEMON_FLAGS = {
 } as const satisfies FlagTable;
 
 export const OUTPUT_FLAGS = {
-  o: { kind: "string", value: "format", default: "table", help: "table, json or yaml" },
+  o: {
+    ...{ kind: "string", value: "format", default: "table" },
+    ...{ choices: ["table", "json", "yaml"], help: "table, json or yaml" },
+  },
 } as const satisfies FlagTable;
 
 /** Text of `value` in `format`; `table` gives the lines for people. Throws ConfigError if there is no such format. */

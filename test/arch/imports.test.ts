@@ -47,6 +47,8 @@ const MAY_IMPORT: Table = {
   "policy-agent": ["address", "netlink", "config", "lease", "firewall", "policy", "status"],
   // Runs in the image only: the plugin's files onto the host.
   install: [],
+  // Man pages and completions, made from tables of commands and flags.
+  reference: ["config"],
   agent: [
     "address",
     "netlink",
@@ -130,6 +132,7 @@ const MAY_IMPORT: Table = {
     "admin",
     "operate",
     "install",
+    "reference",
     "cni",
     "linux",
     "lab",
