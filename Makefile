@@ -68,7 +68,7 @@ MINUTES ?= 2
 
 soak: build
 	@scripts/packages.sh test
-	@node test/soak/run.ts --bundle --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(BACKEND),--backend $(BACKEND))
+	@node test/soak/run.ts --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(BACKEND),--backend $(BACKEND))
 
 SECONDS ?= 300
 

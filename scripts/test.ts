@@ -4,17 +4,20 @@
  * usage: test.ts [unit|arch|conformance|netns|e2e|vm …]   (none = type check, lint and all layers)
  */
 
-import { spawn, spawnSync } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { globSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+import { promisify } from "node:util";
 
 interface Layer {
   readonly name: string;
   readonly pattern: string;
+  /** Files that begin before the others. */
+  readonly first?: readonly string[];
   /** Files that run one after the other, when nothing else runs. */
   readonly alone?: readonly string[];
   /** Test files that run in parallel; 1 where tests measure, or use the whole machine. */
@@ -23,23 +26,20 @@ interface Layer {
   readonly inMachine?: true;
 }
 
-/** What measures memory, or has a Docker daemon or a service manager of its own. */
-const ALONE = [
-  "deploy-image",
-  "deploy-systemd",
-  "docker-masquerade",
-  "docker-ordering",
-  "docker-udp",
-  "docker",
-  "embedded-memory",
-].map((name) => `test/e2e/${name}.test.ts`);
+/** What measures memory, or builds the image. */
+const ALONE = ["deploy-image", "embedded-memory"].map((name) => `test/e2e/${name}.test.ts`);
+/** What takes longest begins first, so that none of it runs on when all else has ended. */
+const LONG = ["soak", "walkthroughs", "lab", "lab-matrix", "lab-kube", "etcd-faults", "flannelctl-check"].map(
+  (name) => `test/e2e/${name}.test.ts`,
+);
 
+// Tests wait more than they compute: two files leave a processor of two idle for much of the time.
 const LAYERS: readonly Layer[] = [
   { name: "unit", pattern: "src/**/*.test.ts", concurrency: 2 },
   { name: "arch", pattern: "test/arch/*.test.ts", concurrency: 2 },
-  { name: "conformance", pattern: "test/conformance/*.test.ts", concurrency: 1 },
-  { name: "netns", pattern: "test/netns/*.test.ts", concurrency: 2 },
-  { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 2, alone: ALONE },
+  { name: "conformance", pattern: "test/conformance/*.test.ts", concurrency: 2 },
+  { name: "netns", pattern: "test/netns/*.test.ts", concurrency: 3 },
+  { name: "e2e", pattern: "test/e2e/*.test.ts", concurrency: 3, first: LONG, alone: ALONE },
   { name: "vm", pattern: "test/vm/*.test.ts", concurrency: 1, inMachine: true },
 ];
 /** Number of tests that may be skipped. None: a machine that runs `make test` can run all of them. */
@@ -55,17 +55,14 @@ const totals = { passed: 0, failed: 0, skipped: 0 };
 let isGood = true;
 
 if (wanted.length === 0) {
-  isGood = check("type check", "tsc", ["-p", "."]) && isGood;
-  isGood = check("type check of the status page", "tsc", ["-p", "src/status/page"]) && isGood;
-  isGood = check("lint and format", "biome", ["check"]) && isGood;
-  isGood = check("unused files, exports and dependencies", "knip", []) && isGood;
-  isGood =
-    check("shellcheck", "shellcheck", [
-      "-x",
-      "-P",
-      "bin",
-      ...globSync(["bin/*", "scripts/*.sh", "deploy/**/*.sh", ".ci/run"]),
-    ]) && isGood;
+  const scripts = globSync(["bin/*", "scripts/*.sh", "deploy/**/*.sh", ".ci/run"]);
+  await Promise.all([
+    check("type check", "tsc", ["-p", "."]),
+    check("type check of the status page", "tsc", ["-p", "src/status/page"]),
+    check("lint and format", "biome", ["check"]),
+    check("unused files, exports and dependencies", "knip", []),
+    check("shellcheck", "shellcheck", ["-x", "-P", "bin", ...scripts]),
+  ]);
 }
 for (const layer of layers) await (layer.inMachine ? runInMachine(layer) : runLayer(layer));
 if (totals.skipped !== EXPECTED_SKIPS) {
@@ -75,22 +72,24 @@ if (totals.skipped !== EXPECTED_SKIPS) {
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exit(isGood && totals.failed === 0 && totals.passed > 0 ? 0 : 1);
 
-function check(title: string, command: string, args: string[]): boolean {
+async function check(title: string, command: string, args: string[]): Promise<void> {
   const startedMs = Date.now();
-  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
-  console.log(`${status === 0 ? "✔" : "✖"} ${title} (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`);
-  if (status !== 0) console.log(stdout + stderr);
-  totals[status === 0 ? "passed" : "failed"]++;
-  return status === 0;
+  const isPassed = await promisify(execFile)(command, args, { maxBuffer: 64 << 20 }).then(
+    () => true,
+    ({ stdout, stderr, message }) => {
+      console.log(`${stdout}${stderr}` || message);
+      return false;
+    },
+  );
+  console.log(`${isPassed ? "✔" : "✖"} ${title} (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`);
+  totals[isPassed ? "passed" : "failed"]++;
+  isGood &&= isPassed;
 }
 
-async function runLayer({ name, pattern, concurrency, alone = [] }: Layer): Promise<void> {
+async function runLayer({ name, pattern, concurrency, first = [], alone = [] }: Layer): Promise<void> {
   const files = globSync(pattern).sort();
-  await runFiles(
-    name,
-    files.filter((file) => !alone.includes(file)),
-    concurrency,
-  );
+  const others = files.filter((file) => !first.includes(file) && !alone.includes(file));
+  await runFiles(name, [...files.filter((file) => first.includes(file)), ...others], concurrency);
   const rest = files.filter((file) => alone.includes(file));
   if (rest.length > 0) await runFiles(`${name}, one by one`, rest, 1);
 }

@@ -20,12 +20,12 @@ import { exec } from "../../src/linux/exec.ts";
 import { startEtcdOn, type TestHost, TestHosts } from "../support/hosts.ts";
 import { echoRequestsIn, PingStream, ping } from "../support/ping.ts";
 import type { TestProcess } from "../support/process.ts";
+import { FLANNELD } from "../support/programs.ts";
 import { Systemd } from "../support/systemd.ts";
 import { until } from "../support/until.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const UNITS = join(ROOT, "deploy/systemd");
-const FLANNELD = join(ROOT, "bin/flanneld");
 const MK_DOCKER_OPTS = join(ROOT, "deploy/docker/mk-docker-opts.sh");
 /** systemd-analyze's scale is 0 (best) to 10; docs/systemd.md names the score. Its --threshold is ten times that. */
 const THRESHOLD = 29;
@@ -295,7 +295,7 @@ function startOther(prefix: string): TestProcess {
     ...[`--subnet-file=${join(h2.directory, "subnet.env")}`, "--probe-interval=off"],
   ];
   const env = { ...process.env, WIREGUARD_KEY_FILE: join(h2.directory, "wgkey") };
-  return h2.start(join(ROOT, "bin/flanneld"), args, { env });
+  return h2.start(FLANNELD, args, { env });
 }
 
 function subnetOf(host: TestHost): string {

@@ -21,9 +21,9 @@ import { exec, runCommand } from "../../src/linux/exec.ts";
 import { netnsPath } from "../../src/linux/netns.ts";
 import { PingStream } from "../support/ping.ts";
 import { TestProcess } from "../support/process.ts";
+import { FLANNELCTL, FLANNELD } from "../support/programs.ts";
 import { until } from "../support/until.ts";
 
-const FLANNELCTL = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 const [first, second, third] = ["a", "b", "c"].map((letter) => `k${process.pid}${letter}`) as [
   string,
   string,
@@ -251,7 +251,7 @@ test("a cluster of three hosts: pods, hosts that join and leave, flanneld killed
     process.kill(Number(pid), "SIGKILL");
     await until(() => readProc(pid, "cmdline") === "", "its end");
     await stream.more(20);
-    const flanneld = fileURLToPath(new URL("../../bin/flanneld", import.meta.url));
+    const flanneld = FLANNELD;
     await using again = new TestProcess(flanneld, command, {
       netns: netnsOf(first, "h3"),
       env: { NODE_NAME: "h3" },

@@ -12,13 +12,12 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, suite, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { hasEsp } from "../../src/linux/esp.ts";
 import { ExecError, type ExecResult, exec } from "../../src/linux/exec.ts";
 import { hasLinkType } from "../../src/linux/link-types.ts";
 import { openRtnetlink } from "../../src/linux/netlink-socket.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 
-const FLANNELCTL = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), `lab-matrix-${process.pid}-`));
 const made: string[] = [];
 

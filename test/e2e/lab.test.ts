@@ -20,9 +20,9 @@ import type { Readable } from "node:stream";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createNetns, deleteNetns, netnsPath } from "../../src/linux/netns.ts";
+import { FLANNELCTL } from "../support/programs.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const FLANNELCTL = join(root, "bin/flannelctl");
 const temporary = mkdtempSync(join(tmpdir(), "lab-test-"));
 const labs = ["a", "b", "c", "d"].map((letter) => `t${process.pid}${letter}`);
 const [first, second, third, demo] = labs as [string, string, string, string];

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { freshNetns } from "../netns/support.ts";
 import { TestProcess } from "../support/process.ts";
+import { FLANNELD } from "../support/programs.ts";
 import { until } from "../support/until.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -14,7 +15,7 @@ const HEADER = /^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ ([\w-]+\.ts):(\d+)\] /;
 
 test("each log line of the bundle names a line of the sources that logs", async (t) => {
   const args = ["--etcd-endpoints=http://127.0.0.1:1", "-v=9"];
-  await using flanneld = new TestProcess(join(ROOT, "bin/flanneld"), args, { netns: freshNetns(t).path });
+  await using flanneld = new TestProcess(FLANNELD, args, { netns: freshNetns(t).path });
   await until(() => /connection refused/.test(flanneld.stderr), "the error about etcd");
   await flanneld.stop();
   const lines = flanneld.stderr.trimEnd().split("\n");

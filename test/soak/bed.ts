@@ -62,8 +62,8 @@ export class Bed implements AsyncDisposable {
     this.#parts = parts;
   }
 
-  /** Starts all of it; resolves once every host is ready. `bundle`: run bin/flanneld (make build) instead of the sources. */
-  static async start(backend: BackendName, { bundle = false } = {}): Promise<Bed> {
+  /** Starts all of it; resolves once every host is ready. */
+  static async start(backend: BackendName): Promise<Bed> {
     await using parts = new AsyncDisposableStack();
     const { hub, hosts } = parts.use(new TestHosts("soak", 3));
     const etcd = new Etcd(hub);
@@ -71,7 +71,7 @@ export class Bed implements AsyncDisposable {
     await etcd.configure(backend);
     const daemons = hosts.map((host) => {
       mkdirSync(join(host.directory, "subnet"));
-      const daemon = new Daemon(host, { endpoint: etcd.endpoint, bundle });
+      const daemon = new Daemon(host, etcd.endpoint);
       daemon.start();
       return daemon;
     });

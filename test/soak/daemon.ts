@@ -1,12 +1,10 @@
 /** A flanneld on a host of the bed, restarted when it ends, as systemd would (Restart=always); its log over all runs. */
 
 import { readFileSync } from "node:fs";
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { TestHost } from "../support/hosts.ts";
 import type { TestProcess } from "../support/process.ts";
+import { FLANNELD } from "../support/programs.ts";
 
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const HEALTH_PORT = 8285;
 
 export interface Health {
@@ -19,17 +17,13 @@ export class Daemon {
   readonly subnetFile: string;
   readonly #host: TestHost;
   readonly #args: readonly string[];
-  readonly #program: readonly string[];
   readonly #past: string[] = [];
   #process: TestProcess | undefined;
   #isHeld = false;
 
-  constructor(host: TestHost, { endpoint, bundle }: { readonly endpoint: string; readonly bundle: boolean }) {
+  constructor(host: TestHost, endpoint: string) {
     this.#host = host;
     this.subnetFile = `${host.directory}/subnet/subnet.env`;
-    this.#program = bundle
-      ? [`${ROOT}/bin/flanneld`]
-      : [process.execPath, "--no-warnings", `${ROOT}/src/cmd/flanneld.ts`];
     this.#args = [
       ...[`--etcd-endpoints=${endpoint}`, `--subnet-file=${this.subnetFile}`],
       ...[`--healthz-port=${HEALTH_PORT}`, "--ip-masq"],
@@ -47,8 +41,7 @@ export class Daemon {
 
   start(): void {
     this.#isHeld = false;
-    const [program, ...args] = this.#program;
-    const started = this.#host.start(program!, [...args, ...this.#args]);
+    const started = this.#host.start(FLANNELD, this.#args);
     this.#process = started;
     const onEnd = () => {
       if (this.#process !== started) return;

@@ -1,10 +1,9 @@
 /**
  * The soak test from the command line; exit code 1 if a fault cost more than it may.
- * usage: node test/soak/run.ts [--backend vxlan|host-gw|udp] [--seed N] [--minutes M | --faults N] [--only REGEX] [--bundle]
+ * usage: node test/soak/run.ts [--backend vxlan|host-gw|udp] [--seed N] [--minutes M | --faults N] [--only REGEX]
  *   --backend  default: all, one after the other
  *   --minutes  for each backend; default 2
  *   --only     faults by name; '^(?!.*(SIGKILL|SIGTERM|down))' leaves every flanneld running, to measure its memory
- *   --bundle   run bin/flanneld (make build), as on a host, instead of the sources
  */
 
 import { parseArgs } from "node:util";
@@ -19,16 +18,15 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "2" },
     faults: { type: "string" },
     only: { type: "string", default: "." },
-    bundle: { type: "boolean", default: false },
   },
 });
-const { seed, minutes, faults, only, bundle } = values;
+const { seed, minutes, faults, only } = values;
 const backends = BACKENDS.filter((name) => values.backend === undefined || name === values.backend);
 if (backends.length === 0) throw new Error(`--backend: use one of ${BACKENDS.join(", ")}`);
 for (const backend of backends) {
   console.log(`${backend}, seed ${seed}`);
   const options: SoakOptions = {
-    ...{ backend, seed: Number(seed), only: new RegExp(only), bundle },
+    ...{ backend, seed: Number(seed), only: new RegExp(only) },
     ...(faults === undefined ? { forMs: Number(minutes) * 60_000 } : { faults: Number(faults) }),
     onOutcome: (outcome) => console.log(`${formatOutcome(outcome)}${outcome.logs && `\n${outcome.logs}`}`),
   };

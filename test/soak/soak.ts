@@ -43,17 +43,16 @@ export interface SoakOptions {
   readonly faults?: number;
   /** Only faults whose name matches. */
   readonly only?: RegExp;
-  readonly bundle?: boolean;
   readonly onOutcome?: (outcome: Outcome) => void;
 }
 
 /** Runs until time or number are used up, or until the bed does not recover. */
 export async function soak(options: SoakOptions): Promise<Outcome[]> {
-  const { backend, seed, forMs = Infinity, faults = Infinity, only = /./, bundle = false } = options;
+  const { backend, seed, forMs = Infinity, faults = Infinity, only = /./ } = options;
   const chance = new Chance(seed);
   const deck = faultsOf(backend).filter(({ name }) => only.test(name));
   if (deck.length === 0) throw new Error(`no fault of ${backend} has a name that matches ${only}`);
-  await using bed = await Bed.start(backend, { bundle });
+  await using bed = await Bed.start(backend);
   using pings = new Pings(bed.hosts.map(({ pod }) => pod));
   const startedMs = performance.now();
   const first = await untilRecovered(bed, pings, startedMs);

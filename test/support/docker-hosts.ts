@@ -10,9 +10,9 @@ import { writeSysctl } from "../../src/linux/sysctl.ts";
 import { type Container, DockerEngine, lockFileOf } from "./docker.ts";
 import { startEtcdOn, type TestHost, TestHosts } from "./hosts.ts";
 import type { TestProcess } from "./process.ts";
+import { FLANNELD } from "./programs.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const FLANNELD = join(ROOT, "bin/flanneld");
 const MK_DOCKER_OPTS = join(ROOT, "deploy/docker/mk-docker-opts.sh");
 
 const ETCD_PREFIX = "/docker/network";
