@@ -26,10 +26,10 @@ interface Layer {
   readonly inMachine?: true;
 }
 
-/** What measures memory, or builds the image. */
-const ALONE = ["deploy-image", "embedded-memory"].map((name) => `test/e2e/${name}.test.ts`);
+/** What measures memory, counts the packets that a repair costs, or builds the image. */
+const ALONE = ["deploy-image", "embedded-memory", "soak"].map((name) => `test/e2e/${name}.test.ts`);
 /** What takes longest begins first, so that none of it runs on when all else has ended. */
-const LONG = ["soak", "walkthroughs", "lab", "lab-matrix", "lab-kube", "etcd-faults", "flannelctl-check"].map(
+const LONG = ["walkthroughs", "lab", "lab-matrix", "lab-kube", "etcd-faults", "flannelctl-check"].map(
   (name) => `test/e2e/${name}.test.ts`,
 );
 

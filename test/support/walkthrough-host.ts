@@ -28,7 +28,7 @@ const APPLETS = ["sh", "sleep", "ping", "ip", "httpd", "nc"];
 /** What commands that only read print depends on the cluster: they are typed again until it fits, at most this long. */
 const DEADLINE_MS = 30_000;
 const READS =
-  /^(cat|ip|ping|journalctl|curl|flannelctl (leases|status|check|ping)|docker (exec|inspect)|grep|ps|tail) /;
+  /^(cat|ip|ping|journalctl|curl|flannelctl (leases|status|check|ping)|docker (exec|inspect)|grep|ps|pgrep|tail) /;
 const END = "<end of the command>";
 
 export class WalkthroughHost implements AsyncDisposable {
