@@ -1,18 +1,22 @@
 /**
- * What the CNI plugin adds to the start of a container: ADD with a delegate that does nothing, less that delegate alone;
- * as it is started from bin/, and as a single executable. BENCH_CNI_PLUGIN=PATH measures another plugin (Go's, for instance)
- * in the same turns.
+ * What the CNI plugin adds to the start of a container: VERSION, which is little more than its start, and ADD with a delegate
+ * that does nothing, less that delegate alone. As nodes run it, in Node.js, and the start of Node.js itself; sizes.
+ * FLANNEL_BENCH_GO_CNI=PATH measures Go's plugin in the same turns: the bars in multiples of it.
  */
 
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { BenchContext, Benchmark } from "./support/benchmark.ts";
 import { type Measurement, median } from "./support/measurement.ts";
 import { rest } from "./support/wait.ts";
 
-const ADD_BAR_MS = 90;
+/** Of the time of Go's plugin. */
+const GO_BAR_TIMES = 3;
+/** Of the start of Node.js. */
+const NODE_BAR_TIMES = 0.5;
+const SIZE_BAR_MB = 5;
 const ROUNDS_PER_TURN = 10;
 const ROOT = join(import.meta.dirname, "..");
 
@@ -24,8 +28,6 @@ const DELEGATE = `#!/bin/sh\nread -r config\necho '{"cniVersion":"1.0.0","ips":[
 interface Program {
   readonly name: string;
   readonly path: string;
-  readonly bar?: number;
-  readonly hasDelegate?: boolean;
 }
 
 export const cni: Benchmark = {
@@ -48,36 +50,60 @@ async function measure({ turns, progress }: BenchContext, directory: string): Pr
   mkdirSync(join(directory, "plugins"));
   writeFileSync(delegate, DELEGATE, { mode: 0o755 });
   writeFileSync(join(directory, "subnet.env"), SUBNET_ENV);
-  progress("building a single executable");
-  const other = process.env.BENCH_CNI_PLUGIN;
+  const plugin = join(ROOT, "dist/flannel");
+  const go = process.env.FLANNEL_BENCH_GO_CNI;
   const programs: readonly Program[] = [
-    { name: "CNI ADD without its delegate", path: join(ROOT, "bin/flannel"), bar: ADD_BAR_MS },
-    { name: "the same as a single executable", path: buildExecutable(directory) },
-    ...(other === undefined ? [] : [{ name: `the same by ${basename(other)}`, path: other }]),
-    { name: "Node.js, doing nothing", path: writeNothing(directory), hasDelegate: false },
+    { name: "the plugin", path: plugin },
+    { name: "through bin/flannel", path: join(ROOT, "bin/flannel") },
+    { name: "the plugin in Node.js", path: writeLauncher(directory, join(ROOT, "dist/flannel.cjs")) },
+    ...(go === undefined ? [] : [{ name: "Go's plugin", path: go }]),
   ];
-  const samples = programs.map((): number[] => []);
+  const nothing = writeLauncher(directory, writeNothing(directory));
+  const versions = new Map<string, number[]>(programs.map(({ name }) => [name, []]));
+  const adds = new Map<string, number[]>(programs.map(({ name }) => [name, []]));
+  const starts: number[] = [];
   for (let turn = 1; turn <= turns; turn++) {
     progress(`turn ${turn} of ${turns}`);
     await rest();
     for (let round = 0; round < ROUNDS_PER_TURN; round++) {
-      const delegateMs = addMs(delegate, directory, round);
-      programs.forEach(({ path, hasDelegate = true }, index) => {
-        samples[index]!.push(addMs(path, directory, round) - (hasDelegate ? delegateMs : 0));
-      });
+      const delegateMs = callMs(delegate, "ADD", directory, round);
+      starts.push(callMs(nothing, "VERSION", directory, round));
+      for (const { name, path } of programs) {
+        versions.get(name)!.push(callMs(path, "VERSION", directory, round));
+        adds.get(name)!.push(callMs(path, "ADD", directory, round) - delegateMs);
+      }
     }
   }
-  return programs.map(({ name, bar }, index) => ({
-    measure: name,
-    value: median(samples[index]!),
-    unit: "ms",
-    bar,
-    samples: samples[index]!,
-  }));
+  const startMs = median(starts);
+  const linesOf = (what: string, samplesOf: ReadonlyMap<string, number[]>): Measurement[] => {
+    const goMs = go === undefined ? undefined : median(samplesOf.get("Go's plugin")!);
+    return programs.map(({ name, path }) => ({
+      measure: `CNI ${what}: ${name}`,
+      value: median(samplesOf.get(name)!),
+      unit: "ms",
+      floor: goMs,
+      bar: path === plugin ? Math.max(NODE_BAR_TIMES * startMs, GO_BAR_TIMES * (goMs ?? 0)) : undefined,
+      samples: samplesOf.get(name)!,
+    }));
+  };
+  return [
+    ...linesOf("VERSION", versions),
+    ...linesOf("ADD without its delegate", adds),
+    { measure: "CNI: Node.js, doing nothing", value: startMs, unit: "ms", samples: starts },
+    {
+      measure: "CNI: the plugin on a node",
+      value: statSync(plugin).size / 1e6,
+      unit: "MB",
+      bar: SIZE_BAR_MB,
+    },
+    ...(go === undefined
+      ? []
+      : [{ measure: "CNI: Go's plugin on a node", value: statSync(go).size / 1e6, unit: "MB" }]),
+  ];
 }
 
 /** From before the start of the plugin until it has ended, for a container that is new each time. */
-function addMs(program: string, directory: string, round: number): number {
+function callMs(program: string, command: string, directory: string, round: number): number {
   const dataDir = join(directory, "data");
   rmSync(dataDir, { recursive: true, force: true });
   const subnetFile = join(directory, "subnet.env");
@@ -95,7 +121,7 @@ function addMs(program: string, directory: string, round: number): number {
     encoding: "utf8",
     env: {
       PATH: process.env.PATH,
-      CNI_COMMAND: "ADD",
+      CNI_COMMAND: command,
       CNI_CONTAINERID: `container${round}`,
       CNI_NETNS: "/run/netns/none",
       CNI_IFNAME: "eth0",
@@ -107,23 +133,18 @@ function addMs(program: string, directory: string, round: number): number {
   return endedMs - startedMs;
 }
 
-/** The bundle and Node.js in one file, with compiled code in it (nodejs.org/api/single-executable-applications.html). */
-function buildExecutable(directory: string): string {
-  const output = join(directory, "flannel-executable");
-  const config = join(directory, "executable.json");
-  const main = join(ROOT, "dist/flannel.cjs");
-  writeFileSync(
-    config,
-    JSON.stringify({ main, output, disableExperimentalSEAWarning: true, useCodeCache: true }),
-  );
-  execFileSync(process.execPath, ["--build-sea", config], { stdio: ["ignore", "ignore", "inherit"] });
-  return output;
+/** A program of no lines. */
+function writeNothing(directory: string): string {
+  const program = join(directory, "nothing.cjs");
+  writeFileSync(program, "");
+  return program;
 }
 
-/** A launcher like bin/flannel of a program without a line. */
-function writeNothing(directory: string): string {
-  const [program, launcher] = [join(directory, "nothing.cjs"), join(directory, "nothing")];
-  writeFileSync(program, "");
-  writeFileSync(launcher, `#!/bin/sh\nexec '${process.execPath}' '${program}'\n`, { mode: 0o755 });
+/** As bin/flannel starts Node.js. */
+function writeLauncher(directory: string, program: string): string {
+  const launcher = join(directory, `launch-${basename(program)}`);
+  writeFileSync(launcher, `#!/bin/sh\nexec '${process.execPath}' --no-warnings '${program}'\n`, {
+    mode: 0o755,
+  });
   return launcher;
 }

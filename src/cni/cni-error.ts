@@ -1,6 +1,6 @@
 /** Errors of a CNI plugin: an object on stdout, exit code 1 (CNI specification 1.1.0, section 5, "Error"). */
 
-import { FlannelError } from "../base/error.ts";
+import { FlannelError, messageOf } from "../base/error.ts";
 
 /** Codes of the specification; codes from 100 on are the plugin's own. */
 export const CNI_CODE = {
@@ -31,6 +31,9 @@ export class CniError extends FlannelError {
     this.details = details;
   }
 }
+
+/** {@link messageOf} for errors of the engine too: it throws null where it has no memory for an error. */
+export const reasonOf = (error: unknown): string => (error === null ? "out of memory" : messageOf(error));
 
 /** The error object for stdout. `cniVersion` is the version of the network config. */
 export function formatError(error: CniError, cniVersion: string): string {

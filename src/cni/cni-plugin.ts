@@ -1,8 +1,7 @@
 /** One call of the plugin: from environment and standard input to standard output and exit code (CNI specification 1.1.0, section 2). */
 
-import { messageOf } from "../base/error.ts";
 import { add, check, del, status } from "./cni-commands.ts";
-import { CNI_CODE, CniError, formatError } from "./cni-error.ts";
+import { CNI_CODE, CniError, formatError, reasonOf } from "./cni-error.ts";
 import { collectGarbage } from "./collect-garbage.ts";
 import type { Call } from "./delegate-call.ts";
 import { type Command, type Environment, type Parameters, readParameters } from "./parameters.ts";
@@ -47,8 +46,8 @@ export async function runToExitCode(ports: PluginPorts): Promise<number> {
     return await runFlannelPlugin(ports);
   } catch (error) {
     // A broken invariant: the runtime needs an error object, and developers the stack trace.
-    ports.printError(`${messageOf(error)}\n${error instanceof Error ? error.stack : ""}\n`);
-    ports.print(formatError(new CniError(CNI_CODE.internal, messageOf(error)), CURRENT_VERSION));
+    ports.printError(`${reasonOf(error)}\n${error instanceof Error ? error.stack : ""}\n`);
+    ports.print(formatError(new CniError(CNI_CODE.internal, reasonOf(error)), CURRENT_VERSION));
     return 1;
   }
 }

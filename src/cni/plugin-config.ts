@@ -8,7 +8,7 @@
  * invalid member is an error only if it is used ({@link PluginConfig.fault}).
  */
 
-import { ConfigError, messageOf } from "../base/error.ts";
+import { ConfigError } from "../base/error.ts";
 import {
   isObject,
   isShallow,
@@ -19,7 +19,7 @@ import {
   readText,
 } from "../config/json-members.ts";
 import { policySocketOf } from "../config/policy-socket.ts";
-import { CNI_CODE, CniError } from "./cni-error.ts";
+import { CNI_CODE, CniError, reasonOf } from "./cni-error.ts";
 import { type Attachment, isIdentifier } from "./parameters.ts";
 import { CURRENT_VERSION, FIRST_VERSION, SUPPORTED_VERSIONS } from "./versions.ts";
 
@@ -88,7 +88,7 @@ function parseObject(text: string): Members {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    const what = text.trim() === "" ? "standard input is empty" : messageOf(error);
+    const what = text.trim() === "" ? "standard input is empty" : reasonOf(error);
     throw new CniError(CNI_CODE.decoding, `cannot read the network config on standard input: ${what}`);
   }
   if (!isShallow(value, MAX_DEPTH)) {

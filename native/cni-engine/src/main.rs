@@ -7,19 +7,19 @@ mod host;
 mod program;
 mod streams;
 
-use rquickjs::{CatchResultExt, Context, Ctx, Runtime};
+use rquickjs::{qjs, CatchResultExt, CaughtError, Context, Module, Runtime};
 use std::process::exit;
 use std::thread;
 
-/// Made by scripts/build-engine.ts, which sets the variable.
-const BUNDLE: &str = include_str!(env!("FLANNEL_CNI_BUNDLE"));
+/// Made by build.rs.
+const BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bundle.bin"));
 
 /// For the largest input (16 MiB) as objects; above it the plugin gets an exception.
-const MEMORY_LIMIT_BYTES: usize = 1024 * 1024 * 1024;
-/// JSON.parse recurses. Only what is used is resident.
-const STACK_BYTES: usize = 256 * 1024 * 1024;
-/// Left to the host's functions, which JavaScript calls.
-const HOST_STACK_BYTES: usize = 1024 * 1024;
+const MEMORY_LIMIT_BYTES: usize = 512 * 1024 * 1024;
+/// JSON.parse recurses: enough for 300,000 levels; above that the plugin gets an exception. Only what is used is resident.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// The rest is left to the host's functions, which JavaScript calls.
+const SCRIPT_STACK_BYTES: usize = 48 * 1024 * 1024;
 
 fn main() {
     let signals = program::block_signals();
@@ -37,30 +37,25 @@ fn main() {
 fn run_bundle() -> Result<i32, String> {
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
     runtime.set_memory_limit(MEMORY_LIMIT_BYTES);
-    runtime.set_max_stack_size(STACK_BYTES - HOST_STACK_BYTES);
     // A run lasts for milliseconds and its garbage is small: collected only far above what a usual config takes.
     runtime.set_gc_threshold(MEMORY_LIMIT_BYTES / 16);
     let context = Context::full(&runtime).map_err(|error| error.to_string())?;
     context.with(|ctx| {
-        let host = host::make_host(&ctx).catch(&ctx).map_err(|error| error.to_string())?;
-        ctx.globals()
-            .set("host", host.clone())
-            .catch(&ctx)
-            .map_err(|error| error.to_string())?;
-        ctx.eval::<(), _>(BUNDLE)
-            .catch(&ctx)
-            .map_err(|error| error.to_string())?;
+        // SAFETY: the runtime of a living context. (Runtime::set_max_stack_size sets no limit at all above 16 MiB.)
+        unsafe { qjs::JS_SetMaxStackSize(qjs::JS_GetRuntime(ctx.as_raw().as_ptr()), SCRIPT_STACK_BYTES as _) };
+        let text = |error: CaughtError| error.to_string();
+        let host = host::make_host(&ctx).catch(&ctx).map_err(text)?;
+        ctx.globals().set("host", host.clone()).catch(&ctx).map_err(text)?;
+        // SAFETY: the bytes were written by the same version of QuickJS, when this executable was built.
+        let module = unsafe { Module::load(ctx.clone(), BUNDLE) };
+        let (_, promise) = module.and_then(Module::eval).catch(&ctx).map_err(text)?;
         while ctx.execute_pending_job() {}
-        let exit_code: Option<i32> = host.get("exitCode").catch(&ctx).map_err(|error| error.to_string())?;
-        exit_code.ok_or_else(|| last_exception(&ctx))
+        if let Some(outcome) = promise.result::<()>() {
+            outcome.catch(&ctx).map_err(text)?;
+        }
+        let exit_code: Option<i32> = host.get("exitCode").catch(&ctx).map_err(text)?;
+        exit_code.ok_or_else(|| "it ended without an exit code".to_owned())
     })
-}
-
-fn last_exception(ctx: &Ctx<'_>) -> String {
-    let value = ctx.catch();
-    value
-        .as_exception()
-        .map_or_else(|| "it ended without an exit code".to_owned(), ToString::to_string)
 }
 
 /// Prints an error object for the runtime and returns the exit code.
