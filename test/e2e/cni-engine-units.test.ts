@@ -5,3 +5,4 @@ import { CNI_EXECUTABLE } from "../support/cni-programs.ts";
 process.env.FLANNEL_TEST_CNI_PLUGIN = CNI_EXECUTABLE;
 await import("../../src/cni/cni-plugin.test.ts");
 await import("../../src/cni/delete-stored.test.ts");
+await import("../../src/cni/pod-policy.test.ts");
