@@ -33,8 +33,8 @@ export function routeTableIdsOf(members: Members, example: string): readonly str
  * then. Throws ConfigError, without the value.
  */
 export function accessKeyOf(members: Members): ConfiguredAccessKey {
-  const id = textMember(members, "AccessKeyID", "");
-  const secret = textMember(members, "AccessKeySecret", "");
+  const id = textMember(members, "AccessKeyID", "").trim();
+  const secret = textMember(members, "AccessKeySecret", "").trim();
   if (id !== "" && secret !== "") return { accessKey: JSON.stringify({ id, secret }), keyNotes: [] };
   if (id === "" && secret === "") return { accessKey: "", keyNotes: [] };
   const [given, missing] =

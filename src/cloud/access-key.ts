@@ -31,7 +31,8 @@ export function openCredentials(
 }
 
 function keyOf(environment: CloudPorts["environment"]): AccessKey | undefined {
-  const [id, secret] = [environment[ID_VARIABLE], environment[SECRET_VARIABLE]];
+  // A Secret made with "echo" ends with a newline.
+  const [id, secret] = [environment[ID_VARIABLE]?.trim(), environment[SECRET_VARIABLE]?.trim()];
   if (!id && !secret) return undefined;
   if (id && secret) return { id, secret };
   const [given, missing] = id ? [ID_VARIABLE, SECRET_VARIABLE] : [SECRET_VARIABLE, ID_VARIABLE];

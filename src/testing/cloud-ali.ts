@@ -186,7 +186,7 @@ export class FakeAli implements AsyncDisposable {
       return failure(
         400,
         "SignatureDoesNotMatch",
-        "Specified signature is not matched with our calculation.",
+        `Specified signature is not matched with our calculation. server string to sign is:${encodeURIComponent(query.toString())}`,
       );
     const nonce = query.get("SignatureNonce") ?? "";
     if (nonce === "" || this.#nonces.has(nonce))

@@ -109,6 +109,32 @@ test("role credentials are renewed before they expire, and after they were refus
   assert.equal(renewals(), 3);
 });
 
+test("a refused signature says so without what was signed, and keys may end with a newline", async () => {
+  await using bed = await start();
+  const host = await bed.cloud.identify(signal);
+  for (const [id, key] of bed.fake.keys) bed.fake.keys.set(id, { ...key, secret: "changed" });
+  const error = await refusalOf(bed.cloud.list(host, NETWORKS, signal));
+  assert.match(
+    error.message,
+    /SignatureDoesNotMatch: Specified signature is not matched with our calculation; check/,
+  );
+  assert.doesNotMatch(error.message, /role-token|server string/);
+  await using other = await start(
+    {},
+    { ACCESS_KEY_ID: "LTAI-static\n", ACCESS_KEY_SECRET: "static-secret\n" },
+  );
+  await other.cloud.identify(signal);
+});
+
+test("an endpoint without encryption is refused, except on loopback", async () => {
+  await using bed = await start({ accessKey: KEY }, { ALIBABA_CLOUD_VPC_ENDPOINT: "http://vpc.example" });
+  await rejects(
+    bed.cloud.identify(signal),
+    "REFUSED",
+    /ALIBABA_CLOUD_VPC_ENDPOINT must be an https:\/\/ URL/,
+  );
+});
+
 test("metadata in hardened mode is read with a token", async () => {
   await using bed = await start();
   bed.instance.isHardened = true;

@@ -35,7 +35,9 @@ export function errorOfAliAnswer(
   wallClockMs: number,
 ): CloudError {
   const code = textAt(json, "Code");
-  const refused = `Alibaba Cloud's VPC API: ${action} was refused: ${shown(`${code || answer.status}: ${textAt(json, "Message")}`)}`;
+  // A refused signature comes with all that was signed, the token of the role included.
+  const message = textAt(json, "Message").replace(/[\s,;]*server string to sign.*$/is, "");
+  const refused = `Alibaba Cloud's VPC API: ${action} was refused: ${shown(`${code || answer.status}: ${message}`)}`;
   const retryAfterMs = retryAfterMsOf(answer, wallClockMs);
   const found = MEANINGS.find(([pattern]) => pattern.test(code))?.[1];
   const meaning = found ?? (answer.status >= 500 ? "UNAVAILABLE" : "REFUSED");

@@ -6,8 +6,8 @@
 import { randomUUID } from "node:crypto";
 import type { Credentials } from "../access-key.ts";
 import { type Json, readJson } from "../answer-json.ts";
-import { CloudError } from "../cloud.ts";
 import type { CloudPorts } from "../cloud-ports.ts";
+import { endpointOf } from "../endpoint.ts";
 import type { Expiring } from "../expiring.ts";
 import { errorOfAliAnswer } from "./ali-error.ts";
 import { canonicalQuery, signRpc } from "./rpc-signature.ts";
@@ -53,11 +53,7 @@ export class AliVpcApi {
   }
 
   #endpoint(region: string): URL {
-    const text = this.#ports.environment[ENDPOINT_VARIABLE] || `https://vpc.${region}.aliyuncs.com`;
-    if (URL.canParse(text)) return new URL("/", text);
-    throw new CloudError(
-      "REFUSED",
-      `${ENDPOINT_VARIABLE} must be a URL such as https://vpc.${region}.aliyuncs.com`,
-    );
+    const regional = `https://vpc.${region}.aliyuncs.com/`;
+    return new URL(endpointOf(this.#ports.environment, ENDPOINT_VARIABLE, regional));
   }
 }

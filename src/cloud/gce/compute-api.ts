@@ -7,6 +7,7 @@ import { sleep } from "../../base/timers.ts";
 import { type Json, readJson, textAt, valueAt } from "../answer-json.ts";
 import { CloudError } from "../cloud.ts";
 import type { CloudPorts } from "../cloud-ports.ts";
+import { endpointOf } from "../endpoint.ts";
 import { Expiring } from "../expiring.ts";
 import { retryAfterMsOf } from "../http.ts";
 import { errorOfAnswer, errorOfOperation, type GceCall } from "./gce-error.ts";
@@ -46,7 +47,7 @@ export class ComputeApi {
   /** Throws CloudError for an endpoint that cannot be used. */
   constructor(metadata: GceMetadata, ports: CloudPorts) {
     this.#ports = ports;
-    this.#base = readEndpoint(ports.environment[ENDPOINT_VARIABLE]);
+    this.#base = endpointOf(ports.environment, ENDPOINT_VARIABLE, DEFAULT_ENDPOINT);
     this.#token = new Expiring((signal) => metadata.token(signal), {
       nowMs: ports.timers.nowMs,
       marginMs: TOKEN_MARGIN_MS,
@@ -117,18 +118,4 @@ function operationPath(operation: Json): string {
 export function resourcePath(link: string): string {
   const start = link.indexOf("projects/");
   return start < 0 ? link : link.slice(start);
-}
-
-/** A bearer token goes to no host that anybody could read it from. */
-function readEndpoint(text: string | undefined): string {
-  if (!text) return DEFAULT_ENDPOINT;
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isLoopback = url !== undefined && /^(?:127\.[\d.]+|\[::1\]|localhost)$/.test(url.hostname);
-  if (url?.protocol !== "https:" && !(url?.protocol === "http:" && isLoopback)) {
-    throw new CloudError(
-      "REFUSED",
-      `${ENDPOINT_VARIABLE} must be an https:// URL such as ${DEFAULT_ENDPOINT} (http:// on loopback only)`,
-    );
-  }
-  return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }

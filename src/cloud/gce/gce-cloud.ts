@@ -63,7 +63,7 @@ export class GceCloud implements Cloud {
     const target = resourcePath(textAt(this.#instance, "selfLink"));
     const network = resourcePath(textAt(this.#interface(), "network"));
     const instance = textAt(this.#instance, "name");
-    if (projectOf(target) === "" || projectOf(network) === "" || instance === "") {
+    if (![target, network].every(isPath) || !isPath(`projects/${instance}`)) {
       throw new CloudError(
         "NOT_UNDERSTOOD",
         `the Compute Engine API answered no instance with a network for ${path}`,
@@ -193,6 +193,9 @@ export class GceCloud implements Cloud {
 
 /** "projects/p/global/routes" for "projects/p/global/networks/n". */
 const routesOf = (network: string): string => `projects/${projectOf(network)}/global/routes`;
+
+/** What a message, a URL or a filter may contain. */
+const isPath = (text: string): boolean => /^projects(?:\/[\w.:-]+)+$/.test(text);
 
 const projectOf = (path: string): string => /^projects\/([^/]+)\/./.exec(path)?.[1] ?? "";
 

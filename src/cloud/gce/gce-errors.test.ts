@@ -217,6 +217,16 @@ test("a host without the metadata server, or with another server there, is told 
   assert.throws(() => at("a b"), /GCE_METADATA_HOST must be a host name/);
 });
 
+test("names that could not be names are refused before they reach the log", async () => {
+  await using bed = await start();
+  bed.instance.network = "projects/acme-prod/global/networks/a\\nE1128 forged";
+  await rejects(
+    bed.cloud.identify(signal),
+    "NOT_UNDERSTOOD",
+    /answered no instance with a network for projects\/4711/,
+  );
+});
+
 test("a token is sent to no endpoint without encryption, and appears in no message", async () => {
   await using bed = await start();
   const insecure = { CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE: "http://compute.example/v1/" };

@@ -5,8 +5,8 @@
 
 import type { Credentials } from "../access-key.ts";
 import { type Json, readJson, valueAt } from "../answer-json.ts";
-import { CloudError } from "../cloud.ts";
 import type { CloudPorts } from "../cloud-ports.ts";
+import { endpointOf } from "../endpoint.ts";
 import type { Expiring } from "../expiring.ts";
 import { notUnderstood } from "../http.ts";
 import { CONTENT_TYPE, signTc3 } from "./tc3-signature.ts";
@@ -25,10 +25,8 @@ export class TencentVpcApi {
   constructor(credentials: Expiring<Credentials>, ports: CloudPorts) {
     this.#ports = ports;
     this.#credentials = credentials;
-    const endpoint = ports.environment[ENDPOINT_VARIABLE] || DEFAULT_ENDPOINT;
-    if (!URL.canParse(endpoint))
-      throw new CloudError("REFUSED", `${ENDPOINT_VARIABLE} must be a URL such as ${DEFAULT_ENDPOINT}`);
-    this.#url = new URL("/", endpoint);
+    // The path is part of what is signed, and "/".
+    this.#url = new URL("/", endpointOf(ports.environment, ENDPOINT_VARIABLE, DEFAULT_ENDPOINT));
   }
 
   /** `Response` of the answer. Throws CloudError. */
