@@ -60,7 +60,18 @@ demo: dist/flanneld.cjs
 	@scripts/packages.sh demo $(FLAGS)
 	@node scripts/demo.ts $(FLAGS)
 
-test: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM)
+# EC2 for the tests of aws-vpc; in a cache, because it is 140 MB of Python that changes with its list only.
+MOTO := node_modules/.cache/moto
+MOTO_STAMP := $(MOTO)/.installed
+
+$(MOTO_STAMP): tools/moto/requirements.txt node_modules/.package-lock.json
+	@scripts/packages.sh fuzz
+	@echo "==> installing moto"
+	@python3 -m venv $(MOTO)
+	@$(MOTO)/bin/pip install --quiet --disable-pip-version-check --requirement tools/moto/requirements.txt
+	@touch $@
+
+test: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM) $(MOTO_STAMP)
 	@scripts/packages.sh test
 	@node scripts/test.ts
 
@@ -96,7 +107,7 @@ conformance netns vm: dist/flanneld.cjs
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 
-e2e: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM)
+e2e: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM) $(MOTO_STAMP)
 	@scripts/packages.sh test
 	@node scripts/test.ts $@
 

@@ -49,6 +49,8 @@ const JITTER = 0.25;
 const PATIENCE_MS = 50;
 /** A listing of this age is good enough for an operation. */
 const FRESH_MS = 5_000;
+/** How long a listing may still show what was there before an operation, if the routes are not listed more often. */
+const CONSISTENT_AFTER_MS = 30_000;
 /** Operations that no pass asks for any more are dropped: a pass asks again within 30 s. */
 const FORGOTTEN_MS = 60_000;
 /** Errors after which no further call has a chance. */
@@ -246,7 +248,7 @@ export class CloudRouteProvider implements Provider {
   }
 
   async #run({ operation, entry }: Job, { cloud }: CloudSession, host: CloudHost): Promise<void> {
-    const { logger, signal, timers } = this.#options;
+    const { logger, signal, timers, resyncMs } = this.#options;
     const route = this.#view.routeAt(entry);
     const place = placeOf(entry, host);
     const where = `in route table ${place.table}`;
@@ -268,7 +270,7 @@ export class CloudRouteProvider implements Provider {
         `Replaced foreign route ${entry.destination} to ${route.target} ${where}; it leads to ${host.target} now`,
       );
     }
-    this.#view.done(operation, timers.nowMs());
+    this.#view.done(operation, timers.nowMs() + Math.min(CONSISTENT_AFTER_MS, resyncMs / 2));
   }
 
   #report(...changes: readonly StateChange[]): void {

@@ -10,9 +10,6 @@ import { keyOf, type StateChange, type StateOperation, sameObject } from "../sta
 import { isWithin } from "../state/operation.ts";
 import type { CloudHost, CloudRoute, CloudSettings } from "./cloud.ts";
 
-/** How long a listing may still show what was there before an operation: APIs are eventually consistent. */
-const CONSISTENT_AFTER_MS = 30_000;
-
 /** A route of a listing, or one that this host created since. */
 export type KnownRoute = CloudRoute | "created";
 
@@ -40,15 +37,18 @@ export class RouteView {
     return this.#known.get(keyOf(entry));
   }
 
-  /** Takes note of an operation that the cloud has done; passes see it once they {@link commit} it. */
-  done({ action, object }: StateOperation, nowMs: number): void {
+  /**
+   * Takes note of an operation that the cloud has done; passes see it once they {@link commit} it. Until then a listing may still
+   * show what was there before: APIs are eventually consistent.
+   */
+  done({ action, object }: StateOperation, untilMs: number): void {
     const key = keyOf(object);
     const isThere = action !== "remove";
     const before = this.#known.get(key);
     const previousTarget = before === undefined || before === "created" ? undefined : before.target;
     if (isThere) this.#known.set(key, "created");
     else this.#known.delete(key);
-    this.#recent.set(key, { untilMs: nowMs + CONSISTENT_AFTER_MS, isThere, previousTarget });
+    this.#recent.set(key, { untilMs, isThere, previousTarget });
   }
 
   /** Shows the outcome of an operation to passes. */
@@ -146,7 +146,7 @@ export const placeOf = ({ table, destination }: CloudRouteEntry, { tables }: Clo
 });
 
 /** The entry of a route that exists, in `place`; undefined = it is another host's. */
-function entryOf(
+export function entryOf(
   route: CloudRoute,
   claim: CloudRouteEntry | undefined,
   place: CloudRouteEntry,

@@ -60,10 +60,14 @@ function takeEnvironment(): NodeJS.ProcessEnv {
 }
 
 /** The client of a cloud; throws CloudError if this version has none. */
-async function openCloud(
+export async function openCloud(
   cloud: string,
   settings: CloudSettings,
-  { readFile, logger, environment }: CloudProviderOptions & { readonly environment: NodeJS.ProcessEnv },
+  {
+    readFile,
+    logger,
+    environment,
+  }: Pick<CloudProviderOptions, "readFile" | "logger"> & { readonly environment: NodeJS.ProcessEnv },
 ): Promise<Cloud> {
   const create = CLIENTS[cloud];
   if (create === undefined) throw new CloudError("REFUSED", `there is no client for ${cloud}`);

@@ -5,6 +5,8 @@ import type { AdminPorts } from "../admin/admin-ports.ts";
 import { FlannelError, messageOf } from "../base/error.ts";
 import { silentLogger } from "../base/logger.ts";
 import { systemTimers } from "../base/timers.ts";
+import type { AccessKey } from "../cloud/cloud.ts";
+import { inspectCloud } from "../cloud/cloud-inspector.ts";
 import { PolicyProvider } from "../ipsec/policy-provider.ts";
 import { canSet, createDeviceSettings } from "../linux/device-settings.ts";
 import { runCommand } from "../linux/exec.ts";
@@ -17,6 +19,10 @@ import type { OperatePorts } from "../operate/operate-ports.ts";
 import { NetlinkProvider } from "../state/netlink-provider.ts";
 import { KernelDevices } from "../wireguard/kernel-devices.ts";
 import { WireguardProvider } from "../wireguard/provider.ts";
+import { openCloud } from "./cloud-provider.ts";
+
+/** For a few calls of a cloud's API. */
+const CLOUD_TIMEOUT_MS = 60_000;
 
 export const hostPorts = (admin: AdminPorts): OperatePorts => ({
   admin,
@@ -40,6 +46,14 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
     return {
       ...{ rtnetlink, kernel, providers: [kernel, wireguard, policies], keys },
       hasKernelWireguard: devices.isAvailable,
+      async inspectCloud(request) {
+        const { type, addresses, tables, claims } = request;
+        const secret = keys.secretOf(claims[0]?.accessKeyId ?? "");
+        const accessKey = secret === undefined ? undefined : (JSON.parse(secret) as AccessKey);
+        const ports = { readFile, logger: silentLogger, environment: process.env };
+        const cloud = await openCloud(type, { addresses, tables, accessKey }, ports);
+        return await inspectCloud(cloud, request, AbortSignal.timeout(CLOUD_TIMEOUT_MS));
+      },
       isInProcess: (device) =>
         rtnetlink.link(device)?.kind === "tun" && existsSync(`${UAPI_DIRECTORY}/${device}.sock`),
       [Symbol.dispose]() {
@@ -52,13 +66,7 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
   canSet,
   firewallExec: { run: runCommand },
   processes: processesOfThisNetns,
-  readFile(path) {
-    try {
-      return readFileSync(path, "utf8");
-    } catch {
-      return undefined;
-    }
-  },
+  readFile,
   removeFile(path) {
     try {
       rmSync(path);
@@ -68,3 +76,11 @@ export const hostPorts = (admin: AdminPorts): OperatePorts => ({
     }
   },
 });
+
+function readFile(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}

@@ -13,6 +13,8 @@ import { CONFIG_FILE_FLAG } from "../config/options-program-table.ts";
 import { FLANNELD_FLAGS } from "../config/options-table.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
 import { Firewall } from "../firewall/firewall.ts";
+import { describeObject } from "../state/objects.ts";
+import { findCloudLeftovers } from "./cloud-routes.ts";
 import { findLeftovers, removeLeftover } from "./leftovers.ts";
 import type { HostKernel, OperatePorts } from "./operate-ports.ts";
 import { findFlanneld } from "./running.ts";
@@ -25,10 +27,20 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
   defineCommand({
     summary:
       "remove everything of flannel's from this host: devices, routes, firewall rules, subnet.env, key",
-    synopsis: "[--dry-run] [--force] [--subnet-file FILE]",
+    synopsis: "[--dry-run] [--force] [--cloud TYPE] [--subnet-file FILE]",
     flags: {
       "dry-run": { kind: "bool", help: "only print what would be removed" },
       force: { kind: "bool", help: "also while flanneld runs here, which then repairs what it can" },
+      cloud: {
+        kind: "string",
+        value: "type",
+        help: "also this host's routes in the tables of this cloud (aws-vpc…), and those whose target no longer exists",
+      },
+      "route-table-id": {
+        kind: "repeatable",
+        value: "id",
+        help: "with --cloud: the route table, if the network config names it; may be given several times",
+      },
       "subnet-file": FLANNELD_FLAGS["subnet-file"],
       ...CONFIG_FILE_FLAG,
     },
@@ -46,9 +58,13 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
       const cleanup = new Cleanup(ports, host, context, values["dry-run"]);
       const subnetFile = values["subnet-file"];
       const text = ports.readFile(subnetFile);
-      await cleanup.kernel(text === undefined ? undefined : parseSubnetEnv(text));
+      const subnetEnv = text === undefined ? undefined : parseSubnetEnv(text);
+      await cleanup.kernel(subnetEnv);
       await cleanup.firewall();
-      if (text !== undefined) cleanup.subnetFile(subnetFile, parseSubnetEnv(text));
+      const { cloud, "route-table-id": tables } = values;
+      const isCloudClean = cloud === "" || (await cleanup.cloud(cloud, tables, subnetEnv));
+      // Without it, --cloud cannot be repeated.
+      if (subnetEnv !== undefined && isCloudClean) cleanup.subnetFile(subnetFile, subnetEnv);
       cleanup.keyFile(keyFile);
       return cleanup.conclude();
     },
@@ -103,6 +119,33 @@ class Cleanup {
     const { objects, problems } = await firewall.cleanup({ dryRun: this.#isDryRun });
     for (const object of objects) this.#done(object);
     for (const problem of problems) this.#failed(problem);
+  }
+
+  /** Deletes this host's routes in a cloud, and blackholes; whether that succeeded. */
+  async cloud(
+    type: string,
+    tables: readonly string[],
+    subnetEnv: ParsedSubnetEnv | undefined,
+  ): Promise<boolean> {
+    const { ipv4, ipv6 } = subnetEnv?.network ?? {};
+    const networks = [ipv4, ipv6].filter((prefix) => prefix !== undefined);
+    if (networks.length === 0) {
+      this.#failed(
+        "--cloud: there is no subnet.env that says which network is flannel's; name it with --subnet-file",
+      );
+      return false;
+    }
+    try {
+      for (const route of await findCloudLeftovers(this.#host, { type, tables, networks })) {
+        if (!this.#isDryRun) await route.delete();
+        this.#done(describeObject(route.entry));
+      }
+      return true;
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      this.#failed(`failed to clean up the routes of ${type}: ${messageOf(error)}`);
+      return false;
+    }
   }
 
   subnetFile(path: string, { network, subnets, mtuBytes }: ParsedSubnetEnv): void {

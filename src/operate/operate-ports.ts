@@ -1,10 +1,12 @@
 /** What the commands on this host need from their process. */
 
+import type { Prefix } from "../address/prefix.ts";
 import type { AdminPorts } from "../admin/admin-ports.ts";
 import type { HostKeys } from "../backend/backend.ts";
 import type { FirewallExec } from "../firewall/firewall-exec.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { SettingName } from "../state/device-settings.ts";
+import type { CloudRouteEntry } from "../state/kinds/cloud-route.ts";
 import type { Provider } from "../state/provider.ts";
 
 /** The datastore, the kernel, the firewall and the processes of this host. */
@@ -33,8 +35,30 @@ export interface HostKernel extends Disposable {
   /** This host's keys; a key that does not exist yet is "(new)". */
   readonly keys: HostKeys;
   readonly hasKernelWireguard: boolean;
+  /** Asks a cloud's API for the routes that concern this host; changes nothing. Rejects with FlannelError. */
+  inspectCloud(request: CloudRequest): Promise<readonly InspectedRoute[]>;
   /** Whether a running flanneld has the keys and peers of this WireGuard device in its own process, where they are not seen. */
   isInProcess(device: string): boolean;
+}
+
+/** Which routes to ask a cloud for. */
+interface CloudRequest {
+  /** The backend's type. */
+  readonly type: string;
+  /** Of this host. */
+  readonly addresses: readonly string[];
+  /** Ids of route tables; empty = the one that the cloud associates with this host. */
+  readonly tables: readonly string[];
+  readonly networks: readonly Prefix[];
+  /** What this host desires. */
+  readonly claims: readonly CloudRouteEntry[];
+}
+
+/** A route of this host, a foreign one in a place that it claims, or one whose target no longer exists. */
+export interface InspectedRoute {
+  readonly entry: CloudRouteEntry;
+  /** Deletes it. Rejects with FlannelError. */
+  delete(): Promise<void>;
 }
 
 /** A process of this host. */

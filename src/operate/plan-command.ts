@@ -35,6 +35,7 @@ import { diffStates } from "../state/diff.ts";
 import { describeObject, deviceOf, keyOf, type StateObject, type StateOperation } from "../state/objects.ts";
 import { observeAll } from "../state/provider.ts";
 import type { Target } from "../state/target.ts";
+import { observeCloud } from "./cloud-routes.ts";
 import { assignedLease, type ExpectedLease, expectLease } from "./expected-lease.ts";
 import type { HostKernel, OperatePorts } from "./operate-ports.ts";
 
@@ -116,6 +117,10 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
   const target = targetOf(situation, backend, self, lease);
   const kinds = new Set(host.providers.flatMap((provider) => [...provider.kinds]));
   const observed = await observeAll(host.providers, target.ownership, kinds);
+  const cloud = await observeCloud(host, target);
+  observed.push(...cloud.observed);
+  if (cloud.isKnown) kinds.add("cloud-route");
+  for (const line of cloud.problems) printError(printable(line));
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
   const hidden = new Set([...target.ownership.devices].filter((device) => host.isInProcess(device)));
   const changes = operations.filter(
