@@ -43,6 +43,15 @@ export const defineStoreChange = <T extends FlagTable>(
     return ports.openStore(options, logger);
   });
 
+/** A command on this host that changes the datastore where that is possible: in Kubernetes it gets a store for reading. */
+export const defineHostCommand = <T extends FlagTable>(
+  ports: AdminPorts,
+  spec: StoreCommand<T, LeaseInspector | LeaseAdmin>,
+): Command =>
+  define(ports, spec, (options, logger) =>
+    options.kind === "kube" ? ports.inspectStore(options, logger) : ports.openStore(options, logger),
+  );
+
 function define<T extends FlagTable, Store extends LeaseInspector>(
   ports: AdminPorts,
   spec: StoreCommand<T, Store>,

@@ -19,6 +19,7 @@ import { traceCommand } from "../operate/diagnose/trace-command.ts";
 import { planCommand } from "../operate/plan-command.ts";
 import { replayCommand } from "../operate/replay-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
+import { uninstallCommand } from "../operate/uninstall.ts";
 import { completionCommand } from "../reference/completion-command.ts";
 import { programOf } from "../reference/program-tree.ts";
 import { FLANNELD } from "../reference/programs.ts";
@@ -60,6 +61,7 @@ export const flannelctl: Command = defineGroup(
     leases: leaseCommands(adminPorts),
     plan: planCommand(operatePorts),
     cleanup: cleanupCommand(operatePorts),
+    uninstall: uninstallCommand(operatePorts),
     bugreport: bugreportCommand(operatePorts, diagnose, VERSION),
     store: storeCommands(),
     lab: labCommands({

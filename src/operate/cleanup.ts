@@ -56,22 +56,14 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
       const keyFile = wireguardKeyFileOf(ports.admin.variables);
       using host = ports.openKernel(keyFile);
       const cleanup = new Cleanup(ports, host, context, values["dry-run"]);
-      const subnetFile = values["subnet-file"];
-      const text = ports.readFile(subnetFile);
-      const subnetEnv = text === undefined ? undefined : parseSubnetEnv(text);
-      await cleanup.kernel(subnetEnv);
-      await cleanup.firewall();
       const { cloud, "route-table-id": tables } = values;
-      const isCloudClean = cloud === "" || (await cleanup.cloud(cloud, tables, subnetEnv));
-      // Without it, --cloud cannot be repeated.
-      if (subnetEnv !== undefined && isCloudClean) cleanup.subnetFile(subnetFile, subnetEnv);
-      cleanup.keyFile(keyFile);
-      return cleanup.conclude();
+      await cleanup.network(values["subnet-file"], keyFile, { type: cloud, tables });
+      return cleanup.conclude(" The lease in the datastore stays until it expires or is released.");
     },
   });
 
 /** One run: removes, prints, and counts. */
-class Cleanup {
+export class Cleanup {
   readonly #ports: OperatePorts;
   readonly #host: HostKernel;
   readonly #context: CommandContext;
@@ -86,7 +78,23 @@ class Cleanup {
     this.#isDryRun = isDryRun;
   }
 
-  async kernel(subnetEnv: ParsedSubnetEnv | undefined): Promise<void> {
+  /** What flanneld programs, and its files; `cloud`: also in this cloud's route tables ("" = in none). */
+  async network(
+    subnetFile: string,
+    keyFile: string,
+    cloud: { readonly type: string; readonly tables: readonly string[] } = { type: "", tables: [] },
+  ): Promise<void> {
+    const text = this.#ports.readFile(subnetFile);
+    const subnetEnv = text === undefined ? undefined : parseSubnetEnv(text);
+    await this.#kernel(subnetEnv);
+    await this.#firewall();
+    const isCloudClean = cloud.type === "" || (await this.#cloud(cloud.type, cloud.tables, subnetEnv));
+    // Without it, --cloud cannot be repeated.
+    if (subnetEnv !== undefined && isCloudClean) this.#subnetFile(subnetFile, subnetEnv);
+    this.#keyFile(keyFile);
+  }
+
+  async #kernel(subnetEnv: ParsedSubnetEnv | undefined): Promise<void> {
     let failures = new Map<string, FlannelError>();
     for (let round = 1; round <= ROUNDS; round++) {
       const { objects, foreign } = await findLeftovers(this.#host, subnetEnv);
@@ -112,7 +120,7 @@ class Cleanup {
     }
   }
 
-  async firewall(): Promise<void> {
+  async #firewall(): Promise<void> {
     const say = (message: string): void => this.#context.printError(message);
     const logger = { info: say, warn: say, error: say, debug() {} };
     await using firewall = new Firewall({ mode: "nftables", exec: this.#ports.firewallExec, logger });
@@ -122,7 +130,7 @@ class Cleanup {
   }
 
   /** Deletes this host's routes in a cloud, and blackholes; whether that succeeded. */
-  async cloud(
+  async #cloud(
     type: string,
     tables: readonly string[],
     subnetEnv: ParsedSubnetEnv | undefined,
@@ -148,29 +156,27 @@ class Cleanup {
     }
   }
 
-  subnetFile(path: string, { network, subnets, mtuBytes }: ParsedSubnetEnv): void {
+  #subnetFile(path: string, { network, subnets, mtuBytes }: ParsedSubnetEnv): void {
     if (
       [network.ipv4, network.ipv6, subnets.ipv4, subnets.ipv6, mtuBytes].every((part) => part === undefined)
     ) {
       this.#context.print(`left alone: ${path}, which is not a subnet.env`);
       return;
     }
-    this.#removeFile(path, "");
+    this.file(path, "");
   }
 
   /** The key is of no use without the device, and a secret that nothing protects once flannel is gone. */
-  keyFile(path: string): void {
+  #keyFile(path: string): void {
     const text = this.#ports.readFile(path);
     if (text === undefined) return;
     if (/^[A-Za-z0-9+/]{43}=$/.test(text.trim()))
-      this.#removeFile(
-        path,
-        ", this host's private WireGuard key; the next start of flanneld creates another",
-      );
+      this.file(path, ", this host's private WireGuard key; the next start of flanneld creates another");
     else this.#context.print(`left alone: ${path}, which does not contain a WireGuard key`);
   }
 
-  #removeFile(path: string, what: string): void {
+  /** Removes a file; `what`: what it was, after its path. */
+  file(path: string, what: string): void {
     try {
       if (!this.#isDryRun) this.#ports.removeFile(path);
       this.#done(`file ${path}${what}`);
@@ -180,13 +186,25 @@ class Cleanup {
     }
   }
 
-  /** Prints the sum and gives the exit code. */
-  conclude(): number {
+  /** Does something else, unless this is a dry run; it throws FlannelError, or gives the reason why it is not done. */
+  async step(text: string, act: () => Promise<string | undefined>): Promise<void> {
+    try {
+      const reason = this.#isDryRun ? undefined : await act();
+      if (reason === undefined) this.#done(text);
+      else this.#failed(`${text}: ${reason}`);
+    } catch (error) {
+      if (!(error instanceof FlannelError)) throw error;
+      this.#failed(`${text}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Prints the sum and gives the exit code. `rest`: what stays, after the sum. */
+  conclude(rest: string): number {
     const { print, printError } = this.#context;
     const things = this.#count === 1 ? "1 object" : `${this.#count} objects`;
     if (this.#count === 0 && this.#problems === 0) print("This host has nothing of flannel's.");
     else if (this.#isDryRun) print(`${things} would be removed.`);
-    else print(`${things} removed. The lease in the datastore stays until it expires or is released.`);
+    else print(`${things} removed.${rest}`);
     if (this.#problems > 0) printError(`Not everything was removed: ${this.#problems} problems, see above.`);
     return this.#problems > 0 ? 1 : 0;
   }

@@ -12,7 +12,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -232,6 +232,71 @@ test("a copy of Go flannel's unit in /etc takes precedence, and runs this flanne
   );
 });
 
+test("the tree: upgraded and rolled back by a link without losing a packet, then uninstalled", async () => {
+  const files = async () => new Set(await filesOf(debian));
+  const before = await files();
+  await redHat.install(NEW);
+  await redHat.run(
+    `printf '%s\\n' 'FLANNEL_ETCD_ENDPOINTS="${endpoint}"' 'FLANNEL_ETCD_PREFIX="${PREFIX}"' >${redHat.settings}`,
+  );
+  await redHat.systemd.systemctl("start", "flanneld");
+  const [archive] = globSync(join(packages, NEW, "*.tar.xz"));
+  execFileSync("tar", ["-xJf", archive!, "-C", packages]);
+  for (const version of [OLD, NEW])
+    await debian.run(`cp -a /mnt/flannel-ts-${NEW} /opt/flannel-ts-${version}`);
+  await debian.run(`
+    ln -s flannel-ts-${OLD} /opt/flannel
+    ln -s /opt/flannel/bin/flanneld /opt/flannel/bin/flannelctl /opt/flannel/bin/mk-docker-opts.sh /usr/local/bin
+    cp /opt/flannel/systemd/flanneld.service /etc/systemd/system
+    cp /opt/flannel/systemd/flanneld.sysconfig /etc/default/flanneld
+    sed -i 's,^FLANNEL_ETCD_ENDPOINTS=.*,FLANNEL_ETCD_ENDPOINTS="${endpoint}",; s,^FLANNEL_ETCD_PREFIX=.*,FLANNEL_ETCD_PREFIX="${PREFIX}",' /etc/default/flanneld
+    systemctl daemon-reload
+    systemctl enable --now flanneld`);
+  for (const machine of [debian, redHat]) {
+    await machine.systemd.untilActive("flanneld.service", DEADLINE_MS);
+    await machine.host.run("ip", ["link", "add", "br0", "type", "bridge"]);
+    await machine.host.run("ip", ["address", "add", subnets.get(machine)!, "dev", "br0"]);
+    await machine.host.run("ip", ["link", "set", "br0", "up"]);
+  }
+  await untilReachable();
+  await using there = new PingStream(redHat.host.netns, bridgeOf(debian));
+  for (const version of [NEW, OLD]) {
+    await there.more(5);
+    await debian.run(`ln -sfn flannel-ts-${version} /opt/flannel && systemctl restart flanneld`);
+    const pid = await debian.systemd.property("flanneld.service", "MainPID");
+    assert.match(
+      await debian.run(`tr '\\0' '\\n' </proc/${pid}/cmdline`),
+      new RegExp(`/opt/flannel-ts-${version}/`),
+    );
+  }
+  await there.more(5);
+  assert.deepEqual((await there.stop()).lost, []);
+
+  const listed = await debian.run("flannelctl uninstall --dry-run");
+  for (const what of [
+    "device flannel.1",
+    "route 10.5.",
+    "unit flanneld.service (running, enabled)",
+    "/etc/default/flanneld",
+  ])
+    assert.ok(listed.includes(what), listed);
+  const lease = subnets.get(debian)!.replace(/1\/24$/, "0/24");
+  assert.ok(listed.includes(`lease ${lease} in the datastore`), listed);
+  assert.match(listed, /^\d+ objects would be removed\.$/m);
+  await assert.rejects(debian.run("flannelctl uninstall"), /there is no terminal to confirm on; give --yes/);
+  assert.equal(await debian.systemd.isActive("flanneld.service"), true);
+  await debian.run("flannelctl uninstall --yes");
+  assert.equal(await debian.systemd.isActive("flanneld.service"), false);
+  assert.doesNotMatch(await redHat.run("flannelctl leases"), new RegExp(lease));
+  assert.doesNotMatch(await debian.host.run("ip", ["-brief", "link"]), /flannel/);
+  const now = [...(await files()).difference(before)].filter((file) => !file.startsWith("/opt/flannel"));
+  assert.deepEqual(now, []);
+  assert.match(
+    await redHat.run("flannelctl uninstall --dry-run"),
+    /left to the package manager: flannel-ts; dnf remove/,
+  );
+});
+
 /** The unit of Go flannel's RPM, and what is beside it in the package. */
 const GO_UNIT = `[Unit]
 Description=Flanneld overlay address etcd agent
@@ -363,7 +428,7 @@ const packageOf = (version: string, ending: string): string =>
 const shellOf =
   (systemd: Systemd) =>
   async (line: string): Promise<string> => {
-    const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };
+    const env = { PATH: "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };
     return (await systemd.run("sh", ["-c", line], { env, timeoutMs: 120_000 })).stdout;
   };
 
