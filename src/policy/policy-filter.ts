@@ -10,6 +10,8 @@ import { type FirewallExec, runTool } from "../firewall/firewall-exec.ts";
 import { type ConnectionTable, forbiddenConnections } from "./connections.ts";
 import type { DesiredFilter, Direction } from "./model.ts";
 import {
+  CUT_CHAIN,
+  CUT_HOOK,
   CUT_SET,
   counterName,
   POLICY_TABLE,
@@ -155,6 +157,8 @@ export class PolicyFilter {
       const script = lines.filter((line) => !refused.has(line));
       try {
         if (script.length > 0) await this.#nft(["-f", "-"], `${script.join("\n")}\n`);
+        // A table that is made anew has no ids and no chain for them.
+        if (/^(?:add|delete) table /.test(script[0] ?? "")) this.#cut = undefined;
       } catch (error) {
         this.#known = undefined;
         if (!hasCode(error, "FIREWALL_REFUSED")) throw error;
@@ -192,6 +196,7 @@ export class PolicyFilter {
         ...(known === undefined ? [`flush set ${POLICY_TABLE} ${CUT_SET}`] : []),
         ...elementLine("delete", gone),
         ...elementLine("add", added),
+        ...((known?.size ?? -1) === forbidden.size ? [] : cutChain(forbidden.size > 0)),
       ];
       this.#cut = undefined;
       if (lines.length > 0) await this.#nft(["-f", "-"], `${lines.join("\n")}\n`);
@@ -215,6 +220,16 @@ export class PolicyFilter {
 
 const NFT_MISSING =
   '"nft" is not installed and network policies need it: install the package "nftables", or run flanneld without --network-policy';
+
+/** Creates the chain, or deletes it, whether or not it exists. */
+const cutChain = (isNeeded: boolean): string[] => {
+  const chain = `${POLICY_TABLE} ${CUT_CHAIN}`;
+  return [
+    `add chain ${chain} { ${CUT_HOOK}; }`,
+    `flush chain ${chain}`,
+    isNeeded ? `add rule ${chain} ct id @${CUT_SET} drop` : `delete chain ${chain}`,
+  ];
+};
 
 const elementLine = (verb: "add" | "delete", ids: ReadonlySet<number>): string[] =>
   ids.size === 0 ? [] : [`${verb} element ${POLICY_TABLE} ${CUT_SET} { ${[...ids].join(", ")} }`];

@@ -6,7 +6,14 @@
 import { formatIp, parseIp } from "../address/ip.ts";
 import { addressAt, baseOf, parsePrefix, sizeOf } from "../address/prefix.ts";
 import { FlannelError } from "../base/error.ts";
-import { POLICY_TABLE, type TableChain, type TableContents, type TableRule, type TableSet } from "./table.ts";
+import {
+  CUT_CHAIN,
+  POLICY_TABLE,
+  type TableChain,
+  type TableContents,
+  type TableRule,
+  type TableSet,
+} from "./table.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 const isJson = (value: unknown): value is Json => typeof value === "object" && value !== null;
@@ -28,6 +35,7 @@ export function readListing(text: string): TableContents {
     const { set, map, chain, rule } = object as Readonly<Record<string, Json | undefined>>;
     const each = set ?? map ?? chain ?? rule;
     if (each === undefined || `${each.family} ${each.table}` !== POLICY_TABLE) continue;
+    if (chain?.name === CUT_CHAIN || rule?.chain === CUT_CHAIN) continue;
     if (chain !== undefined) chains.set(String(chain.name), { hook: hookOf(chain), rules: [] });
     else if (rule !== undefined)
       chains.get(String(rule.chain))?.rules.push({ body: undefined, mark: String(rule.comment ?? "") });

@@ -1,7 +1,7 @@
 /**
  * The desired filter as a table of nftables (nft(8)): what is fixed in it, and how sets, maps, chains and rules are written.
  *
- * A packet of a known connection meets two rules. The first one of a connection meets one lookup for each end, and if the end
+ * A packet of a known connection meets one rule. The first one of a connection meets one lookup for each end, and if the end
  * is isolated the rules of its own policies only: its cost does not depend on other pods or policies.
  */
 
@@ -61,14 +61,20 @@ const mapName = (direction: Direction, family: Family): string => `${SHORT[direc
 export const counterName = (direction: Direction, family: Family): string =>
   `denied-${SHORT[direction]}${family}`;
 const denyName = (direction: Direction, family: Family): string => `deny-${SHORT[direction]}${family}`;
-/** Ids of connections that policies forbid now (see connections.ts). */
+/** Ids of connections that policies forbid now (see connections.ts); the chain that drops them exists only while there are any. */
 export const CUT_SET = "cut";
+export const CUT_CHAIN = "cut-connections";
+/** Before the chain that accepts known connections. */
+export const CUT_HOOK = `type filter hook forward priority ${PRIORITY - 1}; policy accept`;
 
 const ipOf = (family: Family): string => (family === 4 ? "ip" : "ip6");
 const typeOf = (family: Family): string => (family === 4 ? "ipv4_addr" : "ipv6_addr");
 /** The pod's own address in a packet. */
 const ownField = (direction: Direction): string => (direction === "egress" ? "saddr" : "daddr");
 const remoteField = (direction: Direction): string => (direction === "egress" ? "daddr" : "saddr");
+
+/** Neighbour and listener discovery (RFC 4861, RFC 2710, RFC 3810): between pods on one bridge it passes the forward hook. */
+const DISCOVERY = "icmpv6 type { 130, 131, 132, 133, 134, 135, 136, 137, 143 } accept";
 
 /** Makes tables from filters; what did not change from one to the next is the same object. */
 export class TableMaker {
@@ -153,6 +159,8 @@ export class TableMaker {
     const { logGroup } = this.#options;
     const log = `limit rate 10/second burst 20 packets log prefix "flannel-policy: denied ${direction} " group ${logGroup}`;
     return [
+      `${ipOf(family)} saddr . ${ipOf(family)} daddr @self${family} accept`,
+      ...(family === 6 ? [DISCOVERY] : []),
       ...(logGroup === undefined ? [] : [log]),
       `update @${counterName(direction, family)} { ${ipOf(family)} ${ownField(direction)} }`,
       "drop",
@@ -165,15 +173,8 @@ export class TableMaker {
   }
 }
 
-/** Neighbour and listener discovery (RFC 4861, RFC 2710, RFC 3810): between pods on one bridge it passes the forward hook. */
-const DISCOVERY = "icmpv6 type { 130, 131, 132, 133, 134, 135, 136, 137, 143 } accept";
-
 const FORWARD_RULES: readonly string[] = [
-  `ct id @${CUT_SET} drop`,
   "ct state established,related accept",
-  "ip saddr . ip daddr @self4 accept",
-  "ip6 saddr . ip6 daddr @self6 accept",
-  DISCOVERY,
   // An address of this node that no known pod has: whoever has it is starting, or is gone.
   ...FAMILIES.flatMap((family) =>
     DIRECTIONS.map((direction) => {
@@ -213,9 +214,7 @@ const rulesOf = ({ rules, direction, family }: FilterChain): string[] => [
 function conditionsOf(rule: FilterRule, direction: Direction, family: Family): string {
   const { peers, protocol, ports, endpoints } = rule;
   const conditions: string[] = [];
-  if (peers !== undefined) conditions.push(`${ipOf(family)} ${remoteField(direction)} @${peers}`);
-  if (endpoints !== undefined)
-    conditions.push(`${ipOf(family)} daddr . meta l4proto . th dport @${endpoints}`);
+  // The port first: it costs least, and most rules of a chain are about another one.
   if (protocol !== undefined) {
     const name = protocol.toLowerCase();
     if (ports === undefined) conditions.push(`meta l4proto ${name}`);
@@ -223,6 +222,9 @@ function conditionsOf(rule: FilterRule, direction: Direction, family: Family): s
     else if (ports.first === ports.last) conditions.push(`${name} dport ${ports.first}`);
     else conditions.push(`${name} dport ${ports.first}-${ports.last}`);
   }
+  if (peers !== undefined) conditions.push(`${ipOf(family)} ${remoteField(direction)} @${peers}`);
+  if (endpoints !== undefined)
+    conditions.push(`${ipOf(family)} daddr . meta l4proto . th dport @${endpoints}`);
   return conditions.map((each) => `${each} `).join("");
 }
 

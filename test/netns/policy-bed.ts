@@ -56,6 +56,8 @@ export class PolicyBed {
     });
     for (const device of ["in", "out"]) {
       run("ip", "link", "set", device, "up", "txqueuelen", "10000");
+      // Without a queue discipline a packet is sent by whoever forwards it, so before write() returns.
+      run("tc", "qdisc", "replace", "dev", device, "root", "noqueue");
       run("ip", "addr", "add", `169.254.${device === "in" ? 1 : 2}.1/32`, "dev", device);
       run("ip", "-6", "addr", "add", `fd0a::${device === "in" ? 1 : 2}/128`, "dev", device, "nodad");
     }

@@ -141,6 +141,20 @@ test("a restart forgets no cut; connections that ended are forgotten by the next
   assert.deepEqual(send(request), [false]);
 });
 
+test("a foreign program deletes the table: what was cut is cut again", async (t) => {
+  const { bed, policies, apply, send } = start(t);
+  await apply(ALLOW);
+  const { syn, synAck, request } = tcp(4000);
+  assert.deepEqual(send(syn, synAck, request), [true, true, true]);
+  await apply(DENY);
+  bed.nft("delete table inet flannel-policy");
+  assert.deepEqual(send(request), [true]);
+  policies.invalidate();
+  await apply(DENY);
+  assert.equal(policies.cutCount, 1);
+  assert.deepEqual(send(request), [false]);
+});
+
 test("connections of the node itself are never cut", async (t) => {
   const { bed, policies, apply, connections } = start(t);
   await apply(OPEN);
