@@ -27,7 +27,7 @@ case ${1:-} in
     ;;
   image) want="patchelf:patchelf eu-strip:elfutils" ;;
   test | bench) want="ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping nsenter:util-linux etcd:etcd-server etcdctl:etcd-client
-    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump conntrack:conntrack dash:dash kubectl:kubernetes-client patchelf:patchelf
+    openssl:openssl shellcheck:shellcheck busybox:busybox-static dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd setpriv:util-linux unshare:util-linux ethtool:ethtool tcpdump:tcpdump conntrack:conntrack dash:dash kubectl:kubernetes-client patchelf:patchelf
     eu-strip:elfutils systemd-analyze:systemd /usr/lib/cni/bridge:containernetworking-plugins
     zsh:zsh fish:fish mandoc:mandoc wg:wireguard-tools wireguard-go:wireguard-go /usr/lib/ipsec/charon:strongswan-charon pt-tls-client:libcharon-extra-plugins promtool:prometheus mmdebstrap:mmdebstrap chromium:chromium qemu-system-x86_64:qemu-system-x86"
     # A plugin is no command.

@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { gzipSync } from "node:zlib";
+import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 import type { ReleasePlan } from "./release-plan.ts";
 
 /** A tar file (GNU tar with PAX headers left out) of `names`, which are paths below `directory`. */
@@ -32,6 +32,15 @@ export function writeTarXz(plan: ReleasePlan, directory: string, file: string): 
 /** Without name and time in the header. */
 export const gzip = (plan: ReleasePlan, data: Buffer): Buffer =>
   gzipSync(data, { level: plan.isFast ? 1 : 9 });
+
+/** A quarter smaller than {@link gzip}, and decompressed in a fraction of its time. */
+export const zstd = (plan: ReleasePlan, data: Buffer): Buffer =>
+  zstdCompressSync(data, {
+    params: {
+      [constants.ZSTD_c_compressionLevel]: plan.isFast ? 1 : 19,
+      [constants.ZSTD_c_checksumFlag]: 1,
+    },
+  });
 
 export const sha256 = (data: Buffer | string): string => createHash("sha256").update(data).digest("hex");
 

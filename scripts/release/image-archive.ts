@@ -1,11 +1,12 @@
 /**
- * The image as a file, without Docker: an OCI image layout (image-spec v1.1) in a tar file, with the index that "docker load"
- * reads beside it. "docker load", "ctr images import", "podman load" and "skopeo copy oci-archive:" accept it.
+ * The image as files, without Docker: OCI image layouts (image-spec v1.1) in tar files. In one the layer is compressed with
+ * zstd, which containerd, CRI-O, podman, skopeo and Docker from 23 on read. In the other it is compressed with gzip, and the
+ * index that "docker load" reads is beside it.
  */
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { gzip, sha256, tarOf } from "./archive.ts";
+import { gzip, sha256, tarOf, zstd } from "./archive.ts";
 import type { Architecture, ReleasePlan } from "./release-plan.ts";
 
 interface ImageConfig {
@@ -17,13 +18,38 @@ interface ImageConfig {
 const MEDIA = "application/vnd.oci.image";
 
 /**
- * Writes flannel-ts-VERSION-image-ARCHITECTURE.tar. `assembled` has the Dockerfile and root-ARCHITECTURE; `staging`: a directory
+ * Writes flannel-ts-VERSION-image-ARCHITECTURE.tar and …-zstd.tar. `assembled` has the Dockerfile and root-ARCHITECTURE; `staging`: a directory
  * for the archive's files. Throws Error if the Dockerfile has an instruction that is not understood here.
  */
 export function writeImageArchive(
   plan: ReleasePlan,
   { name: architecture }: Architecture,
   assembled: string,
+  staging: string,
+): void {
+  const files = tarOf(plan, join(assembled, `root-${architecture}`), ["."]);
+  for (const compression of ["gzip", "zstd"] as const) {
+    const place = join(staging, compression);
+    writeLayout(plan, { architecture, assembled, files, compression }, place);
+    const suffix = compression === "gzip" ? "" : "-zstd";
+    writeFileSync(
+      join(plan.out, `flannel-ts-${plan.version}-image-${architecture}${suffix}.tar`),
+      tarOf(plan, place, readdirSync(place).sort()),
+    );
+  }
+}
+
+interface Layout {
+  readonly architecture: string;
+  readonly assembled: string;
+  /** The root file system as a tar file. */
+  readonly files: Buffer;
+  readonly compression: "gzip" | "zstd";
+}
+
+function writeLayout(
+  plan: ReleasePlan,
+  { architecture, assembled, files, compression }: Layout,
   staging: string,
 ): void {
   const blobs = join(staging, "blobs/sha256");
@@ -37,8 +63,10 @@ export function writeImageArchive(
     addBlob(mediaType, Buffer.from(JSON.stringify(value)));
   const created = new Date(plan.epochSeconds * 1000).toISOString();
 
-  const files = tarOf(plan, join(assembled, `root-${architecture}`), ["."]);
-  const layer = addBlob("layer.v1.tar+gzip", gzip(plan, files));
+  const layer = addBlob(
+    `layer.v1.tar+${compression}`,
+    compression === "gzip" ? gzip(plan, files) : zstd(plan, files),
+  );
   const { Labels, ...image } = readDockerfile(readFileSync(join(assembled, "Dockerfile"), "utf8"));
   const labels = {
     "org.opencontainers.image.title": "flannel-ts",
@@ -73,13 +101,10 @@ export function writeImageArchive(
     manifests: [{ ...manifest, platform: { architecture, os: "linux" }, annotations }],
   });
   const pathOf = ({ digest }: { readonly digest: string }): string => `blobs/${digest.replace(":", "/")}`;
+  if (compression === "zstd") return;
   put("manifest.json", [
     { Config: pathOf(config), RepoTags: [`${repository}:${plan.version}`], Layers: [pathOf(layer)] },
   ]);
-  writeFileSync(
-    join(plan.out, `flannel-ts-${plan.version}-image-${architecture}.tar`),
-    tarOf(plan, staging, ["oci-layout", "index.json", "manifest.json", "blobs"]),
-  );
 }
 
 /** As Docker completes names: without a registry they are in Docker's, in its "library" if they have no owner. */

@@ -22,6 +22,8 @@ import {
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { writeImageArchive } from "../../scripts/release/image-archive.ts";
+import { ARCHITECTURES } from "../../scripts/release/release-plan.ts";
 import { KubeApiServer } from "../../src/kube-server/kube-api-server.ts";
 import { makeNode, makePod } from "../../src/kube-server/objects/node-object.ts";
 import { KUBE_RULES } from "../../src/lease/kube/rbac.ts";
@@ -30,6 +32,7 @@ import { writeSysctl } from "../../src/linux/sysctl.ts";
 import { freshNetns } from "../netns/support.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { type CniRuntime, cniRuntime } from "../support/cni-runtime.ts";
+import { Containerd } from "../support/containerd.ts";
 import { DockerEngine } from "../support/docker.ts";
 import { startEtcdOn, type TestHost, TestHosts } from "../support/hosts.ts";
 import { helm, readObjects } from "../support/kube-tools.ts";
@@ -192,6 +195,35 @@ test("the installed plugin runs on a host that has no library and no shell", asy
     input: '{"cniVersion": "1.0.0"}',
   });
   assert.deepEqual(JSON.parse(stdout).supportedVersions.includes("0.3.1"), true);
+});
+
+test("containerd imports the release's archive, and its runtime starts it read-only", async () => {
+  const out = join(h2.directory, "archive");
+  mkdirSync(out);
+  const plan = {
+    ...{ root: ROOT, out, version, commit: "", epochSeconds: 0, isFast: true, imageRepository: "" },
+  };
+  const architecture = ARCHITECTURES.find(({ name }) => name === ARCHITECTURE)!;
+  writeImageArchive(plan, architecture, join(ROOT, "dist/image"), join(out, "staging"));
+  await using containerd = await Containerd.start(h2);
+  const archive = join(out, `flannel-ts-${version}-image-${ARCHITECTURE}-zstd.tar`);
+  const platform = `linux/${ARCHITECTURE}`;
+  await containerd.ctr(["images", "import", "--snapshotter", "native", "--platform", platform, archive]);
+  const image = `docker.io/library/${IMAGE}`;
+  const rights = ["--read-only"];
+  const { stdout } = await containerd.run(image, "version", rights, ["/opt/bin/flanneld", "--version"]);
+  assert.equal(stdout.split(" ")[0], `v${version}`);
+  const bin = join(out, "bin");
+  mkdirSync(bin);
+  const mount = ["--mount", `type=bind,src=${bin},dst=/opt/cni/bin,options=rbind:rw`];
+  const said = await containerd.run(
+    image,
+    "install",
+    [...rights, ...mount],
+    [...["/opt/bin/install-cni", "plugin"]],
+  );
+  assert.match(said.stdout, /^\/opt\/cni\/bin\/flannel: version \S+ installed$/m);
+  assert.deepEqual(readdirSync(bin), ["flannel"]);
 });
 
 for (const backend of ["vxlan", "udp"] as const) {
