@@ -27,6 +27,7 @@ import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { packetLoss } from "./packet-loss.ts";
 import { policy } from "./policy.ts";
+import { policyStarts } from "./policy-starts.ts";
 import { probes } from "./probes.ts";
 import { repair } from "./repair.ts";
 import { start } from "./start.ts";
@@ -64,6 +65,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   wireguardHandshakes,
   kernelDevices,
   policy,
+  policyStarts,
 ];
 const DEFAULT_TURNS = 5;
 /** Set in the process that has a network namespace of its own. */

@@ -11,6 +11,7 @@ import { policySocketOf } from "../config/policy-socket.ts";
 import { runCommand } from "../linux/exec.ts";
 import { writeFileAtomic } from "../linux/files.ts";
 import { openNftNotifications } from "../linux/notifications.ts";
+import { trackedConnections } from "../linux/tracked-connections.ts";
 import { PolicyAgent } from "../policy-agent/policy-agent.ts";
 import { policySource } from "../policy-agent/policy-report.ts";
 import type { Outages } from "../status/outages.ts";
@@ -52,7 +53,7 @@ export function createPolicies(options: FlanneldOptions, parts: Parts): Policies
       onOutage: (what, problem) => outages.note(what, problem),
       environment: process.env,
       exec: { run: runCommand },
-      connections: undefined,
+      connections: trackedConnections(),
       openNftNotifications,
       listen: (server) => listenOnSocket(server, socket, "--subnet-file"),
       readFile,

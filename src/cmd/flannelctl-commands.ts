@@ -17,6 +17,7 @@ import { pingCommand } from "../operate/diagnose/ping-command.ts";
 import { topCommand } from "../operate/diagnose/top-command.ts";
 import { traceCommand } from "../operate/diagnose/trace-command.ts";
 import { planCommand } from "../operate/plan-command.ts";
+import { policyCommands } from "../operate/policy-command.ts";
 import { replayCommand } from "../operate/replay-command.ts";
 import { statusCommand } from "../operate/status-command.ts";
 import { uninstallCommand } from "../operate/uninstall.ts";
@@ -57,6 +58,7 @@ export const flannelctl: Command = defineGroup(
     drift: driftCommand(),
     events: eventsCommand(diagnose),
     replay: replayCommand(diagnose),
+    policy: policyCommands(),
     config: configCommands(adminPorts),
     leases: leaseCommands(adminPorts),
     plan: planCommand(operatePorts),
@@ -74,7 +76,17 @@ export const flannelctl: Command = defineGroup(
   },
   {
     sections: {
-      "This host and its peers": ["status", "top", "check", "ping", "trace", "drift", "events", "replay"],
+      "This host and its peers": [
+        "status",
+        "top",
+        "check",
+        "ping",
+        "trace",
+        "drift",
+        "events",
+        "replay",
+        "policy",
+      ],
       "The network, in the datastore": ["config", "leases"],
       "Changes on this host": ["plan", "cleanup", "bugreport"],
       "Clusters on one machine": ["lab", "store"],

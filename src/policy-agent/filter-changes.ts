@@ -10,8 +10,8 @@ import { POLICY_TABLE } from "../policy/table.ts";
 export interface FilterChangesParts {
   /** Subscribes to the changes of nftables from this call on. Throws FlannelError where the kernel has none. */
   readonly openNftNotifications: () => NotificationSource;
-  /** Whether a process is one of our own runs of nft. */
-  readonly isOwn: (pid: number) => boolean;
+  /** Whether a process is one of our own runs of nft: known when it has ended, and the kernel notifies before that. */
+  readonly isOwn: (pid: number) => Promise<boolean>;
   /** Something foreign changed the table; the name of the process if it is known. */
   readonly onForeign: (by: string | undefined) => void;
   readonly logger: Logger;
@@ -30,8 +30,11 @@ export async function followFilterChanges(parts: FilterChangesParts, signal: Abo
   signal.addEventListener("abort", () => source[Symbol.dispose](), { once: true });
   const notices = nftNotices(source, ({ family, table }) => `${family} ${table}` === POLICY_TABLE);
   for await (const batch of notices) {
-    const foreign = batch.filter((notice) => notice === "overrun" || !parts.isOwn(notice.pid ?? 0));
-    if (foreign.length > 0) parts.onForeign(nameOf(foreign[0]!));
+    for (const notice of batch) {
+      if (notice !== "overrun" && (await parts.isOwn(notice.pid ?? 0))) continue;
+      parts.onForeign(nameOf(notice));
+      break;
+    }
   }
 }
 

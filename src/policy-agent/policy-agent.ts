@@ -38,7 +38,7 @@ const PRUNE_MS = 30_000;
 /** Pause before the node's name is asked for again. */
 const RETRY_MS = 2_000;
 /** Our own latest processes, which identify our own changes. */
-const REMEMBERED_PIDS = 16;
+const REMEMBERED_PIDS = 64;
 
 /** Options of the datastore, and where files are. */
 export interface PolicyAgentOptions {
@@ -76,6 +76,9 @@ export class PolicyAgent {
   readonly #known = Promise.withResolvers<void>();
   #watch: ClusterWatch | undefined;
   #ownPids: number[] = [];
+  /** Settled when the latest process has ended, and its id is known. */
+  #lastRun: Promise<unknown> = Promise.resolve();
+  #writing: Promise<void> = Promise.resolve();
   #drift: { readonly sinceMs: number; readonly by: string | undefined } | undefined;
   #compiled:
     | { readonly source: DesiredFilter; readonly podCidrs: readonly string[]; readonly filter: DesiredFilter }
@@ -90,7 +93,9 @@ export class PolicyAgent {
     this.#annotations = annotationNames(options.kube.annotationPrefix);
     const exec: FirewallExec = {
       run: async (command, args, stdin) => {
-        const result = await ports.exec.run(command, args, stdin);
+        const running = ports.exec.run(command, args, stdin);
+        this.#lastRun = running.catch(() => {});
+        const result = await running;
         if (result.pid !== undefined) this.#ownPids = [...this.#ownPids, result.pid].slice(-REMEMBERED_PIDS);
         return result;
       },
@@ -161,7 +166,10 @@ export class PolicyAgent {
       followFilterChanges(
         {
           openNftNotifications: this.#ports.openNftNotifications,
-          isOwn: (pid) => this.#ownPids.includes(pid),
+          isOwn: async (pid) => {
+            await this.#lastRun;
+            return this.#ownPids.includes(pid);
+          },
           onForeign: (by) => this.#noteForeign(by),
           logger,
         },
@@ -246,7 +254,13 @@ export class PolicyAgent {
     }
   }
 
-  async #recordClaims(): Promise<void> {
+  /** One write after the other. */
+  #recordClaims(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#writeClaims());
+    return this.#writing;
+  }
+
+  async #writeClaims(): Promise<void> {
     const { recordFile } = this.#options;
     const text = formatClaims(this.pods.claims);
     if (text === this.#writtenClaims) return;

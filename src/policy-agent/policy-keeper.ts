@@ -25,11 +25,15 @@ export interface PolicyKeeperParts {
 
 /** Pause after a failure. */
 const RETRY_MS = 1_000;
+/** Longest pause after a pass that no pod waited for; it is as long as the pass was. */
+const MAX_PAUSE_MS = 50;
 
 /** One loop of passes. */
 export class PolicyKeeper {
   readonly #parts: PolicyKeeperParts;
   readonly #wake = new WakeSignal();
+  /** A pod waits. */
+  readonly #urgent = new WakeSignal();
   readonly #repetitions: RepetitionFilter;
   /** Those who wait for a pass that has not begun yet. */
   #waiting: ((problem: string | undefined) => void)[] = [];
@@ -74,6 +78,7 @@ export class PolicyKeeper {
     this.#waiting.push(resolve);
     signal.addEventListener("abort", () => resolve("flanneld is stopping"), { once: true });
     this.#wake.wake();
+    this.#urgent.wake();
     return promise;
   }
 
@@ -84,7 +89,12 @@ export class PolicyKeeper {
     while (!signal.aborted) {
       const timeoutMs = this.#problem === undefined ? undefined : RETRY_MS;
       await this.#wake.wait({ signal, timers, timeoutMs });
-      if (!signal.aborted) await this.#pass();
+      if (signal.aborted) break;
+      const startMs = timers.nowMs();
+      await this.#pass();
+      // Changes of the cluster leave room for pods that start: those wait for a pass under way, and then for their own.
+      const pauseMs = Math.min(MAX_PAUSE_MS, timers.nowMs() - startMs);
+      if (this.#waiting.length === 0) await this.#urgent.wait({ timers, timeoutMs: pauseMs, signal });
     }
     for (const resolve of this.#waiting.splice(0)) resolve("flanneld is stopping");
   }

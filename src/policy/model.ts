@@ -164,7 +164,7 @@ export interface FilterChain {
  * Which addresses of this node's subnets are pods that are known. Nothing passes to or from its other addresses: a pod whose
  * policies are not in effect yet may have one of them.
  */
-export interface NodePods {
+interface NodePods {
   readonly ranges: readonly AddressRange[];
   readonly addresses: ReadonlySet<string>;
 }

@@ -170,6 +170,7 @@ test("policies of the API server filter this node's pods; addresses of no pod ar
   await until(async () => !bed.passes(STRANGER, "10.244.1.3"), "all are isolated", DEADLINE_MS);
   bed.api.networkPolicies.delete("all");
   await until(async () => bed.passes(STRANGER, "10.244.1.3"), "none is isolated", DEADLINE_MS);
+  assert.deepEqual(bed.repairs, [], "own changes are no drift");
 });
 
 test("a starting pod is filtered when the plugin is answered, and its address closed before and after", async (t) => {

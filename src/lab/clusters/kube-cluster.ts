@@ -8,11 +8,11 @@ import { listensOn, waitForDaemon } from "./daemons.ts";
 import { KUBE_API_PORT, kubeFiles, writeKubeFiles } from "./kube-files.ts";
 
 /** `flannelctl`: path of the program that serves the API. */
-export function kubeCluster({ name, hub }: Topology, flannelctl: string): Cluster {
+export function kubeCluster({ name, hub, networkPolicy }: Topology, flannelctl: string): Cluster {
   const files = kubeFiles(name);
   return {
     async create(networkConfig, onStart, signal) {
-      await writeKubeFiles(name, hub, networkConfig, parseNetworkConfig(networkConfig));
+      await writeKubeFiles(name, hub, networkConfig, parseNetworkConfig(networkConfig), networkPolicy);
       const args = ["lab", "serve-kube-api", files.server];
       const server = startDaemon({ netns: hub.netns, program: flannelctl, args, logFile: files.log });
       await onStart(server, "kube");
@@ -25,6 +25,7 @@ export function kubeCluster({ name, hub }: Topology, flannelctl: string): Cluste
         `--kubeconfig-file=${files.flanneldKubeconfig}`,
         `--net-config-path=${files.networkConfig}`,
         "--ip-masq",
+        ...(networkPolicy ? ["--network-policy"] : []),
       ],
       environment: { NODE_NAME: host.name },
     }),

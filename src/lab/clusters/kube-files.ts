@@ -35,6 +35,8 @@ export interface KubeApiConfig {
   readonly key: string;
   readonly administratorToken: string;
   readonly flannelToken: string;
+  /** Whether the flannelds may read what network policies need. */
+  readonly networkPolicy: boolean;
   /** Of which each node gets a subnet. */
   readonly podNetworks: readonly { readonly network: string; readonly subnetLength: number }[];
 }
@@ -45,6 +47,7 @@ export async function writeKubeFiles(
   hub: Hub,
   networkConfig: string,
   network: NetworkFamilies,
+  networkPolicy = false,
 ): Promise<void> {
   const files = kubeFiles(lab);
   const { family, address } = hub.addresses[0]!;
@@ -56,6 +59,7 @@ export async function writeKubeFiles(
     key,
     administratorToken: randomBytes(32).toString("base64url"),
     flannelToken: randomBytes(32).toString("base64url"),
+    networkPolicy,
     podNetworks: [network.ipv4, network.ipv6]
       .filter((own) => own !== undefined)
       .map((own) => ({ network: formatPrefix(own.network), subnetLength: own.subnetLength })),

@@ -14,6 +14,8 @@ import type { CniContainer, Host } from "../plan/topology.ts";
 const PLUGIN_DIRECTORIES = ["/usr/lib/cni", "/opt/cni/bin"];
 const DELEGATES = ["bridge", "host-local"];
 const INTERFACE = "eth0";
+/** Of the pods of a lab. */
+const POD_NAMESPACE = "default";
 
 /** Throws FlannelError that says what to install. */
 export function requireCniPlugins(directories: readonly string[] = PLUGIN_DIRECTORIES): void {
@@ -56,12 +58,13 @@ async function call(
   container: CniContainer,
   command: "ADD" | "DEL",
 ): Promise<string> {
-  const { stateDirectory } = container.attachment;
+  const { stateDirectory, waitsForPolicies } = container.attachment;
   const config = {
     cniVersion: "1.0.0",
     name: "cbr0",
     type: "flannel",
     subnetFile: host.subnetFile,
+    ...(waitsForPolicies && { failClosed: true }),
     // Each host would have these in its /var/lib/cni.
     dataDir: join(stateDirectory, "flannel"),
     ipam: { dataDir: join(stateDirectory, "networks") },
@@ -78,6 +81,8 @@ async function call(
         CNI_CONTAINERID: container.netns,
         CNI_NETNS: netnsPath(container.netns),
         CNI_IFNAME: INTERFACE,
+        // As containerd and CRI-O name the pod.
+        CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${POD_NAMESPACE};K8S_POD_NAME=${container.name}`,
         CNI_PATH: [dirname(cniPlugin), ...PLUGIN_DIRECTORIES].join(":"),
       },
     });

@@ -49,6 +49,7 @@ export function planLab(flags: UpFlags, readFile: (path: string) => string): Lab
     segments: values.subnets,
     underlays,
     cni: datastore === "kube",
+    networkPolicy: values["network-policy"],
   };
   const topology = planTopology(shape);
   refuseOverlap(network, underlayNetworks(shape));
@@ -60,6 +61,9 @@ function readDatastore({ values }: UpFlags): DatastoreKind {
     throw new ConfigError("--kube and --etcd exclude each other: leave one of the two out");
   }
   if (values.kube) return "kube";
+  if (values["network-policy"]) {
+    throw new ConfigError("--network-policy is for pods and policies in Kubernetes: give --kube too");
+  }
   return values.etcd ? "etcd" : "store";
 }
 

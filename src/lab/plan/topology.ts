@@ -34,6 +34,8 @@ export interface LabShape {
   readonly underlays: readonly Prefix[];
   /** Whether containers are joined to their host by CNI plugins, as a container runtime does it. */
   readonly cni: boolean;
+  /** Whether pods wait for their network policies. */
+  readonly networkPolicy?: boolean;
 }
 
 /** A network namespace of the lab. */
@@ -101,6 +103,8 @@ type Attachment =
       readonly resultFile: string;
       /** State of the plugins: addresses and attachments of containers. */
       readonly stateDirectory: string;
+      /** Whether the plugin waits for the pod's network policies. */
+      readonly waitsForPolicies?: boolean;
     };
 
 export interface VethContainer extends Container {
@@ -114,6 +118,7 @@ export interface CniContainer extends Container {
 export interface Topology {
   readonly name: string;
   readonly cni: boolean;
+  readonly networkPolicy?: boolean;
   readonly segments: readonly Segment[];
   readonly hub: Hub;
   readonly hosts: readonly Host[];
@@ -141,7 +146,7 @@ export const labDirectory = (name: string): string => `${LABS_DIRECTORY}/${name}
 export const labDataDirectory = (name: string): string => `${LABS_DATA_DIRECTORY}/${name}`;
 
 /** Throws ConfigError if the shape is impossible. */
-export function planTopology({ name, hosts, segments, underlays, cni }: LabShape): Topology {
+export function planTopology({ name, hosts, segments, underlays, cni, networkPolicy }: LabShape): Topology {
   checkLabName(name);
   checkCounts(hosts, segments, underlays);
   const planSegment = (index: number): Segment => {
@@ -156,6 +161,7 @@ export function planTopology({ name, hosts, segments, underlays, cni }: LabShape
   const empty: Topology = {
     name,
     cni,
+    ...(networkPolicy && { networkPolicy }),
     segments: planned,
     hub: { ...nodeOf(name, "hub"), addresses: planned.flatMap(({ gateways }) => gateways) },
     hosts: [],
@@ -173,7 +179,7 @@ export function planOneMore(topology: Topology): Host {
   throw new ConfigError(`the underlay is full: it has room for ${most} hosts; remove one first`);
 }
 
-function planHost({ name, cni, segments }: Topology, number: number): Host {
+function planHost({ name, cni, networkPolicy, segments }: Topology, number: number): Host {
   const host = nodeOf(name, `h${number}`);
   const segment = (number - 1) % segments.length;
   const directory = `${labDirectory(name)}/${host.name}`;
@@ -196,6 +202,7 @@ function planHost({ name, cni, segments }: Topology, number: number): Host {
               kind: "cni",
               resultFile: `${directory}/${container.name}.json`,
               stateDirectory: `${directory}/cni`,
+              ...(networkPolicy && { waitsForPolicies: true }),
             }
           : { kind: "veth", hostPort: "veth-c1", addressOffset: 2 },
       },

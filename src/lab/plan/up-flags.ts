@@ -52,6 +52,10 @@ export const UP_FLAGS = {
     kind: "bool",
     help: "a Kubernetes API server as datastore, and containers joined by CNI plugins as pods are",
   },
+  "network-policy": {
+    kind: "bool",
+    help: "with --kube: flanneld enforces network policies, and pods wait for theirs",
+  },
   flanneld: {
     kind: "string",
     value: "file",
