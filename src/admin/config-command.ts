@@ -112,9 +112,13 @@ async function runSet(
     context.printError("flannelctl: nothing was written");
     return 1;
   }
+  context.progress?.(`Reading ${store.configPlace}`);
   const stored = await store.readNetworkConfig();
   if (stored !== undefined && !force) {
+    context.progress?.("Reading the leases");
     const records = await store.listRecords();
+    context.progress?.(`Checking what the change means for ${records.length} leases`);
+    await new Promise((resolve) => setImmediate(resolve)); // it is drawn, if it is due
     const leases = leasesOf(records);
     const [before, after] = [reportConfig(stored.text, leases), reportConfig(text, leases)];
     const obstacles = obstaclesToChange(before, after, records);
@@ -124,6 +128,7 @@ async function runSet(
       return 1;
     }
   }
+  context.progress?.("Writing it");
   if (stored?.text !== text && !(await write(store, text, stored))) {
     context.printError(
       "flannelctl: the config was changed concurrently: nothing was written; check it and run the command again",

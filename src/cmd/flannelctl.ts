@@ -1,17 +1,26 @@
 /** The operator's tool: runs one command, and reports what it throws. */
 
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { basename, delimiter, isAbsolute, join, relative } from "node:path";
 import { FlannelError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import type { CommandContext } from "../config/command.ts";
 import { setProcessName } from "../linux/process-name.ts";
 import { flannelctl } from "./flannelctl-commands.ts";
+import { Progress } from "./progress.ts";
 
+const progress = new Progress(process.stderr);
 const context: CommandContext = {
   program: invocation(),
-  print: (line) => void process.stdout.write(`${line}\n`),
-  printError: (line) => void process.stderr.write(`${line}\n`),
+  print(line) {
+    progress.clear();
+    process.stdout.write(`${line}\n`);
+  },
+  printError(line) {
+    progress.clear();
+    process.stderr.write(`${line}\n`);
+  },
+  progress: (activity) => progress.show(activity),
 };
 
 // `ps` shows a password on the command line to every user.
@@ -30,6 +39,8 @@ async function main(): Promise<number> {
     const lines = error.message.split("\n").map(printable);
     context.printError(`flannelctl: ${lines.join("\n")}`);
     return 1;
+  } finally {
+    progress.show(undefined);
   }
 }
 
@@ -60,7 +71,7 @@ function findInPath(name: string): string | undefined {
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile(); // a directory can be “executed”, too
   } catch {
     return false;
   }

@@ -15,6 +15,8 @@ export interface CommandContext {
   print(line: string): void;
   /** Writes a line to standard error. */
   printError(line: string): void;
+  /** Shows on a terminal what takes its time, after a second; undefined = it is done. Nothing elsewhere. */
+  progress?(activity: string | undefined): void;
 }
 
 export interface Command {

@@ -11,6 +11,7 @@ import { type Command, type CommandContext, defineCommand } from "../config/comm
 import { wireguardKeyFileOf } from "../config/options.ts";
 import { CONFIG_FILE_FLAG } from "../config/options-program-table.ts";
 import { FLANNELD_FLAGS } from "../config/options-table.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import { describeObject } from "../state/objects.ts";
@@ -27,7 +28,7 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
   defineCommand({
     summary:
       "remove everything of flannel's from this host: devices, routes, firewall rules, subnet.env, key",
-    synopsis: "[--dry-run] [--force] [--cloud TYPE] [--subnet-file FILE]",
+    synopsis: "[--dry-run] [--force] [--cloud TYPE] [--subnet-file FILE] [-o table|json|yaml]",
     flags: {
       "dry-run": { kind: "bool", help: "only print what would be removed" },
       force: { kind: "bool", help: "also while flanneld runs here, which then repairs what it can" },
@@ -43,6 +44,7 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
       },
       "subnet-file": FLANNELD_FLAGS["subnet-file"],
       ...CONFIG_FILE_FLAG,
+      ...OUTPUT_FLAGS,
     },
     readFile: readHostFile,
     async run({ values }, context) {
@@ -55,9 +57,13 @@ export const cleanupCommand = (ports: OperatePorts): Command =>
       }
       const keyFile = wireguardKeyFileOf(ports.admin.variables);
       using host = ports.openKernel(keyFile);
-      const cleanup = new Cleanup(ports, host, context, values["dry-run"]);
+      const isTable = values.o === "table";
+      if (!isTable) await formatOutput(values.o, {}, () => []); // an unknown format, before anything is removed
+      const quiet: CommandContext = { ...context, print() {} };
+      const cleanup = new Cleanup(ports, host, isTable ? context : quiet, values["dry-run"]);
       const { cloud, "route-table-id": tables } = values;
       await cleanup.network(values["subnet-file"], keyFile, { type: cloud, tables });
+      if (!isTable) context.print(await formatOutput(values.o, cleanup.report, () => []));
       return cleanup.conclude(" The lease in the datastore stays until it expires or is released.");
     },
   });
@@ -68,8 +74,9 @@ export class Cleanup {
   readonly #host: HostKernel;
   readonly #context: CommandContext;
   readonly #isDryRun: boolean;
-  #count = 0;
-  #problems = 0;
+  readonly #removed: string[] = [];
+  readonly #leftAlone: string[] = [];
+  readonly #problems: string[] = [];
 
   constructor(ports: OperatePorts, host: HostKernel, context: CommandContext, isDryRun: boolean) {
     this.#ports = ports;
@@ -99,8 +106,7 @@ export class Cleanup {
     for (let round = 1; round <= ROUNDS; round++) {
       const { objects, foreign } = await findLeftovers(this.#host, subnetEnv);
       if (round === 1) {
-        for (const device of foreign)
-          this.#context.print(`left alone: ${device}, which is not of a type that flannel creates`);
+        for (const device of foreign) this.#leave(`${device}, which is not of a type that flannel creates`);
       }
       if (objects.length === 0) return;
       failures = new Map();
@@ -160,7 +166,7 @@ export class Cleanup {
     if (
       [network.ipv4, network.ipv6, subnets.ipv4, subnets.ipv6, mtuBytes].every((part) => part === undefined)
     ) {
-      this.#context.print(`left alone: ${path}, which is not a subnet.env`);
+      this.#leave(`${path}, which is not a subnet.env`);
       return;
     }
     this.file(path, "");
@@ -172,7 +178,7 @@ export class Cleanup {
     if (text === undefined) return;
     if (/^[A-Za-z0-9+/]{43}=$/.test(text.trim()))
       this.file(path, ", this host's private WireGuard key; the next start of flanneld creates another");
-    else this.#context.print(`left alone: ${path}, which does not contain a WireGuard key`);
+    else this.#leave(`${path}, which does not contain a WireGuard key`);
   }
 
   /** Removes a file; `what`: what it was, after its path. */
@@ -198,24 +204,40 @@ export class Cleanup {
     }
   }
 
+  /** For programs. */
+  get report() {
+    return {
+      dryRun: this.#isDryRun,
+      removed: this.#removed,
+      leftAlone: this.#leftAlone,
+      problems: this.#problems,
+    };
+  }
+
   /** Prints the sum and gives the exit code. `rest`: what stays, after the sum. */
   conclude(rest: string): number {
     const { print, printError } = this.#context;
-    const things = this.#count === 1 ? "1 object" : `${this.#count} objects`;
-    if (this.#count === 0 && this.#problems === 0) print("This host has nothing of flannel's.");
+    const [count, problems] = [this.#removed.length, this.#problems.length];
+    const things = count === 1 ? "1 object" : `${count} objects`;
+    if (count === 0 && problems === 0) print("This host has nothing of flannel's.");
     else if (this.#isDryRun) print(`${things} would be removed.`);
     else print(`${things} removed.${rest}`);
-    if (this.#problems > 0) printError(`Not everything was removed: ${this.#problems} problems, see above.`);
-    return this.#problems > 0 ? 1 : 0;
+    if (problems > 0) printError(`Not everything was removed: ${problems} problems, see above.`);
+    return problems > 0 ? 1 : 0;
   }
 
   #done(text: string): void {
-    this.#count++;
+    this.#removed.push(text);
     this.#context.print(`${this.#isDryRun ? "would remove" : "removed"} ${printable(text)}`);
   }
 
+  #leave(text: string): void {
+    this.#leftAlone.push(text);
+    this.#context.print(`left alone: ${text}`);
+  }
+
   #failed(text: string): void {
-    this.#problems++;
+    this.#problems.push(text);
     this.#context.printError(printable(text));
   }
 }

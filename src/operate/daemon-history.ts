@@ -4,11 +4,12 @@ import { ConfigError } from "../base/error.ts";
 import { printable, printableJson } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, defineCommand } from "../config/command.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import { encodeEntry, type Recording } from "../recorder/recording-file.ts";
 import type { DriftReport, StatusEvent } from "../status/api.ts";
 import { askDaemon, readEvents } from "../status/status-client.ts";
+import { DAEMON_FLAGS } from "./daemon-flags.ts";
 import type { DiagnosePorts } from "./diagnose/diagnose-ports.ts";
-import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
 import { currentRecording, describeEntry, describeHeader } from "./recording-text.ts";
 import { withDaemon } from "./status-command.ts";
 

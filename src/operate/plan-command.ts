@@ -27,6 +27,7 @@ import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
 import { ENVIRONMENT_PREFIX, FLANNELD_FLAGS, FLANNELD_GROUPS } from "../config/options-table.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import { describeSubnets } from "../lease/lease.ts";
 import type { AssignedHost, LeaseInspector, LeaseRecord } from "../lease/lease-admin.ts";
@@ -46,7 +47,7 @@ export const planCommand = (ports: OperatePorts): Command =>
   defineCommand({
     summary:
       "print what flanneld with these flags would change in this host's kernel; exit code 3 if anything",
-    synopsis: "[--config FILE] [flags of flanneld]",
+    synopsis: "[--config FILE] [-o table|json|yaml] [flags of flanneld]",
     flags: {
       config: {
         kind: "string",
@@ -54,6 +55,7 @@ export const planCommand = (ports: OperatePorts): Command =>
         help: 'a network config to try ("-" = standard input) instead of the stored one',
       },
       ...FLANNELD_FLAGS,
+      ...OUTPUT_FLAGS,
     },
     groups: FLANNELD_GROUPS,
     environment: {
@@ -75,7 +77,10 @@ export const planCommand = (ports: OperatePorts): Command =>
       const network = parseNetwork(text, chooseBackend(text, leasesOf(records ?? [])));
       const assigned = await store.readAssignedHost?.(network);
       using host = ports.openKernel(options.wireguardKeyFile);
-      return await plan({ ports, options, network, assigned, records, host, logger }, context);
+      const result = await plan({ ports, options, network, assigned, records, host, logger });
+      context.print(await formatOutput(flags.values.o, result, () => linesOf(result)));
+      for (const line of result.notCompared) context.printError(printable(line));
+      return result.inSync ? 0 : EXIT_CHANGES;
     },
   });
 
@@ -94,7 +99,35 @@ interface Situation {
   readonly logger: Logger;
 }
 
-async function plan(situation: Situation, { print, printError }: CommandContext): Promise<number> {
+/** What a plan prints, for programs. */
+interface PlanResult {
+  readonly interface: string;
+  readonly lease: string;
+  readonly changes: readonly { readonly action: string; readonly text: string; readonly now?: string }[];
+  readonly firewall: readonly { readonly action: "change" | "remove"; readonly text: string }[];
+  /** What cannot be compared or changed from here, and why. */
+  readonly notCompared: readonly string[];
+  readonly inSync: boolean;
+}
+
+function linesOf({ interface: external, lease, changes, firewall, inSync }: PlanResult): string[] {
+  const count = changes.length + firewall.length;
+  return [
+    `interface ${external}`,
+    `lease     ${lease}`,
+    ...changes.map(({ action, text, now }) =>
+      printable(`${action.padEnd(9)} ${text}${now === undefined ? "" : `; now ${now}`}`),
+    ),
+    ...firewall.map(
+      ({ action, text }) => `firewall  ${action === "remove" ? "remove " : ""}${printable(text)}`,
+    ),
+    inSync
+      ? "Nothing to do: this host is in sync."
+      : `${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`,
+  ];
+}
+
+async function plan(situation: Situation): Promise<PlanResult> {
   const { options, network, assigned, host, logger } = situation;
   const record = assigned?.record ?? NOTHING_KNOWN;
   const interfaceOptions = withRecord(options.interface, record, logger);
@@ -112,15 +145,12 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
           logger,
         })
       : assignedLease(assigned, attributes);
-  print(`interface ${describeHost(self, attributes)}`);
-  print(`lease     ${describeSubnets(lease.subnets)}, ${lease.origin}`);
   const target = targetOf(situation, backend, self, lease);
   const kinds = new Set(host.providers.flatMap((provider) => [...provider.kinds]));
   const observed = await observeAll(host.providers, target.ownership, kinds);
   const cloud = await observeCloud(host, target);
   observed.push(...cloud.observed);
   if (cloud.isKnown) kinds.add("cloud-route");
-  for (const line of cloud.problems) printError(printable(line));
   const { operations, obstacles } = diffStates(target.state, stateOf(observed));
   const hidden = new Set([...target.ownership.devices].filter((device) => host.isInProcess(device)));
   const changes = operations.filter(
@@ -129,30 +159,36 @@ async function plan(situation: Situation, { print, printError }: CommandContext)
       (action !== "remove" || !target.keepOthers) &&
       !(WIREGUARD_KINDS.has(object.kind) && hidden.has(deviceOf(object))),
   );
-  for (const device of hidden)
-    printError(`not compared: keys and peers of ${device}, which flanneld has itself (wg show ${device})`);
   const isPossible = ({ object }: StateOperation) =>
     object.kind !== "setting" || situation.ports.canSet(object.name);
   const possible = changes.filter(isPossible);
-  for (const operation of possible) print(printable(describeOperation(operation)));
-  for (const { object } of changes.filter((operation) => !isPossible(operation))) {
-    printError(printable(`not changed: ${describeObject(object)} (/proc/sys is read-only here)`));
-  }
-  for (const { message } of obstacles) printError(printable(message));
-
+  const notCompared = [
+    ...cloud.problems,
+    ...[...hidden].map(
+      (device) => `not compared: keys and peers of ${device}, which flanneld has itself (wg show ${device})`,
+    ),
+    ...changes
+      .filter((operation) => !isPossible(operation))
+      .map(({ object }) => `not changed: ${describeObject(object)} (/proc/sys is read-only here)`),
+    ...obstacles.map(({ message }) => message),
+  ];
   const { mode, rules } = desiredFirewall(options.firewall, network, lease.subnets);
   await using firewall = new Firewall({
     ...{ mode, exec: situation.ports.firewallExec, logger },
     formerNetworks: formerNetworks(situation.ports.readFile(options.subnetFile), network),
   });
   const { changes: ruleChanges, leftovers } = await firewall.preview(rules);
-  for (const change of ruleChanges) print(`firewall  ${printable(change)}`);
-  for (const leftover of leftovers) print(`firewall  remove ${printable(leftover)}`);
-
-  const count = possible.length + ruleChanges.length + leftovers.length;
-  if (count === 0 && obstacles.length === 0) print("Nothing to do: this host is in sync.");
-  else print(`${count === 1 ? "1 change" : `${count} changes`}. Nothing was changed.`);
-  return count === 0 && obstacles.length === 0 ? 0 : EXIT_CHANGES;
+  return {
+    interface: describeHost(self, attributes),
+    lease: `${describeSubnets(lease.subnets)}, ${lease.origin}`,
+    changes: possible.map(changeOf),
+    firewall: [
+      ...ruleChanges.map((text) => ({ action: "change" as const, text })),
+      ...leftovers.map((text) => ({ action: "remove" as const, text })),
+    ],
+    notCompared,
+    inSync: possible.length + ruleChanges.length + leftovers.length + obstacles.length === 0,
+  };
 }
 
 async function readConfig(
@@ -234,10 +270,10 @@ function targetOf(
 const stateOf = (objects: readonly StateObject[]): ReadonlyMap<string, StateObject> =>
   new Map(objects.map((object) => [keyOf(object), object]));
 
-function describeOperation(operation: StateOperation): string {
+function changeOf(operation: StateOperation): PlanResult["changes"][number] {
   const text = describeObject(operation.object).replace(RANDOM_MAC, " address (random)");
-  const now = operation.action === "replace" ? `; now ${describeObject(operation.previous)}` : "";
-  return `${operation.action.padEnd(9)} ${text}${now}`;
+  const { action } = operation;
+  return action === "replace" ? { action, text, now: describeObject(operation.previous) } : { action, text };
 }
 
 function loggerOf({ printError }: CommandContext): Logger {

@@ -6,9 +6,10 @@
 import { printable } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, defineCommand, defineGroup } from "../config/command.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import type { Explanation, PodPolicies, PolicyState } from "../status/api-policies.ts";
 import { askDaemon } from "../status/status-client.ts";
-import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
+import { DAEMON_FLAGS } from "./daemon-flags.ts";
 import { withDaemon } from "./status-command.ts";
 
 const EXIT_PROBLEM = 1;

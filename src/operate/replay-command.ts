@@ -8,12 +8,13 @@ import { type PlanDifference, PlanReplay } from "../agent/replay-plans.ts";
 import { ConfigError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, defineCommand } from "../config/command.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import type { RecorderEntry } from "../recorder/entries.ts";
 import { encodeEntry } from "../recorder/recording-file.ts";
 import { replay } from "../recorder/replay.ts";
 import { describeObject } from "../state/objects.ts";
+import { DAEMON_FLAGS } from "./daemon-flags.ts";
 import type { DiagnosePorts } from "./diagnose/diagnose-ports.ts";
-import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
 import { currentRecording, describeEntry, describeHeader, readRecording } from "./recording-text.ts";
 
 const EXIT_DIFFERENT = 1;

@@ -7,12 +7,13 @@ import { FlannelError, hasCode } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { formatTable } from "../base/table.ts";
 import { type Command, defineCommand } from "../config/command.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import type { RouteReport, Status } from "../status/api.ts";
 import { NO_DAEMON } from "../status/status-client.ts";
+import { DAEMON_FLAGS } from "./daemon-flags.ts";
 import { paint } from "./diagnose/colours.ts";
 import type { Terminal } from "./diagnose/diagnose-ports.ts";
 import { readFabric } from "./diagnose/find-peer.ts";
-import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "./output-format.ts";
 
 const EXIT_PROBLEMS = 1;
 const EXIT_NO_DAEMON = 2;

@@ -72,7 +72,19 @@ for (const enableNftables of [false, true]) {
     );
     const planned = await cleanup("--dry-run");
     assert.equal(planned.code, 0, planned.err);
-    assert.equal(dump(host!), full, "neither changed anything");
+    const asJson = await cleanup("--dry-run", "-o", "json");
+    const report = JSON.parse(asJson.out);
+    assert.deepEqual([asJson.code, asJson.err, report.dryRun, report.problems], [0, "", true, []]);
+    assert.deepEqual(
+      report.removed.map((text: string) => `would remove ${text}`).sort(),
+      planned.out
+        .split("\n")
+        .filter((line) => line.startsWith("would remove"))
+        .sort(),
+    );
+    const wrongFormat = await cleanup("--force", "-o", "xml");
+    assert.deepEqual([wrongFormat.code, wrongFormat.out], [1, ""]);
+    assert.equal(dump(host!), full, "none of them changed anything");
 
     await flanneld.stop("SIGKILL");
     const done = await cleanup();

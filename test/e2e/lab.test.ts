@@ -128,6 +128,18 @@ test("two labs at once, from up to down", async (t) => {
       assert.match(out, /^h2-c1 +\d+\.\d\d +-$/m);
       assert.match(out, /^All 6 ways work/m);
     }
+    const { ways, failed } = JSON.parse(
+      await succeed("lab", "ping", "--name", first, "--count=1", "-o", "json"),
+    );
+    assert.deepEqual([ways.length, failed], [6, 0]);
+    assert.ok(ways.every((way: { rttMs: number; lost: number }) => way.rttMs > 0 && way.lost === 0));
+    const { nodes, isGood } = JSON.parse(await succeed("lab", "status", "--name", first, "-o", "json"));
+    assert.equal(isGood, true);
+    assert.deepEqual(
+      nodes.map(({ name }: { name: string }) => name),
+      ["hub", "h1", "h2"],
+    );
+    assert.match(nodes[1].families[0].bridge, /^10\.5\.\d+\.1\/24$/);
   });
 
   await t.test("exec: on a host, in a container, on the hub; with input, output and exit code", async () => {

@@ -69,6 +69,13 @@ test("on a fresh host: the device, the lease that it would acquire, the rules; n
   assert.match(out, /^create +address 10\.5\.1\.0\/32 dev flannel\.1$/m);
   assert.match(out, /^firewall +nftables table ip flannel-ipv4 \(missing\)$/m);
   assert.match(out, /^\d+ changes\. Nothing was changed\.$/m);
+  const asJson = await plan(host, "--ip-masq", "-o", "json");
+  assert.equal(asJson.code, CHANGES, asJson.err);
+  const { interface: external, changes, firewall, inSync } = JSON.parse(asJson.out);
+  assert.deepEqual([external, inSync], ["eth0: 192.168.7.1, MTU 1500", false]);
+  assert.equal(changes.length + firewall.length, changesIn(out).length);
+  assert.deepEqual(changes[0].action, "create");
+  assert.match(changes[0].text, /^device flannel\.1 vxlan id 1 .* address \(random\)$/);
   assert.equal(stateOf(host), before);
   assert.equal(await etcd.ctl("get", "--prefix", "/coreos.com/network/subnets/"), "");
 });

@@ -3,6 +3,7 @@
 import { ConfigError } from "../../base/error.ts";
 import { type Command, type CommandContext, defineCommand, defineGroup } from "../../config/command.ts";
 import type { FlagTable } from "../../config/flags.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../../config/output-format.ts";
 import type { Programs } from "../clusters/cluster.ts";
 import { serveAwsCommand } from "../clusters/serve-aws.ts";
 import { serveKubeApiCommand } from "../clusters/serve-kube-api.ts";
@@ -14,7 +15,7 @@ import { addHost, dropHost } from "./change.ts";
 import { down } from "./down.ts";
 import { execOnNode, findNode } from "./exec-on-node.ts";
 import { formatPings, pingAll } from "./ping.ts";
-import { formatStatus, readStatus } from "./status.ts";
+import { formatStatus, type NodeStatus, readStatus } from "./status.ts";
 import { untilSignal, upCommand } from "./up-command.ts";
 
 const NAME = {
@@ -28,14 +29,18 @@ export const labCommands = (programs: Programs): Command =>
     status: defineCommand({
       summary: "show its hosts and whether they are healthy",
       synopsis: "[flags]",
-      flags: NAME,
-      run: ({ values }, context) => runStatus(stateOf(values.name), context),
+      flags: { ...NAME, ...OUTPUT_FLAGS },
+      run: ({ values }, context) => runStatus(stateOf(values.name), values.o, context),
     }),
     ping: defineCommand({
       summary: "ping every container from every other and from every host",
       synopsis: "[flags]",
-      flags: { ...NAME, count: { kind: "int", value: "number", default: 3, help: "packets on each way" } },
-      run: ({ values }, context) => runPing(stateOf(values.name), values.count, context),
+      flags: {
+        ...NAME,
+        count: { kind: "int", value: "number", default: 3, help: "packets on each way" },
+        ...OUTPUT_FLAGS,
+      },
+      run: ({ values }, context) => runPing(stateOf(values.name), values, context),
     }),
     exec: defineCommand({
       summary: "run a command on a host (h1, h2…), in a container (h1-c1…) or on the hub",
@@ -75,30 +80,52 @@ function stateOf(name: string): LabState {
   return requireState(name);
 }
 
-async function runStatus(state: LabState, { print }: CommandContext): Promise<number> {
-  const status = readStatus(state);
-  formatStatus(status).forEach(print);
-  printNotes(state, print);
-  return status.isGood ? 0 : 1;
+async function runStatus(state: LabState, format: string, { print }: CommandContext): Promise<number> {
+  const { nodes, isGood } = readStatus(state);
+  const value = { name: state.topology.name, isGood, nodes: nodes.map(jsonOfNode), notes: notesOf(state) };
+  print(
+    await formatOutput(format, value, () => [
+      ...formatStatus({ nodes, isGood }),
+      ...value.notes.map((note) => `Note: ${note}.`),
+    ]),
+  );
+  return isGood ? 0 : 1;
 }
 
-async function runPing(state: LabState, count: number, { print }: CommandContext): Promise<number> {
+async function runPing(
+  state: LabState,
+  { count, o: format }: { readonly count: number; readonly o: string },
+  { print, progress }: CommandContext,
+): Promise<number> {
   if (count < 1 || count > 1000) throw new ConfigError(`--count: must be within 1…1000, but is ${count}`);
   requireRoot();
   requireTools(["ping"]);
-  const results = await pingAll(state.topology, count);
-  formatPings(results).forEach(print);
-  const failed = results.filter(({ rttMs }) => rttMs === undefined).length;
-  print(
-    failed === 0 ? `All ${results.length} ways work (ms).` : `${failed} of ${results.length} ways failed.`,
+  progress?.("Pinging every way");
+  const results = await pingAll(state.topology, count, (done, all) =>
+    progress?.(`Pinging: ${done} of ${all} ways`),
   );
-  if (failed > 0) printNotes(state, print);
+  progress?.(undefined);
+  const failed = results.filter(({ rttMs }) => rttMs === undefined).length;
+  const notes = failed > 0 ? notesOf(state) : [];
+  const ways = results.map((result) => ({ ...result, rttMs: result.rttMs ?? null }));
+  print(
+    await formatOutput(format, { name: state.topology.name, ways, failed, notes }, () => [
+      ...formatPings(results),
+      failed === 0 ? `All ${results.length} ways work (ms).` : `${failed} of ${results.length} ways failed.`,
+      ...notes.map((note) => `Note: ${note}.`),
+    ]),
+  );
   return failed === 0 ? 0 : 1;
 }
 
-function printNotes({ setup, topology }: LabState, print: CommandContext["print"]): void {
-  for (const note of notesOn(setup.backendType, topology)) print(`Note: ${note}.`);
-}
+/** A node for programs; null is what is not there. */
+const jsonOfNode = ({ pid, families, ...node }: NodeStatus) => ({
+  ...node,
+  pid: pid ?? null,
+  families: families.map(({ bridge, ...family }) => ({ ...family, bridge: bridge ?? null })),
+});
+
+const notesOf = ({ setup, topology }: LabState): string[] => [...notesOn(setup.backendType, topology)];
 
 async function runAddHost(state: LabState, programs: Programs, { print }: CommandContext): Promise<number> {
   requireRoot();

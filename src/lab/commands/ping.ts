@@ -25,8 +25,15 @@ const PARALLEL = 16;
 const INTERVAL_SECONDS = 0.2;
 const ANSWER_SECONDS = 1;
 
-/** Sends `count` packets over every way, all ways at the same time. Throws FlannelError if a container has no address. */
-export async function pingAll(topology: Topology, count: number): Promise<PingResult[]> {
+/**
+ * Sends `count` packets over every way, all ways at the same time; `onDone` after each way. Throws FlannelError if a container
+ * has no address.
+ */
+export async function pingAll(
+  topology: Topology,
+  count: number,
+  onDone: (done: number, all: number) => void = () => {},
+): Promise<PingResult[]> {
   const containers = topology.hosts.flatMap((host) => {
     const network = readSubnet(host);
     if (network === undefined) {
@@ -42,12 +49,14 @@ export async function pingAll(topology: Topology, count: number): Promise<PingRe
   );
   const results: PingResult[] = new Array(ways.length);
   let next = 0;
+  let done = 0;
   const work = async (): Promise<void> => {
     while (next < ways.length) {
       const index = next++;
       const { from, container, family, address } = ways[index]!;
       const to = container.name;
       results[index] = { family, from: from.name, to, ...(await ping(from.netns, address, count)) };
+      onDone(++done, ways.length);
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, work));

@@ -16,7 +16,7 @@ export interface LabStatus {
   readonly isGood: boolean;
 }
 
-interface NodeStatus {
+export interface NodeStatus {
   readonly name: string;
   readonly daemon: string;
   /** Undefined if it has not been started, or has ended. */

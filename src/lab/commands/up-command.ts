@@ -28,7 +28,8 @@ async function runUp(flags: UpFlags, context: CommandContext, programs: Programs
   const { datastore, network } = plan;
   const flanneld = values.flanneld || programs.flanneld;
   const setup = { datastore, backendType: network.backend.type, flanneld, flanneldFlags: rest };
-  const options = { plan, setup, programs, keep: values.keep };
+  const onActivity = (activity: string | undefined) => context.progress?.(activity);
+  const options = { plan, setup, programs, keep: values.keep, onActivity };
   await untilSignal((signal) => up(options, context.print, signal));
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
   context.print(`Lab "${values.name}" is up after ${seconds} s.`);

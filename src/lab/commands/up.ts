@@ -26,6 +26,8 @@ export interface UpOptions {
   readonly programs: Programs;
   /** Leave a lab that failed as it is. */
   readonly keep: boolean;
+  /** Reports what takes its time. */
+  readonly onActivity?: ((activity: string | undefined) => void) | undefined;
 }
 
 /** Reports the steps, a line each. */
@@ -67,7 +69,7 @@ function requireParts({ plan: { topology, network }, setup, programs }: UpOption
 
 async function build(
   record: LabRecord,
-  { plan, setup, programs }: UpOptions,
+  { plan, setup, programs, onActivity = () => {} }: UpOptions,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<void> {
@@ -81,12 +83,17 @@ async function build(
     await record.change({ processes: [...processes, { ...process, role, node: hub.name }] });
     if (role === setup.datastore) for (const host of hosts) makeHost(host, topology);
   };
+  onActivity(`Starting ${setup.datastore} on the hub`);
   await cluster.create(networkConfig, onStart, signal);
   progress(`hub  ${addressesOf(hub)}  ${setup.datastore}, network config written`);
 
   const settings = { programs, backendType: setup.backendType };
   const started: { readonly host: Host; readonly flanneld: ProcessId }[] = [];
   for (const host of hosts) started.push({ host, flanneld: await startHost(record, cluster, host) });
-  for (const { host, flanneld } of started) progress(await finishHost(host, flanneld, settings, signal));
+  for (const [index, { host, flanneld }] of started.entries()) {
+    onActivity(`Waiting for flanneld on ${host.name} (${index + 1} of ${hosts.length})`);
+    progress(await finishHost(host, flanneld, settings, signal));
+  }
+  onActivity(undefined);
   for (const note of notesOn(setup.backendType, topology)) progress(`Note: ${note}.`);
 }

@@ -1,6 +1,6 @@
 /** What a lab needs of the machine, checked before anything is made, all that is missing named at once. */
 
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { BackendConfig } from "../../backend/backends.ts";
 import { ConfigError, FlannelError } from "../../base/error.ts";
@@ -87,7 +87,7 @@ const isInstalled = (tool: Tool): boolean =>
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile(); // a directory can be “executed”, too
   } catch {
     return false;
   }

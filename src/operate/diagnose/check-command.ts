@@ -6,8 +6,9 @@
 import { ConfigError } from "../../base/error.ts";
 import { printable } from "../../base/printable.ts";
 import { type Command, defineCommand } from "../../config/command.ts";
+import { formatOutput, OUTPUT_FLAGS } from "../../config/output-format.ts";
 import type { RouteReport } from "../../status/api.ts";
-import { DAEMON_FLAGS, formatOutput, OUTPUT_FLAGS } from "../output-format.ts";
+import { DAEMON_FLAGS } from "../daemon-flags.ts";
 import { withDaemon } from "../status-command.ts";
 import type { PeerCheck, Step } from "./check-finding.ts";
 import { checkPeer } from "./check-steps.ts";

@@ -8,7 +8,7 @@ import { printable } from "../../base/printable.ts";
 import { formatTable } from "../../base/table.ts";
 import { type Command, defineCommand } from "../../config/command.ts";
 import type { RouteReport } from "../../status/api.ts";
-import { DAEMON_FLAGS } from "../output-format.ts";
+import { DAEMON_FLAGS } from "../daemon-flags.ts";
 import { isInOrder, withDaemon } from "../status-command.ts";
 import { paint } from "./colours.ts";
 import type { DiagnosePorts, Terminal } from "./diagnose-ports.ts";

@@ -1,19 +1,10 @@
-/** The formats in which commands print what flanneld answers: a table for people, JSON and YAML for programs. */
+/** The formats in which commands print what they found: a table for people, JSON and YAML for programs. */
 
 import { ConfigError } from "../base/error.ts";
 import { printableJson } from "../base/printable.ts";
-import type { FlagTable } from "../config/flags.ts";
+import type { FlagTable } from "./flags.ts";
 
-/** Flags of every command that queries a running flanneld. */
-export const DAEMON_FLAGS = {
-  socket: {
-    kind: "string",
-    value: "file",
-    default: "/run/flannel/flanneld.sock",
-    help: "socket of flanneld, beside the file of its --subnet-file",
-  },
-} as const satisfies FlagTable;
-
+/** The flag of every command that has these formats. */
 export const OUTPUT_FLAGS = {
   o: {
     ...{ kind: "string", value: "format", default: "table" },
