@@ -217,6 +217,27 @@ test("a host without the metadata server, or with another server there, is told 
   assert.throws(() => at("a b"), /GCE_METADATA_HOST must be a host name/);
 });
 
+test("a proxy of the environment is asked for the API, and never for the metadata server", async () => {
+  await using bed = await start();
+  const body = "<!doctype html><title>Proxy login</title>";
+  await using proxy = await FakeServer.start({
+    label: ({ path }) => path,
+    answer: () => ({ status: 200, body }),
+  });
+  const environment = { ...bed.fake.environment("node-1"), HTTP_PROXY: proxy.url };
+  const cloud = new GceCloud({ addresses: [] }, cloudTestPorts(environment));
+  await rejects(
+    cloud.identify(signal),
+    "NOT_UNDERSTOOD",
+    /an HTML page .*; a proxy or portal may be in between/,
+  );
+  assert.equal(proxy.requests.length, 1);
+  assert.equal(bed.instance.metadata.requests.length, 3);
+  const direct = new GceCloud({ addresses: [] }, cloudTestPorts({ ...environment, NO_PROXY: "127.0.0.1" }));
+  await direct.identify(signal);
+  assert.equal(proxy.requests.length, 1);
+});
+
 test("names that could not be names are refused before they reach the log", async () => {
   await using bed = await start();
   bed.instance.network = "projects/acme-prod/global/networks/a\\nE1128 forged";
