@@ -100,9 +100,10 @@ export class FakeAli implements AsyncDisposable {
     return entry;
   }
 
-  /** "10.5.1.0/24 i-1", one for each custom route, sorted. */
+  /** "10.5.1.0/24 i-1", one for each route that is not being deleted, sorted. */
   get table(): string[] {
-    return this.entries.map(({ destination, hops }) => `${destination} ${hops.join("+")}`).sort();
+    const stays = this.entries.filter(({ isLeaving }) => !isLeaving);
+    return stays.map(({ destination, hops }) => `${destination} ${hops.join("+")}`).sort();
   }
 
   /** What a process on an instance has in its environment; without keys. */

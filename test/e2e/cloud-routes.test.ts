@@ -12,7 +12,9 @@ import { FakeGce } from "../../src/testing/cloud-gce.ts";
 import type { FakeServer } from "../../src/testing/cloud-http.ts";
 import { FakeTencent } from "../../src/testing/cloud-tencent.ts";
 import { startEtcd } from "../support/etcd.ts";
+import { flannelctl } from "../support/flannelctl.ts";
 import { askHealth, type Flanneld, readSubnetFile, startFlanneld } from "../support/flanneld.ts";
+import { makeKubeBed } from "../support/kube.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { makeHosts, type TestHost } from "../support/underlay.ts";
 
@@ -26,6 +28,9 @@ interface CloudBed extends AsyncDisposable {
   readonly metadata: FakeServer;
   readonly denied: Set<string>;
   table(): readonly string[];
+  clear(): unknown;
+  /** Another's route to this destination. */
+  addForeign(destination: string): unknown;
   /** What the process has in its environment, where API and metadata service are at these URLs. */
   environment(api: string, metadata: string): Record<string, string>;
 }
@@ -60,7 +65,7 @@ const STORIES: Readonly<Record<string, Story>> = {
 };
 
 for (const [type, story] of Object.entries(STORIES)) {
-  test(`${type}: the route is there when flanneld is ready, missing rights are named, secrets are nowhere`, async (t) => {
+  test(`${type}: the route is there when flanneld is ready, missing rights are named, secrets are nowhere; repair and cleanup`, async (t) => {
     await using etcd = await startEtcd();
     const [host] = await makeHosts(t, etcd, 1);
     await using cloud = await story.open(host!.address);
@@ -96,10 +101,27 @@ for (const [type, story] of Object.entries(STORIES)) {
 
     assert.equal((await flanneld.stop()).code, 0);
     assert.equal(cloud.table().length, 1);
-    const again = startFlanneld(t, host!, { args, env });
+    const again = startFlanneld(t, host!, { args: [...args, "--cloud-resync=1"], env });
     await again.logged(/flanneld is ready/);
     assert.equal(cloud.server.count(story.create), 1);
     assert.equal(readSubnetFile(host!).subnet, subnet);
+
+    const own = cloud.table();
+    cloud.clear();
+    await again.logged(/Repaired drift .*cloud-route .*\(missing\)/, { deadlineMs: 20_000 });
+    assert.deepEqual(cloud.table(), own);
+    cloud.clear();
+    cloud.addForeign(destination);
+    await again.logged(/Replaced foreign route /, { deadlineMs: 20_000 });
+    assert.deepEqual(cloud.table(), own);
+    assert.equal((await again.stop()).code, 0);
+
+    const words = ["cleanup", `--cloud=${type}`, `--subnet-file=${host!.subnetFile}`];
+    const key = { ACCESS_KEY_ID: "AKID-static", ACCESS_KEY_SECRET: "static-secret" };
+    const cleanup = await flannelctl(host!, words, type === "tencent-vpc" ? { ...env, ...key } : env);
+    assert.equal(cleanup.code, 0, cleanup.err);
+    assert.match(cleanup.out, new RegExp(`cloud-route ${destination}`));
+    assert.deepEqual(cloud.table(), []);
   });
 }
 
@@ -121,6 +143,8 @@ async function openGce(address: string): Promise<CloudBed> {
   const { metadata } = await fake.addInstance("node-1", address);
   return {
     ...{ server: fake.server, metadata, denied: fake.denied, table: () => fake.table },
+    clear: () => fake.routes.clear(),
+    addForeign: (destRange) => fake.addRoute({ name: "by-hand", destRange, nextHopIp: "192.168.7.9" }),
     environment: (api, at) => ({
       GCE_METADATA_HOST: new URL(at).host,
       CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE: `${api}/compute/v1/`,
@@ -134,6 +158,8 @@ async function openAli(address: string): Promise<CloudBed> {
   const { metadata } = await fake.addInstance("i-1", address);
   return {
     ...{ server: fake.server, metadata, denied: fake.denied, table: () => fake.table },
+    clear: () => fake.entries.splice(0),
+    addForeign: (destination) => fake.addEntry(destination, "i-9"),
     environment: (api, at) => ({ ALIBABA_CLOUD_VPC_ENDPOINT: api, ALIBABA_CLOUD_METADATA_URL: at }),
     [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose](),
   };
@@ -144,7 +170,31 @@ async function openTencent(address: string): Promise<CloudBed> {
   const { metadata } = await fake.addInstance("ins-1", address);
   return {
     ...{ server: fake.server, metadata, denied: fake.denied, table: () => fake.table },
+    clear: () => fake.tables[0]!.routes.splice(0),
+    addForeign: (DestinationCidrBlock) => fake.addRoute({ DestinationCidrBlock, GatewayId: "192.168.7.9" }),
     environment: (api, at) => ({ TENCENTCLOUD_VPC_ENDPOINT: api, TENCENTCLOUD_METADATA_URL: at }),
     [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose](),
   };
 }
+
+test("gce in Kubernetes: subnets of the nodes, a route for each, and annotations without a type", async (t) => {
+  const config = { Network: "10.244.0.0/16", Backend: { Type: "gce" } };
+  const bed = await makeKubeBed(t, 2, { config });
+  await using fake = await FakeGce.start();
+  for (const host of bed.hosts) {
+    const { metadata } = await fake.addInstance(host.nodeName, host.address);
+    const env = {
+      NODE_NAME: host.nodeName,
+      GCE_METADATA_HOST: new URL(await relay(t, metadata, host)).host,
+      CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE: `${await relay(t, fake.server, host)}/compute/v1/`,
+    };
+    await bed.ready(host, { env });
+  }
+  assert.deepEqual(fake.table, ["10.244.1.0/24 node-1", "10.244.2.0/24 node-2"]);
+  assert.deepEqual(bed.annotations(bed.hosts[0]!), {
+    "backend-data": "null",
+    "backend-type": "",
+    "kube-subnet-manager": "true",
+    "public-ip": "192.168.7.1",
+  });
+});
