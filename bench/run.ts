@@ -13,6 +13,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { allocation } from "./allocation.ts";
+import { cloudMemory } from "./cloud-memory.ts";
 import { cni } from "./cni.ts";
 import { embeddedStore } from "./embedded-store.ts";
 import { etcdRequests } from "./etcd-requests.ts";
@@ -45,6 +46,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   start,
   hostGw,
   memory,
+  cloudMemory,
   etcdRequests,
   eventLatency,
   repair,
