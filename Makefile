@@ -156,6 +156,7 @@ release: ARCHITECTURES = amd64 arm64
 release: dist/flanneld.cjs engine-required $(NFPM)
 	@scripts/packages.sh release
 	@scripts/packages.sh image
+	@[ "$(ARCHITECTURES)" = "$(shell dpkg --print-architecture)" ] || scripts/packages.sh engine-cross
 	@node scripts/release.ts --architectures $(subst $(space),$(comma),$(strip $(ARCHITECTURES))) $(if $(IMAGE),--image $(IMAGE))
 
 comma := ,

@@ -67,9 +67,13 @@ try {
   for (const architecture of chosen) await makeForHosts(architecture, join(staging, architecture.name));
   if (parts.includes("image")) {
     if (values.assembled === undefined)
-      execFileSync(process.execPath, [join(PROJECT, "deploy/image/assemble.ts"), ...names], {
-        stdio: "inherit",
-      });
+      execFileSync(
+        process.execPath,
+        [join(PROJECT, "deploy/image/assemble.ts"), ...(plan.isFast ? [] : ["--locked"]), ...names],
+        {
+          stdio: "inherit",
+        },
+      );
     for (const architecture of chosen)
       writeImageArchive(plan, architecture, assembled, join(staging, `image-${architecture.name}`));
   }

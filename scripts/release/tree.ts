@@ -6,7 +6,7 @@
  *     dist/           bundles
  *     node_modules/   Node.js without debugging symbols, koffi's native part
  *     systemd/        the units, and the file with their settings
- *     share/          JSON Schema and example of flanneld.yaml
+ *     share/          manual pages, completions, JSON Schema and example of flanneld.yaml
  */
 
 import { execFileSync } from "node:child_process";
@@ -58,6 +58,14 @@ export async function layOutTree(
   for (const name of UNITS) copy(join(root, "deploy/systemd", name), `systemd/${name}`);
   for (const name of ["flanneld.schema.json", "flanneld.yaml"])
     copy(join(root, "deploy/config", name), `share/${name}`);
+  const environment = { ...process.env, SOURCE_DATE_EPOCH: String(plan.epochSeconds) };
+  for (const [script, directory] of Object.entries({
+    "man-pages.ts": "man",
+    "completions.ts": "completions",
+  }))
+    execFileSync(process.execPath, [join(root, "scripts", script), join(place, "share", directory)], {
+      env: environment,
+    });
   for (const name of ["LICENSE", "README.md", "CHANGELOG.md"]) copy(join(root, name), name);
 
   const modules = findModules(architecture);

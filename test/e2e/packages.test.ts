@@ -96,6 +96,8 @@ test("installed: nothing is started, and the commands run", async () => {
     assert.equal(await machine.systemd.isActive("flanneld.service"), false);
     assert.equal((await machine.run("systemctl is-enabled flanneld || :")).trim(), "disabled");
     assert.match(await machine.run("flanneld --version"), /^v\d/);
+    const completed = ". /usr/share/bash-completion/completions/flannelctl && complete -p flannelctl";
+    assert.match(await machine.run(`bash -c '${completed}'`), /flannelctl/);
     assert.equal(
       await machine.run("find / -xdev -path '*/cni/flannel' -exec test -x {} ';' -print | wc -l"),
       "1\n",
@@ -407,7 +409,10 @@ async function startRedHat(host: TestHost, root: string): Promise<Machine> {
       "iptables",
       "/bin/sh",
     ],
-    contents: [{ dst: "/etc/sysconfig", type: "dir" }],
+    contents: ["/etc/sysconfig", "/usr/share/man", "/usr/share/man/man8"].map((dst) => ({
+      dst,
+      type: "dir",
+    })),
   };
   // What rpm's own database has on such a system: dpkg's is not consulted.
   await run(`rpm --initdb && rpm --install /mnt/${nfpm(base, "rpm", "base.rpm")}`);
