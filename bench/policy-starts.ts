@@ -11,7 +11,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { nodeSystem } from "../src/cni/node-system.ts";
 import { readParameters } from "../src/cni/parameters.ts";
 import { parsePluginConfig } from "../src/cni/plugin-config.ts";
@@ -66,6 +66,8 @@ function connect({ netns }: PolicyBed): void {
   execFileSync("ip", ["link", "set", port, "up", "master", "br0"]);
   netns.run("ip", "address", "add", "192.168.250.9/16", "dev", "eth0");
   netns.run("ip", "link", "set", "eth0", "up");
+  // Packets of the bench are connections that nobody answers: without this there would be hundreds of thousands of them.
+  netns.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_syn_sent=1");
 }
 
 function fillCluster(api: KubeApiServer): void {
@@ -132,6 +134,9 @@ async function startPods(
   progress: (text: string) => void,
 ): Promise<Measurement[]> {
   const waitsMs: number[] = [];
+  const floorsMs: number[] = [];
+  node.nft("add", "table", "inet", "floor");
+  node.nft("add", "set", "inet", "floor", "pods", "{ type ipv4_addr; }");
   let sent = 0;
   let passedTooEarly = 0;
   let passedThough = 0;
@@ -165,6 +170,7 @@ async function startPods(
         probe(gone).includes(true) ? undefined : true,
       );
     }
+    floorsMs.push(await addElementMs(node, `10.0.${index >> 8}.${index & 255}`));
     passedTooEarly += probe(address).filter(Boolean).length;
     api.pods.create(makePod(name, { nodeName: NODE, labels: { kind: isGuarded ? "guarded" : "open" } }));
     let isOver = false;
@@ -177,7 +183,7 @@ async function startPods(
       // Rules and address become effective in one moment: a stranger's packet never passes to a guarded pod.
       const [, , toPod, fromPod] = probe(address);
       if (isGuarded && (toPod || fromPod)) passedThough++;
-      await nextTurn();
+      await delay(1);
     }
     await adding;
     const [toFriend, fromFriend, toStranger, fromStranger] = probe(address);
@@ -189,13 +195,26 @@ async function startPods(
   }
   const what = `${STARTS.toLocaleString("en-US")} pod starts, cluster of ${PODS.toLocaleString("en-US")} pods`;
   return [
-    { measure: `${what}: CNI ADD's wait, p99`, value: quantile(waitsMs, 0.99), unit: "ms", bar: WAIT_BAR_MS },
-    { measure: "the same, median", value: median(waitsMs), unit: "ms" },
+    {
+      measure: `${what}: CNI ADD's wait, p99`,
+      value: quantile(waitsMs, 0.99),
+      floor: quantile(floorsMs, 0.99),
+      unit: "ms",
+      bar: WAIT_BAR_MS,
+    },
+    { measure: "the same, median", value: median(waitsMs), floor: median(floorsMs), unit: "ms" },
     { measure: "packets that passed before the pod's policies did", value: passedTooEarly, unit: "", bar: 0 },
     { measure: "packets that passed though a policy forbids them", value: passedThough, unit: "", bar: 0 },
     { measure: "starts after which an allowed packet did not pass", value: lost, unit: "", bar: 0 },
     { measure: "packets sent", value: sent, unit: "" },
   ];
+}
+
+/** The cheapest change of nftables by nft, in the same moments. */
+async function addElementMs({ exec }: PolicyBed, address: string): Promise<number> {
+  const startedMs = performance.now();
+  await exec.run("nft", ["-f", "-"], `add element inet floor pods { ${address} }\n`);
+  return performance.now() - startedMs;
 }
 
 /** What the plugin does after its delegate has made the interface. */

@@ -76,8 +76,8 @@ export class PolicyAgent {
   readonly #known = Promise.withResolvers<void>();
   #watch: ClusterWatch | undefined;
   #ownPids: number[] = [];
-  /** Settled when the latest process has ended, and its id is known. */
-  #lastRun: Promise<unknown> = Promise.resolve();
+  /** Of our own, whose ids are known when they have ended. */
+  readonly #running = new Set<Promise<unknown>>();
   #writing: Promise<void> = Promise.resolve();
   #drift: { readonly sinceMs: number; readonly by: string | undefined } | undefined;
   #compiled:
@@ -94,10 +94,15 @@ export class PolicyAgent {
     const exec: FirewallExec = {
       run: async (command, args, stdin) => {
         const running = ports.exec.run(command, args, stdin);
-        this.#lastRun = running.catch(() => {});
-        const result = await running;
-        if (result.pid !== undefined) this.#ownPids = [...this.#ownPids, result.pid].slice(-REMEMBERED_PIDS);
-        return result;
+        this.#running.add(running);
+        try {
+          const result = await running;
+          if (result.pid !== undefined)
+            this.#ownPids = [...this.#ownPids, result.pid].slice(-REMEMBERED_PIDS);
+          return result;
+        } finally {
+          this.#running.delete(running);
+        }
       },
     };
     this.filter = new PolicyFilter({ exec, logger, connections, digest: sha256 });
@@ -167,7 +172,7 @@ export class PolicyAgent {
         {
           openNftNotifications: this.#ports.openNftNotifications,
           isOwn: async (pid) => {
-            await this.#lastRun;
+            await Promise.allSettled(this.#running);
             return this.#ownPids.includes(pid);
           },
           onForeign: (by) => this.#noteForeign(by),
