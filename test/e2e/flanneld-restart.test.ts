@@ -32,7 +32,7 @@ test("a restart loses no packet, after SIGTERM and after SIGKILL, on either end"
       const { flanneld, subnet } = running[index]!;
       await flanneld.stop(signal);
       const seen = ping.received().length;
-      await until(() => ping.received().length > seen + 20, "packets without flanneld", 3000);
+      await until(() => ping.received().length > seen + 20, "packets without flanneld");
       running[index] = await readyFlanneld(t, host);
       assert.equal(running[index].subnet, subnet);
     }

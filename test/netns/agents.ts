@@ -250,7 +250,7 @@ function startAgent({ path: netns, name }: TestNetns, data: MemoryDatastore, arg
   );
   const orLog = async <T>(what: string, condition: () => T | undefined | false): Promise<T> => {
     try {
-      return await waitFor(what, condition, 10_000);
+      return await waitFor(what, condition);
     } catch (error) {
       throw new Error(`${error}\n${readiness.reasons.join("\n")}\n${log.join("\n")}`);
     }

@@ -201,12 +201,12 @@ test("a held xtables lock is reported, and repaired once it is free", async () =
   try {
     await once(holder.stdout, "data");
     run.keeper.setDesired({ ...IPTABLES, rules: { ...RULES, ipv6: { masquerade: [], forward: [] } } });
-    await waitFor("the lock is named", () => /xtables lock for 5 s/.test(run.problem()), 10_000);
+    await waitFor("the lock is named", () => /xtables lock for 5 s/.test(run.problem()));
   } finally {
     holder.stdin.end();
     await ended;
   }
-  await waitFor("all is right", () => run.problem() === "", 10_000);
+  await waitFor("all is right", () => run.problem() === "");
   await bed.host(
     "iptables-legacy -t nat -C POSTROUTING -m comment --comment 'flanneld masq' -j FLANNEL-POSTRTG",
   );

@@ -50,7 +50,7 @@ export function freshNetns(scope: Scope, label = "t"): TestNetns {
 export async function waitFor<T>(
   what: string,
   condition: () => T | undefined | false | Promise<T | undefined | false>,
-  deadlineMs = 5000,
+  deadlineMs = 20_000,
 ): Promise<T> {
   const end = performance.now() + deadlineMs;
   for (;;) {

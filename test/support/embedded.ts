@@ -16,7 +16,7 @@ import type { TrafficLimits } from "../../src/etcd-server/grpc/traffic.ts";
 import { EmbeddedStore, type EmbeddedStoreOptions } from "../../src/etcd-server/store/embedded-store.ts";
 import { FLANNELCTL } from "./programs.ts";
 
-const START_DEADLINE_MS = 15_000;
+const START_DEADLINE_MS = 60_000;
 
 /** A directory that is removed with the test, even if the test crashes. */
 export function makeDataDirectory(): Disposable & { readonly path: string } {

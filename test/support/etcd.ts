@@ -13,7 +13,7 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import type { Certificates } from "./certificates.ts";
 
-const START_DEADLINE_MS = 15_000;
+const START_DEADLINE_MS = 60_000;
 
 export interface EtcdServerOptions {
   /** Serve TLS with these; `clientCertificates`: every client must present one. */

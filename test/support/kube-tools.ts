@@ -100,7 +100,7 @@ async function runTool(
     await unpacking;
   }
   // No cluster, no user's settings.
-  const env = { PATH: process.env.PATH, HOME: "/nonexistent", KUBECONFIG: "/dev/null" };
+  const env = { PATH: process.env.PATH, HOME: UNPACKED, KUBECONFIG: "/dev/null" };
   return exec(join(UNPACKED, name, name), args, { env, ...options });
 }
 
