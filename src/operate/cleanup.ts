@@ -5,7 +5,7 @@
  */
 
 import { readHostFile } from "../admin/host-file.ts";
-import { FlannelError, messageOf } from "../base/error.ts";
+import { FlannelError, hasCode, messageOf } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { wireguardKeyFileOf } from "../config/options.ts";
@@ -14,6 +14,8 @@ import { FLANNELD_FLAGS } from "../config/options-table.ts";
 import { formatOutput, OUTPUT_FLAGS } from "../config/output-format.ts";
 import { type ParsedSubnetEnv, parseSubnetEnv } from "../config/subnet-env.ts";
 import { Firewall } from "../firewall/firewall.ts";
+import { removePolicyTable } from "../policy/remove-table.ts";
+import { POLICY_TABLE } from "../policy/table.ts";
 import { describeObject } from "../state/objects.ts";
 import { findCloudLeftovers } from "./cloud-routes.ts";
 import { findLeftovers, removeLeftover } from "./leftovers.ts";
@@ -95,6 +97,7 @@ export class Cleanup {
     const subnetEnv = text === undefined ? undefined : parseSubnetEnv(text);
     await this.#kernel(subnetEnv);
     await this.#firewall();
+    await this.#policies();
     const isCloudClean = cloud.type === "" || (await this.#cloud(cloud.type, cloud.tables, subnetEnv));
     // Without it, --cloud cannot be repeated.
     if (subnetEnv !== undefined && isCloudClean) this.#subnetFile(subnetFile, subnetEnv);
@@ -133,6 +136,16 @@ export class Cleanup {
     const { objects, problems } = await firewall.cleanup({ dryRun: this.#isDryRun });
     for (const object of objects) this.#done(object);
     for (const problem of problems) this.#failed(problem);
+  }
+
+  async #policies(): Promise<void> {
+    try {
+      const isThere = await removePolicyTable(this.#ports.firewallExec, { dryRun: this.#isDryRun });
+      if (isThere) this.#done(`nftables: table ${POLICY_TABLE} (network policies)`);
+    } catch (error) {
+      // Without nft there is no table of ours; a kernel without nftables was reported with the firewall.
+      if (!hasCode(error, "FIREWALL_TOOL_MISSING")) this.#failed(`network policies: ${messageOf(error)}`);
+    }
   }
 
   /** Deletes this host's routes in a cloud, and blackholes; whether that succeeded. */

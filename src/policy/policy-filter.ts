@@ -9,6 +9,7 @@ import type { Logger } from "../base/logger.ts";
 import { type FirewallExec, runTool } from "../firewall/firewall-exec.ts";
 import { type ConnectionTable, forbiddenConnections } from "./connections.ts";
 import type { DesiredFilter, Direction } from "./model.ts";
+import { isTableMissing, LIST_TABLE } from "./remove-table.ts";
 import {
   CUT_CHAIN,
   CUT_HOOK,
@@ -126,16 +127,6 @@ export class PolicyFilter {
     });
   }
 
-  /** Deletes the table: no pod is filtered any more. @returns whether there was one; a dry run only looks. */
-  remove(options: { readonly dryRun: boolean }): Promise<boolean> {
-    return this.#inTurn(async () => {
-      this.#known = undefined;
-      const isThere = (await this.#observe()) !== undefined;
-      if (isThere && !options.dryRun) await this.#nft(["-f", "-"], `delete table ${POLICY_TABLE}\n`);
-      return isThere;
-    });
-  }
-
   /** Waits for the running call. The table stays. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.settled();
@@ -175,10 +166,9 @@ export class PolicyFilter {
   /** The table as the kernel has it; undefined if there is none. */
   async #observe(): Promise<TableContents | undefined> {
     try {
-      return readListing(await this.#nft(["-j", "list", "table", ...POLICY_TABLE.split(" ")]));
+      return readListing(await this.#nft(["-j", ...LIST_TABLE]));
     } catch (error) {
-      if (hasCode(error, "FIREWALL_REFUSED") && /No such file or directory/.test((error as Error).message))
-        return undefined;
+      if (isTableMissing(error)) return undefined;
       throw error;
     }
   }

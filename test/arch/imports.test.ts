@@ -75,6 +75,7 @@ const MAY_IMPORT: Table = {
     "status",
     "agent",
     "admin",
+    "policy",
   ],
   // WireGuard peers, on devices of the kernel or of this process.
   wireguard: ["address", "packet", "netlink", "state"],

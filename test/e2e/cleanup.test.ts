@@ -31,7 +31,7 @@ function dump(host: TestNetns): string {
   ]
     .join("\n")
     .split("\n")
-    .filter((line) => !/^#|REACHABLE|STALE|DELAY|PROBE|fe80:|ff00:/.test(line))
+    .filter((line) => !/^#|REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE|fe80:|ff00:/.test(line))
     .map((line) => line.replace(/\[\d+:\d+\]|expires \d+sec|(?:qlen|promiscuity|allmulti) \d+/g, "").trim())
     .sort()
     .join("\n");
@@ -60,6 +60,7 @@ for (const enableNftables of [false, true]) {
     const { flanneld } = await readyFlanneld(t, host!, { args: ["--ip-masq"] });
     await readyFlanneld(t, other!);
     await until(() => host!.run("ip", "route").includes("dev flannel.1"), "the peer's route");
+    host!.run("nft", "add table inet flannel-policy; add set inet flannel-policy cut { typeof ct id; }");
     const full = dump(host!);
     const cleanup = (...args: string[]) =>
       flannelctl(host!, ["cleanup", `--subnet-file=${host!.subnetFile}`, ...args], ENVIRONMENT);
@@ -104,6 +105,7 @@ for (const enableNftables of [false, true]) {
       /^removed fdb /m,
       /^removed neighbour /m,
       /^removed address 10\.5\.\d+\.0\/32 dev flannel\.1$/m,
+      /^removed nftables: table inet flannel-policy \(network policies\)$/m,
       /^removed file .*subnet\.env$/m,
       enableNftables
         ? /^removed nftables: nftables table ip flannel-ipv4$/m

@@ -10,6 +10,7 @@ import { silentLogger } from "../../src/base/logger.ts";
 import { PolicyCompiler } from "../../src/policy/compile.ts";
 import type { DesiredFilter } from "../../src/policy/model.ts";
 import { PolicyFilter } from "../../src/policy/policy-filter.ts";
+import { removePolicyTable } from "../../src/policy/remove-table.ts";
 import { isAllowedByOracle, type OracleCluster } from "../../src/testing/policy-oracle.ts";
 import { inputOf, randomCluster, randomFrom, randomTraffic } from "../../src/testing/random-policies.ts";
 import { digest, PolicyBed } from "./policy-bed.ts";
@@ -167,9 +168,9 @@ test("denied packets are counted by pod and direction, and logged on request; re
     bed.nft("list", "chain", "inet", "flannel-policy", "deny-in4"),
     /limit rate 10\/second.* group 7/,
   );
-  assert.equal(await policies.remove({ dryRun: true }), true);
-  assert.equal(await policies.remove({ dryRun: false }), true);
-  assert.equal(await policies.remove({ dryRun: false }), false);
+  assert.equal(await removePolicyTable(bed.exec, { dryRun: true }), true);
+  assert.equal(await removePolicyTable(bed.exec, { dryRun: false }), true);
+  assert.equal(await removePolicyTable(bed.exec, { dryRun: false }), false);
   const packet = { source: "10.9.0.1", destination: "10.9.0.2", protocol: "TCP", port: 80 };
   assert.ok(bed.send(filter.ingress.size > 0 ? [{ ...packet, sourcePort: 9 }] : [])[0]);
 });
