@@ -71,6 +71,8 @@ for (const [line, expected] of [
   ["1A=b", {}],
   ["A=b\r\nB=c\r\n", { A: "b", B: "c" }],
   ["A=b=c", { A: "b=c" }],
+  ['A=x"y z"w', { A: 'x"y z"w' }],
+  ["A='it'\"s\"", { A: "its" }],
 ] as const) {
   test(`EnvironmentFile: ${JSON.stringify(line)}`, () =>
     assert.deepEqual(parseEnvironmentFile(line), expected));

@@ -41,10 +41,13 @@ export function readUnitSettings(texts: readonly string[]): Environment {
 /** Variables by name. Comments, lines without "=" and names that no shell accepts are ignored, as systemd does. */
 export function parseEnvironmentFile(text: string): Record<string, string> {
   const variables: Record<string, string> = {};
-  // A quoted value may go on over lines; outside of quotes a backslash joins two.
-  const line = /^[ \t]*([A-Za-z_]\w*)=[ \t]*((?:"(?:\\[\s\S]|[^"\\])*"|'[^']*'|\\[\s\S]|[^"'\\\n])*)/gm;
-  for (const [, name, value] of text.replaceAll("\r\n", "\n").matchAll(line))
-    variables[name!] = unquote(value!.trimEnd());
+  // A value begins with quoted parts, which may go on over lines, or has none: a later quote is a character like others.
+  const line =
+    /^[ \t]*([A-Za-z_]\w*)=[ \t]*((?:(?:"(?:\\[\s\S]|[^"\\])*"|'[^']*')[ \t]*)*)((?:\\[\s\S]|[^\\\n])*)/gm;
+  for (const [, name, quoted, plain] of text.replaceAll("\r\n", "\n").matchAll(line)) {
+    const parts = quoted!.match(QUOTED) ?? [];
+    variables[name!] = parts.map(unquote).join("") + withoutBackslashes(plain!.trimEnd());
+  }
   return variables;
 }
 
@@ -53,6 +56,11 @@ function splitWords(text: string): string[] {
   const words = text.match(/(?:"(?:\\[\s\S]|[^"\\])*"|'[^']*'|\\[\s\S]|[^\s"'\\])+/g) ?? [];
   return words.map(unquote);
 }
+
+const QUOTED = /"(?:\\[\s\S]|[^"\\])*"|'[^']*'/g;
+
+const withoutBackslashes = (text: string): string =>
+  text.replace(/\\([\s\S])/g, (_, character: string) => (character === "\n" ? "" : character));
 
 /** Without quotes and backslashes. In double quotes a backslash stays before other characters than these. */
 const unquote = (text: string): string =>
