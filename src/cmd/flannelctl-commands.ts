@@ -88,7 +88,7 @@ export const flannelctl: Command = defineGroup(
         "policy",
       ],
       "The network, in the datastore": ["config", "leases"],
-      "Changes on this host": ["plan", "cleanup", "bugreport"],
+      "Changes on this host": ["plan", "cleanup", "uninstall", "bugreport"],
       "Clusters on one machine": ["lab", "store"],
       "This program": ["completion", "version"],
     },

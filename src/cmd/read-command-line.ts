@@ -3,7 +3,7 @@
 import { printConfig } from "../admin/print-config.ts";
 import { ConfigError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
-import { readConfigFile } from "../config/config-file.ts";
+import { type ConfigFile, readConfigFile } from "../config/config-file.ts";
 import { type ParsedFlags, parseFlags } from "../config/flags.ts";
 import { describeFlags, formatUsage } from "../config/flags-text.ts";
 import { type FlanneldOptions, readOptions } from "../config/options.ts";
@@ -31,7 +31,7 @@ export async function readCommandLine(args: readonly string[]): Promise<Flanneld
     const file = await readConfigFile(given.flags);
     const parsed = parseFlags(FLANNELD_FLAGS, { ...source, file: file?.values });
     if (parsed.type !== "ok") throw new ConfigError(parsed.type === "error" ? parsed.message : "");
-    const { flags } = parsed;
+    const flags = { ...parsed.flags, notes: [...parsed.flags.notes, ...unusedValues(file, parsed.flags)] };
     if (!flags.values["print-config"]) return readOptions(flags, process.env, file?.network);
     const format = flags.values.o;
     print(printConfig(FLANNELD_FLAGS, flags, { file, prefix: ENVIRONMENT_PREFIX, format }));
@@ -42,6 +42,13 @@ export async function readCommandLine(args: readonly string[]): Promise<Flanneld
     return refuse(error.message, EXIT_FAILURE);
   }
 }
+
+/** A unit file that gives a flag would otherwise hide what the file says. */
+const unusedValues = (file: ConfigFile | undefined, { sources }: ParsedFlags<FlanneldFlags>): string[] =>
+  (file?.values ?? []).flatMap(({ name, source }) => {
+    const used = sources[name as keyof FlanneldFlags];
+    return used === source ? [] : [`${source}: ${name} is not used, because ${used} is given`];
+  });
 
 function print(text: string): number {
   process.stdout.write(`${text}\n`);

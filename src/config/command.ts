@@ -133,7 +133,8 @@ export function defineGroup(
   const width = Math.max(...names.map((name) => name.length));
   const describe = (name: string): string => {
     const note = name === standard ? ` (also without "${name}")` : "";
-    return `  ${name.padEnd(width)}  ${commands[name]!.summary}${note}`;
+    const what = commands[name]!.summary.replace(/\.$/, "");
+    return `  ${name.padEnd(width)}  ${what.charAt(0).toLowerCase()}${what.slice(1)}${note}`;
   };
   const inSections = new Set(Object.values(sections).flat());
   const usage = (path: string): string =>

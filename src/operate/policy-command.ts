@@ -16,7 +16,7 @@ const EXIT_PROBLEM = 1;
 
 /** `flannelctl policy list|show|explain`. */
 export const policyCommands = (): Command =>
-  defineGroup("flannelctl policy: network policies on this node.", {
+  defineGroup("Network policies on this node.", {
     list: listCommand(),
     show: showCommand(),
     explain: explainCommand(),

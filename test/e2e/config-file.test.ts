@@ -61,6 +61,7 @@ Backend: vxlan
     /Wrote the network config of .*flanneld\.yaml to etcd key \/site\/net\/config: \{"Network":"10\.7\.0\.0\/16","SubnetLen":25/,
   );
   await first.logged(/10\.7\.9\.0\/25 is reserved for 192\.168\.7\.9/);
+  await first.logged(/flanneld\.yaml:4: healthz-port is not used, because --healthz-port is given/);
   assert.match(first.lines[0]!, /etcd-prefix=\/site\/net \(.*flanneld\.yaml:2\)/);
   assert.match(readSubnetFile(host!).subnet, /^10\.7\./);
 
