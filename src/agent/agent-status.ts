@@ -272,6 +272,9 @@ const routeInput = (
   problems: planner.peerProblems,
   devices: planner.config.backend.ownership(planner.config.network).devices,
   backendType: planner.config.backend.type,
+  cloudDevice: reconciler.desired.values().some(({ kind }) => kind === "cloud-route")
+    ? planner.config.host.interfaceName
+    : undefined,
   obstacle: keeper.own === undefined ? keeper.problem : reconciler.status.problems[0],
   desired: reconciler.desired,
   observed: reconciler.observed,

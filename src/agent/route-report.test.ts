@@ -57,6 +57,23 @@ test("what the kernel refused names the peer by subnet, by gateway or by public 
   assert.equal(report({ refusals: [{ object: other, message: "x" }] })[0]!.state, "programmed");
 });
 
+test("in a cloud each peer has its route there itself: programmed, through the external interface", () => {
+  const peers = [{ ...PEER, attributes: { ...PEER.attributes, backendType: "" } }];
+  const cloud = {
+    peers,
+    desired: new Map(),
+    observed: new Map(),
+    backendType: "aws-vpc",
+    cloudDevice: "eth0",
+  };
+  const entry = { ...BASE, backend: "" };
+  assert.deepEqual(report(cloud), [{ ...entry, device: "eth0", state: "programmed" }]);
+  assert.deepEqual(report({ ...cloud, obstacle: "failed to create cloud-route" }), [
+    { ...entry, state: "pending", reason: "failed to create cloud-route" },
+  ]);
+  assert.equal(report({ ...cloud, peers: [PEER] })[0]!.state, "refused", "a peer with another backend");
+});
+
 test("a lease that is unusable is refused, and a doubtful one programmed with the reason", () => {
   const problem = { key: PEER.key, message: "it has no BackendData" };
   assert.deepEqual(report({ desired: stateOf([LINK]), problems: [problem] }), [

@@ -24,6 +24,8 @@ export interface RouteInput {
   /** The devices of this host's backend. */
   readonly devices: ReadonlySet<string>;
   readonly backendType: string;
+  /** The external interface, if a cloud's network carries the packets by routes that each host has there for itself. */
+  readonly cloudDevice?: string | undefined;
   /** Why there are no routes at all; undefined = there are. */
   readonly obstacle: string | undefined;
   readonly desired: State;
@@ -60,13 +62,14 @@ export function* reportRoutes(input: RouteInput): Generator<RouteReport> {
     const failure = refused && reasonOf(refused, [destination, formatIp(baseOf(subnet)), address]);
     const route = carriers[0]?.object;
     const { state, reason } = stateOf(peer, carriers, failure, problems.get(peer.key), input);
+    const isByCloud = carriers.length === 0 && state === "programmed";
     return {
       subnet: destination,
       peer: peer.key,
       publicIp: address,
       backend: peer.attributes.backendType,
       via: route?.kind === "route" ? route.via : undefined,
-      device: route === undefined ? undefined : deviceOf(route),
+      device: isByCloud ? input.cloudDevice : route === undefined ? undefined : deviceOf(route),
       state,
       reason,
       probe: input.probe?.(peer.key, subnet.family),
@@ -79,11 +82,14 @@ function stateOf(
   carriers: readonly Carrier[],
   failure: string | undefined,
   problem: PeerProblem | undefined,
-  { observed, obstacle, backendType }: RouteInput,
+  { observed, obstacle, backendType, cloudDevice }: RouteInput,
 ): { readonly state: RouteReport["state"]; readonly reason: string | undefined } {
   if (carriers.length === 0) {
     if (problem !== undefined) return { state: "refused", reason: problem.message };
     if (obstacle !== undefined) return { state: "pending", reason: obstacle };
+    // Leases of clouds name no type; the peer's route is the peer's own business.
+    if (cloudDevice !== undefined && attributes.backendType === "")
+      return { state: "programmed", reason: undefined };
     const reason =
       attributes.backendType === backendType
         ? "the backend programs no routes"

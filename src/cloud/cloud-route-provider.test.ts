@@ -232,6 +232,17 @@ test("a replaced table is followed", async (t) => {
   assert.ok(log.some((line) => line.endsWith("routes to eni-1, table rtb-2")));
 });
 
+test("a host whose interface was replaced is identified again", async (t) => {
+  const cloud = new MemoryCloud();
+  cloud.failures.set("create", new CloudError("NOT_FOUND", "there is no eni-1"));
+  const { timers, status } = startHost(t, cloud);
+  await timers.advance(10_000);
+  cloud.failures.clear();
+  await timers.advance(60_000);
+  assert.equal(status().converged, true);
+  assert.ok(cloud.calls.filter((name) => name === "identify").length >= 2);
+});
+
 test("a listing that does not show a new route yet leads to no second one", async (t) => {
   const cloud = new MemoryCloud();
   const { timers, desire, status } = startHost(t, cloud);

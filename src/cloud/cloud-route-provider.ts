@@ -185,6 +185,7 @@ export class CloudRouteProvider implements Provider {
           job.outcome = error;
           failure = error;
           this.#listedAtMs = Number.NEGATIVE_INFINITY;
+          if (hasCode(error, "NOT_FOUND")) session.forgetHost();
         }
         ended.push(job);
       }

@@ -63,6 +63,11 @@ export class CloudSession {
     }
   }
 
+  /** What was known of this host was refused: it is identified again before the next listing. */
+  forgetHost(): void {
+    if (this.#host !== undefined) this.#host = { ...this.#host, untilMs: Number.NEGATIVE_INFINITY };
+  }
+
   async #identify(): Promise<CloudHost> {
     const { logger, signal, timers } = this.#ports;
     const found = await this.cloud.identify(signal);

@@ -81,6 +81,26 @@ test("requests go through the proxy of the environment, but not those of a direc
   assert.equal((await except({ method: "GET", url })).body, "direct");
 });
 
+test("requests by https ask the proxy for a tunnel; its password is in no error", async () => {
+  const seen: string[] = [];
+  const server = createServer();
+  server.on("connect", (request, socket) => {
+    seen.push(`${request.method} ${request.url}`);
+    socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const send = createHttp({ HTTPS_PROXY: `http://user:secret@127.0.0.1:${port}` });
+  await assert.rejects(send({ method: "GET", url: new URL("https://ec2.example/") }), (error) => {
+    assert.ok(hasCode(error, "UNAVAILABLE"));
+    assert.match(messageOf(error), /^ec2\.example is unavailable: /);
+    assert.doesNotMatch(messageOf(error), /secret/);
+    return true;
+  });
+  assert.deepEqual(seen, ["CONNECT ec2.example:443"]);
+  server.close();
+});
+
 test("Retry-After is seconds or a date", () => {
   const now = Date.parse("Wed, 21 Oct 2026 07:28:00 GMT");
   const after = (value: string) => retryAfterMsOf(answer("", 503, { "retry-after": value }), now);

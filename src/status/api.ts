@@ -107,7 +107,7 @@ const ROUTE = object("How packets reach a peer's subnet.", {
   device: optional(text("The device; missing if no route is desired.")),
   state: oneOf(
     ["programmed", "pending", "failed", "refused"],
-    "programmed: in the kernel; pending: not yet; failed: the kernel refused it; refused: the lease is unusable.",
+    "programmed: in the kernel, or in a cloud's table by the peer itself; pending: not yet; failed: the kernel refused it; refused: the lease is unusable.",
   ),
   reason: optional(text("Why it is not programmed, or why the peer may be unreachable although it is.")),
   probe: optional(PROBE),

@@ -14,7 +14,10 @@ import type { RouteReport, Status } from "../../status/api.ts";
 import { askDaemon, NO_DAEMON } from "../../status/status-client.ts";
 
 /** Backends without a device that has the subnet's first address: the bridge of the containers answers in its place. */
-const WITHOUT_DEVICE_ADDRESS = ["host-gw", "ipsec", "alloc", "extension"];
+const WITHOUT_DEVICE_ADDRESS = [
+  ...["host-gw", "ipsec", "alloc", "extension"],
+  ...["aws-vpc", "gce", "ali-vpc", "tencent-vpc"],
+];
 
 /** What flanneld answers about this host and its peers. */
 export interface Fabric {
