@@ -5,6 +5,7 @@ import { systemTimers } from "../base/timers.ts";
 import type { AwsPorts } from "../cloud/aws/aws-vpc.ts";
 import { type AccessKey, type Cloud, CloudError, type CloudSettings } from "../cloud/cloud.ts";
 import { CloudRouteProvider } from "../cloud/cloud-route-provider.ts";
+import { takeEnvironment } from "../cloud/take-environment.ts";
 
 /** By the backend's type. */
 const CLIENTS: Readonly<Record<string, (settings: CloudSettings, ports: AwsPorts) => Promise<Cloud>>> = {
@@ -27,15 +28,12 @@ export interface CloudProviderOptions {
   readonly signal: AbortSignal;
 }
 
-/** Secrets of clouds. The programs that flanneld starts (sh, nft, iptables) inherit its environment, and need none of them. */
-const SECRET_VARIABLES = ["ACCESS_KEY_SECRET", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-
 /** Loads and calls nothing before it is needed. */
 export function createCloudProvider(options: CloudProviderOptions): CloudRouteProvider {
   let environment: NodeJS.ProcessEnv | undefined;
   return new CloudRouteProvider({
     open(cloud, settings) {
-      environment ??= takeEnvironment();
+      environment ??= takeEnvironment(process.env);
       return openCloud(cloud, settings, { ...options, environment });
     },
     accessKeyOf(fingerprint) {
@@ -50,13 +48,6 @@ export function createCloudProvider(options: CloudProviderOptions): CloudRoutePr
       random: Math.random,
     },
   });
-}
-
-/** The environment as it is; the secrets are no longer in the process's own. */
-function takeEnvironment(): NodeJS.ProcessEnv {
-  const environment = { ...process.env };
-  for (const name of SECRET_VARIABLES) delete process.env[name];
-  return environment;
 }
 
 /** The client of a cloud; throws CloudError if this version has none. */
