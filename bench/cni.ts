@@ -82,7 +82,8 @@ async function measure({ turns, progress }: BenchContext, directory: string): Pr
       value: median(samplesOf.get(name)!),
       unit: "ms",
       floor: goMs,
-      bar: path === plugin ? Math.max(NODE_BAR_TIMES * startMs, GO_BAR_TIMES * (goMs ?? 0)) : undefined,
+      bar:
+        path === plugin ? (goMs === undefined ? NODE_BAR_TIMES * startMs : GO_BAR_TIMES * goMs) : undefined,
       samples: samplesOf.get(name)!,
     }));
   };

@@ -81,6 +81,8 @@ if (import.meta.main) {
       `${what}\n\nThe CNI plugin's engine was not built: it needs cargo and rustc (1.87 or newer) and a C compiler.`,
     );
     if (process.argv.includes("--required")) process.exit(1);
-    console.error("bin/flannel works without it, in Node.js: each start takes ten times as long.");
+    console.error(
+      "bin/flannel works without it, in Node.js: each start takes some twenty times the processor time.",
+    );
   }
 }
