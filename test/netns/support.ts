@@ -2,6 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { createNetns, deleteNetns, netnsPath, withNetns } from "../../src/linux/netns.ts";
+import { pauseAfter } from "../support/until.ts";
 
 /** The part of node:test's TestContext that is needed: where to register the clean-up. */
 interface Scope {
@@ -54,9 +55,10 @@ export async function waitFor<T>(
 ): Promise<T> {
   const end = performance.now() + deadlineMs;
   for (;;) {
+    const startedMs = performance.now();
     const value = await condition();
     if (value !== undefined && value !== false) return value;
     if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await pauseAfter(performance.now() - startedMs);
   }
 }
