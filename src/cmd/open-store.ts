@@ -4,7 +4,6 @@
  */
 
 import { formatIp } from "../address/ip.ts";
-import { compareDeclaredConfig, settleDeclaredConfig } from "../admin/declared-config.ts";
 import { ConfigError, StoreError } from "../base/error.ts";
 import type { Logger } from "../base/logger.ts";
 import type { DeclaredNetwork } from "../config/declared-network.ts";
@@ -39,6 +38,7 @@ export async function openLeaseStore(
     if (declared === undefined) return opened;
     const { store, configPlace } = opened;
     const readNetworkConfig = async () => ({ text: await store.readNetworkConfig() });
+    const { compareDeclaredConfig } = await import("../admin/declared-config.ts");
     const compare = () => compareDeclaredConfig(declared, { configPlace, readNetworkConfig }, logger);
     return { ...opened, store: beforeConfig(store, compare) };
   }
@@ -57,6 +57,7 @@ export async function openLeaseStore(
 }
 
 async function settle(declared: DeclaredNetwork, options: EtcdDatastore, logger: Logger): Promise<void> {
+  const { settleDeclaredConfig } = await import("../admin/declared-config.ts");
   await using admin = await openLeaseAdmin(options, logger);
   await settleDeclaredConfig(declared, admin, logger);
 }

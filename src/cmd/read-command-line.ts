@@ -1,6 +1,5 @@
 /** The command line of flanneld with its environment: options, or what it prints instead of running. */
 
-import { printConfig } from "../admin/print-config.ts";
 import { ConfigError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type ConfigFile, readConfigFile } from "../config/config-file.ts";
@@ -34,6 +33,7 @@ export async function readCommandLine(args: readonly string[]): Promise<Flanneld
     const flags = { ...parsed.flags, notes: [...parsed.flags.notes, ...unusedValues(file, parsed.flags)] };
     if (!flags.values["print-config"]) return readOptions(flags, process.env, file?.network);
     const format = flags.values.o;
+    const { printConfig } = await import("../admin/print-config.ts");
     print(printConfig(FLANNELD_FLAGS, flags, { file, prefix: ENVIRONMENT_PREFIX, format }));
     readOptions(flags, process.env, file?.network); // says what is wrong with it
     return 0;
