@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { BACKEND_TYPES } from "../../backend/backends.ts";
 import { ConfigError } from "../../base/error.ts";
 import { parseFlags } from "../../config/flags.ts";
-import { notesOn, planLab } from "./lab-plan.ts";
+import { isCloud, notesOn, planLab } from "./lab-plan.ts";
 import { UP_FLAGS } from "./up-flags.ts";
 
 /** The plan for a command line as a user types it; `file` = what --config names. */
@@ -49,6 +49,13 @@ test("ipsec gets a key of its own, extension commands", () => {
     backendOf("--backend extension").SubnetAddCommand,
     /ip route replace \$SUBNET via \$PUBLIC_IP/,
   );
+});
+
+test("a cloud whose API the lab lacks is refused before anything is made; aws-vpc is not", () => {
+  for (const backend of ["gce", "ali-vpc", "tencent-vpc"])
+    refuses(`--backend ${backend}`, new RegExp(`no API of the cloud that ${backend} needs: .*aws-vpc`));
+  assert.equal(isCloud(planOf("--backend aws-vpc").network.backend.type), true);
+  assert.equal(isCloud(planOf("").network.backend.type), false);
 });
 
 test("every combination of backend, families, firewall and segments has hosts with the network's families", () => {
