@@ -39,7 +39,7 @@ interface Policies {
 
 /** Throws ConfigError. `options` are those of a flanneld with --network-policy. */
 export function createPolicies(options: FlanneldOptions, parts: Parts): Policies {
-  const { datastore, subnetFile } = options;
+  const { datastore, networkPolicy, subnetFile } = options;
   if (datastore.kind !== "kube") throw new Error("network policies without Kubernetes");
   const { logger, readiness, outages, drift, readFile } = parts;
   const socket = policySocketOf(subnetFile);
@@ -50,6 +50,7 @@ export function createPolicies(options: FlanneldOptions, parts: Parts): Policies
         dirname(socket),
         `${socket.replace(/^.*\//, "").replace(/\.sock$/, "")}-starting.json`,
       ),
+      logGroup: networkPolicy?.logGroup,
     },
     {
       logger,

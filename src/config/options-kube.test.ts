@@ -95,6 +95,11 @@ test("network policies need Kubernetes", () => {
   assert.equal(read("--kube-subnet-mgr"), undefined);
   assert.deepEqual(read("--kube-subnet-mgr", "--network-policy"), { isAlone: false });
   assert.deepEqual(read("--kube-subnet-mgr", "--network-policy-only"), { isAlone: true });
+  const logged = ["--kube-subnet-mgr", "--network-policy", "--network-policy-log-group"];
+  assert.deepEqual(read(...logged, "100"), { isAlone: false, logGroup: 100 });
+  assert.deepEqual(read(...logged, "-1"), { isAlone: false });
+  for (const group of ["-2", "65536"])
+    assert.throws(() => read(...logged, group), /is no group of nfnetlink_log/);
   for (const flag of ["--network-policy", "--network-policy-only"])
     assert.throws(() => read(flag), {
       message: `${flag}: network policies, pods and namespaces are in the Kubernetes API: give --kube-subnet-mgr too, or leave this out`,

@@ -179,6 +179,12 @@ const NODE_FLAGS = {
     kind: "bool",
     help: "enforce network policies and do nothing else: beside Go's flanneld",
   },
+  "network-policy-log-group": {
+    kind: "int",
+    value: "group",
+    default: -1,
+    help: "log packets that network policies deny to this group of nfnetlink_log, ten a second; -1 = none",
+  },
 } as const satisfies FlagTable;
 
 const STATUS_FLAGS = {

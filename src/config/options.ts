@@ -32,6 +32,8 @@ export interface FirewallOptions {
 interface NetworkPolicyOptions {
   /** Nothing else is done: another flanneld makes the network. */
   readonly isAlone: boolean;
+  /** Denied packets are logged to this group of nfnetlink_log; undefined = not. */
+  readonly logGroup?: number;
 }
 
 export interface FlanneldOptions {
@@ -123,7 +125,13 @@ function readNetworkPolicy(read: FlagReader<FlanneldFlags>): NetworkPolicyOption
   const { values, sources } = read.flags;
   const isAlone = values["network-policy-only"];
   if (!values["network-policy"] && !isAlone) return undefined;
-  if (values["kube-subnet-mgr"]) return { isAlone };
+  const logGroup = values["network-policy-log-group"];
+  if (logGroup < -1 || logGroup > 65_535)
+    throw read.fault(
+      "network-policy-log-group",
+      `${logGroup} is no group of nfnetlink_log: give 0 to 65535, or -1`,
+    );
+  if (values["kube-subnet-mgr"]) return { isAlone, ...(logGroup >= 0 && { logGroup }) };
   throw read.fault(
     sources["network-policy"] === undefined ? "network-policy-only" : "network-policy",
     "network policies, pods and namespaces are in the Kubernetes API: give --kube-subnet-mgr too, or leave this out",

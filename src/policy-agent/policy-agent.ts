@@ -45,6 +45,8 @@ export interface PolicyAgentOptions {
   readonly kube: Omit<KubeStoreOptions, "setNodeNetworkUnavailable">;
   /** The record of starting pods. */
   readonly recordFile: string;
+  /** Denied packets are logged to this group of nfnetlink_log; undefined = not. */
+  readonly logGroup?: number | undefined;
 }
 
 /** The system's side. */
@@ -105,7 +107,7 @@ export class PolicyAgent {
         }
       },
     };
-    this.filter = new PolicyFilter({ exec, logger, connections, digest: sha256 });
+    this.filter = new PolicyFilter({ exec, logger, connections, digest: sha256, logGroup: options.logGroup });
     this.keeper = new PolicyKeeper({
       compile: () => this.#compile(),
       apply: (filter) => this.#apply(filter),
