@@ -5,7 +5,7 @@
  */
 
 import { readHostFile } from "../admin/host-file.ts";
-import { FlannelError, hasCode, messageOf } from "../base/error.ts";
+import { FlannelError, messageOf } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
 import { type Command, type CommandContext, defineCommand } from "../config/command.ts";
 import { wireguardKeyFileOf } from "../config/options.ts";
@@ -143,8 +143,7 @@ export class Cleanup {
       const isThere = await removePolicyTable(this.#ports.firewallExec, { dryRun: this.#isDryRun });
       if (isThere) this.#done(`nftables: table ${POLICY_TABLE} (network policies)`);
     } catch (error) {
-      // Without nft there is no table of ours; a kernel without nftables was reported with the firewall.
-      if (!hasCode(error, "FIREWALL_TOOL_MISSING")) this.#failed(`network policies: ${messageOf(error)}`);
+      this.#failed(`network policies: ${messageOf(error)}`);
     }
   }
 

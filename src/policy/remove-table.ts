@@ -11,7 +11,10 @@ export const LIST_TABLE: readonly string[] = ["list", "table", ...POLICY_TABLE.s
 export const isTableMissing = (error: unknown): boolean =>
   hasCode(error, "FIREWALL_REFUSED") && /No such file or directory/.test(messageOf(error));
 
-/** No pod is filtered any more. @returns whether there was a table; a dry run only looks. Throws FirewallError. */
+/**
+ * No pod is filtered any more. @returns whether there was a table; a dry run only looks. Where it cannot be listed (no nft, a kernel
+ * without nftables) there is none of ours. Throws FirewallError.
+ */
 export async function removePolicyTable(
   exec: FirewallExec,
   options: { readonly dryRun: boolean },
@@ -19,7 +22,7 @@ export async function removePolicyTable(
   try {
     await runTool(exec, "nft", LIST_TABLE);
   } catch (error) {
-    if (isTableMissing(error)) return false;
+    if (hasCode(error, "FIREWALL_REFUSED") || hasCode(error, "FIREWALL_TOOL_MISSING")) return false;
     throw error;
   }
   if (!options.dryRun) await runTool(exec, "nft", ["-f", "-"], `delete table ${POLICY_TABLE}\n`);
