@@ -12,16 +12,21 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { hasCode } from "../../src/base/error.ts";
 import vectors from "../../src/cni/vectors.json" with { type: "json" };
 import { CNI_EXECUTABLE, CNI_PROGRAMS } from "../support/cni-programs.ts";
+import { TestProcess } from "../support/process.ts";
+import { until } from "../support/until.ts";
 
 const MAX_SIZE_MB = 5;
 const ENV =
   "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
-const DELEGATE = "#!/bin/sh\ncat >/dev/null\nenv >\"$DIRECTORY/environment\"\necho '{}'\n";
+const DELEGATE =
+  '#!/bin/sh\ncat >/dev/null\nenv >"$DIRECTORY/environment"\necho \'{"ips":[{"address":"10.5.72.2/24"}]}\'\n';
 
 /** All that the vectors name. */
 const DELEGATE_TYPES = new Set(vectors.map(({ stored }) => (JSON.parse(stored) as { type: string }).type));
@@ -40,6 +45,7 @@ function makeBed(t: TestContext, env = ENV) {
     CNI_NETNS: "/run/netns/none",
     CNI_IFNAME: "eth0",
     CNI_PATH: join(root, "plugins"),
+    CNI_ARGS: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0",
     DIRECTORY: root,
   };
   return {
@@ -119,6 +125,28 @@ for (const [title, item, fault] of [
     assert.ok(!readdirSync(bed.root).includes("data"));
   });
 }
+
+test("a flanneld that accepts no connection any more is waited for as long as one that does not answer", async (t) => {
+  const bed = makeBed(t);
+  const path = join(bed.root, "policy.sock");
+  const code =
+    'require("net").createServer().listen({ path: process.argv[1], backlog: 1 }, () => console.log("ready"))';
+  await using stopped = new TestProcess(process.execPath, ["-e", code, path]);
+  await stopped.brings("its socket", () => stopped.stdout.includes("ready"), 20_000);
+  stopped.signal("SIGSTOP");
+  const isFull = (): Promise<boolean> =>
+    new Promise((resolve) => {
+      const socket = connect(path, () => resolve(false)).on("error", (error) =>
+        resolve(hasCode(error, "EAGAIN")),
+      );
+      t.after(() => void socket.destroy());
+    });
+  await until(isFull, "a full queue of connections", 20_000);
+  const config = { name: "n", cniVersion: "1.0.0", ...bed.places, failClosed: true, policySocket: path };
+  const { end, stdout } = bed.run(JSON.stringify(config));
+  assert.equal(end, 1);
+  assert.match(JSON.parse(stdout).msg, /not in effect: .*ETIMEDOUT/);
+});
 
 test("a runtime that does not read the answer: exit code 1, and nothing on stderr", (t) => {
   const bed = makeBed(t);

@@ -84,9 +84,13 @@ after(async () => {
   await bed?.[Symbol.asyncDispose]();
 });
 
-test("the image is small, and has no shell and no world-writable file", async () => {
+test("the image is small, says what it is, and has no shell and no world-writable file", async () => {
   const megabytes = Number(await engine.docker(["inspect", "--format={{.Size}}", IMAGE])) / 1e6;
   assert.ok(megabytes < MAX_IMAGE_MB, `${megabytes} MB`);
+  const labels = JSON.parse(await engine.docker(["inspect", "--format={{json .Config.Labels}}", IMAGE]));
+  assert.equal(labels["org.opencontainers.image.version"], version);
+  assert.equal(labels["org.opencontainers.image.licenses"], "Apache-2.0");
+  assert.match(labels["org.opencontainers.image.created"], /^\d{4}-\d\d-\d\dT/);
   const root = join(ROOT, `dist/image/root-${ARCHITECTURE}`);
   const files = readdirSync(root, { recursive: true }).map(String);
   assert.deepEqual(

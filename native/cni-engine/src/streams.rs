@@ -3,8 +3,10 @@
 use crate::failure::Failure;
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{connect, setsockopt, socket, sockopt, AddressFamily, SockFlag, SockType, UnixAddr};
+use nix::sys::time::TimeVal;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::exit;
 use std::time::{Duration, Instant};
@@ -60,8 +62,7 @@ pub fn unix_request(path: &str, request: &str, timeout_ms: u64) -> Result<String
         }
         _ => Failure::of(&error, "connect", path),
     };
-    // connect(2) to a Unix socket returns at once unless the peer's queue of connections is full.
-    let mut socket = UnixStream::connect(path).map_err(failed)?;
+    let mut socket = connect_within(path, until(deadline)).map_err(failed)?;
     let mut left = request.as_bytes();
     while !left.is_empty() {
         socket.set_write_timeout(Some(until(deadline))).map_err(failed)?;
@@ -88,6 +89,15 @@ pub fn unix_request(path: &str, request: &str, timeout_ms: u64) -> Result<String
             return Err(Failure::new("EMSGSIZE", "the answer is too long", path));
         }
     }
+}
+
+/// connect(2) waits while the peer's queue of connections is full, for as long as writing may (unix(7), SO_SNDTIMEO).
+fn connect_within(path: &str, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = TimeVal::new(timeout.as_secs() as _, timeout.subsec_micros() as _);
+    setsockopt(&socket, sockopt::SendTimeout, &limit)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket.into())
 }
 
 /// Never zero, which would mean for ever.
