@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { formatIp, parseIp } from "../address/ip.ts";
 import { NO_KEYS } from "../backend/backend.ts";
-import { ConfigError } from "../base/error.ts";
+import { ConfigError, FlannelError } from "../base/error.ts";
 import { parseFlags } from "../config/flags.ts";
 import { readOptions } from "../config/options.ts";
 import { FLANNELD_FLAGS } from "../config/options-table.ts";
@@ -162,6 +162,21 @@ test("an agent gets ready: device, lease, subnet.env and routes to the peers", a
   );
   assert.ok(ownKey(agent) !== undefined);
   assert.equal(agent.counts.ready, 1);
+});
+
+test("an agent that is stopped before its routes could be programmed ends at once", async (t) => {
+  const agent = start(t);
+  agent.data.put("10.5.99.0-24", PEER);
+  agent.kernel.refuse = ({ object }) =>
+    object.kind === "address" ? new FlannelError("EPERM", "not permitted") : undefined;
+  await agent.until("a refused address", () => agent.readiness.reasons.join().includes("not permitted"));
+  agent.stop.abort();
+  const isPending = Symbol("pending");
+  const turns = (async () => {
+    for (let turn = 0; turn < 1_000; turn++) await new Promise(setImmediate);
+    return isPending;
+  })();
+  assert.notEqual(await Promise.race([agent.ended, turns]), isPending);
 });
 
 test("a start without a network config waits for one", async (t) => {

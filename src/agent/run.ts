@@ -57,6 +57,8 @@ export class RunningAgent {
       return this.#isProgrammed || problems.length > 0 ? problems : ["initial programming is not complete"];
     });
     events.subscribe((event) => this.#react(event));
+    // Nothing waits for the initial programming of a process that ends.
+    signal.addEventListener("abort", () => this.#programmed.resolve(), { once: true });
   }
 
   /** Until aborted, or until a part fails: rejects with its error. */
@@ -113,7 +115,7 @@ export class RunningAgent {
   /** After the initial programming: starting the tools blocks this thread, which has thousands of routes to program first. */
   async #keepFirewall(): Promise<void> {
     await this.#whenProgrammed(FIREWALL_WAITS_MS);
-    await this.#parts.firewall.run(this.#signal);
+    if (!this.#signal.aborted) await this.#parts.firewall.run(this.#signal);
   }
 
   /** After the initial programming: its thousands of notifications carry no news. */
