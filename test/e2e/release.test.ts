@@ -38,6 +38,8 @@ const REPOSITORY = "registry.example/net/flannel-ts";
 const MAX_TREE_MB = 130;
 const MAX_PACKED_MB = 40;
 
+/** The commit's time. */
+const epoch = execFileSync("git", ["-C", ROOT, "show", "-s", "--format=%ct"], { encoding: "utf8" }).trim();
 const place = mkdtempSync(join(tmpdir(), `flannel-release-test-${process.pid}-`));
 const removeAll = () => rmSync(place, { recursive: true, force: true });
 const callOffExit = atExit(removeAll);
@@ -119,7 +121,6 @@ test("made twice from one commit, all files are the same", () => {
 });
 
 test("nothing in the archives has another owner, another time, or is writable for others", () => {
-  const epoch = execFileSync("git", ["-C", ROOT, "show", "-s", "--format=%ct"], { encoding: "utf8" }).trim();
   for (const file of globSync(join(out, "*.{tar,tgz,tar.xz}"))) {
     const list = execFileSync(
       "tar",
