@@ -191,7 +191,7 @@ export class PolicyFilter {
       this.#cut = undefined;
       if (lines.length > 0) await this.#nft(["-f", "-"], `${lines.join("\n")}\n`);
       this.#cut = forbidden;
-      if (added.size > 0) logger.info(`Cut ${added.size} connections that policies forbid now`);
+      if (added.size > 0) logger.debug(`Cut ${added.size} connections that policies forbid now`);
       return undefined;
     } catch (error) {
       return messageOf(error); // a failure of nft or netlink; the filter itself is in effect
