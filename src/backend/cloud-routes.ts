@@ -3,11 +3,13 @@
  * to it. A host plans the routes to its own subnets only, as in Go flannel, and its lease names no type and has no data.
  */
 
-import { formatIp } from "../address/ip.ts";
+import { type Family, formatIp } from "../address/ip.ts";
 import { formatPrefix } from "../address/prefix.ts";
 import { ConfigError } from "../base/error.ts";
+import type { Members } from "../config/json-members.ts";
 import { keyOf, type StateObject } from "../state/objects.ts";
-import type { Backend, BackendContext } from "./backend.ts";
+import type { Backend, BackendContext, BackendModule } from "./backend.ts";
+import { accessKeyOf, type ConfiguredAccessKey, requireIpv4, routeTableIdsOf } from "./cloud-members.ts";
 import { familiesOf } from "./families.ts";
 
 /** What is particular to a cloud. */
@@ -69,3 +71,35 @@ export function createCloudRoutesBackend(
     },
   };
 }
+
+/** The members of `Backend` of a cloud whose requests are signed with an access key. */
+interface KeyedCloudConfig<Type extends string> extends ConfiguredAccessKey {
+  readonly type: Type;
+  /** Ids of route tables; empty = that of the host's own subnet in the cloud. */
+  readonly routeTableIds: readonly string[];
+}
+
+/**
+ * The module of such a type, without devices, whose routes are IPv4 routes in tables with ids; `example` is one of these ids.
+ * Its `parse` throws ConfigError for IPv6 and a malformed RouteTableID.
+ */
+export const keyedCloud = <Type extends string>(
+  type: Type,
+  example: string,
+): BackendModule<KeyedCloudConfig<Type>> => ({
+  type,
+  devices: [],
+  parse(members: Members, families: readonly Family[]) {
+    requireIpv4(type, families);
+    return { type, routeTableIds: routeTableIdsOf(members, example), ...accessKeyOf(members) };
+  },
+  deviceNames: () => [],
+  create: ({ routeTableIds, accessKey, keyNotes }, context) =>
+    createCloudRoutesBackend(
+      {
+        ...{ type, tables: routeTableIds, accessKey, notes: keyNotes },
+        fixedMembers: { RouteTableID: routeTableIds.join(",") || "(detected)" },
+      },
+      context,
+    ),
+});

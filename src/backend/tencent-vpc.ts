@@ -1,39 +1,9 @@
 /**
  * The tencent-vpc backend: route tables of the Tencent Cloud VPC lead each host's subnet to the host's instance. Reads `AccessKeyID` and
- * `AccessKeySecret`, as Go flannel, and `RouteTableID`, a string or a list, as aws-vpc.
+ * `AccessKeySecret`, as Go flannel, and `RouteTableID`, a string or a list, as aws-vpc; without it the table of the host's subnet counts.
  */
 
-import type { Family } from "../address/ip.ts";
-import type { Members } from "../config/json-members.ts";
-import type { BackendModule } from "./backend.ts";
-import { accessKeyOf, type ConfiguredAccessKey, requireIpv4, routeTableIdsOf } from "./cloud-members.ts";
-import { createCloudRoutesBackend } from "./cloud-routes.ts";
+import { keyedCloud } from "./cloud-routes.ts";
 
-const TYPE = "tencent-vpc";
-const EXAMPLE = "rtb-n0yejvje";
-
-/** The members of `Backend`. */
-export interface TencentVpcConfig extends ConfiguredAccessKey {
-  readonly type: typeof TYPE;
-  /** Ids of route tables; empty = that of the host's subnet. */
-  readonly routeTableIds: readonly string[];
-}
-
-/** The module of the type `tencent-vpc`: no devices. `parse` throws ConfigError for IPv6 and a malformed RouteTableID. */
-export const tencentVpc: BackendModule<TencentVpcConfig> = {
-  type: TYPE,
-  devices: [],
-  parse(members: Members, families: readonly Family[]) {
-    requireIpv4(TYPE, families);
-    return { type: TYPE, routeTableIds: routeTableIdsOf(members, EXAMPLE), ...accessKeyOf(members) };
-  },
-  deviceNames: () => [],
-  create: ({ routeTableIds, accessKey, keyNotes }, context) =>
-    createCloudRoutesBackend(
-      {
-        ...{ type: TYPE, tables: routeTableIds, accessKey, notes: keyNotes },
-        fixedMembers: { RouteTableID: routeTableIds.join(",") || "(detected)" },
-      },
-      context,
-    ),
-};
+/** The module of the type `tencent-vpc`. */
+export const tencentVpc = keyedCloud("tencent-vpc", "rtb-n0yejvje");

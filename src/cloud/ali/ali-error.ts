@@ -4,13 +4,13 @@
  * https://www.alibabacloud.com/help/en/vpc/developer-reference/api-vpc-2016-04-28-createrouteentry
  */
 
-import { shown, textAt } from "../answer-json.ts";
-import { describeClockSkew } from "../clock-skew.ts";
-import { CloudError, type CloudErrorCode } from "../cloud.ts";
-import { type HttpAnswer, retryAfterMsOf } from "../http.ts";
+import { textAt } from "../answer-json.ts";
+import { type CodeMeanings, type RefusalWords, refusalError } from "../api-refusal.ts";
+import type { CloudError } from "../cloud.ts";
+import type { HttpAnswer } from "../http.ts";
 
 /** The first that matches the code counts. Codes have families ("Throttling.User"), and their spelling varies. */
-const MEANINGS: readonly (readonly [RegExp, CloudErrorCode])[] = [
+const MEANINGS: CodeMeanings = [
   [/^Throttling/, "RATE_LIMITED"],
   [/^(?:InvalidTimeStamp|IllegalTimestamp)/i, "CLOCK_SKEW"],
   [/^(?:InvalidAccessKeyId|InvalidSecurityToken|SignatureDoesNotMatch|IncompleteSignature)/, "CREDENTIALS"],
@@ -27,6 +27,11 @@ const MEANINGS: readonly (readonly [RegExp, CloudErrorCode])[] = [
   [/^(?:InternalError|ServiceUnavailable|UnknownError)/, "UNAVAILABLE"],
 ];
 
+const WORDS: RefusalWords = {
+  ...{ api: "Alibaba Cloud's VPC API", access: "RAM", quota: "custom routes" },
+  ...{ meanings: MEANINGS, remedyOf },
+};
+
 /** The error for an answer with a status of 400 or more to this action ("CreateRouteEntry"). */
 export function errorOfAliAnswer(
   action: string,
@@ -37,28 +42,7 @@ export function errorOfAliAnswer(
   const code = textAt(json, "Code");
   // A refused signature comes with all that was signed, the token of the role included.
   const message = textAt(json, "Message").replace(/[\s,;]*server string to sign.*$/is, "");
-  const refused = `Alibaba Cloud's VPC API: ${action} was refused: ${shown(`${code || answer.status}: ${message}`)}`;
-  const retryAfterMs = retryAfterMsOf(answer, wallClockMs);
-  const found = MEANINGS.find(([pattern]) => pattern.test(code))?.[1];
-  const meaning = found ?? (answer.status >= 500 ? "UNAVAILABLE" : "REFUSED");
-  const permission = `vpc:${action}`;
-  switch (meaning) {
-    case "PERMISSION":
-      return new CloudError(meaning, `${refused}; allow the action ${permission} in a RAM policy`, {
-        permission,
-      });
-    case "CLOCK_SKEW":
-      return new CloudError(meaning, `${refused}; ${describeClockSkew(answer, wallClockMs)}`);
-    case "LIMIT_REACHED":
-      return new CloudError(
-        meaning,
-        `${refused}; delete routes that nobody needs, request a higher quota of custom routes for the table, or use the vxlan backend`,
-      );
-    case "CREDENTIALS":
-      return new CloudError(meaning, `${refused}; check the access key, or the RAM role of this instance`);
-    default:
-      return new CloudError(meaning, `${refused}${remedyOf(code)}`, { retryAfterMs });
-  }
+  return refusalError(WORDS, { action, code, message, answer }, wallClockMs);
 }
 
 function remedyOf(code: string): string {

@@ -3,13 +3,13 @@
  * https://www.tencentcloud.com/document/product/215/38308 (common), https://www.tencentcloud.com/document/product/215/16724 (CreateRoutes)
  */
 
-import { shown, textAt } from "../answer-json.ts";
-import { describeClockSkew } from "../clock-skew.ts";
-import { CloudError, type CloudErrorCode } from "../cloud.ts";
-import { type HttpAnswer, retryAfterMsOf } from "../http.ts";
+import { textAt } from "../answer-json.ts";
+import { type CodeMeanings, type RefusalWords, refusalError } from "../api-refusal.ts";
+import type { CloudError } from "../cloud.ts";
+import type { HttpAnswer } from "../http.ts";
 
 /** The first that matches the code counts. Codes have families ("RequestLimitExceeded.UinLimitExceeded"). */
-const MEANINGS: readonly (readonly [RegExp, CloudErrorCode])[] = [
+const MEANINGS: CodeMeanings = [
   [/^RequestLimitExceeded/, "RATE_LIMITED"],
   [/^AuthFailure\.SignatureExpire/, "CLOCK_SKEW"],
   [/^(?:AuthFailure\.)?UnauthorizedOperation/, "PERMISSION"],
@@ -21,6 +21,11 @@ const MEANINGS: readonly (readonly [RegExp, CloudErrorCode])[] = [
   [/^Internal/, "UNAVAILABLE"],
 ];
 
+const WORDS: RefusalWords = {
+  ...{ api: "Tencent Cloud's VPC API", access: "CAM", quota: "routes" },
+  ...{ meanings: MEANINGS, remedyOf },
+};
+
 /** The error of an answer to this action ("CreateRoutes"); undefined = it is none. */
 export function errorOfTencentAnswer(
   action: string,
@@ -31,28 +36,7 @@ export function errorOfTencentAnswer(
   const code = textAt(json, "Response", "Error", "Code");
   if (code === "" && answer.status < 400) return undefined;
   const message = textAt(json, "Response", "Error", "Message");
-  const refused = `Tencent Cloud's VPC API: ${action} was refused: ${shown(`${code || answer.status}: ${message}`)}`;
-  const retryAfterMs = retryAfterMsOf(answer, wallClockMs);
-  const found = MEANINGS.find(([pattern]) => pattern.test(code))?.[1];
-  const meaning = found ?? (answer.status >= 500 ? "UNAVAILABLE" : "REFUSED");
-  const permission = `vpc:${action}`;
-  switch (meaning) {
-    case "PERMISSION":
-      return new CloudError(meaning, `${refused}; allow the action ${permission} in a CAM policy`, {
-        permission,
-      });
-    case "CLOCK_SKEW":
-      return new CloudError(meaning, `${refused}; ${describeClockSkew(answer, wallClockMs)}`);
-    case "LIMIT_REACHED":
-      return new CloudError(
-        meaning,
-        `${refused}; delete routes that nobody needs, request a higher quota of routes for the table, or use the vxlan backend`,
-      );
-    case "CREDENTIALS":
-      return new CloudError(meaning, `${refused}; check the access key, or the CAM role of this instance`);
-    default:
-      return new CloudError(meaning, `${refused}${remedyOf(code)}`, { retryAfterMs });
-  }
+  return refusalError(WORDS, { action, code, message, answer }, wallClockMs);
 }
 
 function remedyOf(code: string): string {
