@@ -1,6 +1,6 @@
 #!/bin/sh
 # After the files are in place. dpkg: "configure" and the version before, if any; rpm: how many versions are installed now.
-# A first installation starts nothing: flanneld needs to be told where etcd is.
+# A first installation starts nothing: flanneld needs the address of etcd first.
 set -e
 case "${1:-}:${2:-}" in
   configure: | 1:*) is_upgrade= ;;

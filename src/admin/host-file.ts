@@ -7,7 +7,7 @@ import type { FileValue, ParsedFlags } from "../config/flags.ts";
 import type { CONFIG_FILE_FLAG } from "../config/options-program-table.ts";
 
 /**
- * Its values. A user who may not read the default file goes on without it, and is told. Throws ConfigError for a named file
+ * Its values. For a user who may not read the default file it is left out, which is reported. Throws ConfigError for a named file
  * that cannot be read, and for faults in it.
  */
 export async function readHostFile(

@@ -1,5 +1,5 @@
 /**
- * What the service manager is told besides READY=1 (sd_notify(3)): STATUS= in one line, which `systemctl status` shows, and
+ * What the service manager receives besides READY=1 (sd_notify(3)): STATUS= in one line, which `systemctl status` shows, and
  * keep-alives of the watchdog (WATCHDOG=1). These come only while the reconciler makes progress: a daemon whose timers run but
  * that programs nothing any more is restarted, too.
  */

@@ -200,7 +200,7 @@ test("an answer that is lost after the route was made leaves the route", async (
   assert.equal(route!.isOwn, true);
 });
 
-test("a host without the metadata server, or with another server there, is told so", async () => {
+test("a host without the metadata server, or with another server there, gets a message that says so", async () => {
   await using bed = await start();
   await using other = await FakeServer.start({ label: () => "any", answer: () => ({ body: "hello" }) });
   const at = (GCE_METADATA_HOST: string) =>
